@@ -1,0 +1,1 @@
+"""The application: options, graph assembly, launching, commit, readers, command line."""

@@ -1,0 +1,43 @@
+"""Packaging of the extractor; also the file Dataflow workers install from."""
+
+from setuptools import find_packages, setup
+
+GCP = ["apache-beam[gcp]>=2.77,<2.79", "google-cloud-storage>=3.4,<4"]
+TEST = [
+    "gcp-storage-emulator>=2024.8.3",
+    "hypothesis>=6.130,<7",
+    "pytest>=8.3,<10",
+    "scikit-image>=0.25,<0.27",
+    "tensorflow-datasets>=4.9.9,<5",
+]
+DEV = ["mypy>=2.0,<3", "ruff>=0.14,<0.18"]
+
+setup(
+    name="image-feature-extractor",
+    version="0.1.0",
+    description="Distributed batch image feature extraction with Apache Beam and TensorFlow Hub",
+    python_requires=">=3.11,<3.13",
+    packages=find_packages(include=["pipeline*", "transforms*", "models*"]),
+    package_data={"pipeline": ["py.typed"], "transforms": ["py.typed"], "models": ["py.typed"]},
+    install_requires=[
+        "apache-beam>=2.77,<2.79",
+        "google-crc32c>=1.6,<2",
+        "numpy>=2.0,<3",
+        "pillow>=11.3,<14",
+        "pyarrow>=18,<27",
+        "rich>=13.9,<16",
+        "tenacity>=9,<10",
+        "tensorflow-cpu>=2.20,<2.22; platform_machine == 'x86_64' and sys_platform == 'linux'",
+        "tensorflow>=2.20,<2.22; platform_machine != 'x86_64' or sys_platform != 'linux'",
+        "tensorflow-hub>=0.16.1,<0.17",
+        "tensorflow-metadata>=1.17,<2",
+        "urllib3>=2.6,<3",
+    ],
+    extras_require={
+        "gcp": GCP,
+        "samples": ["scikit-image>=0.25,<0.27"],
+        "test": GCP + TEST,
+        "dev": GCP + TEST + DEV,
+    },
+    entry_points={"console_scripts": ["image-features = pipeline.cli:main"]},
+)

@@ -1,0 +1,1 @@
+"""Reusable Beam transforms, and the values that flow between them."""
