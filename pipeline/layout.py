@@ -1,0 +1,98 @@
+"""What a run looks like on disk, and what of it a reader may see."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.shard_files import ShardNaming, open_plain
+
+RUN_FILE = "run.json"
+FORMAT_VERSION = 1
+STAGING_NAME = ".staging"
+
+
+class RunNotFoundError(ValueError):
+    """There is no committed run where one was asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunLayout:
+    """The paths of one run.
+
+    Attributes:
+      directory: OUT/<run_id>.
+      compression: "none" or "gzip".
+    """
+
+    directory: str
+    compression: str = "none"
+
+    @property
+    def staging(self) -> str:
+        """Where unfinished work lives; gone after the commit."""
+        return FileSystems.join(self.directory, STAGING_NAME)
+
+    @property
+    def features(self) -> ShardNaming:
+        """Names of the feature shards."""
+        suffix = ".tfrecord.gz" if self.compression == "gzip" else ".tfrecord"
+        return ShardNaming("features", self.directory, self.staging, suffix)
+
+    @property
+    def errors(self) -> ShardNaming:
+        """Names of the errors shards."""
+        return ShardNaming("errors", self.directory, self.staging, ".jsonl")
+
+    def path(self, name: str) -> str:
+        """Path of a file in the run."""
+        return FileSystems.join(self.directory, name)
+
+
+def read_run(directory: str) -> dict[str, Any] | None:
+    """Returns run.json of a directory, or None if it is not a committed run.
+
+    Raises:
+      RunNotFoundError: run.json is there but is not one of ours.
+    """
+    path = FileSystems.join(directory, RUN_FILE)
+    if not FileSystems.exists(path):
+        return None
+    with open_plain(path) as file:
+        try:
+            run = json.loads(file.read())
+            version = run["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunNotFoundError(f"{path} is not a run's commit file: {error}.") from error
+    if version > FORMAT_VERSION:
+        raise RunNotFoundError(
+            f"{path} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade."
+        )
+    return dict(run)
+
+
+def find_run(path: str) -> tuple[str, dict[str, Any]]:
+    """Finds the committed run at a path: itself, or the latest one below it.
+
+    Raises:
+      RunNotFoundError: there is none.
+    """
+    run = read_run(path)
+    if run is not None:
+        return path, run
+    runs = []
+    pattern = FileSystems.join(path, "*", RUN_FILE)
+    for match in FileSystems.match([pattern])[0].metadata_list:
+        directory = match.path.rsplit("/", 1)[0]
+        found = read_run(directory)
+        if found is not None:
+            runs.append((str(found["finished"]), directory, found))
+    if not runs:
+        raise RunNotFoundError(
+            f"There is no committed run at {path}: no {RUN_FILE} there or one level below."
+        )
+    _, directory, latest = max(runs, key=lambda item: item[:2])
+    return directory, latest

@@ -1,0 +1,316 @@
+"""Deterministic shard files from rows that arrive in any number of bundles.
+
+Features are never shuffled. Each bundle writes the rows it gets to piece files of its
+own, named at random, each sorted by key; only the pieces' names are grouped, and one
+merge a shard turns its pieces into the final file. A bundle that is retried leaves
+pieces that nobody names; a merge that is retried writes the same bytes again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gzip
+import hashlib
+import heapq
+import os
+import struct
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
+
+import apache_beam as beam
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+_KEY_BYTES = 32
+_HEADER = struct.Struct("<32sI")
+_PROGRESS_SECONDS = 1.0
+
+
+class DuplicateRowError(RuntimeError):
+    """Two rows with one key reached a shard: the runner delivered a row twice."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardNaming:
+    """Where a kind of shard goes.
+
+    Attributes:
+      kind: "features" or "errors": the first part of the name.
+      directory: The run's directory.
+      staging: A directory for pieces, deleted after the commit.
+      suffix: The last part of the name, with its dot; ".gz" compresses.
+    """
+
+    kind: str
+    directory: str
+    staging: str
+    suffix: str
+
+    def name(self, index: int, count: int) -> str:
+        """The file name of a shard."""
+        return f"{self.kind}-{index:05d}-of-{count:05d}{self.suffix}"
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardFile:
+    """A finished shard.
+
+    Attributes:
+      kind: "features" or "errors".
+      name: File name within the run directory.
+      rows: Number of records.
+      bytes: Size of the file.
+      sha256: Hexadecimal digest of the file.
+      labels: Rows by label (the reason, for errors).
+    """
+
+    kind: str
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+    labels: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardRow:
+    """A serialised row on its way to a shard."""
+
+    shard: int
+    key: str
+    payload: bytes
+    label: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    shard: int
+    path: str
+    labels: dict[str, int]
+
+
+class WriteShards(beam.PTransform):
+    """Writes ShardRow to one file a shard; PCollection[ShardFile], one for every shard.
+
+    Args:
+      naming: Where the files go.
+      num_shards: Side input, the number of shards; each gets a file, if need be empty.
+    """
+
+    def __init__(self, *, naming: ShardNaming, num_shards: Any) -> None:
+        super().__init__()
+        self._naming = naming
+        self._num_shards = num_shards
+
+    def expand(self, rows: Any) -> Any:
+        pieces = (
+            rows
+            | "WritePieces" >> beam.ParDo(_WritePiecesDoFn(self._naming))
+            | "KeyByShard" >> beam.Map(lambda piece: (piece.shard, (piece.path, piece.labels)))
+        )
+        every = (
+            rows.pipeline
+            | "Start" >> beam.Create([None])
+            | "NameEveryShard"
+            >> beam.FlatMap(_every_shard, self._num_shards)
+        )
+        return (
+            (pieces, every)
+            | "JoinPieces" >> beam.Flatten()
+            | "GroupPieces" >> beam.GroupByKey()
+            | "MergePieces" >> beam.ParDo(_MergeDoFn(self._naming), self._num_shards)
+        )
+
+
+def _every_shard(_: None, num_shards: int) -> Iterator[tuple[int, tuple[str, dict[str, int]]]]:
+    return ((shard, ("", {})) for shard in range(num_shards))
+
+
+class _WritePiecesDoFn(beam.DoFn):
+    """One open piece at a time: a new one where the shard or the key order breaks."""
+
+    def __init__(self, naming: ShardNaming) -> None:
+        self._naming = naming
+        self._rows = Metrics.counter("image_features", f"write/{naming.kind}")
+        self._bytes = Metrics.counter("image_features", f"write/{naming.kind}_bytes")
+        self._progress = Progress(naming.staging, naming.kind)
+
+    def start_bundle(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._shard = -1
+        self._path = ""
+        self._last_key = ""
+        self._labels: Counter[str] = Counter()
+
+    def process(self, row: ShardRow) -> Iterator[_Piece]:
+        if self._file is None or row.shard != self._shard or row.key <= self._last_key:
+            yield from self._close()
+            self._open(row.shard)
+        assert self._file is not None
+        self._file.write(_HEADER.pack(row.key.encode(), len(row.payload)))
+        self._file.write(row.payload)
+        self._last_key = row.key
+        self._labels[row.label] += 1
+        self._rows.inc()
+        self._bytes.inc(len(row.payload))
+        self._progress.add()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        window = GlobalWindow()
+        for piece in self._close():
+            yield WindowedValue(piece, window.max_timestamp(), [window])
+        self._progress.flush()
+
+    def _open(self, shard: int) -> None:
+        directory = FileSystems.join(self._naming.staging, self._naming.kind)
+        if "://" not in directory:
+            os.makedirs(directory, exist_ok=True)
+        self._path = FileSystems.join(directory, f"{shard:05d}-{uuid.uuid4().hex}")
+        self._file = create(self._path)
+        self._shard = shard
+
+    def _close(self) -> Iterator[_Piece]:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            yield _Piece(self._shard, self._path, dict(self._labels))
+            self._labels = Counter()
+
+
+class _MergeDoFn(beam.DoFn):
+    def __init__(self, naming: ShardNaming) -> None:
+        self._naming = naming
+
+    def process(
+        self, group: tuple[int, Iterable[tuple[str, dict[str, int]]]], num_shards: int
+    ) -> Iterator[ShardFile]:
+        shard, pieces = group
+        labels: Counter[str] = Counter()
+        paths = []
+        for path, piece_labels in pieces:
+            labels.update(piece_labels)
+            if path:
+                paths.append(path)
+        name = self._naming.name(shard, num_shards)
+        final = FileSystems.join(self._naming.directory, name)
+        part = FileSystems.join(self._naming.staging, f"{name}.{uuid.uuid4().hex}")
+        with create(part) as file:
+            sink = _HashingSink(file)
+            rows = _merge(paths, sink, compress=self._naming.suffix.endswith(".gz"))
+        if rows != sum(labels.values()):
+            raise RuntimeError(
+                f"{name} has {rows} rows but its pieces were written with "
+                f"{sum(labels.values())}: the staging directory was changed during the run."
+            )
+        replace(part, final)
+        labels.pop("", None)
+        yield ShardFile(
+            self._naming.kind, name, rows, sink.size, sink.digest.hexdigest(),
+            dict(sorted(labels.items())),
+        )
+
+
+class _HashingSink:
+    """A write-only file that knows its size and digest."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.size += len(data)
+        self.digest.update(data)
+        self._file.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Does nothing: the file is flushed when it closes."""
+
+
+def _merge(paths: list[str], sink: _HashingSink, *, compress: bool) -> int:
+    rows = 0
+    last = b""
+    with contextlib.ExitStack() as stack:
+        out: Any = sink
+        if compress:
+            # No name and no time in the header: the same rows are the same bytes.
+            out = stack.enter_context(
+                gzip.GzipFile(filename="", mode="wb", fileobj=sink, mtime=0, compresslevel=6)  # type: ignore[arg-type]
+            )
+        files = [stack.enter_context(contextlib.closing(open_plain(path))) for path in paths]
+        for key, payload in heapq.merge(*map(_read_piece, files)):
+            if key == last:
+                raise DuplicateRowError(f"The row with key {key.decode()} arrived twice.")
+            out.write(payload)
+            last = key
+            rows += 1
+    return rows
+
+
+def _read_piece(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    while header := file.read(_HEADER.size):
+        key, length = _HEADER.unpack(header)
+        payload = file.read(length)
+        if len(payload) < length:
+            raise OSError("A piece in the staging directory is cut short.")
+        yield key, payload
+
+
+class Progress:
+    """Tells the launcher how far this worker is, through a small file in staging.
+
+    It works whatever processes a local runner has. It is an estimate (a retried bundle
+    counts twice) and is read by the progress bar only.
+    """
+
+    def __init__(self, staging: str, kind: str) -> None:
+        self._staging = staging
+        self._kind = kind
+        self._count = 0
+        self._name = ""
+        self._written = 0.0
+
+    def add(self, rows: int = 1) -> None:
+        """Counts rows; writes at most once a second."""
+        self._count += rows
+        if time.monotonic() - self._written > _PROGRESS_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the count now."""
+        if "://" in self._staging or not self._count:
+            return
+        self._name = self._name or f"{self._kind}.{uuid.uuid4().hex}"
+        directory = os.path.join(self._staging, "progress")
+        self._written = time.monotonic()
+        # A lost estimate harms nobody.
+        with contextlib.suppress(OSError):
+            os.makedirs(directory, exist_ok=True)
+            with open(os.path.join(directory, self._name), "w") as file:
+                file.write(str(self._count))
+
+
+def create(path: str) -> IO[bytes]:
+    """Opens a file for writing as it is, without compression by suffix."""
+    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def open_plain(path: str) -> IO[bytes]:
+    """Opens a file for reading as it is, without decompression by suffix."""
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def replace(source: str, target: str) -> None:
+    """Renames over whatever is there; atomic on local disks and for one object."""
+    if "://" in target:
+        FileSystems.rename([source], [target])
+    else:
+        os.replace(source, target)

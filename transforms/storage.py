@@ -1,0 +1,53 @@
+"""Opens manifests wherever they are: local files, gs:// and http(s), gzip or not."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import IO, BinaryIO, cast
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.http import HttpClient, HttpPolicy
+
+_SPOOL_BYTES = 16 * 2**20
+
+
+def is_http(uri: str) -> bool:
+    """Whether a location is fetched over http(s)."""
+    return uri.lower().startswith(("http://", "https://"))
+
+
+@contextlib.contextmanager
+def open_binary(uri: str, *, http: HttpPolicy, seekable: bool = False) -> Iterator[IO[bytes]]:
+    """Opens a location for reading, decompressed if its name ends in .gz.
+
+    Args:
+      uri: A local path, gs:// or http(s) location.
+      http: How to fetch over http(s).
+      seekable: Whether the file must seek (Parquet); a remote stream is then spooled.
+
+    Raises:
+      OSError: it cannot be read.
+      transforms.http.FetchError: it cannot be fetched.
+    """
+    with contextlib.ExitStack() as stack:
+        if is_http(uri):
+            file = cast(BinaryIO, stack.enter_context(
+                contextlib.closing(HttpClient(http).open_stream(uri))))
+        else:
+            file = stack.enter_context(
+                FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED))
+        path = uri.split("?", 1)[0] if is_http(uri) else uri
+        if path.lower().endswith(".gz"):
+            file = stack.enter_context(gzip.GzipFile(fileobj=file))
+        elif seekable and is_http(uri):
+            spool = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES))
+            shutil.copyfileobj(file, spool)
+            spool.seek(0)
+            file = cast(BinaryIO, spool)
+        yield file

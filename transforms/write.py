@@ -1,0 +1,132 @@
+"""WriteFeatureShards and WriteErrors: rows to records, records to shards."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from transforms.columns import Column, Kind
+from transforms.example import FeatureValue, serialize_example
+from transforms.manifest_rows import COLLISION_PREFIX, ERROR_FIELDS
+from transforms.shard_files import ShardNaming, ShardRow, WriteShards
+from transforms.shards import error_shards
+from transforms.tfrecord import frame
+from transforms.types import ColumnValue, ImageError, ImageFeatures
+from transforms.uris import redact_text, redact_uri, shard_of
+
+
+class WriteFeatureShards(beam.PTransform):
+    """Writes ImageFeatures to TFRecord shards; PCollection[ShardFile].
+
+    Args:
+      naming: Where the shards go.
+      columns: The types of the passed-through columns.
+      num_shards: Side input, the number of feature shards.
+      keep_secrets: Whether URIs keep their credentials and signatures.
+    """
+
+    def __init__(
+        self,
+        *,
+        naming: ShardNaming,
+        columns: tuple[Column, ...],
+        num_shards: Any,
+        keep_secrets: bool = False,
+    ) -> None:
+        super().__init__()
+        self._naming = naming
+        self._columns = {column.name: column for column in columns}
+        self._num_shards = num_shards
+        self._keep_secrets = keep_secrets
+
+    def expand(self, rows: Any) -> Any:
+        return (
+            rows
+            | "SerializeExamples" >> beam.Map(_feature_row, self._columns, self._keep_secrets)
+            | "WriteShards" >> WriteShards(naming=self._naming, num_shards=self._num_shards)
+        )
+
+
+class WriteErrors(beam.PTransform):
+    """Writes ImageError to JSONL shards that are manifests in turn; PCollection[ShardFile].
+
+    Args:
+      naming: Where the shards go.
+      num_shards: Side input, the number of feature shards; errors have a tenth of it.
+      keep_secrets: Whether URIs keep their credentials and signatures.
+    """
+
+    def __init__(self, *, naming: ShardNaming, num_shards: Any, keep_secrets: bool = False) -> None:
+        super().__init__()
+        self._naming = naming
+        self._num_shards = num_shards
+        self._keep_secrets = keep_secrets
+
+    def expand(self, errors: Any) -> Any:
+        count = beam.pvalue.AsSingleton(
+            errors.pipeline
+            | "Start" >> beam.Create([None])
+            | "CountErrorShards" >> beam.Map(_error_shards, self._num_shards)
+        )
+        return (
+            errors
+            | "SerializeErrors" >> beam.Map(_error_row, count, self._keep_secrets)
+            | "WriteShards" >> WriteShards(naming=self._naming, num_shards=count)
+        )
+
+
+def _error_shards(_: None, feature_shards: int) -> int:
+    return error_shards(feature_shards)
+
+
+def _feature_row(row: ImageFeatures, columns: dict[str, Column], keep_secrets: bool) -> ShardRow:
+    uri = row.ref.uri if keep_secrets else redact_uri(row.ref.uri)
+    record: dict[str, FeatureValue] = {
+        "image/uri": [uri.encode()],
+        "image/key": [row.ref.key.encode()],
+        "image/sha256": [row.sha256.encode()],
+        "image/format": [row.format.encode()],
+        "image/width": [row.width],
+        "image/height": [row.height],
+        "image/features": row.features,
+    }
+    for name, value in row.ref.columns:
+        record[name] = column_feature(value, columns[name])
+    return ShardRow(row.ref.shard, row.ref.key, frame(serialize_example(record)))
+
+
+def column_feature(value: ColumnValue, column: Column) -> FeatureValue:
+    """A manifest value as a tf.train.Feature's list; None is the empty list."""
+    items: list[Any] = [] if value is None else value if isinstance(value, list) else [value]
+    if column.kind is Kind.FLOAT32:
+        return np.asarray(items, np.float32)
+    if column.kind in (Kind.INT64, Kind.BOOL):
+        return [int(item) for item in items]
+    return [item if isinstance(item, bytes) else item.encode() for item in items]
+
+
+def _error_row(error: ImageError, num_shards: int, keep_secrets: bool) -> ShardRow:
+    ref = error.ref
+    fields: dict[str, Any] = {
+        "uri": ref.uri if keep_secrets else redact_uri(ref.uri),
+        "stage": str(error.stage),
+        "reason": str(error.reason),
+        "message": redact_text(error.message),
+        "attempts": error.attempts,
+    }
+    for name, value in ref.columns:
+        taken = name == "uri" or name in ERROR_FIELDS
+        fields[f"{COLLISION_PREFIX}{name}" if taken else name] = value
+    line = json.dumps(fields, default=_encode_bytes, sort_keys=False) + "\n"
+    shard = shard_of(ref.key, num_shards)
+    return ShardRow(shard, ref.key, line.encode("utf-8", "replace"), str(error.reason))
+
+
+def _encode_bytes(value: Any) -> dict[str, str]:
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    return {"base64": base64.b64encode(str(value).encode()).decode()}
