@@ -1,0 +1,200 @@
+"""PlanShards and CommitRun: how many shards, and the one file that makes them a run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.pvalue import AsSingleton
+
+from pipeline.config import ExtractConfig, utc_now
+from pipeline.layout import FORMAT_VERSION, RUN_FILE
+from pipeline.schema import dataset_info_json, features_json, schema_pbtxt
+from transforms.shard_files import ShardFile, create, replace
+from transforms.shards import ShardPolicy, error_shards
+from transforms.uris import redact_uri
+
+_PACKAGES = ("apache-beam", "tensorflow", "tensorflow-cpu", "tensorflow-hub", "pillow", "numpy")
+
+
+class CommitError(RuntimeError):
+    """The run does not add up, so it is not committed."""
+
+
+class Plan(NamedTuple):
+    """Two PCollections of one int each."""
+
+    rows_read: Any
+    num_shards: Any
+
+
+class PlanShards(beam.PTransform):
+    """Counts the rows read, and from it the feature shards to write."""
+
+    def __init__(self, *, policy: ShardPolicy, config: ExtractConfig) -> None:
+        super().__init__()
+        self._policy = policy
+        self._staging = config.layout.staging
+
+    def expand(self, rows: Any) -> Plan:
+        rows_read = (
+            rows
+            | "AllRows" >> beam.Flatten()
+            | "CountRows" >> beam.combiners.Count.Globally()
+        )
+        return Plan(
+            rows_read,
+            rows_read | "CountShards" >> beam.Map(_plan, self._policy, self._staging),
+        )
+
+
+def _plan(rows: int, policy: ShardPolicy, staging: str) -> int:
+    if "://" not in staging:
+        # For the progress bar's estimate of the time left; nothing else reads it.
+        with contextlib.suppress(OSError):
+            os.makedirs(os.path.join(staging, "progress"), exist_ok=True)
+            with open(os.path.join(staging, "progress", f"total.{uuid.uuid4().hex}"), "w") as file:
+                file.write(str(rows))
+    return policy.feature_shards(rows)
+
+
+class CommitRun(beam.PTransform):
+    """Checks that no row was lost or invented, then writes the run's descriptions.
+
+    run.json comes last: a reader believes a run only when it is there.
+    """
+
+    def __init__(self, *, config: ExtractConfig, rows_read: Any, duplicates: Any) -> None:
+        super().__init__()
+        self._config = config
+        self._rows_read = rows_read
+        self._duplicates = duplicates
+
+    def expand(self, shards: Any) -> Any:
+        duplicates = self._duplicates | "SumDuplicates" >> beam.CombineGlobally(sum)
+        return (
+            shards
+            | "GatherShards" >> beam.combiners.ToList()
+            | "WriteRunFile"
+            >> beam.Map(
+                commit,
+                rows_read=AsSingleton(self._rows_read),
+                duplicates=AsSingleton(duplicates),
+                config=self._config,
+            )
+        )
+
+
+def commit(
+    shards: Iterable[ShardFile], rows_read: int, duplicates: int, config: ExtractConfig
+) -> dict[str, Any]:
+    """Writes features.json, dataset_info.json, schema.pbtxt, and at last run.json.
+
+    Returns:
+      The content of run.json.
+
+    Raises:
+      CommitError: rows read differ from rows written plus failed plus duplicates, or a
+        shard is missing.
+    """
+    files = sorted(shards, key=lambda shard: (shard.kind != "features", shard.name))
+    features = [shard for shard in files if shard.kind == "features"]
+    errors = [shard for shard in files if shard.kind == "errors"]
+    expected = config.shards.feature_shards(rows_read)
+    if len(features) != expected or len(errors) != error_shards(expected):
+        raise CommitError(
+            f"The run has {len(features)} feature and {len(errors)} errors shards where "
+            f"{expected} and {error_shards(expected)} were planned; it is not committed."
+        )
+    rows_out = sum(shard.rows for shard in features)
+    rows_failed = sum(shard.rows for shard in errors)
+    if rows_read != duplicates + rows_out + rows_failed:
+        raise CommitError(
+            f"Of {rows_read} rows read, {rows_out} were written, {rows_failed} failed and "
+            f"{duplicates} were duplicates, which does not add up; the run is not committed."
+        )
+    reasons: Counter[str] = Counter()
+    for shard in errors:
+        reasons.update(shard.labels)
+
+    columns, layout = config.manifest.columns, config.layout
+    descriptions = {
+        "schema.pbtxt": schema_pbtxt(columns, config.model.num_features),
+    }
+    if layout.compression == "none":
+        # TFDS reads plain TFRecord only: files it could not open would be a false promise.
+        descriptions["features.json"] = features_json(columns, config.model.num_features)
+        descriptions["dataset_info.json"] = dataset_info_json(
+            "image_features", "1.0.0", [s.rows for s in features], sum(s.bytes for s in features)
+        )
+    entries = []
+    for name, text in sorted(descriptions.items()):
+        data = text.encode()
+        _write_atomically(config, name, data)
+        digest = hashlib.sha256(data).hexdigest()
+        entries.append({"name": name, "kind": "schema", "bytes": len(data), "sha256": digest})
+    for shard in files:
+        entry = dataclasses.asdict(shard)
+        entry.pop("labels")
+        entries.append(entry)
+    run = {
+        "format_version": FORMAT_VERSION,
+        "run_id": config.run_id,
+        "started": config.started,
+        "finished": utc_now(),
+        "counts": {
+            "rows_read": rows_read,
+            "duplicates": duplicates,
+            "rows_in": rows_read - duplicates,
+            "rows_out": rows_out,
+            "rows_failed": rows_failed,
+            "failed_by_reason": dict(sorted(reasons.items())),
+        },
+        "input": [redact_uri(source.location) for source in config.manifest.sources],
+        "columns": [dataclasses.asdict(column) for column in columns],
+        "model": {
+            "handle": redact_uri(config.model.handle),
+            "content_hash": config.model.content_hash,
+            "image_size": list(config.model.image_size),
+            "num_features": config.model.num_features,
+            "engine": "tensorflow",
+        },
+        "preprocessing": _preprocessing(config),
+        "compression": layout.compression,
+        "versions": _versions(),
+        "files": entries,
+    }
+    _write_atomically(config, RUN_FILE, (json.dumps(run, indent=2) + "\n").encode())
+    return run
+
+
+def _preprocessing(config: ExtractConfig) -> dict[str, Any]:
+    options = dataclasses.asdict(config.decode)
+    options["max_fetch_bytes"] = config.fetch.max_bytes
+    return options
+
+
+def _write_atomically(config: ExtractConfig, name: str, data: bytes) -> None:
+    part = FileSystems.join(config.layout.staging, f"{name}.{uuid.uuid4().hex}")
+    with create(part) as file:
+        file.write(data)
+    replace(part, config.layout.path(name))
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions

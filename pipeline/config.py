@@ -1,0 +1,60 @@
+"""The typed configuration of an extraction, apart from how flags spell it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+
+from pipeline.layout import RunLayout
+from transforms.extract import ModelSpec
+from transforms.fetch import FetchPolicy
+from transforms.manifest import ManifestSpec
+from transforms.pixels import DecodePolicy
+from transforms.shards import ShardPolicy
+
+_RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractConfig:
+    """Everything one run depends on.
+
+    Attributes:
+      manifest: What to read.
+      layout: Where to write.
+      run_id: Name of the run, last part of its directory.
+      model: What to run.
+      fetch: How to fetch.
+      decode: How to decode and resize.
+      shards: How many output shards.
+      keep_secrets: Whether URIs keep their credentials and signatures in the output.
+      decode_threads: Threads that decode within a worker; None for one a core.
+      started: When the launcher began, ISO 8601, UTC.
+    """
+
+    manifest: ManifestSpec
+    layout: RunLayout
+    run_id: str
+    model: ModelSpec
+    fetch: FetchPolicy
+    decode: DecodePolicy
+    shards: ShardPolicy
+    keep_secrets: bool
+    decode_threads: int | None
+    started: str
+
+
+def utc_now() -> str:
+    """The time, ISO 8601 with microseconds, UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat()
+
+
+def default_run_id() -> str:
+    """A run id that sorts by time: 20250131T235959Z."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def is_run_id(text: str) -> bool:
+    """Whether a text can name a run: a safe directory name."""
+    return _RUN_ID.fullmatch(text) is not None

@@ -1,0 +1,51 @@
+"""The journey of one image, from a manifest's row to a committed shard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsSingleton
+
+from pipeline.commit import CommitRun, PlanShards
+from pipeline.config import ExtractConfig
+from transforms.decode import DecodeImages
+from transforms.extract import ExtractFeatures, FeatureModelHandler
+from transforms.fetch import FetchImages
+from transforms.manifest import ReadManifest
+from transforms.shards import AssignShards
+from transforms.write import WriteErrors, WriteFeatureShards
+
+
+def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
+    """Adds the extraction to a pipeline; returns the PCollection of its one commit."""
+    rows = pipeline | "ReadManifest" >> ReadManifest(spec=config.manifest)
+    plan = (rows.refs, rows.errors) | "PlanShards" >> PlanShards(
+        policy=config.shards, config=config
+    )
+    num_shards = AsSingleton(plan.num_shards)
+
+    assigned = rows.refs | "AssignShards" >> AssignShards(num_shards=num_shards)
+    fetched = assigned["refs"] | "FetchImages" >> FetchImages(policy=config.fetch)
+    decoded = fetched.images | "DecodeImages" >> DecodeImages(
+        policy=config.decode, threads=config.decode_threads
+    )
+    extracted = decoded.images | "ExtractFeatures" >> ExtractFeatures(
+        handler=FeatureModelHandler(spec=config.model)
+    )
+
+    feature_shards = extracted.features | "WriteFeatureShards" >> WriteFeatureShards(
+        naming=config.layout.features,
+        columns=config.manifest.columns,
+        num_shards=num_shards,
+        keep_secrets=config.keep_secrets,
+    )
+    failures = (rows.errors, fetched.errors, decoded.errors, extracted.errors)
+    error_shards = failures | "CollectErrors" >> beam.Flatten() | "WriteErrors" >> WriteErrors(
+        naming=config.layout.errors, num_shards=num_shards, keep_secrets=config.keep_secrets
+    )
+
+    shards = (feature_shards, error_shards) | "CollectShards" >> beam.Flatten()
+    return shards | "CommitRun" >> CommitRun(
+        config=config, rows_read=plan.rows_read, duplicates=assigned["duplicates"]
+    )

@@ -1,0 +1,103 @@
+"""Tells the user how far a local run is: a bar on a terminal, log lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+_LOG = logging.getLogger(__name__)
+_BAR_SECONDS = 0.5
+_LINE_SECONDS = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """Rows so far, summed over workers; `total` is 0 until the manifest is counted."""
+
+    done: int
+    failed: int
+    total: int
+
+
+def read_snapshot(staging: str) -> Snapshot:
+    """Sums the small files that workers leave in staging/progress."""
+    sums = {"features": 0, "errors": 0, "total": 0}
+    directory = os.path.join(staging, "progress")
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            kind = name.split(".", 1)[0]
+            with contextlib.suppress(OSError, ValueError), open(
+                os.path.join(directory, name)
+            ) as file:
+                value = int(file.read())
+                sums[kind] = max(sums[kind], value) if kind == "total" else sums[kind] + value
+    return Snapshot(sums["features"], sums["errors"], sums["total"])
+
+
+@contextlib.contextmanager
+def watch(staging: str | None) -> Iterator[None]:
+    """Shows progress while the body runs; None (a remote staging directory) shows none."""
+    if staging is None:
+        yield
+        return
+    stop = threading.Event()
+    show = _show_bar if sys.stderr.isatty() else _log_lines
+    thread = threading.Thread(target=show, args=(staging, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+
+
+def _log_lines(staging: str, stop: threading.Event) -> None:
+    start = time.monotonic()
+    while not stop.wait(_LINE_SECONDS):
+        _LOG.info("%s", describe(read_snapshot(staging), time.monotonic() - start))
+
+
+def describe(snapshot: Snapshot, seconds: float) -> str:
+    """One log line: rows, errors, rate and the time left."""
+    finished = snapshot.done + snapshot.failed
+    rate = finished / seconds if seconds > 0 else 0.0
+    text = f"{finished} of {snapshot.total or '?'} images, {snapshot.failed} failed, {rate:.0f}/s"
+    if rate and snapshot.total:
+        text += f", about {max(0, snapshot.total - finished) / rate:.0f} s left"
+    return text
+
+
+def _show_bar(staging: str, stop: threading.Event) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("extracting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.0f}/s, {task.fields[failed]} failed"),
+        TimeRemainingColumn(),
+    )
+    start = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("extracting", total=None, rate=0.0, failed=0)
+        stopped = False
+        while not stopped:
+            stopped = stop.wait(_BAR_SECONDS)
+            snapshot = read_snapshot(staging)
+            finished = snapshot.done + snapshot.failed
+            if not finished and not snapshot.total:
+                continue
+            progress.update(
+                task,
+                completed=finished,
+                total=snapshot.total or None,
+                failed=snapshot.failed,
+                rate=finished / (time.monotonic() - start),
+            )
