@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Makes the environment, checks style and types, and runs the tests.
+# Arguments go to pytest: ./run_tests.sh -k decode
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source deploy/venv.sh
+use_venv .venv-dev dev
+export TF_CPP_MIN_LOG_LEVEL=3
+.venv-dev/bin/ruff check .
+.venv-dev/bin/mypy
+exec .venv-dev/bin/python -m pytest "$@"

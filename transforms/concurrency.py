@@ -1,0 +1,64 @@
+"""Threads within a bundle: many items in flight, bounded, their order kept."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class OrderedPool(Generic[In, Out]):
+    """Maps a function over a bundle's items on threads; results come in order.
+
+    Args:
+      function: What to do with an item; must be safe to call from several threads.
+      threads: Items worked on at once.
+      max_items: Items submitted and not yet yielded, at most.
+      max_bytes: Sum of their sizes, at most; one larger item passes alone.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[In], Out],
+        *,
+        threads: int,
+        max_items: int,
+        max_bytes: int = 2**63,
+    ) -> None:
+        self._function = function
+        self._pool = ThreadPoolExecutor(threads)
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._flying: collections.deque[tuple[Future[Out], int]] = collections.deque()
+        self._bytes = 0
+
+    def submit(self, item: In, size: int = 0) -> Iterator[Out]:
+        """Starts an item; yields the oldest results, waiting where bounds are reached."""
+        while self._flying and (
+            len(self._flying) >= self._max_items or self._bytes + size > self._max_bytes
+        ):
+            yield self._take()
+        self._flying.append((self._pool.submit(self._function, item), size))
+        self._bytes += size
+        while self._flying and self._flying[0][0].done():
+            yield self._take()
+
+    def drain(self) -> Iterator[Out]:
+        """Yields all that is left."""
+        while self._flying:
+            yield self._take()
+
+    def close(self) -> None:
+        """Forgets what is in flight and ends the threads."""
+        self._flying.clear()
+        self._bytes = 0
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _take(self) -> Out:
+        future, size = self._flying.popleft()
+        self._bytes -= size
+        return future.result()

@@ -1,0 +1,122 @@
+"""What a URI names: resolving, identifying, and hiding the secrets in it."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from urllib.parse import urljoin, urlsplit
+
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+REDACTED = "REDACTED"
+
+# Parameters that sign a URL without changing what it names. Google Cloud Storage signed
+# URLs V2 and V4, Amazon S3 signature V2 and V4.
+_SIGNING_PREFIXES = ("x-goog-", "x-amz-")
+_SIGNING = frozenset({"googleaccessid", "awsaccesskeyid", "signature", "expires"})
+# Azure shared access signatures; the short names mean this only beside `sig`.
+_AZURE = frozenset("sv se sr sp sig st spr ss srt skoid sktid skt ske sks skv sip".split())
+_SECRET = frozenset(
+    "token access_token auth auth_token authorization api_key apikey api-key key sig secret "
+    "client_secret password passwd pwd signature sas jwt session sessionid".split()
+)
+
+
+def resolve_uri(uri: str, base: str) -> str:
+    """Makes a manifest's URI absolute.
+
+    Args:
+      uri: A URI, an absolute path, or a path relative to the manifest.
+      base: The manifest's own location.
+    """
+    if uri.lower().startswith("file://"):
+        from urllib.request import url2pathname
+
+        path = uri[len("file://") :]
+        return url2pathname("/" + path.removeprefix("localhost").lstrip("/"))
+    if _SCHEME.match(uri) or uri.startswith("/"):
+        return uri
+    if base.lower().startswith(("http://", "https://")):
+        return urljoin(base.split("#", 1)[0].split("?", 1)[0], uri)
+    directory, _, _ = base.rpartition("/")
+    scheme = _SCHEME.match(directory + "/")
+    if scheme:
+        # Objects have no "..": keep the key as it is spelled, apart from a leading "./".
+        return f"{directory}/{uri.removeprefix('./')}"
+    return posixpath.normpath(posixpath.join(directory, uri))
+
+
+def canonical_uri(uri: str) -> str:
+    """Drops what does not change which image a URL names: user, fragment, signature."""
+    if not uri.lower().startswith(("http://", "https://")):
+        return uri
+    head, query = _split_query(uri.split("#", 1)[0])
+    parts = query.split("&") if query else []
+    names = {_name(part) for part in parts}
+    azure = _AZURE if "sig" in names else frozenset()
+    kept = [part for part in parts if not _is_signing(_name(part)) and _name(part) not in azure]
+    return _without_user(head, "") + ("?" + "&".join(kept) if kept else "")
+
+
+def image_key(uri: str) -> str:
+    """The stable id of an image: 32 hexadecimal digits of the canonical URI's SHA-256."""
+    return hashlib.sha256(canonical_uri(uri).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def redact_uri(uri: str) -> str:
+    """Replaces credentials, signatures and secret-looking parameters; never raises."""
+    if not _SCHEME.match(uri):
+        return uri
+    body, hash_, fragment = uri.partition("#")
+    head, query = _split_query(body)
+    parts = query.split("&") if query else []
+    azure = _AZURE if "sig" in {_name(part) for part in parts} else frozenset()
+    shown = []
+    for part in parts:
+        name = _name(part)
+        secret = _is_signing(name) or name in _SECRET or name in azure
+        shown.append(f"{part.split('=', 1)[0]}={REDACTED}" if secret and "=" in part else part)
+    tail = "?" + "&".join(shown) if query else body[len(head) :]
+    if fragment and "=" in fragment:
+        fragment = REDACTED
+    return _without_user(head, REDACTED + "@") + tail + hash_ + fragment
+
+
+def redact_text(text: str) -> str:
+    """Redacts every URL inside a message."""
+    return _URL.sub(lambda match: redact_uri(match.group()), text)
+
+
+def shard_of(key: str, num_shards: int) -> int:
+    """The shard of a key, the same on every machine."""
+    return int(key, 16) % num_shards
+
+
+def host_of(uri: str) -> str:
+    """The host of a URL, or the empty string."""
+    try:
+        return urlsplit(uri).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _split_query(uri: str) -> tuple[str, str]:
+    head, _, query = uri.partition("?")
+    return head, query
+
+
+def _name(part: str) -> str:
+    return part.split("=", 1)[0].lower()
+
+
+def _is_signing(name: str) -> bool:
+    return name in _SIGNING or name.startswith(_SIGNING_PREFIXES)
+
+
+def _without_user(head: str, instead: str) -> str:
+    scheme, separator, rest = head.partition("://")
+    authority, slash, path = rest.partition("/")
+    if "@" not in authority:
+        return head
+    return f"{scheme}{separator}{instead}{authority.rpartition('@')[2]}{slash}{path}"
