@@ -1,0 +1,128 @@
+"""Unpacks a model archive that may be hostile."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import io
+import os
+import tarfile
+import zlib
+
+from models.errors import ModelError
+
+_SLACK_BYTES = 2**20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What a model may cost before it is refused.
+
+    Attributes:
+      download_bytes: Bytes of a file or directory fetched over the network.
+      unpacked_bytes: Bytes of all files in an archive.
+      members: Files and directories in an archive or a remote directory.
+    """
+
+    download_bytes: int = 2 * 2**30
+    unpacked_bytes: int = 4 * 2**30
+    members: int = 100_000
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class _TooLarge(Exception):
+    """The decompressed stream has passed its limit."""
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that fails once more than `limit` bytes were read.
+
+    Sizes in tar headers bound the files; this bounds the headers, which may be as large.
+    """
+
+    def __init__(self, source: io.BufferedIOBase, limit: int) -> None:
+        self._source = source
+        self._left = limit
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Reads at most `size` bytes."""
+        wanted = self._left + 1 if size < 0 else min(size, self._left + 1)
+        data = self._source.read(wanted)
+        self._left -= len(data)
+        if self._left < 0:
+            raise _TooLarge
+        return data
+
+
+def is_archive(name: str) -> bool:
+    """Whether a path or URL (without query) names a gzipped tar archive."""
+    return name.lower().endswith((".tar.gz", ".tgz"))
+
+
+def unpack(path: str, directory: str, source: str, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Unpacks a gzipped tar archive into an existing directory.
+
+    Args:
+      path: The archive, a local file.
+      directory: Where to; nothing is written outside it.
+      source: What the user called the archive, for messages.
+      limits: When to refuse.
+
+    Raises:
+      ModelError: it is no such archive, is damaged, exceeds a limit, or has a member that
+        is absolute, climbs with "..", is a device, or links outside.
+    """
+    bound = limits.unpacked_bytes + 1024 * limits.members + _SLACK_BYTES
+    try:
+        with gzip.open(path, "rb") as plain:
+            stream = _Bounded(plain, bound)
+            with tarfile.open(fileobj=stream, mode="r|") as archive:
+                _unpack_members(archive, directory, source, limits)
+    except _TooLarge:
+        raise _too_large(source, limits) from None
+    except tarfile.FilterError as error:
+        raise _unsafe(source, error.tarinfo.name, str(error)) from error
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ModelError(
+            f"The model archive {source!r} is not a whole gzipped tar file ({error}); "
+            "download it again, and check that the address names the archive itself.") from error
+    except OSError as error:
+        raise ModelError(
+            f"The model archive {source!r} cannot be unpacked ({error}); "
+            "check the file, and the free space of the cache directory.") from error
+
+
+def _unpack_members(
+    archive: tarfile.TarFile, directory: str, source: str, limits: Limits
+) -> None:
+    total = 0
+    for count, member in enumerate(archive, start=1):
+        total += member.size
+        if total > limits.unpacked_bytes or count > limits.members:
+            raise _too_large(source, limits)
+        if member.name.startswith(("/", "\\")) or os.path.isabs(member.name):
+            raise _unsafe(source, member.name, "its path is absolute")
+        if ".." in member.name.replace("\\", "/").split("/"):
+            raise _unsafe(source, member.name, "its path contains '..'")
+        if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
+            raise _unsafe(source, member.name, "it is a device or another special file")
+        archive.extract(member, directory, filter="data")
+
+
+def _too_large(source: str, limits: Limits) -> ModelError:
+    return ModelError(
+        f"The model archive {source!r} unpacks to more than {limits.unpacked_bytes} bytes or "
+        f"{limits.members} files, which no feature model needs; check what it is, and if you "
+        "trust it unpack it yourself and name the directory.")
+
+
+def _unsafe(source: str, member: str, reason: str) -> ModelError:
+    return ModelError(
+        f"The model archive {source!r} was refused because of its member {member!r}: {reason}; "
+        "get the model from a source you trust.")

@@ -1,0 +1,52 @@
+"""What a model is, for people and for the run's records."""
+
+from __future__ import annotations
+
+import math
+import os
+
+from models.handles import resolve
+from models.module import FeatureModule
+
+
+def parameter_count(directory: str) -> int:
+    """Numbers in a SavedModel's floating-point variables, moving statistics included."""
+    import tensorflow as tf
+
+    prefix = os.path.join(directory, "variables", "variables")
+    if not os.path.isfile(prefix + ".index"):
+        return 0  # A graph of constants has no variables.
+    reader = tf.train.load_checkpoint(prefix)
+    types = reader.get_variable_to_dtype_map()
+    return sum(math.prod(shape) for name, shape in reader.get_variable_to_shape_map().items()
+               if types[name].is_floating)
+
+
+def describe(handle: str, *, cache_dir: str | None = None) -> dict[str, object]:
+    """Resolves and loads a model, and says what it is.
+
+    Args:
+      handle: As `handles.resolve` takes it.
+      cache_dir: As `handles.resolve` takes it.
+
+    Returns:
+      JSON-ready values by name: handle, directory, format, signatures, entry, image_size
+      ([height, width] in pixels), input_range, num_features, parameters, content_hash.
+
+    Raises:
+      ModelError: it cannot be had, or is not an image feature vector model.
+    """
+    resolved = resolve(handle, cache_dir=cache_dir)
+    module = FeatureModule.load(resolved.directory)
+    return {
+        "handle": resolved.handle,
+        "directory": resolved.directory,
+        "format": module.format,
+        "signatures": list(module.signatures),
+        "entry": module.entry,
+        "image_size": list(module.image_size),
+        "input_range": list(module.input_range),
+        "num_features": module.num_features,
+        "parameters": parameter_count(resolved.directory),
+        "content_hash": resolved.content_hash,
+    }

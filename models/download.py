@@ -1,0 +1,139 @@
+"""Fetches model files over http(s) and through Beam's file systems."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable, Iterator
+
+from models.archive import Limits
+from models.errors import ModelError
+
+_CHUNK_BYTES = 2**20
+_CONNECT_SECONDS = 10.0
+_READ_SECONDS = 60.0
+_RETRIES = 3  # For each of: connecting, reading, a status that asks to come back.
+_REDIRECTS = 10
+_BACKOFF_SECONDS = 0.3  # Waits 0, 0.6, 1.2 seconds between the attempts.
+_RETRY_STATUSES = (429, 500, 502, 503, 504)
+_WAY_OUT = (
+    "if this machine has no network, download the module elsewhere and pass "
+    "--model=/local/directory, or pass --model=untrained for a trial run without a real model")
+
+
+def download_http(url: str, path: str, limits: Limits) -> None:
+    """Downloads a URL to a new local file.
+
+    Honours the environment's proxy settings.
+
+    Raises:
+      ModelError: the server cannot be reached or refuses, or the file is too large.
+    """
+    import urllib3
+
+    retries = urllib3.Retry(
+        total=_RETRIES + _REDIRECTS, connect=_RETRIES, read=_RETRIES, status=_RETRIES,
+        redirect=_REDIRECTS, backoff_factor=_BACKOFF_SECONDS, status_forcelist=_RETRY_STATUSES)
+    timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+    parts = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
+        pool: urllib3.PoolManager = urllib3.ProxyManager(proxy)
+    else:
+        pool = urllib3.PoolManager()
+    last: Exception | None = None
+    with pool:
+        for _ in range(_RETRIES):  # A connection that breaks half way starts afresh.
+            try:
+                response = pool.request(
+                    "GET", url, preload_content=False, retries=retries, timeout=timeout)
+                try:
+                    if response.status != 200:
+                        raise ModelError(
+                            f"The model {url!r} cannot be downloaded: the server answered "
+                            f"HTTP {response.status}; check the address, or {_WAY_OUT}.")
+                    _write(response.stream(_CHUNK_BYTES, decode_content=False),
+                           path, url, limits.download_bytes)
+                    return
+                finally:
+                    response.release_conn()
+            except (urllib3.exceptions.ProtocolError,
+                    urllib3.exceptions.ReadTimeoutError) as error:
+                last = error
+            except urllib3.exceptions.HTTPError as error:
+                last = error
+                break
+    raise ModelError(f"The model {url!r} cannot be downloaded ({last}); {_WAY_OUT}.") from last
+
+
+def copy_remote_file(uri: str, path: str, limits: Limits) -> None:
+    """Copies one file of a Beam file system, such as gs://, to a new local file.
+
+    Raises:
+      ModelError: it cannot be read, or is too large.
+    """
+    from apache_beam.io.filesystem import CompressionTypes
+    from apache_beam.io.filesystems import FileSystems
+
+    try:
+        with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            _write(iter(lambda: file.read(_CHUNK_BYTES), b""), path, uri, limits.download_bytes)
+    except ModelError:
+        raise
+    except Exception as error:  # Each file system has its own exceptions.
+        raise _unreadable(uri, error) from error
+
+
+def copy_remote_directory(uri: str, directory: str, limits: Limits) -> None:
+    """Copies a directory tree of a Beam file system into an existing local directory.
+
+    Raises:
+      ModelError: it is empty, cannot be read, or is too large.
+    """
+    from apache_beam.io.filesystems import FileSystems
+
+    base = uri.rstrip("/") + "/"
+    try:
+        found = FileSystems.match([base + "**"])[0].metadata_list
+    except Exception as error:  # Each file system has its own exceptions.
+        raise _unreadable(uri, error) from error
+    files = [(item.path, item.size_in_bytes) for item in found if not item.path.endswith("/")]
+    if not files:
+        raise ModelError(
+            f"There are no files in the model directory {uri!r}; check the name, and that this "
+            "account may list the bucket.")
+    if (len(files) > limits.members
+            or sum(size for _, size in files) > limits.download_bytes):
+        raise ModelError(
+            f"The model directory {uri!r} has more than {limits.members} files or "
+            f"{limits.download_bytes} bytes; name the directory of one module.")
+    for path, _ in files:
+        relative = posixpath.normpath(path.removeprefix(base))
+        if relative.startswith(("/", "..")) or not path.startswith(base):
+            raise ModelError(
+                f"The model directory {uri!r} holds {path!r}, which leads outside it; "
+                "remove that object from the bucket.")
+        target = os.path.join(directory, *relative.split("/"))
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        copy_remote_file(path, target, limits)
+
+
+def _write(chunks: Iterable[bytes] | Iterator[bytes], path: str, source: str, limit: int) -> None:
+    total = 0
+    with open(path, "wb") as file:
+        for chunk in chunks:
+            total += len(chunk)
+            if total > limit:
+                raise ModelError(
+                    f"The model {source!r} is larger than {limit} bytes, which no feature model "
+                    "needs; check that the address names the right file.")
+            file.write(chunk)
+
+
+def _unreadable(uri: str, error: Exception) -> ModelError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ModelError(
+        f"The model {uri!r} cannot be read ({lines[0][:300]}); check the name, the permissions "
+        f"and the credentials of this machine; {_WAY_OUT}.")

@@ -1,0 +1,177 @@
+"""Writes MobileNet V2 as a TF1 Hub module and as a TF2 SavedModel."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from models import mobilenet_v2 as network
+from models.errors import ModelError
+from models.files import staged_directory
+
+# Hub's ModuleDef with `format: FORMAT_V3` (field 1, varint 3).
+HUB_MODULE_MARKER = "tfhub_module.pb"
+_HUB_FORMAT_3 = b"\x08\x03"
+SIGNATURES = ("default", "image_feature_vector")
+
+
+def _checked(weights: network.Weights, depth_multiplier: float) -> dict[str, network.Shape]:
+    """The shapes of the variables, once the weights are known to have them."""
+    shapes = network.variable_shapes(depth_multiplier)
+    for name, shape in shapes.items():
+        found = np.shape(weights[name]) if name in weights else None
+        if found != shape:
+            raise ModelError(
+                f"The weights have {name!r} with shape {found}, and depth multiplier "
+                f"{depth_multiplier} needs {shape}; pass the weights' own depth multiplier.")
+    return shapes
+
+
+def _build_graph(
+    tf: Any, image_size: int, depth_multiplier: float, training: bool, resource_variables: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fills the default graph; gives variables by name and signatures by name."""
+    variables: dict[str, Any] = {}
+
+    def get(name: str, shape: network.Shape) -> Any:
+        variables[name] = tf.compat.v1.get_variable(
+            name, shape, tf.float32, initializer=tf.compat.v1.zeros_initializer(),
+            trainable=network.is_trainable(name), use_resource=resource_variables,
+            regularizer=(lambda w: network.WEIGHT_DECAY * tf.nn.l2_loss(w))
+            if network.is_regularized(name) else None)
+        return variables[name]
+
+    images = tf.compat.v1.placeholder(
+        tf.float32, [None, image_size, image_size, 3], name="images")
+    features, updates = network.forward(
+        images, get, training=training, depth_multiplier=depth_multiplier)
+    features = tf.identity(features, name="feature_vector")
+    for variable, value in updates:
+        tf.compat.v1.add_to_collection(
+            tf.compat.v1.GraphKeys.UPDATE_OPS, tf.compat.v1.assign(variable, value).op)
+    signature = tf.compat.v1.saved_model.predict_signature_def(
+        inputs={"images": images}, outputs={"default": features})
+    return variables, dict.fromkeys(SIGNATURES, signature)
+
+
+def _make_deterministic(path: str) -> None:
+    """Rewrites saved_model.pb with its maps in sorted order."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    message = saved_model_pb2.SavedModel()
+    with open(path, "rb") as file:
+        message.ParseFromString(file.read())
+    with open(path, "wb") as file:
+        file.write(message.SerializeToString(deterministic=True))
+
+
+def export_tf1_hub(
+    weights: network.Weights,
+    directory: str,
+    *,
+    image_size: int = 96,
+    depth_multiplier: float = 0.5,
+    resource_variables: bool = True,
+) -> None:
+    """Writes a TF1 Hub module (format 3): graphs tagged {} and {"train"}.
+
+    Both graphs have the signatures `default` and `image_feature_vector`, from "images", float32
+    [None, image_size, image_size, 3] in [0, 1], to "default", float32 [None, num_features]. The
+    bytes are the same on every run with one version of TensorFlow, `fingerprint.pb` apart.
+
+    Args:
+      weights: float32 arrays by variable name, as `mobilenet_v2.variable_shapes` says.
+      directory: Where to write; must not exist, or be empty.
+      image_size: Height and width of the images, in pixels.
+      depth_multiplier: Scales every depth of the network.
+      resource_variables: False writes the reference variables that modules before TF 2 hold.
+
+    Raises:
+      ModelError: a weight is missing or misshapen, or the directory cannot be written.
+    """
+    import tensorflow as tf
+
+    _checked(weights, depth_multiplier)
+    with staged_directory(directory) as staging:
+        module = os.path.join(staging, "module")
+        builder = tf.compat.v1.saved_model.Builder(module)
+        for training in (False, True):
+            with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+                variables, signatures = _build_graph(
+                    tf, image_size, depth_multiplier, training, resource_variables)
+                # A sharded saver, the default, would write a random id into the graph.
+                saver = tf.compat.v1.train.Saver(variables, sharded=False)
+                if training:
+                    builder.add_meta_graph(["train"], signatures, saver=saver)
+                else:
+                    for name, variable in variables.items():
+                        initializer = variable.initializer
+                        session.run(initializer, {initializer.inputs[1]: weights[name]})
+                    builder.add_meta_graph_and_variables(session, [], signatures, saver=saver)
+        builder.save()
+        _make_deterministic(os.path.join(module, "saved_model.pb"))
+        with open(os.path.join(module, HUB_MODULE_MARKER), "wb") as file:
+            file.write(_HUB_FORMAT_3)
+        for name in os.listdir(module):
+            os.rename(os.path.join(module, name), os.path.join(staging, name))
+        os.rmdir(module)
+
+
+def export_tf2(
+    weights: network.Weights,
+    directory: str,
+    *,
+    image_size: int = 96,
+    depth_multiplier: float = 0.5,
+) -> None:
+    """Writes a reusable TF2 SavedModel, as TensorFlow Hub defines it.
+
+    The object is called as `(images, training=False)`, and has `variables`,
+    `trainable_variables`, `regularization_losses` and the signature `serving_default`, from
+    "images", float32 [None, image_size, image_size, 3] in [0, 1], to "default".
+
+    Args:
+      weights: float32 arrays by variable name, as `mobilenet_v2.variable_shapes` says.
+      directory: Where to write; must not exist, or be empty.
+      image_size: Height and width of the images, in pixels.
+      depth_multiplier: Scales every depth of the network.
+
+    Raises:
+      ModelError: a weight is missing or misshapen, or the directory cannot be written.
+    """
+    import tensorflow as tf
+
+    variables = {
+        name: tf.Variable(weights[name], trainable=network.is_trainable(name), name=name)
+        for name in _checked(weights, depth_multiplier)}
+    spec = tf.TensorSpec([None, image_size, image_size, 3], tf.float32, name="images")
+
+    def call(images: Any, training: bool = False) -> Any:
+        features, updates = network.forward(
+            images, lambda name, _: variables[name], training=training,
+            depth_multiplier=depth_multiplier)
+        for variable, value in updates:
+            variable.assign(value)
+        return features
+
+    def loss(name: str) -> Any:
+        return tf.function(
+            lambda: network.WEIGHT_DECAY * tf.nn.l2_loss(variables[name]), input_signature=[])
+
+    # A Checkpoint takes any attribute, `variables` among them; a tf.Module does not.
+    module = tf.train.Checkpoint()
+    module.variables = list(variables.values())
+    module.trainable_variables = [v for v in module.variables if v.trainable]
+    module.regularization_losses = [loss(n) for n in variables if network.is_regularized(n)]
+    module.__call__ = tf.function(call)
+    for training in (False, True):
+        module.__call__.get_concrete_function(spec, training=training)
+
+    def serve(images: Any) -> dict[str, Any]:
+        return {"default": call(images)}
+
+    signatures = {"serving_default": tf.function(serve, input_signature=[spec])}
+    with staged_directory(directory) as staging:
+        tf.saved_model.save(module, staging, signatures=signatures)

@@ -1,0 +1,77 @@
+"""Directories that appear whole or not at all, and their content hash."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+
+from models.errors import ModelError
+
+_CHUNK_BYTES = 2**20
+# TensorFlow writes a random id into it on every save.
+_NOT_CONTENT = frozenset({"fingerprint.pb"})
+
+
+@contextlib.contextmanager
+def staged_directory(target: str, *, keep_existing: bool = False) -> Iterator[str]:
+    """Gives an empty directory beside `target`, renamed to `target` once the block succeeds.
+
+    Args:
+      target: The directory to create; its parents are created too.
+      keep_existing: Whether a target that another process made meanwhile is as good as ours.
+
+    Raises:
+      ModelError: the target exists and is not empty, or cannot be written.
+    """
+    parent = os.path.dirname(os.path.abspath(target))
+    staging = os.path.join(parent, f".staging-{os.getpid()}-{uuid.uuid4().hex}")
+    try:
+        os.makedirs(staging)
+    except OSError as error:
+        raise ModelError(
+            f"The directory {parent!r} cannot be written ({error.strerror}); "
+            "choose another one for the model.") from error
+    try:
+        yield staging
+        try:
+            os.rename(staging, target)
+        except OSError as error:
+            if keep_existing and os.path.isdir(target):
+                return
+            raise ModelError(
+                f"The model cannot be written to {target!r} ({error.strerror}); "
+                "name a directory that does not exist yet.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def content_hash(directory: str) -> str:
+    """SHA-256 over the names and bytes of a model's files, in hexadecimal.
+
+    Files count in the order of their relative paths, each as path, length and bytes;
+    `fingerprint.pb`, which is random, does not count.
+
+    Raises:
+      ModelError: a file cannot be read.
+    """
+    paths = []
+    for root, _, names in os.walk(directory):
+        paths += [os.path.relpath(os.path.join(root, name), directory)
+                  for name in names if name not in _NOT_CONTENT]
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(path.replace(os.sep, "/") for path in paths):
+            full = os.path.join(directory, *path.split("/"))
+            digest.update(f"{path}\0{os.path.getsize(full)}\0".encode(errors="surrogateescape"))
+            with open(full, "rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+    except OSError as error:
+        raise ModelError(
+            f"The model file {error.filename!r} cannot be read ({error.strerror}); "
+            "check its permissions, or copy the model afresh.") from error
+    return digest.hexdigest()

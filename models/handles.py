@@ -1,0 +1,186 @@
+"""Resolves a model handle to a local directory, through a cache where it must be fetched."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+import urllib.parse
+
+from models.archive import DEFAULT_LIMITS, Limits, is_archive, unpack
+from models.download import copy_remote_directory, copy_remote_file, download_http
+from models.errors import ModelError
+from models.files import content_hash, staged_directory
+
+UNTRAINED = "untrained"
+CACHE_VARIABLE = "IMAGE_FEATURES_CACHE"
+_DEFAULT_CACHE = os.path.join("~", ".cache", "image-features", "modules")
+_UNTRAINED_SEED = 0
+_UNTRAINED_VERSION = 1  # Raise it when the network, its weights or its export change.
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResolvedModule:
+    """A model on the local disk.
+
+    Attributes:
+      handle: What the user asked for.
+      directory: Where it is; holds saved_model.pb.
+      content_hash: SHA-256 of its files, hexadecimal (see `files.content_hash`).
+    """
+
+    handle: str
+    directory: str
+    content_hash: str
+
+
+def resolve(
+    handle: str, *, cache_dir: str | None = None, limits: Limits = DEFAULT_LIMITS
+) -> ResolvedModule:
+    """Makes a model available locally.
+
+    A local directory is used where it is. Everything else goes to a directory of the cache, which
+    appears whole, so that processes may share a cache; an http(s) or remote handle that is in
+    the cache is not looked up again.
+
+    Args:
+      handle: A local directory; a local .tar.gz or .tgz; a gs:// directory or archive; an http(s)
+        archive or Hub page (https://tfhub.dev/...); or "untrained".
+      cache_dir: The cache; by default $IMAGE_FEATURES_CACHE, else
+        ~/.cache/image-features/modules.
+      limits: When to refuse what is fetched.
+
+    Raises:
+      ModelError: it cannot be had, or is not a SavedModel.
+    """
+    cache = os.path.abspath(os.path.expanduser(
+        cache_dir or os.environ.get(CACHE_VARIABLE) or _DEFAULT_CACHE))
+    directory = _locate(handle, cache, limits)
+    return ResolvedModule(handle, directory, content_hash(directory))
+
+
+def _locate(handle: str, cache: str, limits: Limits) -> str:
+    if not handle.strip():
+        raise ModelError(
+            "The model handle is empty; pass --model with a directory, an archive, a URL or "
+            f"'{UNTRAINED}'.")
+    if handle == UNTRAINED:
+        return _untrained(cache)
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", handle)
+    if scheme is None:
+        return _local(os.path.expanduser(handle), handle, cache, limits)
+    if scheme[1].lower() == "file":
+        path = urllib.parse.unquote(urllib.parse.urlsplit(handle).path)
+        return _local(path, handle, cache, limits)
+    target = _entry(cache, handle)
+    if _has_model(target):
+        return target
+    with staged_directory(target, keep_existing=True) as staging:
+        if scheme[1].lower() in ("http", "https"):
+            _fetch_archive(hub_archive_url(handle), staging, limits, handle)
+        elif is_archive(handle):
+            _fetch_archive(handle, staging, limits, handle)
+        else:
+            copy_remote_directory(handle, staging, limits)
+        _require_model(staging, handle)
+    return target
+
+
+def hub_archive_url(url: str) -> str:
+    """The URL of the archive: Hub pages serve it when asked by query, archives are themselves.
+
+    The query is TensorFlow Hub's hosting protocol (tensorflow.org/hub/hosting).
+    """
+    parts = urllib.parse.urlsplit(url)
+    if is_archive(parts.path) or "tf-hub-format=" in parts.query:
+        return url
+    query = "&".join(filter(None, (parts.query, "tf-hub-format=compressed")))
+    return urllib.parse.urlunsplit(parts._replace(query=query))
+
+
+def _local(path: str, handle: str, cache: str, limits: Limits) -> str:
+    """The directory of a local model, unpacked into the cache if it is an archive."""
+    path = os.path.abspath(path)
+    if os.path.isdir(path):
+        _require_model(path, handle)
+        return path
+    if not os.path.exists(path):
+        raise ModelError(
+            f"There is no model at {handle!r}; pass a directory with saved_model.pb, a .tar.gz of "
+            f"one, a gs:// or https:// address, or '{UNTRAINED}'.")
+    if not is_archive(path):
+        raise ModelError(
+            f"The model {handle!r} is neither a directory nor a .tar.gz or .tgz archive; "
+            "pass the directory that holds saved_model.pb.")
+    # The file may be replaced under the same name, so its content is the key.
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    target = _entry(cache, f"archive {digest}")
+    if not _has_model(target):
+        with staged_directory(target, keep_existing=True) as staging:
+            unpack(path, staging, handle, limits)
+            _lift_single_directory(staging)
+            _require_model(staging, handle)
+    return target
+
+
+def _fetch_archive(location: str, staging: str, limits: Limits, handle: str) -> None:
+    """Downloads an archive beside the staging directory and unpacks it there."""
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(staging), prefix=".download-") as scratch:
+        archive = os.path.join(scratch, "module.tar.gz")
+        if location.lower().startswith(("http://", "https://")):
+            download_http(location, archive, limits)
+        else:
+            copy_remote_file(location, archive, limits)
+        unpack(archive, staging, handle, limits)
+    _lift_single_directory(staging)
+
+
+def _untrained(cache: str) -> str:
+    """Exports the network with seeded weights; the same bytes on every run."""
+    from tensorflow import __version__ as tensorflow_version
+
+    from models import mobilenet_v2
+    from models.export import export_tf1_hub
+
+    _log.warning(
+        "--model=%s: the network has RANDOM weights, so its features mean NOTHING. Use them to "
+        "try the pipeline only, and pass a trained module for real work.", UNTRAINED)
+    target = _entry(cache, f"{UNTRAINED} {_UNTRAINED_VERSION} tensorflow {tensorflow_version}")
+    if not _has_model(target):
+        with staged_directory(target, keep_existing=True) as staging:
+            export_tf1_hub(mobilenet_v2.seeded_weights(_UNTRAINED_SEED), staging)
+    return target
+
+
+def _entry(cache: str, key: str) -> str:
+    return os.path.join(cache, hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest())
+
+
+def _has_model(directory: str) -> bool:
+    return os.path.isfile(os.path.join(directory, "saved_model.pb"))
+
+
+def _require_model(directory: str, handle: str) -> None:
+    if not _has_model(directory):
+        raise ModelError(
+            f"The model {handle!r} has no saved_model.pb at its top, so it is not a SavedModel; "
+            "name the directory, or an archive of the directory, that holds the file.")
+
+
+def _lift_single_directory(staging: str) -> None:
+    """Moves the content of an archive's only directory up, as many archives are packed."""
+    names = os.listdir(staging)
+    if len(names) != 1 or not _has_model(os.path.join(staging, names[0])):
+        return
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(staging), prefix=".lift-") as scratch:
+        inner = os.path.join(scratch, "module")
+        os.rename(os.path.join(staging, names[0]), inner)
+        for name in os.listdir(inner):
+            shutil.move(os.path.join(inner, name), os.path.join(staging, name))

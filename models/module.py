@@ -1,0 +1,247 @@
+"""A loaded feature model: uint8 images in, float32 feature vectors out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from models.entries import Entry, find_entries, image_size_of, pick_output
+from models.errors import ModelError
+from models.export import HUB_MODULE_MARKER
+
+Format = Literal["tf1_hub", "tf2_saved_model"]
+Pixels = npt.NDArray[np.uint8]
+Features = npt.NDArray[np.float32]
+
+INPUT_RANGE = (0.0, 1.0)  # The common image convention of TensorFlow Hub.
+DEFAULT_BATCH_SIZE = 32
+DEFAULT_IMAGE_SIZE = 224  # What most published image modules expect.
+_MAX_PIXEL = np.float32(255.0)
+
+_log = logging.getLogger(__name__)
+
+
+def load_saved_model(directory: str) -> tuple[Any, Format]:
+    """Loads a SavedModel for inference and says which of the two formats it has.
+
+    Raises:
+      ModelError: there is no SavedModel, or TensorFlow cannot load it.
+    """
+    import tensorflow as tf
+
+    if not os.path.isfile(os.path.join(directory, "saved_model.pb")):
+        raise ModelError(
+            f"There is no saved_model.pb in {directory!r}, so it is not a SavedModel; "
+            "name the directory that holds the file.")
+    is_hub = os.path.isfile(os.path.join(directory, HUB_MODULE_MARKER))
+    try:
+        # A Hub module tags its inference graph with the empty set.
+        loaded = tf.saved_model.load(directory, tags=[] if is_hub else None)
+    except Exception as error:
+        raise ModelError(
+            f"TensorFlow {tf.__version__} cannot load the SavedModel in {directory!r} "
+            f"({_first_line(error)}); copy it afresh, or export it again.") from error
+    return loaded, "tf1_hub" if is_hub else "tf2_saved_model"
+
+
+class FeatureModule:
+    """An image feature vector model with batches of one fixed size.
+
+    A call cuts its images into batches of exactly `batch_size`, the last one padded with zeros,
+    so that the kernels TensorFlow picks, and with them the bytes of an image's features, do not
+    depend on how many images came along.
+
+    Attributes:
+      directory: Where it was loaded from.
+      format: "tf1_hub" or "tf2_saved_model".
+      image_size: (height, width) in pixels.
+      num_features: Length of a feature vector.
+      input_range: What pixel values 0 and 255 become.
+      batch_size: Images per run of the network.
+      signatures: Names of the signatures, sorted.
+      entry: "__call__" or the name of the signature that runs.
+      frozen: Whether the variables were folded into the graph as constants.
+    """
+
+    input_range: tuple[float, float] = INPUT_RANGE
+
+    def __init__(
+        self,
+        loaded: Any,
+        entry: Entry,
+        directory: str,
+        format: Format,
+        image_size: tuple[int, int],
+        batch_size: int,
+    ) -> None:
+        """Builds the inference function of one way to call a model; use `load` instead."""
+        self.directory = directory
+        self.format: Format = format
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.entry = entry.name
+        self.signatures: tuple[str, ...] = tuple(sorted(getattr(loaded, "signatures", ())))
+        self._loaded = loaded  # Owns the variables if they are not frozen.
+        concrete, trial, expected = self._try(entry)
+        self.num_features: int = expected.shape[1]
+        self._infer, self.frozen = _freeze(concrete, trial, expected, directory)
+
+    @classmethod
+    def load(
+        cls,
+        directory: str,
+        *,
+        intra_op_threads: int | None = None,
+        image_size: tuple[int, int] | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> FeatureModule:
+        """Loads a model and tries it on a batch of zeros and noise.
+
+        Args:
+          directory: A local directory with saved_model.pb.
+          intra_op_threads: Threads per TensorFlow operation; None leaves it alone. TensorFlow
+            takes it only before its first operation, and a later wish is logged.
+          image_size: (height, width) in pixels, for a model that states none.
+          batch_size: Images per run; a model whose own batch is fixed decides itself.
+
+        Raises:
+          ModelError: it is not an image feature vector model, or cannot be loaded.
+          ValueError: batch_size is not positive.
+        """
+        if batch_size < 1:
+            raise ValueError(f"The batch size must be at least 1, and it is {batch_size}.")
+        _set_threads(intra_op_threads)
+        loaded, format = load_saved_model(directory)
+        failure: ModelError | None = None
+        for entry in find_entries(loaded, directory):
+            size = _decide_size(directory, image_size_of(entry, directory), image_size)
+            try:
+                return cls(
+                    loaded, entry, directory, format, size, entry.fixed_batch or batch_size)
+            except ModelError as error:
+                failure = failure or error
+        assert failure is not None  # find_entries gives at least one.
+        raise failure
+
+    def _try(self, entry: Entry) -> tuple[Any, npt.NDArray[np.float32], Features]:
+        """Traces the model and runs it on zeros and noise: function, images, features."""
+        import tensorflow as tf
+
+        shape = [self.batch_size, *self.image_size, 3]
+
+        def run(images: Any) -> Any:
+            return pick_output(entry.call(images), self.directory)
+
+        trial = np.zeros(shape, np.float32)
+        trial[-1] = np.random.RandomState(0).random_sample(shape[1:])
+        try:
+            concrete = tf.function(run).get_concrete_function(
+                tf.TensorSpec(shape, tf.float32, name="images"))
+            expected = concrete(tf.constant(trial)).numpy()
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"The model in {self.directory!r} fails on a batch of {shape[0]} images of "
+                f"{shape[1]}x{shape[2]} pixels ({_first_line(error)}); if that size is wrong, "
+                "give the image size that the model was made for.") from error
+        if not np.isfinite(expected).all():
+            raise ModelError(
+                f"The model in {self.directory!r} computes features that are not finite for a "
+                "plain image; its weights are damaged, so copy or export it again.")
+        return concrete, trial, expected
+
+    def __call__(self, pixels: Pixels) -> Features:
+        """Computes the features of images.
+
+        Args:
+          pixels: uint8 [N, height, width, 3], RGB, at `image_size`; N may be 0.
+
+        Returns:
+          float32 [N, num_features].
+
+        Raises:
+          ValueError: the pixels have another shape or dtype.
+        """
+        import tensorflow as tf
+
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (*self.image_size, 3):
+            raise ValueError(
+                f"The model in {self.directory!r} needs uint8 pixels of shape "
+                f"[N, {self.image_size[0]}, {self.image_size[1]}, 3], and got {pixels.dtype} "
+                f"{list(pixels.shape)}; resize the images first.")
+        features = np.empty((len(pixels), self.num_features), np.float32)
+        for start in range(0, len(pixels), self.batch_size):
+            chunk = pixels[start:start + self.batch_size]
+            batch = np.zeros((self.batch_size, *self.image_size, 3), np.float32)
+            np.divide(chunk, _MAX_PIXEL, out=batch[:len(chunk)], dtype=np.float32)
+            result = self._infer(tf.constant(batch)).numpy()
+            features[start:start + len(chunk)] = result[:len(chunk)]
+        return features
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def _set_threads(count: int | None) -> None:
+    """Sets TensorFlow's threads per operation, if it still can be."""
+    import tensorflow as tf
+
+    if count is None:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+    except RuntimeError:
+        current = tf.config.threading.get_intra_op_parallelism_threads()
+        if current != count:
+            _log.warning(
+                "TensorFlow has started with %d threads per operation (0 is one per core) and "
+                "cannot change to %d; load the model before any other TensorFlow work.",
+                current, count)
+
+
+def _decide_size(
+    directory: str, stated: tuple[int, int] | None, wanted: tuple[int, int] | None
+) -> tuple[int, int]:
+    """The model's own image size, else the caller's, else the default."""
+    if stated is not None and wanted is not None and stated != wanted:
+        raise ModelError(
+            f"The model in {directory!r} takes images of {stated[0]}x{stated[1]} pixels, and "
+            f"{wanted[0]}x{wanted[1]} was asked for; leave the image size out.")
+    if stated is not None or wanted is not None:
+        return stated or wanted or (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE)
+    _log.info("The model in %r states no image size; using %d pixels.",
+              directory, DEFAULT_IMAGE_SIZE)
+    return (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE)
+
+
+def _freeze(
+    concrete: Any, trial: npt.NDArray[np.float32], expected: Features, directory: str
+) -> tuple[Callable[[Any], Any], bool]:
+    """Folds variables into constants; the function as it was if that changes anything."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    try:
+        frozen = convert_variables_to_constants_v2(concrete)
+        images = tf.constant(trial)
+
+        def infer(batch: Any) -> Any:
+            return frozen(batch)[0]
+
+        if np.allclose(infer(images).numpy(), expected, rtol=1e-3, atol=1e-4):
+            return infer, True
+        reason = "its outputs change"
+    except Exception as error:  # TensorFlow raises many types here; the plain function works.
+        reason = _first_line(error)
+    _log.info("The model in %r runs without constant folding: %s.", directory, reason)
+    return concrete, False

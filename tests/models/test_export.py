@@ -1,0 +1,104 @@
+"""Both exports, as TensorFlow Hub sees them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from models import export, files, mobilenet_v2
+from models.errors import ModelError
+from models.module import FeatureModule
+
+
+def test_formats_agree_and_load_with_hub(
+    tf1_dir: str, tf2_dir: str, tf1_module: FeatureModule, pixels: npt.NDArray[np.uint8]
+) -> None:
+    import tensorflow as tf
+    import tensorflow_hub as hub
+
+    images = tf.constant(pixels[:8].astype(np.float32) / 255)
+    tf1, tf2 = hub.load(tf1_dir), hub.load(tf2_dir)
+    for name in ("default", "image_feature_vector"):
+        outputs = tf1.signatures[name](images=images)
+        assert list(outputs) == ["default"]
+        assert outputs["default"].shape == (8, 1280)
+    features = tf2(images).numpy()
+    np.testing.assert_allclose(outputs["default"], features, atol=1e-4)
+    np.testing.assert_allclose(tf2.signatures["serving_default"](images)["default"], features,
+                               atol=1e-4)
+    np.testing.assert_allclose(tf1_module(pixels[:8]), features, atol=1e-4)
+    module = FeatureModule.load(tf2_dir)
+    assert (module.format, module.entry) == ("tf2_saved_model", "__call__")
+    np.testing.assert_array_equal(module(pixels[:8]), tf1_module(pixels[:8]))
+
+
+def test_tf1_graphs_and_collections(tf1_dir: str) -> None:
+    import tensorflow as tf
+
+    with open(os.path.join(tf1_dir, "tfhub_module.pb"), "rb") as file:
+        assert file.read() == b"\x08\x03"
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(session, ["train"], tf1_dir)
+        shape = graph.get_tensor_by_name("images:0").shape.as_list()
+        updates = graph.get_collection("update_ops")
+        losses = graph.get_collection("regularization_losses")
+        names = {variable.op.name for variable in graph.get_collection("variables")}
+    assert shape == [None, 96, 96, 3]
+    assert sorted(meta.signature_def) == ["default", "image_feature_vector"]
+    layers = mobilenet_v2.convolutions()
+    assert len(updates) == 2 * len(layers)
+    assert len(losses) == sum(not layer.depthwise for layer in layers)
+    assert names == set(mobilenet_v2.variable_shapes())
+
+
+def test_tf1_bytes_repeat(weights: mobilenet_v2.Weights, tf1_dir: str, tmp_path: Path) -> None:
+    export.export_tf1_hub(weights, str(tmp_path / "again"))
+    assert files.content_hash(str(tmp_path / "again")) == files.content_hash(tf1_dir)
+
+
+def test_tf2_trains(tf2_dir: str) -> None:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(tf2_dir)
+    trainable = [n for n in mobilenet_v2.variable_shapes() if mobilenet_v2.is_trainable(n)]
+    assert len(loaded.variables) == len(mobilenet_v2.variable_shapes())
+    assert len(loaded.trainable_variables) == len(trainable)
+    assert float(tf.add_n([loss() for loss in loaded.regularization_losses])) > 0
+    before = [variable.numpy() for variable in loaded.variables]
+    loaded(tf.random.stateless_uniform([2, 96, 96, 3], [0, 1]), training=True)
+    changed = sum(not np.array_equal(old, new) for old, new
+                  in zip(before, loaded.variables, strict=True))
+    assert changed == 2 * len(mobilenet_v2.convolutions())
+
+
+def test_reference_variables_load(
+    weights: mobilenet_v2.Weights, tf1_module: FeatureModule, pixels: npt.NDArray[np.uint8],
+    tmp_path: Path,
+) -> None:
+    export.export_tf1_hub(weights, str(tmp_path / "old"), resource_variables=False)
+    module = FeatureModule.load(str(tmp_path / "old"))
+    np.testing.assert_allclose(module(pixels), tf1_module(pixels), atol=1e-4)
+
+
+@pytest.mark.parametrize("export_one", [export.export_tf1_hub, export.export_tf2])
+def test_wrong_weights_and_full_target_are_refused(
+    export_one: object, weights: mobilenet_v2.Weights, tmp_path: Path
+) -> None:
+    assert callable(export_one)
+    with pytest.raises(ModelError, match=r"depth multiplier 1\.4 needs"):
+        export_one(weights, str(tmp_path / "wide"), depth_multiplier=1.4)
+    assert not os.listdir(tmp_path)
+
+
+def test_existing_target_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "precious").write_text("x")
+    with (pytest.raises(ModelError, match="does not exist yet"),
+          files.staged_directory(str(tmp_path / "taken"))):
+        pass
+    assert os.listdir(tmp_path) == ["taken"]
+    assert (tmp_path / "taken" / "precious").read_text() == "x"
