@@ -5,10 +5,23 @@ from __future__ import annotations
 import collections
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+
+def in_global_window(row: Any) -> Any:
+    """Gives a row that finish_bundle yields the window that process gives its own."""
+    window = GlobalWindow()
+    if isinstance(row, TaggedOutput):
+        value = WindowedValue(row.value, window.max_timestamp(), [window])
+        return TaggedOutput(row.tag, value)
+    return WindowedValue(row, window.max_timestamp(), [window])
 
 
 class OrderedPool(Generic[In, Out]):

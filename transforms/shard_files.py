@@ -25,8 +25,8 @@ import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.windowed_value import WindowedValue
+
+from transforms.concurrency import in_global_window
 
 _KEY_BYTES = 32
 _HEADER = struct.Struct("<32sI")
@@ -162,10 +162,9 @@ class _WritePiecesDoFn(beam.DoFn):
         self._bytes.inc(len(row.payload))
         self._progress.add()
 
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        window = GlobalWindow()
+    def finish_bundle(self) -> Iterator[Any]:
         for piece in self._close():
-            yield WindowedValue(piece, window.max_timestamp(), [window])
+            yield in_global_window(piece)
         self._progress.flush()
 
     def _open(self, shard: int) -> None:

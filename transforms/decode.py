@@ -1,0 +1,108 @@
+"""DecodeImages: encoded files to pixels at the model's size."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
+
+from transforms.concurrency import OrderedPool, in_global_window
+from transforms.pixels import (
+    MIB,
+    DecodeError,
+    DecodePolicy,
+    decode_image,
+    file_digest,
+    lift_pillow_limit,
+)
+from transforms.types import DecodedImage, EncodedImage, ImageError, Stage
+
+_NAMESPACE = "image_features"
+_MAX_BYTES_IN_FLIGHT = 128 * MIB
+
+
+class DecodeImages(beam.PTransform):
+    """EncodedImage to `images` (DecodedImage) and `errors` (ImageError), both tagged.
+
+    Args:
+      policy: How to decode and resize.
+      threads: Images decoded at once within a worker; None for one a core. Pillow's
+        decoders and its resize release the interpreter's lock.
+    """
+
+    def __init__(self, *, policy: DecodePolicy, threads: int | None = None) -> None:
+        super().__init__()
+        self._policy = policy
+        self._threads = threads
+
+    def expand(self, images: Any) -> Any:
+        return images | "Decode" >> beam.ParDo(
+            _DecodeDoFn(self._policy, self._threads)
+        ).with_outputs("errors", main="images")
+
+
+class _DecodeDoFn(beam.DoFn):
+    def __init__(self, policy: DecodePolicy, threads: int | None) -> None:
+        self._policy = policy
+        self._threads = threads
+        self._decoded = Metrics.counter(_NAMESPACE, "decode/decoded")
+        self._failed = Metrics.counter(_NAMESPACE, "decode/failed")
+        self._milliseconds = Metrics.distribution(_NAMESPACE, "decode/milliseconds")
+        self._pixels = Metrics.distribution(_NAMESPACE, "decode/pixels")
+
+    def setup(self) -> None:
+        lift_pillow_limit()
+        threads = self._threads or os.cpu_count() or 1
+        self._pool: OrderedPool[EncodedImage, tuple[DecodedImage | ImageError, float]] = (
+            OrderedPool(
+                self._decode,
+                threads=threads,
+                max_items=4 * threads,
+                max_bytes=_MAX_BYTES_IN_FLIGHT,
+            )
+        )
+
+    def _decode(self, image: EncodedImage) -> tuple[DecodedImage | ImageError, float]:
+        start = time.perf_counter()
+        try:
+            pixels = decode_image(image.data, self._policy)
+        except DecodeError as error:
+            row: DecodedImage | ImageError = ImageError(
+                image.ref, Stage.DECODE, error.reason, error.message, image.attempts
+            )
+        else:
+            row = DecodedImage(
+                image.ref,
+                pixels.pixels,
+                file_digest(image.data),
+                pixels.format,
+                pixels.width,
+                pixels.height,
+            )
+        return row, time.perf_counter() - start
+
+    def process(self, image: EncodedImage) -> Iterator[Any]:
+        for result in self._pool.submit(image, len(image.data)):
+            yield self._count(*result)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for result in self._pool.drain():
+            yield in_global_window(self._count(*result))
+
+    def teardown(self) -> None:
+        self._pool.close()
+
+    def _count(self, row: DecodedImage | ImageError, seconds: float) -> Any:
+        self._milliseconds.update(int(1000 * seconds))
+        if isinstance(row, ImageError):
+            self._failed.inc()
+            Metrics.counter(_NAMESPACE, f"decode/failed_{row.reason}").inc()
+            return TaggedOutput("errors", row)
+        self._decoded.inc()
+        self._pixels.update(row.width * row.height)
+        return row

@@ -1,0 +1,225 @@
+"""FetchImages: the bytes of each image, from wherever it is."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import random
+import stat
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
+
+from transforms.concurrency import OrderedPool, in_global_window
+from transforms.http import MIB, FetchError, HttpClient, HttpPolicy
+from transforms.storage import is_http
+from transforms.types import EncodedImage, ImageError, ImageRef, Reason, Stage
+from transforms.uris import redact_text, redact_uri
+
+_NAMESPACE = "image_features"
+_BLOCK = 1 * MIB
+_SCHEMES = frozenset({"gs", "s3", "hdfs", "azfs"})
+
+
+@dataclasses.dataclass(frozen=True)
+class FetchPolicy:
+    """How images are fetched.
+
+    Attributes:
+      http: How patient and how trusting over http(s).
+      max_bytes: Larger files fail while they are read.
+      threads: Fetches at once within a worker.
+      max_in_flight: Images fetched ahead of the decoder, at most.
+      max_bytes_in_flight: Their bytes, at most (each counted as `typical_bytes` until read).
+      typical_bytes: What an image is counted as before its size is known.
+    """
+
+    http: HttpPolicy = HttpPolicy()
+    max_bytes: int = 50 * MIB
+    threads: int = 32
+    max_in_flight: int = 64
+    max_bytes_in_flight: int = 256 * MIB
+    typical_bytes: int = 2 * MIB
+
+
+class FetchImages(beam.PTransform):
+    """ImageRef to `images` (EncodedImage) and `errors` (ImageError), both tagged.
+
+    Many fetches of a bundle are in flight at once, so that latency is hidden; their
+    results keep the bundle's order.
+    """
+
+    def __init__(self, *, policy: FetchPolicy) -> None:
+        super().__init__()
+        self._policy = policy
+
+    def expand(self, refs: Any) -> Any:
+        return refs | "Fetch" >> beam.ParDo(_FetchDoFn(self._policy)).with_outputs(
+            "errors", main="images"
+        )
+
+
+class Fetcher:
+    """Fetches one image at a time, from any thread; never raises.
+
+    Args:
+      policy: How.
+      sleep: Waits between attempts; a fake in tests.
+    """
+
+    def __init__(self, policy: FetchPolicy, *, sleep: Any = time.sleep) -> None:
+        self._policy = policy
+        self._sleep = sleep
+        http = dataclasses.replace(policy.http, max_bytes=policy.max_bytes)
+        self._http = HttpClient(http, pool_size=policy.threads, sleep=sleep)
+
+    def fetch(self, ref: ImageRef) -> EncodedImage | ImageError:
+        """Returns the image's bytes, or the error row that stands for it."""
+        try:
+            data, attempts = self._read(ref.uri)
+            if not data:
+                raise FetchError(Reason.EMPTY_FILE, f"{redact_uri(ref.uri)} is empty.", attempts)
+            return EncodedImage(ref, data, attempts)
+        except FetchError as error:
+            return _error(ref, error)
+        except Exception as error:  # One row's failure must stay that row's.
+            message = f"{redact_uri(ref.uri)} cannot be read: {redact_text(str(error))[:300]}"
+            return _error(ref, FetchError(Reason.READ_FAILED, message))
+
+    def _read(self, uri: str) -> tuple[bytes, int]:
+        if is_http(uri):
+            fetched = self._http.fetch(uri)
+            return fetched.data, fetched.attempts
+        scheme, separator, _ = uri.partition("://")
+        if not separator:
+            return _read_local(uri, self._policy.max_bytes), 1
+        if scheme.lower() not in _SCHEMES:
+            raise FetchError(
+                Reason.UNSUPPORTED_SCHEME, f"{redact_uri(uri)} has the unknown scheme {scheme}://."
+            )
+        return self._read_remote(uri)
+
+    def _read_remote(self, uri: str) -> tuple[bytes, int]:
+        http = self._policy.http
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                with contextlib.closing(
+                    FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+                ) as file:
+                    return _read_bounded(file, uri, self._policy.max_bytes), attempt
+            except FetchError as error:
+                error.attempts = attempt
+                raise
+            except Exception as error:
+                reason = _remote_reason(error)
+                if reason is not Reason.READ_FAILED or attempt >= http.max_attempts:
+                    text = redact_text(str(error))[:300]
+                    raise FetchError(reason, f"{uri} cannot be read: {text}", attempt) from error
+                wait = random.uniform(0, http.backoff_base * 2 ** (attempt - 1))
+                self._sleep(min(wait, http.backoff_max))
+
+    def close(self) -> None:
+        """Closes idle connections."""
+        self._http.close()
+
+
+def _read_local(path: str, max_bytes: int) -> bytes:
+    try:
+        # Opening a pipe would wait for a writer that never comes.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FetchError(Reason.NOT_FOUND, f"{path} does not exist.") from error
+    except PermissionError as error:
+        raise FetchError(Reason.ACCESS_DENIED, f"{path} may not be read.") from error
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise FetchError(Reason.READ_FAILED, f"{path} is not a regular file.")
+        return _read_bounded(file, path, max_bytes)
+
+
+def _read_bounded(file: Any, uri: str, max_bytes: int) -> bytes:
+    blocks = []
+    size = 0
+    while block := file.read(_BLOCK):
+        size += len(block)
+        if size > max_bytes:
+            raise FetchError(Reason.TOO_MANY_BYTES, f"{uri} is larger than {max_bytes} bytes.")
+        blocks.append(block)
+    return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+
+def _remote_reason(error: BaseException) -> Reason:
+    """What a Beam file system means; its errors are of many classes, with HTTP codes within."""
+    seen: BaseException | None = error
+    while seen is not None:
+        code = getattr(seen, "code", None) or getattr(seen, "status_code", None)
+        if isinstance(seen, FileNotFoundError) or code == 404:
+            return Reason.NOT_FOUND
+        if isinstance(seen, PermissionError) or code in (401, 403):
+            return Reason.ACCESS_DENIED
+        if isinstance(seen, BeamIOError) and seen.exception_details:
+            details = [e for e in seen.exception_details.values() if isinstance(e, Exception)]
+            if details and (reason := _remote_reason(details[0])) is not Reason.READ_FAILED:
+                return reason
+        seen = seen.__cause__
+    return Reason.READ_FAILED
+
+
+def _error(ref: ImageRef, error: FetchError) -> ImageError:
+    return ImageError(ref, Stage.FETCH, error.reason, error.message, error.attempts)
+
+
+class _FetchDoFn(beam.DoFn):
+    def __init__(self, policy: FetchPolicy) -> None:
+        self._policy = policy
+        self._fetched = Metrics.counter(_NAMESPACE, "fetch/fetched")
+        self._failed = Metrics.counter(_NAMESPACE, "fetch/failed")
+        self._bytes = Metrics.distribution(_NAMESPACE, "fetch/bytes")
+        self._milliseconds = Metrics.distribution(_NAMESPACE, "fetch/milliseconds")
+        self._attempts = Metrics.distribution(_NAMESPACE, "fetch/attempts")
+
+    def setup(self) -> None:
+        self._fetcher = Fetcher(self._policy)
+        self._pool: OrderedPool[ImageRef, tuple[EncodedImage | ImageError, float]] = OrderedPool(
+            self._timed,
+            threads=self._policy.threads,
+            max_items=self._policy.max_in_flight,
+            max_bytes=self._policy.max_bytes_in_flight,
+        )
+
+    def _timed(self, ref: ImageRef) -> tuple[EncodedImage | ImageError, float]:
+        start = time.perf_counter()
+        return self._fetcher.fetch(ref), time.perf_counter() - start
+
+    def process(self, ref: ImageRef) -> Iterator[Any]:
+        for result in self._pool.submit(ref, self._policy.typical_bytes):
+            yield self._count(*result)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for result in self._pool.drain():
+            yield in_global_window(self._count(*result))
+
+    def teardown(self) -> None:
+        self._pool.close()
+        self._fetcher.close()
+
+    def _count(self, row: EncodedImage | ImageError, seconds: float) -> Any:
+        self._milliseconds.update(int(1000 * seconds))
+        if isinstance(row, ImageError):
+            self._attempts.update(row.attempts)
+            self._failed.inc()
+            Metrics.counter(_NAMESPACE, f"fetch/failed_{row.reason}").inc()
+            return TaggedOutput("errors", row)
+        self._attempts.update(row.attempts)
+        self._fetched.inc()
+        self._bytes.update(len(row.data))
+        return row

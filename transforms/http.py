@@ -1,0 +1,491 @@
+"""Fetches over http(s) on behalf of a manifest that is not trusted."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import email.utils
+import io
+import ipaddress
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+from urllib.parse import unquote, urljoin, urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import (
+    HTTPError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+    SSLError,
+)
+from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
+
+from transforms.types import Reason
+from transforms.uris import redact_text, redact_uri
+
+MIB = 2**20
+_BLOCK = 64 * 1024
+_RETRIED = frozenset({429, 500, 502, 503, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Addresses that embed an IPv4 one, which is what is really reached: RFC 6052, RFC 3056.
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_SIX_TO_FOUR = ipaddress.ip_network("2002::/16")
+
+
+class FetchError(Exception):
+    """A fetch that failed for good.
+
+    Attributes:
+      reason: Word of the closed vocabulary.
+      message: A sentence for the user, secrets removed.
+      attempts: Tries made.
+    """
+
+    def __init__(self, reason: Reason, message: str, attempts: int = 1) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.attempts = attempts
+
+
+@dataclasses.dataclass(frozen=True)
+class HttpPolicy:
+    """How patient and how trusting a fetch is. Times are in seconds.
+
+    Attributes:
+      connect_timeout: For a connection.
+      read_timeout: Between two pieces of an answer.
+      total_timeout: For one attempt as a whole.
+      max_attempts: Tries, the first one included.
+      backoff_base: Before the second try at most; doubles with each further one.
+      backoff_max: Longest wait, also where Retry-After asks for more.
+      max_redirects: Redirects followed.
+      max_bytes: Larger answers are cut off and fail.
+      allow_private_hosts: Whether addresses that are not public may be reached.
+      user_agent: How we introduce ourselves.
+    """
+
+    connect_timeout: float = 10.0
+    read_timeout: float = 30.0
+    total_timeout: float = 120.0
+    max_attempts: int = 4
+    backoff_base: float = 0.5
+    backoff_max: float = 30.0
+    max_redirects: int = 5
+    max_bytes: int = 50 * MIB
+    allow_private_hosts: bool = False
+    user_agent: str = "image-feature-extractor/0.1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Fetched:
+    """An answer's body, and the attempts it took."""
+
+    data: bytes
+    attempts: int
+
+
+class BlockedHostError(Exception):
+    """A host resolves to an address that must not be reached."""
+
+
+class _RetryableError(Exception):
+    def __init__(self, reason: Reason, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is on the public internet (RFC 6890 and its kin)."""
+    ip = ipaddress.ip_address(address.split("%", 1)[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped
+        if ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        elif ip in _SIX_TO_FOUR:
+            inner = ip.sixtofour
+        if inner is not None:
+            return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+def _connect(connection: Any, *, guarded: bool) -> socket.socket:
+    """Resolves, checks and connects in one step: what was checked is what is reached."""
+    host = connection._dns_host.strip("[]")
+    try:
+        found = socket.getaddrinfo(host, connection.port, 0, socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise NameResolutionError(host, connection, error) from error  # type: ignore[arg-type]
+    problem: OSError | None = None
+    for family, kind, protocol, _, address in found:
+        if guarded and not is_public(str(address[0])):
+            raise BlockedHostError(f"{host} is at {address[0]}, which is not a public address")
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(connection.timeout)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.connect(address)
+            return sock
+        except OSError as error:
+            problem = error
+            sock.close()
+    if isinstance(problem, TimeoutError):
+        raise urllib3.exceptions.ConnectTimeoutError(connection, "connecting took too long")
+    raise NewConnectionError(connection, f"cannot connect: {problem}")
+
+
+class _TimedMixin:
+    """Checks the address on connecting, and keeps the deadline while headers arrive."""
+
+    guarded = True
+
+    def _new_conn(self) -> socket.socket:
+        return _connect(self, guarded=self.guarded)
+
+    def getresponse(self) -> Any:
+        ticket = _WATCHDOG.guard(_current.deadline, lambda: _shut(self))
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        finally:
+            _WATCHDOG.release(ticket)
+
+
+class _Http(_TimedMixin, HTTPConnection):
+    pass
+
+
+class _Https(_TimedMixin, HTTPSConnection):
+    pass
+
+
+class _OpenHttp(_Http):
+    guarded = False
+
+
+class _OpenHttps(_Https):
+    guarded = False
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Http
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _Https
+
+
+class _OpenHttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _OpenHttp
+
+
+class _OpenHttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _OpenHttps
+
+
+def _shut(holder: Any) -> None:
+    """Ends a connection or response from another thread, so that its reader wakes."""
+    sock = getattr(holder, "sock", None) or getattr(
+        getattr(holder, "connection", None), "sock", None
+    )
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Watchdog:
+    """Shuts the sockets of attempts that outlive their deadline.
+
+    Socket timeouts start anew with every byte, so a server that drips its headers would
+    hold a thread for hours; one thread here watches over all fetches of a client.
+    """
+
+    def __init__(self) -> None:
+        self._deadlines: dict[int, tuple[float, Callable[[], None]]] = {}
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._next = 0
+
+    def guard(self, deadline: float, stop: Callable[[], None]) -> int:
+        """Calls `stop` once `deadline` (time.monotonic) has passed; returns a ticket."""
+        with self._wake:
+            self._next += 1
+            self._deadlines[self._next] = (deadline, stop)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread.start()
+            return self._next
+
+    def release(self, ticket: int) -> None:
+        """Forgets a ticket."""
+        with self._wake:
+            self._deadlines.pop(ticket, None)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait(0.25)
+                now = time.monotonic()
+                late = [t for t, (deadline, _) in self._deadlines.items() if deadline < now]
+                stops = [self._deadlines.pop(ticket)[1] for ticket in late]
+            for stop in stops:
+                stop()
+
+
+_WATCHDOG = _Watchdog()
+_current = threading.local()
+
+
+class HttpClient:
+    """Connections pooled over threads; every failure is a FetchError.
+
+    Args:
+      policy: How patient and how trusting.
+      pool_size: Connections kept open to one host.
+      sleep: Waits between attempts; a fake in tests.
+    """
+
+    def __init__(
+        self,
+        policy: HttpPolicy,
+        *,
+        pool_size: int = 32,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._policy = policy
+        self._sleep = sleep
+        self._pools = urllib3.PoolManager(
+            num_pools=64, maxsize=pool_size, retries=False, headers={
+                "User-Agent": policy.user_agent,
+                "Accept": "*/*",
+                # The size limit counts what is sent, so nothing may unfold here.
+                "Accept-Encoding": "identity",
+            },
+        )
+        self._pools.pool_classes_by_scheme = (
+            {"http": _OpenHttpPool, "https": _OpenHttpsPool}
+            if policy.allow_private_hosts
+            else {"http": _HttpPool, "https": _HttpsPool}
+        )
+
+    def fetch(self, url: str) -> Fetched:
+        """Fetches a whole body.
+
+        Raises:
+          FetchError: it cannot be had.
+        """
+        data, attempts = self._retrying(url, self._read_whole)
+        return Fetched(data, attempts)
+
+    def open_stream(self, url: str) -> Any:
+        """Opens a body for reading as a stream, whatever its size (a manifest).
+
+        Raises:
+          FetchError: it cannot be had.
+        """
+        def open_it(url: str, deadline: float) -> Any:
+            response = self._follow(url, deadline)
+            self._check_status(url, response)
+            return io.BufferedReader(_Stream(response), _BLOCK)
+
+        return self._retrying(url, open_it)[0]
+
+    def close(self) -> None:
+        """Closes idle connections."""
+        self._pools.clear()
+
+    def _retrying(self, url: str, action: Callable[[str, float], Any]) -> tuple[Any, int]:
+        policy = self._policy
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return action(url, time.monotonic() + policy.total_timeout), attempt
+            except FetchError as error:
+                error.attempts = attempt
+                raise
+            except _RetryableError as error:
+                if attempt >= policy.max_attempts:
+                    raise FetchError(error.reason, error.message, attempt) from error
+                # Full jitter keeps a thousand workers from knocking in step.
+                wait = random.uniform(0, policy.backoff_base * 2 ** (attempt - 1))
+                self._sleep(min(max(wait, error.retry_after or 0.0), policy.backoff_max))
+
+    def _read_whole(self, url: str, deadline: float) -> bytes:
+        shown = redact_uri(url)
+        response = self._follow(url, deadline)
+        try:
+            self._check_status(url, response)
+            limit = self._policy.max_bytes
+            announced = response.headers.get("Content-Length", "")
+            if announced.isdigit() and int(announced) > limit:
+                _too_large(shown, limit)
+            ticket = _WATCHDOG.guard(deadline, lambda: _shut(response))
+            try:
+                body = bytearray()
+                while block := response.read1(_BLOCK):
+                    body += block
+                    if len(body) > limit:
+                        _too_large(shown, limit)
+                    if time.monotonic() > deadline:
+                        raise self._too_late(shown)
+            except (HTTPError, OSError, ValueError, AttributeError) as error:
+                if time.monotonic() > deadline:
+                    raise self._too_late(shown) from error
+                raise _translate(error, shown) from error
+            finally:
+                _WATCHDOG.release(ticket)
+            if time.monotonic() > deadline:
+                raise self._too_late(shown)
+            if announced.isdigit() and len(body) != int(announced):
+                raise _RetryableError(
+                    Reason.CONNECTION_FAILED,
+                    f"{shown} ended after {len(body)} of {announced} bytes.",
+                )
+            response.release_conn()
+            return bytes(body)
+        finally:
+            if not response.closed:
+                response.close()
+
+    def _follow(self, url: str, deadline: float) -> Any:
+        """Requests a URL and follows its redirects, each under the same guard."""
+        seen: set[str] = set()
+        current = url
+        while True:
+            response = self._request(current, deadline)
+            target = response.headers.get("Location")
+            if response.status not in _REDIRECTS or not target:
+                return response
+            response.close()
+            seen.add(current)
+            following = urljoin(current, target)
+            shown = redact_uri(url)
+            if following in seen or len(seen) > self._policy.max_redirects:
+                raise FetchError(
+                    Reason.TOO_MANY_REDIRECTS,
+                    f"{shown} redirects in a circle or more than "
+                    f"{self._policy.max_redirects} times.",
+                )
+            if urlsplit(following).scheme not in ("http", "https"):
+                raise FetchError(
+                    Reason.UNSUPPORTED_SCHEME,
+                    f"{shown} redirects to {redact_uri(following)}, which is not http(s).",
+                )
+            current = following
+
+    def _request(self, url: str, deadline: float) -> Any:
+        shown = redact_uri(url)
+        policy = self._policy
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise self._too_late(shown)
+        timeout = urllib3.Timeout(
+            connect=min(policy.connect_timeout, left), read=min(policy.read_timeout, left)
+        )
+        try:
+            parts = urlsplit(url)
+            if not parts.hostname or parts.port == 0:
+                raise LocationParseError(shown)
+            headers = dict(self._pools.headers)
+            if parts.username is not None:
+                user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+                headers |= urllib3.make_headers(basic_auth=user)
+            pool = self._pools.connection_from_url(url)
+            _current.deadline = deadline
+            return pool.urlopen(
+                "GET", urllib3.util.parse_url(url).request_uri, headers=headers,
+                timeout=timeout, redirect=False, retries=False, preload_content=False,
+                decode_content=False,
+            )
+        except BlockedHostError as error:
+            raise FetchError(
+                Reason.BLOCKED_HOST,
+                f"{shown} is refused: {error}; pass --allow_private_hosts if you trust "
+                "the manifest.",
+            ) from error
+        except (LocationParseError, UnicodeError) as error:
+            raise FetchError(Reason.CONNECTION_FAILED, f"{shown} is not a valid URL.") from error
+        except (HTTPError, OSError, ValueError, AttributeError) as error:
+            if time.monotonic() > deadline:
+                raise self._too_late(shown) from error
+            raise _translate(error, shown) from error
+
+    def _check_status(self, url: str, response: Any) -> None:
+        status, shown = response.status, redact_uri(url)
+        if 200 <= status < 300 and status != 204:
+            return
+        retry_after = _retry_after(response.headers.get("Retry-After"))
+        response.close()
+        message = f"{shown} answered {status}."
+        if status in _RETRIED:
+            raise _RetryableError(Reason.SERVER_ERROR, message, retry_after)
+        if status in (404, 410):
+            raise FetchError(Reason.NOT_FOUND, message)
+        if status in (401, 403):
+            raise FetchError(Reason.ACCESS_DENIED, message)
+        raise FetchError(Reason.SERVER_ERROR if status >= 500 else Reason.HTTP_ERROR, message)
+
+    def _too_late(self, shown: str) -> _RetryableError:
+        seconds = self._policy.total_timeout
+        return _RetryableError(Reason.TIMEOUT, f"{shown} took longer than {seconds:g} s in all.")
+
+
+class _Stream(io.RawIOBase):
+    """A body as a file."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            block = self._response.read(len(buffer))
+        except HTTPError as error:
+            raise OSError(f"The download broke off: {redact_text(str(error))}") from error
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:
+        self._response.close()
+        super().close()
+
+
+def _translate(error: Exception, shown: str) -> _RetryableError | FetchError:
+    """Any failure of urllib3 or the socket, in our words."""
+    if isinstance(error, NameResolutionError):
+        return _RetryableError(Reason.CONNECTION_FAILED, f"{shown} has an unknown host.")
+    if isinstance(error, SSLError):
+        return FetchError(Reason.CONNECTION_FAILED, f"{shown} has no valid certificate: {error}.")
+    if isinstance(error, Urllib3TimeoutError | TimeoutError):
+        return _RetryableError(Reason.TIMEOUT, f"{shown} did not answer in time.")
+    return _RetryableError(
+        Reason.CONNECTION_FAILED, f"{shown} broke off: {type(error).__name__}."
+    )
+
+
+def _too_large(shown: str, limit: int) -> NoReturn:
+    raise FetchError(Reason.TOO_MANY_BYTES, f"{shown} is larger than {limit} bytes.")
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds to wait; the header holds seconds or an HTTP date (RFC 9110, 10.2.3)."""
+    if not value:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+        return max(0.0, (when - datetime.datetime.now(datetime.UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
