@@ -49,9 +49,7 @@ class PlanShards(beam.PTransform):
 
     def expand(self, rows: Any) -> Plan:
         rows_read = (
-            rows
-            | "AllRows" >> beam.Flatten()
-            | "CountRows" >> beam.combiners.Count.Globally()
+            rows | "AllRows" >> beam.Flatten() | "CountRows" >> beam.combiners.Count.Globally()
         )
         return Plan(
             rows_read,

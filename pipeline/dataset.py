@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import gzip
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -101,11 +101,11 @@ def read_examples(path: str) -> Iterator[Any]:
     directory, run = find_run(path)
     for entry in _feature_files(run):
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(
+            file: Any = stack.enter_context(
                 contextlib.closing(open_plain(FileSystems.join(directory, entry["name"])))
             )
             if run["compression"] == "gzip":
-                file = stack.enter_context(gzip.GzipFile(fileobj=file))
+                file = stack.enter_context(cast(Any, gzip.GzipFile(fileobj=file)))
             for record in read_records(file):
                 yield example_pb2.Example.FromString(record)
 

@@ -41,8 +41,13 @@ def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
         keep_secrets=config.keep_secrets,
     )
     failures = (rows.errors, fetched.errors, decoded.errors, extracted.errors)
-    error_shards = failures | "CollectErrors" >> beam.Flatten() | "WriteErrors" >> WriteErrors(
-        naming=config.layout.errors, num_shards=num_shards, keep_secrets=config.keep_secrets
+    error_shards = (
+        failures
+        | "CollectErrors" >> beam.Flatten()
+        | "WriteErrors"
+        >> WriteErrors(
+            naming=config.layout.errors, num_shards=num_shards, keep_secrets=config.keep_secrets
+        )
     )
 
     shards = (feature_shards, error_shards) | "CollectShards" >> beam.Flatten()

@@ -31,52 +31,75 @@ class FeatureExtractorOptions(PipelineOptions):
 
 def _add_input(group: Any) -> None:
     group.add_argument(
-        "--input", action="append", metavar="LOCATION", default=None,
+        "--input",
+        action="append",
+        metavar="LOCATION",
+        default=None,
         help="A manifest (.txt, .csv, .tsv, .jsonl, .parquet, also .gz), a directory of images "
         "or a glob; local, gs:// or http(s)://. May be given several times.",
     )
     group.add_argument(
-        "--input_format", choices=["auto", "text", "csv", "tsv", "jsonl", "parquet"],
-        default="auto", help="The manifests' format where the suffix does not tell (auto).",
+        "--input_format",
+        choices=["auto", "text", "csv", "tsv", "jsonl", "parquet"],
+        default="auto",
+        help="The manifests' format where the suffix does not tell (auto).",
     )
     group.add_argument(
-        "--uri_column", default=None, metavar="NAME",
+        "--uri_column",
+        default=None,
+        metavar="NAME",
         help="The column that holds the URIs (default: uri, url, image_uri, image_url, path, "
         "file or filename, the first there is).",
     )
     group.add_argument(
-        "--column_types", default="", metavar="NAME:TYPE,...",
+        "--column_types",
+        default="",
+        metavar="NAME:TYPE,...",
         help="Types of passed-through columns: int64, float32, bool, string or bytes, with [] "
         "for a list and ? for one that may be absent. CSV columns are strings unless named.",
     )
     group.add_argument(
-        "--allow_empty", action="store_true", default=False,
+        "--allow_empty",
+        action="store_true",
+        default=False,
         help="Commit an empty run when the input names no image, instead of refusing it.",
     )
 
 
 def _add_output(group: Any) -> None:
     group.add_argument(
-        "--output", default=None, metavar="DIR",
+        "--output",
+        default=None,
+        metavar="DIR",
         help="The dataset: each run is a directory DIR/<run_id>; local or gs://.",
     )
     group.add_argument(
         "--run_id", default=None, metavar="ID", help="Name of the run (default: the time, UTC)."
     )
     group.add_argument(
-        "--num_shards", type=_positive, default=None, metavar="N",
+        "--num_shards",
+        type=_positive,
+        default=None,
+        metavar="N",
         help="A fixed number of feature shards.",
     )
     group.add_argument(
-        "--images_per_shard", type=_positive, default=None, metavar="N",
+        "--images_per_shard",
+        type=_positive,
+        default=None,
+        metavar="N",
         help="Rows a shard holds on average, where --num_shards is not given (10000).",
     )
     group.add_argument(
-        "--compression", choices=["none", "gzip"], default="none",
+        "--compression",
+        choices=["none", "gzip"],
+        default="none",
         help="Of the feature shards. TFDS opens uncompressed runs only (none).",
     )
     group.add_argument(
-        "--keep_uri_secrets", action="store_true", default=False,
+        "--keep_uri_secrets",
+        action="store_true",
+        default=False,
         help="Keep credentials and signatures in the URIs of records and errors shards, "
         "so that signed URLs can be tried again. Logs never hold them.",
     )
@@ -84,70 +107,107 @@ def _add_output(group: Any) -> None:
 
 def _add_model(group: Any) -> None:
     group.add_argument(
-        "--model", default=None, metavar="HANDLE",
+        "--model",
+        default=None,
+        metavar="HANDLE",
         help="An image feature-vector module, TF1 Hub or TF2 SavedModel: a directory, a "
         ".tar.gz, gs://, https://tfhub.dev/...; or `untrained`, a seeded network for trials.",
     )
     group.add_argument(
-        "--batch_size", type=_positive, default=32, metavar="N",
+        "--batch_size",
+        type=_positive,
+        default=32,
+        metavar="N",
         help="Images in an inference batch (32).",
     )
 
 
 def _add_decode(group: Any) -> None:
     group.add_argument(
-        "--resize", choices=["stretch", "center_crop", "pad"], default="stretch",
+        "--resize",
+        choices=["stretch", "center_crop", "pad"],
+        default="stretch",
         help="How an image comes to the model's size (stretch).",
     )
     group.add_argument(
-        "--decode", choices=["fast", "exact"], default="fast",
+        "--decode",
+        choices=["fast", "exact"],
+        default="fast",
         help="fast lets the JPEG decoder scale down by whole steps first; exact decodes every "
         "pixel (fast).",
     )
     group.add_argument(
-        "--allow_truncated", action="store_true", default=False,
+        "--allow_truncated",
+        action="store_true",
+        default=False,
         help="Take files that end early, their missing part grey, instead of failing them.",
     )
     group.add_argument(
-        "--max_megapixels", type=_positive_float, default=64.0, metavar="N",
+        "--max_megapixels",
+        type=_positive_float,
+        default=64.0,
+        metavar="N",
         help="Larger images fail before they are decoded (64).",
     )
     group.add_argument(
-        "--decode_threads", type=_positive, default=None, metavar="N",
+        "--decode_threads",
+        type=_positive,
+        default=None,
+        metavar="N",
         help="Threads that decode within a worker (one a core).",
     )
 
 
 def _add_fetch(group: Any) -> None:
     group.add_argument(
-        "--max_megabytes", type=_positive_float, default=50.0, metavar="N",
+        "--max_megabytes",
+        type=_positive_float,
+        default=50.0,
+        metavar="N",
         help="Larger files fail while they are read (50 MiB).",
     )
     group.add_argument(
-        "--fetch_threads", type=_positive, default=32, metavar="N",
+        "--fetch_threads",
+        type=_positive,
+        default=32,
+        metavar="N",
         help="Images in flight within a worker (32).",
     )
     group.add_argument(
-        "--fetch_attempts", type=_positive, default=4, metavar="N",
+        "--fetch_attempts",
+        type=_positive,
+        default=4,
+        metavar="N",
         help="Tries for a fetch that fails in a way that may pass (4).",
     )
     group.add_argument(
-        "--connect_timeout", type=_positive_float, default=10.0, metavar="SECONDS",
+        "--connect_timeout",
+        type=_positive_float,
+        default=10.0,
+        metavar="SECONDS",
         help="For an http(s) connection (10).",
     )
     group.add_argument(
-        "--read_timeout", type=_positive_float, default=30.0, metavar="SECONDS",
+        "--read_timeout",
+        type=_positive_float,
+        default=30.0,
+        metavar="SECONDS",
         help="Between two pieces of an http(s) answer (30).",
     )
     group.add_argument(
-        "--total_timeout", type=_positive_float, default=120.0, metavar="SECONDS",
+        "--total_timeout",
+        type=_positive_float,
+        default=120.0,
+        metavar="SECONDS",
         help="For one http(s) attempt as a whole (120).",
     )
     group.add_argument(
         "--max_redirects", type=int, default=5, metavar="N", help="Followed at most (5)."
     )
     group.add_argument(
-        "--allow_private_hosts", action="store_true", default=False,
+        "--allow_private_hosts",
+        action="store_true",
+        default=False,
         help="Fetch http(s) from loopback, private and link-local addresses too. Only for "
         "manifests you trust: they could name your own services.",
     )

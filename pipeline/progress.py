@@ -32,9 +32,10 @@ def read_snapshot(staging: str) -> Snapshot:
     with contextlib.suppress(OSError):
         for name in os.listdir(directory):
             kind = name.split(".", 1)[0]
-            with contextlib.suppress(OSError, ValueError), open(
-                os.path.join(directory, name)
-            ) as file:
+            with (
+                contextlib.suppress(OSError, ValueError),
+                open(os.path.join(directory, name)) as file,
+            ):
                 value = int(file.read())
                 sums[kind] = max(sums[kind], value) if kind == "total" else sums[kind] + value
     return Snapshot(sums["features"], sums["errors"], sums["total"])
@@ -75,7 +76,13 @@ def describe(snapshot: Snapshot, seconds: float) -> str:
 
 def _show_bar(staging: str, stop: threading.Event) -> None:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("extracting"),

@@ -6,8 +6,19 @@ import os
 
 # Colour and grey photographs inside scikit-image's own wheel; the others would download.
 PHOTOGRAPHS = (
-    "astronaut", "brick", "camera", "cat", "coffee", "coins", "grass", "gravel", "hubble_deep_field",
-    "moon", "page", "rocket", "text",
+    "astronaut",
+    "brick",
+    "camera",
+    "cat",
+    "coffee",
+    "coins",
+    "grass",
+    "gravel",
+    "hubble_deep_field",
+    "moon",
+    "page",
+    "rocket",
+    "text",
 )
 
 

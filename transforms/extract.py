@@ -134,9 +134,7 @@ def _row(image: DecodedImage, vector: Any) -> ImageFeatures | ImageError:
         message = "The module's features for this image hold NaN or infinity."
         return ImageError(image.ref, Stage.EXTRACT, Reason.NOT_FINITE, message)
     features = np.ascontiguousarray(vector, np.float32)
-    return ImageFeatures(
-        image.ref, features, image.sha256, image.format, image.width, image.height
-    )
+    return ImageFeatures(image.ref, features, image.sha256, image.format, image.width, image.height)
 
 
 class ExtractFeatures(beam.PTransform):
@@ -154,9 +152,8 @@ class ExtractFeatures(beam.PTransform):
         return (
             images
             | "RunInference" >> RunInference(self._handler)
-            | "PartFailures" >> beam.ParDo(_PartFailuresDoFn()).with_outputs(
-                "errors", main="features"
-            )
+            | "PartFailures"
+            >> beam.ParDo(_PartFailuresDoFn()).with_outputs("errors", main="features")
         )
 
 

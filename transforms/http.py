@@ -263,7 +263,10 @@ class HttpClient:
         self._policy = policy
         self._sleep = sleep
         self._pools = urllib3.PoolManager(
-            num_pools=64, maxsize=pool_size, retries=False, headers={
+            num_pools=64,
+            maxsize=pool_size,
+            retries=False,
+            headers={
                 "User-Agent": policy.user_agent,
                 "Accept": "*/*",
                 # The size limit counts what is sent, so nothing may unfold here.
@@ -291,6 +294,7 @@ class HttpClient:
         Raises:
           FetchError: it cannot be had.
         """
+
         def open_it(url: str, deadline: float) -> Any:
             response = self._follow(url, deadline)
             self._check_status(url, response)
@@ -402,8 +406,13 @@ class HttpClient:
             pool = self._pools.connection_from_url(url)
             _current.deadline = deadline
             return pool.urlopen(
-                "GET", urllib3.util.parse_url(url).request_uri, headers=headers,
-                timeout=timeout, redirect=False, retries=False, preload_content=False,
+                "GET",
+                urllib3.util.parse_url(url).request_uri,
+                headers=headers,
+                timeout=timeout,
+                redirect=False,
+                retries=False,
+                preload_content=False,
                 decode_content=False,
             )
         except BlockedHostError as error:
@@ -469,9 +478,7 @@ def _translate(error: Exception, shown: str) -> _RetryableError | FetchError:
         return FetchError(Reason.CONNECTION_FAILED, f"{shown} has no valid certificate: {error}.")
     if isinstance(error, Urllib3TimeoutError | TimeoutError):
         return _RetryableError(Reason.TIMEOUT, f"{shown} did not answer in time.")
-    return _RetryableError(
-        Reason.CONNECTION_FAILED, f"{shown} broke off: {type(error).__name__}."
-    )
+    return _RetryableError(Reason.CONNECTION_FAILED, f"{shown} broke off: {type(error).__name__}.")
 
 
 def _too_large(shown: str, limit: int) -> NoReturn:

@@ -30,7 +30,22 @@ from transforms.types import Columns, ColumnValue, ImageError, ImageRef, Reason,
 from transforms.uris import image_key, resolve_uri
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .jp2 .ppm .pgm".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".jp2",
+        ".ppm",
+        ".pgm",
+    ]
 )
 _SAMPLE_ROWS = 1000
 _NAMESPACE = "image_features"

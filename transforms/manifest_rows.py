@@ -161,9 +161,7 @@ def _jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[R
         yield _row(number, {k: _plain(v) for k, v in values.items()}, uri_column)
 
 
-def _csv(
-    file: IO[bytes], location: str, uri_column: str | None, delimiter: str
-) -> Iterator[Row]:
+def _csv(file: IO[bytes], location: str, uri_column: str | None, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(_MAX_FIELD)
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     reader = csv.reader(text, delimiter=delimiter)

@@ -19,8 +19,19 @@ from transforms.types import Reason
 MIB = 2**20
 # Raster formats whose decoders take no part of the file as instructions to run.
 FORMATS = (
-    "JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM", "ICO",
-    "JPEG2000", "TGA",
+    "JPEG",
+    "MPO",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "DIB",
+    "TIFF",
+    "AVIF",
+    "PPM",
+    "ICO",
+    "JPEG2000",
+    "TGA",
 )
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSED = frozenset({5, 6, 7, 8})
@@ -103,7 +114,9 @@ def decode_image(data: bytes, policy: DecodePolicy) -> Pixels:
     if not data:
         raise DecodeError(Reason.EMPTY_FILE, "The file is empty.")
     if len(data) > policy.max_bytes:
-        raise DecodeError(Reason.TOO_MANY_BYTES, f"The file is larger than {policy.max_bytes} bytes.")
+        raise DecodeError(
+            Reason.TOO_MANY_BYTES, f"The file is larger than {policy.max_bytes} bytes."
+        )
     try:
         try:
             return _decode(data, policy)

@@ -118,8 +118,7 @@ class WriteShards(beam.PTransform):
         every = (
             rows.pipeline
             | "Start" >> beam.Create([None])
-            | "NameEveryShard"
-            >> beam.FlatMap(_every_shard, self._num_shards)
+            | "NameEveryShard" >> beam.FlatMap(_every_shard, self._num_shards)
         )
         return (
             (pieces, every)
@@ -211,7 +210,11 @@ class _MergeDoFn(beam.DoFn):
         replace(part, final)
         labels.pop("", None)
         yield ShardFile(
-            self._naming.kind, name, rows, sink.size, sink.digest.hexdigest(),
+            self._naming.kind,
+            name,
+            rows,
+            sink.size,
+            sink.digest.hexdigest(),
             dict(sorted(labels.items())),
         )
 

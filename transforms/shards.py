@@ -100,9 +100,7 @@ class _OrderDoFn(beam.DoFn):
         shard, rows = group
         # The first mention in the manifest wins, whatever order the runner delivers.
         ordered = sorted(rows, key=lambda row: row[:4])
-        unique = [
-            row for i, row in enumerate(ordered) if i == 0 or row[0] != ordered[i - 1][0]
-        ]
+        unique = [row for i, row in enumerate(ordered) if i == 0 or row[0] != ordered[i - 1][0]]
         if len(unique) < len(ordered):
             self._duplicates.inc(len(ordered) - len(unique))
             yield TaggedOutput("duplicates", len(ordered) - len(unique))

@@ -37,14 +37,16 @@ def open_binary(uri: str, *, http: HttpPolicy, seekable: bool = False) -> Iterat
     """
     with contextlib.ExitStack() as stack:
         if is_http(uri):
-            file = cast(BinaryIO, stack.enter_context(
-                contextlib.closing(HttpClient(http).open_stream(uri))))
+            file = cast(
+                BinaryIO, stack.enter_context(contextlib.closing(HttpClient(http).open_stream(uri)))
+            )
         else:
             file = stack.enter_context(
-                FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED))
+                FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+            )
         path = uri.split("?", 1)[0] if is_http(uri) else uri
         if path.lower().endswith(".gz"):
-            file = stack.enter_context(gzip.GzipFile(fileobj=file))
+            file = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
         elif seekable and is_http(uri):
             spool = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES))
             shutil.copyfileobj(file, spool)

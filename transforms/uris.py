@@ -16,10 +16,49 @@ REDACTED = "REDACTED"
 _SIGNING_PREFIXES = ("x-goog-", "x-amz-")
 _SIGNING = frozenset({"googleaccessid", "awsaccesskeyid", "signature", "expires"})
 # Azure shared access signatures; the short names mean this only beside `sig`.
-_AZURE = frozenset("sv se sr sp sig st spr ss srt skoid sktid skt ske sks skv sip".split())
+_AZURE = frozenset(
+    [
+        "sv",
+        "se",
+        "sr",
+        "sp",
+        "sig",
+        "st",
+        "spr",
+        "ss",
+        "srt",
+        "skoid",
+        "sktid",
+        "skt",
+        "ske",
+        "sks",
+        "skv",
+        "sip",
+    ]
+)
 _SECRET = frozenset(
-    "token access_token auth auth_token authorization api_key apikey api-key key sig secret "
-    "client_secret password passwd pwd signature sas jwt session sessionid".split()
+    [
+        "token",
+        "access_token",
+        "auth",
+        "auth_token",
+        "authorization",
+        "api_key",
+        "apikey",
+        "api-key",
+        "key",
+        "sig",
+        "secret",
+        "client_secret",
+        "password",
+        "passwd",
+        "pwd",
+        "signature",
+        "sas",
+        "jwt",
+        "session",
+        "sessionid",
+    ]
 )
 
 
