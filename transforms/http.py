@@ -474,6 +474,8 @@ def _translate(error: Exception, shown: str) -> _RetryableError | FetchError:
     """Any failure of urllib3 or the socket, in our words."""
     if isinstance(error, NameResolutionError):
         return _RetryableError(Reason.CONNECTION_FAILED, f"{shown} has an unknown host.")
+    if isinstance(error, NewConnectionError):  # A kind of timeout to urllib3.
+        return _RetryableError(Reason.CONNECTION_FAILED, f"{shown} cannot be connected to.")
     if isinstance(error, SSLError):
         return FetchError(Reason.CONNECTION_FAILED, f"{shown} has no valid certificate: {error}.")
     if isinstance(error, Urllib3TimeoutError | TimeoutError):

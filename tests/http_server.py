@@ -1,0 +1,118 @@
+"""A real HTTP server that behaves badly on demand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+
+
+class ImageServer:
+    """Serves `files` by name on loopback, and at other paths every kind of trouble.
+
+    /flaky/N/NAME fails N times with 503, then serves; /status/CODE; /endless; /slow;
+    /drip and /dripping-headers send a byte now and then; /loop redirects to itself;
+    /to?URL redirects; /short/NAME breaks off halfway.
+    """
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files = files
+        self.hits: Counter[str] = Counter()
+        self.headers: dict[str, str] = {}
+        self.closing = threading.Event()
+
+    def __enter__(self) -> ImageServer:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}/{path}"
+
+
+def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            path = self.path.lstrip("/")
+            server.hits[path] += 1
+            server.headers = dict(self.headers)
+            try:
+                self.respond(path)
+            except OSError:
+                self.close_connection = True
+
+        def respond(self, path: str) -> None:
+            kind, _, rest = path.partition("/")
+            if kind == "flaky":
+                times, _, name = rest.partition("/")
+                if server.hits[path] <= int(times):
+                    return self.send(503, b"", {"Retry-After": "0"})
+                return self.send(200, server.files[name])
+            if kind == "status":
+                return self.send(int(rest), b"")
+            if kind == "loop":
+                return self.send(302, b"", {"Location": "/loop"})
+            if kind.startswith("to?"):
+                return self.send(302, b"", {"Location": path[len("to?") :]})
+            if kind == "endless":
+                self.send_response(200)
+                self.end_headers()
+                while not server.closing.is_set():
+                    self.wfile.write(b"\xff\xd8\xff" + b"x" * 65536)
+            if kind in ("slow", "drip", "dripping-headers"):
+                self.close_connection = True
+                if kind == "dripping-headers":
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                if kind == "drip":
+                    self.send_response(200)
+                    self.end_headers()
+                while not server.closing.is_set():
+                    if kind != "slow":
+                        self.wfile.write(b"x")
+                        self.wfile.flush()
+                    time.sleep(0.05)
+                return None
+            if kind == "short":
+                data = server.files[rest]
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data[: len(data) // 2])
+                self.close_connection = True
+                return None
+            name = path.split("?", 1)[0]
+            if name in server.files:
+                return self.send(200, server.files[name])
+            return self.send(404, b"no")
+
+        def send(self, status: int, data: bytes, headers: dict[str, str] | None = None) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+    return Handler

@@ -1,0 +1,46 @@
+"""Test images, all drawn here."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def gradient(width: int = 64, height: int = 48) -> Image.Image:
+    """Red grows to the right, green downwards, blue is constant."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[..., 0] = np.linspace(0, 255, width).astype(np.uint8)
+    pixels[..., 1] = np.linspace(0, 255, height).astype(np.uint8)[:, None]
+    pixels[..., 2] = 128
+    return Image.fromarray(pixels)
+
+
+def noise(seed: int, width: int = 64, height: int = 48) -> Image.Image:
+    """A picture unlike any other seed's."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encode(image: Image.Image, format: str = "JPEG", **options: Any) -> bytes:
+    """The bytes of an image file."""
+    out = io.BytesIO()
+    image.save(out, format, **options)
+    return out.getvalue()
+
+
+def oriented(image: Image.Image, orientation: int) -> bytes:
+    """A JPEG whose EXIF says how to turn it."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encode(image, quality=95, exif=exif)
+
+
+def bomb() -> bytes:
+    """A hundred megapixels in a few kilobytes."""
+    return encode(Image.new("1", (10_000, 10_000)), "PNG")
+
+
+HTML = b"<!doctype html><html><body>Not found</body></html>"

@@ -1,0 +1,215 @@
+"""Every kind of handle, over a real server on the loopback interface."""
+
+from __future__ import annotations
+
+import http.server
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.archive import Limits
+from models.describe import describe
+from models.errors import ModelError
+from models.files import content_hash
+from models.handles import hub_archive_url, resolve
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    archive = b""
+    requests: list[str]
+    failures = 0
+
+    def do_GET(self) -> None:
+        type(self).requests.append(self.path)
+        if self.path.startswith("/missing"):
+            self.send_error(404)
+        elif self.path.startswith("/loop"):
+            self._redirect(self.path)
+        elif self.path.startswith("/moved"):
+            self._redirect("/module.tar.gz")
+        elif self.path.startswith("/hub/") and "?tf-hub-format=compressed" not in self.path:
+            self.send_error(400)
+        elif self.path.startswith("/flaky") and type(self).failures:
+            type(self).failures -= 1
+            self.send_error(503)
+        else:
+            cut = self.path.startswith("/broken") and type(self).failures
+            type(self).failures -= bool(cut)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.archive)))
+            self.end_headers()
+            self.wfile.write(self.archive[:1000] if cut else self.archive)
+
+    def _redirect(self, location: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", location)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silence."""
+
+
+@pytest.fixture
+def server(archive: str) -> Iterator[tuple[str, type[_Handler]]]:
+    """A base URL, and the handler class that records what was asked."""
+    handler = type("Handler", (_Handler,), {
+        "archive": Path(archive).read_bytes(), "requests": [], "failures": 0})
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=running.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{running.server_address[1]}", handler
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+def test_local_directory_is_used_in_place(tf1_dir: str, tmp_path: Path) -> None:
+    resolved = resolve(tf1_dir, cache_dir=str(tmp_path / "cache"))
+    assert (resolved.handle, resolved.directory) == (tf1_dir, tf1_dir)
+    assert resolved.content_hash == content_hash(tf1_dir)
+    assert len(resolved.content_hash) == 64
+    assert not (tmp_path / "cache").exists()
+
+
+def test_local_archives(tf1_dir: str, archive: str, tmp_path: Path) -> None:
+    nested = str(tmp_path / "nested.tgz")
+    with tarfile.open(nested, "w:gz") as tar:
+        tar.add(tf1_dir, arcname="some_module")
+    for handle in (archive, nested, f"file://{nested}"):
+        resolved = resolve(handle, cache_dir=str(tmp_path / "cache"))
+        assert resolved.content_hash == content_hash(tf1_dir)
+    assert len(os.listdir(tmp_path / "cache")) == 2
+    shutil.copy(nested, tmp_path / "replaced.tgz")
+    first = resolve(str(tmp_path / "replaced.tgz"), cache_dir=str(tmp_path / "cache")).directory
+    shutil.copy(archive, tmp_path / "replaced.tgz")
+    assert resolve(str(tmp_path / "replaced.tgz"), cache_dir=str(tmp_path / "cache")
+                   ).directory != first
+
+
+def test_content_hash_ignores_only_the_fingerprint(tf1_dir: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tf1_dir, copy)
+    (copy / "fingerprint.pb").write_bytes(os.urandom(8))
+    assert content_hash(str(copy)) == content_hash(tf1_dir)
+    (copy / "assets").mkdir()
+    (copy / "assets" / "x").write_text("")
+    assert content_hash(str(copy)) != content_hash(tf1_dir)
+
+
+@pytest.mark.parametrize("path", ["/module.tar.gz", "/hub/mobilenet/3", "/moved.tgz?token=1"])
+def test_http_is_fetched_once(
+    path: str, server: tuple[str, type[_Handler]], tf1_dir: str, tmp_path: Path
+) -> None:
+    base, handler = server
+    first = resolve(base + path, cache_dir=str(tmp_path))
+    count = len(handler.requests)
+    assert resolve(base + path, cache_dir=str(tmp_path)) == first
+    assert len(handler.requests) == count
+    assert first.content_hash == content_hash(tf1_dir)
+    assert os.listdir(tmp_path) == [os.path.basename(first.directory)]
+
+
+@pytest.mark.parametrize("path", ["/flaky.tar.gz", "/broken.tar.gz"])
+def test_passing_failures_are_retried(
+    path: str, server: tuple[str, type[_Handler]], tmp_path: Path
+) -> None:
+    base, handler = server
+    handler.failures = 1
+    assert resolve(base + path, cache_dir=str(tmp_path)).content_hash
+    assert len(handler.requests) == 2
+
+
+def test_http_refusals(server: tuple[str, type[_Handler]], tmp_path: Path) -> None:
+    base, handler = server
+    with pytest.raises(ModelError, match=r"HTTP 404.*--model=untrained"):
+        resolve(f"{base}/missing.tar.gz", cache_dir=str(tmp_path))
+    with pytest.raises(ModelError, match="redirects"):
+        resolve(f"{base}/loop.tar.gz", cache_dir=str(tmp_path))
+    assert len(handler.requests) < 20
+    with pytest.raises(ModelError, match="larger than 1000 bytes"):
+        resolve(f"{base}/big.tar.gz", cache_dir=str(tmp_path), limits=Limits(download_bytes=1000))
+    handler.archive = b"<html>Welcome</html>"
+    with pytest.raises(ModelError, match="not a whole gzipped tar file"):
+        resolve(f"{base}/page.tar.gz", cache_dir=str(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
+def test_no_network_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.download._BACKOFF_SECONDS", 0.0)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # Bound and not listening: connections are refused.
+        with pytest.raises(ModelError, match=r"no network.*--model=/local.*--model=untrained"):
+            resolve(f"http://127.0.0.1:{closed.getsockname()[1]}/m.tar.gz",
+                    cache_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(("url", "expected"), [
+    ("https://tfhub.dev/google/m/3", "https://tfhub.dev/google/m/3?tf-hub-format=compressed"),
+    ("https://x/m?a=1", "https://x/m?a=1&tf-hub-format=compressed"),
+    ("https://x/m.tar.gz?a=1", "https://x/m.tar.gz?a=1"),
+    ("https://x/m?tf-hub-format=compressed", "https://x/m?tf-hub-format=compressed"),
+])
+def test_hub_archive_url(url: str, expected: str) -> None:
+    assert hub_archive_url(url) == expected
+
+
+def test_wrong_local_handles(tmp_path: Path) -> None:
+    (tmp_path / "model.h5").write_text("x")
+    for handle, message in [
+        (str(tmp_path), r"no saved_model\.pb"),
+        (str(tmp_path / "absent"), "There is no model at"),
+        (str(tmp_path / "model.h5"), "neither a directory nor"),
+        (" ", "is empty"),
+    ]:
+        with pytest.raises(ModelError, match=message):
+            resolve(handle, cache_dir=str(tmp_path / "cache"))
+
+
+def test_unknown_scheme(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot be read"):
+        resolve("nosuch://bucket/model", cache_dir=str(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
+def test_untrained_is_the_same_in_every_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes race for one cache, and this one fills another."""
+    script = ("import sys\nfrom models.handles import resolve\n"
+              "print(resolve('untrained', cache_dir=sys.argv[1]).content_hash)\n")
+    root = Path(__file__).resolve().parents[2]
+    racers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "shared")], cwd=root,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+              for _ in range(2)]
+    monkeypatch.setenv("IMAGE_FEATURES_CACHE", str(tmp_path / "own"))
+    with caplog.at_level(logging.WARNING):
+        own = resolve("untrained")
+    assert "mean NOTHING" in caplog.text
+    assert own.directory.startswith(str(tmp_path / "own"))
+    assert [racer.communicate()[0].strip() for racer in racers] == [own.content_hash] * 2
+    assert len(os.listdir(tmp_path / "shared")) == 1
+
+
+def test_describe(tf1_dir: str) -> None:
+    assert describe(tf1_dir) == {
+        "handle": tf1_dir,
+        "directory": tf1_dir,
+        "format": "tf1_hub",
+        "signatures": ["default", "image_feature_vector"],
+        "entry": "image_feature_vector",
+        "image_size": [96, 96],
+        "input_range": [0.0, 1.0],
+        "num_features": 1280,
+        "parameters": 706_224,
+        "content_hash": content_hash(tf1_dir),
+    }
