@@ -140,7 +140,7 @@ class FeatureModule:
         trial = np.zeros(shape, np.float32)
         trial[-1] = np.random.RandomState(0).random_sample(shape[1:])
         try:
-            concrete = tf.function(run).get_concrete_function(
+            concrete = tf.function(run, autograph=False).get_concrete_function(
                 tf.TensorSpec(shape, tf.float32, name="images"))
             expected = concrete(tf.constant(trial)).numpy()
         except ModelError:

@@ -1,0 +1,65 @@
+"""gs:// handles, against an emulator of Google Cloud Storage."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.errors import ModelError
+from models.files import content_hash
+from models.handles import resolve
+
+pytest.importorskip("gcp_storage_emulator")
+
+
+@pytest.fixture(scope="module")
+def bucket(tf1_dir: str, archive: str) -> Iterator[str]:
+    """A bucket with the module as a directory and as an archive."""
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from gcp_storage_emulator.server import create_server
+    from google.cloud import storage
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="models")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        patch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+        patch.setenv("NO_GCE_CHECK", "true")  # Else google.auth waits for a metadata server.
+        FileSystems.set_options(PipelineOptions(["--no_auth", "--project=p"]))
+        server.start()
+        try:
+            target = storage.Client(project="p").bucket("models")
+            for root, _, names in os.walk(tf1_dir):
+                for name in names:
+                    path = Path(root) / name
+                    target.blob(f"dir/m/{path.relative_to(tf1_dir).as_posix()}"
+                                ).upload_from_filename(str(path))
+            target.blob("m.tar.gz").upload_from_filename(archive)
+            yield "gs://models"
+        finally:
+            server.stop()
+
+
+@pytest.mark.parametrize("name", ["dir/m", "dir/m/", "m.tar.gz"])
+def test_gcs_is_copied(name: str, bucket: str, tf1_dir: str, tmp_path: Path) -> None:
+    resolved = resolve(f"{bucket}/{name}", cache_dir=str(tmp_path))
+    assert resolved.content_hash == content_hash(tf1_dir)
+    assert os.listdir(tmp_path) == [os.path.basename(resolved.directory)]
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("absent", "no files in the model directory"),
+    ("dir", r"no saved_model\.pb"),
+    ("absent.tar.gz", "cannot be read"),
+])
+def test_gcs_without_a_model(name: str, message: str, bucket: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=message):
+        resolve(f"{bucket}/{name}", cache_dir=str(tmp_path))
+    assert os.listdir(tmp_path) == []
