@@ -14,6 +14,7 @@ from models.files import content_hash
 from models.handles import resolve
 
 pytest.importorskip("gcp_storage_emulator")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
