@@ -12,7 +12,7 @@ from types import TracebackType
 class ImageServer:
     """Serves `files` by name on loopback, and at other paths every kind of trouble.
 
-    /flaky/N/NAME fails N times with 503, then serves; /status/CODE; /endless; /slow;
+    /flaky/N/NAME fails N times with 503, then serves; /later/SECONDS; /status/CODE; /endless; /slow;
     /drip and /dripping-headers send a byte now and then; /loop redirects to itself;
     /to?URL redirects; /short/NAME breaks off halfway.
     """
@@ -72,6 +72,8 @@ def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
                 return self.send(200, server.files[name])
             if kind == "status":
                 return self.send(int(rest), b"")
+            if kind == "later":
+                return self.send(429, b"", {"Retry-After": rest})
             if kind == "loop":
                 return self.send(302, b"", {"Location": "/loop"})
             if kind.startswith("to?"):

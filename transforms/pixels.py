@@ -17,22 +17,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 from transforms.types import Reason
 
 MIB = 2**20
-# Raster formats whose decoders take no part of the file as instructions to run.
-FORMATS = (
-    "JPEG",
-    "MPO",
-    "PNG",
-    "WEBP",
-    "GIF",
-    "BMP",
-    "DIB",
-    "TIFF",
-    "AVIF",
-    "PPM",
-    "ICO",
-    "JPEG2000",
-    "TGA",
-)
+# Raster formats whose decoders take no part of the file as instructions to run. MPO, as
+# some cameras write, comes with JPEG.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "JPEG2000")
+# Image.open knows only the commonest of them before its plugins are all registered.
+Image.init()
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 _TURNS = {

@@ -18,7 +18,10 @@ def test_a_malformed_declaration_is_refused(text):
 
 
 def test_types_are_inferred_and_widened_without_loss():
-    rows = [{"a": 1, "b": 1, "c": True, "d": ["x"], "e": 1}, {"a": 2, "b": 1.5, "c": False, "d": []}]
+    rows = [
+        {"a": 1, "b": 1, "c": True, "d": ["x"], "e": 1},
+        {"a": 2, "b": 1.5, "c": False, "d": []},
+    ]
     assert infer_columns(rows) == {
         "a": Column("a", Kind.INT64),
         "b": Column("b", Kind.FLOAT32),

@@ -10,7 +10,9 @@ from transforms.concurrency import OrderedPool
 
 @settings(deadline=None, max_examples=50)
 @given(
-    st.lists(st.integers(0, 50), max_size=60), st.integers(1, 4), st.integers(1, 8),
+    st.lists(st.integers(0, 50), max_size=60),
+    st.integers(1, 4),
+    st.integers(1, 8),
     st.integers(1, 60),
 )
 def test_order_is_kept_and_bounds_hold(items, threads, max_items, max_bytes):
@@ -37,8 +39,8 @@ def test_items_run_at_once():
 
 def test_a_failure_reaches_the_caller():
     pool = OrderedPool(lambda x: 1 // x, threads=1, max_items=2)
-    list(pool.submit(0))
     with pytest.raises(ZeroDivisionError):
+        list(pool.submit(0))
         list(pool.drain())
     pool.close()
 

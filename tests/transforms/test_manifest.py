@@ -44,7 +44,9 @@ def test_a_line_that_is_not_utf8_is_one_error(tmp_path):
 @pytest.mark.parametrize(("suffix", "delimiter"), [("csv", ","), ("tsv", "\t"), ("csv.gz", ",")])
 def test_delimited_text(tmp_path, suffix, delimiter):
     path = tmp_path / f"m.{suffix}"
-    text = 'label,url,note\n7,a.jpg,"two\nlines, one comma"\n8,b.jpg\n9,,x\n'.replace(",", delimiter)
+    text = 'label,url,note\n7,a.jpg,"two\nlines, one comma"\n8,b.jpg\n9,,x\n'.replace(
+        ",", delimiter
+    )
     opener = gzip.open if suffix.endswith("gz") else open
     with opener(path, "wt", newline="") as file:
         file.write(text)
@@ -60,7 +62,14 @@ def test_delimited_text(tmp_path, suffix, delimiter):
 def test_jsonl_types_and_bad_rows(tmp_path):
     path = tmp_path / "m.jsonl"
     good = {"uri": "a.jpg", "n": 3, "tags": ["x", "y"], "nested": {"k": 1}}
-    lines = [json.dumps(good), "", "{not json", "[1]", json.dumps({"n": 1}), json.dumps({**good, "n": "?"})]
+    lines = [
+        json.dumps(good),
+        "",
+        "{not json",
+        "[1]",
+        json.dumps({"n": 1}),
+        json.dumps({**good, "n": "?"}),
+    ]
     path.write_text("\n".join(lines))
     _, rows = read(path, declared=parse_column_types("n:int64"))
     assert dict(rows[0].columns) == {"n": 3, "tags": ["x", "y"], "nested": '{"k": 1}'}
@@ -107,7 +116,8 @@ def test_a_glob_of_manifests(tmp_path):
     (tmp_path / "1.txt").write_text("a.jpg\n")
     (tmp_path / "2.txt").write_text("b.jpg\n")
     assert [row.uri for row in read(tmp_path / "*.txt")[1]] == [
-        f"{tmp_path}/a.jpg", f"{tmp_path}/b.jpg",
+        f"{tmp_path}/a.jpg",
+        f"{tmp_path}/b.jpg",
     ]
 
 

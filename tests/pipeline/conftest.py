@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from pipeline import cli
+
+
+@pytest.fixture(scope="session", autouse=True)
+def module_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Modules made or fetched by the tests stay out of the user's cache."""
+    cache = tmp_path_factory.mktemp("modules")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMAGE_FEATURES_CACHE", str(cache))
+        yield cache
+
+
+@pytest.fixture
+def extract(tmp_path):
+    """Runs `extract` in this process; returns the run's directory."""
+
+    def run(input, *options, run_id="run", output=None, code=0):
+        output = output or tmp_path / "out"
+        arguments = [f"--input={input}", f"--output={output}", f"--run_id={run_id}"]
+        result = cli.main(["extract", "--model=untrained", *arguments, *options])
+        assert result == code
+        return output / run_id
+
+    return run
