@@ -38,5 +38,5 @@ setup(
         "test": GCP + TEST,
         "dev": GCP + TEST + DEV,
     },
-    entry_points={"console_scripts": ["image-features = pipeline.cli:main"]},
+    entry_points={"console_scripts": ["image-features = pipeline.cli:console"]},
 )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
 
 from pipeline.options import OptionParser, UsageError, parse_extract, print_help
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 _HELP = """usage: image-features COMMAND [options]
 
@@ -32,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-      0 done, 1 failed, 2 bad arguments, 130 interrupted.
+      0 done, 1 failed, 2 bad arguments. A signal ends the process with 128 + its number.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands: dict[str, Callable[[list[str]], int]] = {
@@ -55,15 +59,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"image-features: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("image-features: interrupted before any work.", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def console() -> NoReturn:
+    """The console script: `main`, then out, without waiting for fetches of a failed run."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _quieten() -> None:
     # TensorFlow prints a page about the processor before any line of ours.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(asctime)s %(message)s")
-    for name in ("apache_beam", "absl", "tensorflow", "urllib3", "root"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger().setLevel(logging.ERROR)
+    for name in ("pipeline", "transforms", "models"):
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _extract(argv: list[str]) -> int:
@@ -78,15 +94,11 @@ def _extract(argv: list[str]) -> int:
     try:
         config = launch.prepare(options, beam_options)
         start = time.monotonic()
-        launch.run(config, beam_options)
+        with _stopped_by_signals():
+            launch.run(config, beam_options)
     except launch.RunFailedError as error:
         print(f"image-features: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        print("image-features: interrupted; the run is not committed.", file=sys.stderr)
-        sys.stderr.flush()
-        # Worker threads of the in-process runner cannot be joined; nothing is left to save.
-        os._exit(EXIT_INTERRUPTED)
     seconds = time.monotonic() - start
     run = read_run(config.layout.directory)
     if run is None:
@@ -100,6 +112,29 @@ def _extract(argv: list[str]) -> int:
     for reason, count in counts["failed_by_reason"].items():
         print(f"  {count} {reason}")
     return EXIT_OK
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Ends the process at once on Ctrl-C or SIGTERM.
+
+    An exception would be taken for a failing row's by the runner, and its threads cannot
+    be joined. Nothing is left to save: without run.json no reader sees the run.
+    """
+
+    def stop(number: int, _: object) -> None:
+        os.write(2, b"image-features: interrupted; the run is not committed.\n")
+        os._exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _inspect(argv: list[str]) -> int:

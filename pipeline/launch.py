@@ -94,7 +94,7 @@ def _layout(options: FeatureExtractorOptions) -> tuple[RunLayout, str]:
         output = os.path.abspath(os.path.expanduser(output))
     directory = FileSystems.join(output, run_id)
     try:
-        if FileSystems.match([directory.rstrip("/") + "/*"], [1])[0].metadata_list or (
+        if FileSystems.match([directory.rstrip("/") + "/**"], [1])[0].metadata_list or (
             "://" not in directory and os.path.exists(directory)
         ):
             raise UsageError(
@@ -208,8 +208,9 @@ def remove_staging(staging: str) -> None:
     """Deletes the staging directory of a committed run."""
     if "://" not in staging:
         shutil.rmtree(staging)
-    elif FileSystems.match([staging + "/*"], [1])[0].metadata_list:
-        FileSystems.delete([staging + "/"])
+    else:
+        files = FileSystems.match([staging + "/**"])[0].metadata_list
+        FileSystems.delete([file.path for file in files])
 
 
 @contextlib.contextmanager

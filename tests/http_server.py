@@ -12,9 +12,9 @@ from types import TracebackType
 class ImageServer:
     """Serves `files` by name on loopback, and at other paths every kind of trouble.
 
-    /flaky/N/NAME fails N times with 503, then serves; /later/SECONDS; /status/CODE; /endless; /slow;
-    /drip and /dripping-headers send a byte now and then; /loop redirects to itself;
-    /to?URL redirects; /short/NAME breaks off halfway.
+    /flaky/N/NAME fails N times with 503, then serves; /later/SECONDS; /status/CODE;
+    /endless; /slow; /drip and /dripping-headers send a byte now
+    and then; /loop redirects to itself; /to?URL redirects; /short/NAME breaks off halfway.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:

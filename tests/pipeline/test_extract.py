@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import json
+import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -44,7 +46,9 @@ def test_every_image_has_the_features_tensorflow_gives_it(extract, photos):
     module = tf.saved_model.load(resolve("untrained").directory, tags=[])
     signature = module.signatures["image_feature_vector"]
     policy = DecodePolicy(image_size=(96, 96))
-    pixels = np.stack([decode_image(open(uri, "rb").read(), policy).pixels for uri in arrays.uris])
+    pixels = np.stack(
+        [decode_image(pathlib.Path(uri).read_bytes(), policy).pixels for uri in arrays.uris]
+    )
     expected = signature(images=tf.constant(pixels.astype(np.float32) / 255))["default"].numpy()
     np.testing.assert_allclose(arrays.features, expected, rtol=1e-4, atol=1e-5)
     assert np.unique(arrays.features, axis=0).shape[0] == 40
@@ -80,9 +84,6 @@ def test_each_bad_row_fails_alone_with_its_reason(extract, tmp_path):
     }
     for name, data in local.items():
         (tmp_path / name).write_bytes(data)
-    (tmp_path / "pipe.jpg").unlink(missing_ok=True)
-    import os
-
     os.mkfifo(tmp_path / "pipe.jpg")
     with ImageServer({"web.jpg": good}) as server:
         expected = {

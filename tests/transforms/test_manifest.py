@@ -123,7 +123,7 @@ def test_a_glob_of_manifests(tmp_path):
 
 @pytest.mark.parametrize("name", ["missing.csv", "missing", "nothing-*.csv"])
 def test_what_is_not_there_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="does not exist|matches"):
+    with pytest.raises(ValueError, match=r"does not exist|matches"):
         find_sources([str(tmp_path / name)])
 
 

@@ -1,0 +1,65 @@
+import apache_beam as beam
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that
+
+from tests.http_server import ImageServer
+from transforms.fetch import Fetcher, FetchImages, FetchPolicy
+from transforms.http import HttpPolicy
+from transforms.types import EncodedImage, ImageError, ImageRef, Reason
+from transforms.uris import image_key
+
+POLICY = FetchPolicy(
+    http=HttpPolicy(max_attempts=2, backoff_base=0, allow_private_hosts=True), max_bytes=1000
+)
+
+
+def fetch(uri):
+    return Fetcher(POLICY).fetch(ImageRef(str(uri), image_key(str(uri))))
+
+
+def test_local_files(tmp_path):
+    (tmp_path / "a[1].jpg.gz").write_bytes(b"bytes as they are")
+    row = fetch(tmp_path / "a[1].jpg.gz")
+    assert isinstance(row, EncodedImage)
+    assert row.data == b"bytes as they are"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing", Reason.NOT_FOUND),
+        ("large", Reason.TOO_MANY_BYTES),
+        ("large/under-a-file", Reason.NOT_FOUND),
+        ("", Reason.READ_FAILED),
+        ("nul\0byte", Reason.READ_FAILED),
+        ("x" * 5000, Reason.READ_FAILED),
+    ],
+)
+def test_local_trouble(tmp_path, name, reason):
+    (tmp_path / "large").write_bytes(b"x" * 1001)
+    row = fetch(f"{tmp_path}/{name}")
+    assert isinstance(row, ImageError)
+    assert row.reason is reason
+
+
+def test_devices_are_not_read():
+    assert fetch("/dev/zero").reason is Reason.READ_FAILED
+
+
+def test_order_is_kept_and_failures_stand_aside():
+    with ImageServer({f"{i}": bytes([i]) * 10 for i in range(100)}) as server:
+        uris = [server.url(str(i)) for i in range(0, 200, 2)]
+        refs = [ImageRef(uri, image_key(uri)) for uri in uris]
+
+        def check(images):
+            assert [image.data[0] for image in images] == list(range(0, 100, 2))
+
+        def check_errors(errors):
+            assert [error.ref.uri for error in errors] == uris[50:]
+            assert {error.reason for error in errors} == {Reason.NOT_FOUND}
+
+        with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+            rows = pipeline | beam.Create(refs, reshuffle=False) | FetchImages(policy=POLICY)
+            assert_that(rows.images, check, label="Images")
+            assert_that(rows.errors, check_errors, label="Errors")
