@@ -91,16 +91,16 @@ def unpack(path: str, directory: str, source: str, limits: Limits = DEFAULT_LIMI
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ModelError(
             f"The model archive {source!r} is not a whole gzipped tar file ({error}); "
-            "download it again, and check that the address names the archive itself.") from error
+            "download it again, and check that the address names the archive itself."
+        ) from error
     except OSError as error:
         raise ModelError(
             f"The model archive {source!r} cannot be unpacked ({error}); "
-            "check the file, and the free space of the cache directory.") from error
+            "check the file, and the free space of the cache directory."
+        ) from error
 
 
-def _unpack_members(
-    archive: tarfile.TarFile, directory: str, source: str, limits: Limits
-) -> None:
+def _unpack_members(archive: tarfile.TarFile, directory: str, source: str, limits: Limits) -> None:
     total = 0
     for count, member in enumerate(archive, start=1):
         total += member.size
@@ -119,10 +119,12 @@ def _too_large(source: str, limits: Limits) -> ModelError:
     return ModelError(
         f"The model archive {source!r} unpacks to more than {limits.unpacked_bytes} bytes or "
         f"{limits.members} files, which no feature model needs; check what it is, and if you "
-        "trust it unpack it yourself and name the directory.")
+        "trust it unpack it yourself and name the directory."
+    )
 
 
 def _unsafe(source: str, member: str, reason: str) -> ModelError:
     return ModelError(
         f"The model archive {source!r} was refused because of its member {member!r}: {reason}; "
-        "get the model from a source you trust.")
+        "get the model from a source you trust."
+    )

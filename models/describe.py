@@ -18,8 +18,11 @@ def parameter_count(directory: str) -> int:
         return 0  # A graph of constants has no variables.
     reader = tf.train.load_checkpoint(prefix)
     types = reader.get_variable_to_dtype_map()
-    return sum(math.prod(shape) for name, shape in reader.get_variable_to_shape_map().items()
-               if types[name].is_floating)
+    return sum(
+        math.prod(shape)
+        for name, shape in reader.get_variable_to_shape_map().items()
+        if types[name].is_floating
+    )
 
 
 def describe(handle: str, *, cache_dir: str | None = None) -> dict[str, object]:

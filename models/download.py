@@ -20,7 +20,8 @@ _BACKOFF_SECONDS = 0.3  # Waits 0, 0.6, 1.2 seconds between the attempts.
 _RETRY_STATUSES = (429, 500, 502, 503, 504)
 _WAY_OUT = (
     "if this machine has no network, download the module elsewhere and pass "
-    "--model=/local/directory, or pass --model=untrained for a trial run without a real model")
+    "--model=/local/directory, or pass --model=untrained for a trial run without a real model"
+)
 
 
 def download_http(url: str, path: str, limits: Limits) -> None:
@@ -34,8 +35,14 @@ def download_http(url: str, path: str, limits: Limits) -> None:
     import urllib3
 
     retries = urllib3.Retry(
-        total=_RETRIES + _REDIRECTS, connect=_RETRIES, read=_RETRIES, status=_RETRIES,
-        redirect=_REDIRECTS, backoff_factor=_BACKOFF_SECONDS, status_forcelist=_RETRY_STATUSES)
+        total=_RETRIES + _REDIRECTS,
+        connect=_RETRIES,
+        read=_RETRIES,
+        status=_RETRIES,
+        redirect=_REDIRECTS,
+        backoff_factor=_BACKOFF_SECONDS,
+        status_forcelist=_RETRY_STATUSES,
+    )
     timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
     parts = urllib.parse.urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)
@@ -48,19 +55,24 @@ def download_http(url: str, path: str, limits: Limits) -> None:
         for _ in range(_RETRIES):  # A connection that breaks half way starts afresh.
             try:
                 response = pool.request(
-                    "GET", url, preload_content=False, retries=retries, timeout=timeout)
+                    "GET", url, preload_content=False, retries=retries, timeout=timeout
+                )
                 try:
                     if response.status != 200:
                         raise ModelError(
                             f"The model {url!r} cannot be downloaded: the server answered "
-                            f"HTTP {response.status}; check the address, or {_WAY_OUT}.")
-                    _write(response.stream(_CHUNK_BYTES, decode_content=False),
-                           path, url, limits.download_bytes)
+                            f"HTTP {response.status}; check the address, or {_WAY_OUT}."
+                        )
+                    _write(
+                        response.stream(_CHUNK_BYTES, decode_content=False),
+                        path,
+                        url,
+                        limits.download_bytes,
+                    )
                     return
                 finally:
                     response.release_conn()
-            except (urllib3.exceptions.ProtocolError,
-                    urllib3.exceptions.ReadTimeoutError) as error:
+            except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError) as error:
                 last = error
             except urllib3.exceptions.HTTPError as error:
                 last = error
@@ -103,18 +115,20 @@ def copy_remote_directory(uri: str, directory: str, limits: Limits) -> None:
     if not files:
         raise ModelError(
             f"There are no files in the model directory {uri!r}; check the name, and that this "
-            "account may list the bucket.")
-    if (len(files) > limits.members
-            or sum(size for _, size in files) > limits.download_bytes):
+            "account may list the bucket."
+        )
+    if len(files) > limits.members or sum(size for _, size in files) > limits.download_bytes:
         raise ModelError(
             f"The model directory {uri!r} has more than {limits.members} files or "
-            f"{limits.download_bytes} bytes; name the directory of one module.")
+            f"{limits.download_bytes} bytes; name the directory of one module."
+        )
     for path, _ in files:
         relative = posixpath.normpath(path.removeprefix(base))
         if relative.startswith(("/", "..")) or not path.startswith(base):
             raise ModelError(
                 f"The model directory {uri!r} holds {path!r}, which leads outside it; "
-                "remove that object from the bucket.")
+                "remove that object from the bucket."
+            )
         target = os.path.join(directory, *relative.split("/"))
         os.makedirs(os.path.dirname(target), exist_ok=True)
         copy_remote_file(path, target, limits)
@@ -128,7 +142,8 @@ def _write(chunks: Iterable[bytes] | Iterator[bytes], path: str, source: str, li
             if total > limit:
                 raise ModelError(
                     f"The model {source!r} is larger than {limit} bytes, which no feature model "
-                    "needs; check that the address names the right file.")
+                    "needs; check that the address names the right file."
+                )
             file.write(chunk)
 
 
@@ -136,4 +151,5 @@ def _unreadable(uri: str, error: Exception) -> ModelError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return ModelError(
         f"The model {uri!r} cannot be read ({lines[0][:300]}); check the name, the permissions "
-        f"and the credentials of this machine; {_WAY_OUT}.")
+        f"and the credentials of this machine; {_WAY_OUT}."
+    )

@@ -58,18 +58,21 @@ def find_entries(loaded: Any, directory: str) -> list[Entry]:
         raise ModelError(
             f"The model in {directory!r} is not an image feature vector model: "
             f"{entries[0].name!r} takes {describe_spec(spec)}, not float32 images "
-            "[batch, height, width, 3]; choose an image feature vector module.")
+            "[batch, height, width, 3]; choose an image feature vector module."
+        )
     found = ", ".join(repr(name) for name in signatures) or "none"
     raise ModelError(
         f"The model in {directory!r} is not an image feature vector model: it cannot be called "
         f"on one input, and of the signatures {', '.join(SIGNATURE_ORDER)} it has none that "
-        f"can (found: {found}); choose an image feature vector module.")
+        f"can (found: {found}); choose an image feature vector module."
+    )
 
 
 def takes_images(spec: Any) -> bool:
     """Whether a tf.TensorSpec fits float32 [batch, height, width, 3]."""
     return spec.dtype.name == "float32" and bool(
-        spec.shape.is_compatible_with([None, None, None, 3]))
+        spec.shape.is_compatible_with([None, None, None, 3])
+    )
 
 
 def describe_spec(spec: Any) -> str:
@@ -81,7 +84,7 @@ def describe_spec(spec: Any) -> str:
 def _signature_entries(name: str, function: Any) -> Iterator[Entry]:
     inputs: dict[str, Any] = function.structured_input_signature[1]
     if len(inputs) == 1:
-        (key, spec), = inputs.items()
+        ((key, spec),) = inputs.items()
         yield Entry(name, lambda images: function(**{key: images}), spec)
 
 
@@ -123,7 +126,8 @@ def image_size_of(entry: Entry, directory: str) -> tuple[int, int] | None:
     if height is None or width is None:
         raise ModelError(
             f"The model in {directory!r} takes {describe_spec(entry.spec)}, which fixes only one "
-            "side of its images; export it with both sides fixed, or with neither.")
+            "side of its images; export it with both sides fixed, or with neither."
+        )
     return (height, width)
 
 
@@ -156,18 +160,21 @@ def pick_output(output: Any, directory: str) -> Any:
         raise ModelError(
             f"The model in {directory!r} is not an image feature vector model: it has the outputs "
             f"{', '.join(map(repr, sorted(named)))} and none is called 'default' or "
-            "'feature_vector'; choose an image feature vector module.")
+            "'feature_vector'; choose an image feature vector module."
+        )
     tensor = named[key]
     if not isinstance(tensor, tf.Tensor) or not tensor.dtype.is_floating:
         kind = getattr(getattr(tensor, "dtype", None), "name", type(tensor).__name__)
         raise ModelError(
             f"The model in {directory!r} is not an image feature vector model: its output {key!r} "
-            f"is {kind}, not floating point; choose an image feature vector module.")
+            f"is {kind}, not floating point; choose an image feature vector module."
+        )
     if tensor.shape.rank == 4 and tensor.shape[1:3].as_list() == [1, 1]:
         tensor = tf.squeeze(tensor, axis=[1, 2])
     if tensor.shape.rank != 2 or tensor.shape[1] is None:
         raise ModelError(
             f"The model in {directory!r} is not an image feature vector model: its output {key!r} "
             f"has shape {tensor.shape}, not [batch, features]; choose a module that pools its "
-            "feature map.")
+            "feature map."
+        )
     return tf.cast(tensor, tf.float32)

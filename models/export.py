@@ -25,7 +25,8 @@ def _checked(weights: network.Weights, depth_multiplier: float) -> dict[str, net
         if found != shape:
             raise ModelError(
                 f"The weights have {name!r} with shape {found}, and depth multiplier "
-                f"{depth_multiplier} needs {shape}; pass the weights' own depth multiplier.")
+                f"{depth_multiplier} needs {shape}; pass the weights' own depth multiplier."
+            )
     return shapes
 
 
@@ -37,22 +38,30 @@ def _build_graph(
 
     def get(name: str, shape: network.Shape) -> Any:
         variables[name] = tf.compat.v1.get_variable(
-            name, shape, tf.float32, initializer=tf.compat.v1.zeros_initializer(),
-            trainable=network.is_trainable(name), use_resource=resource_variables,
+            name,
+            shape,
+            tf.float32,
+            initializer=tf.compat.v1.zeros_initializer(),
+            trainable=network.is_trainable(name),
+            use_resource=resource_variables,
             regularizer=(lambda w: network.WEIGHT_DECAY * tf.nn.l2_loss(w))
-            if network.is_regularized(name) else None)
+            if network.is_regularized(name)
+            else None,
+        )
         return variables[name]
 
-    images = tf.compat.v1.placeholder(
-        tf.float32, [None, image_size, image_size, 3], name="images")
+    images = tf.compat.v1.placeholder(tf.float32, [None, image_size, image_size, 3], name="images")
     features, updates = network.forward(
-        images, get, training=training, depth_multiplier=depth_multiplier)
+        images, get, training=training, depth_multiplier=depth_multiplier
+    )
     features = tf.identity(features, name="feature_vector")
     for variable, value in updates:
         tf.compat.v1.add_to_collection(
-            tf.compat.v1.GraphKeys.UPDATE_OPS, tf.compat.v1.assign(variable, value).op)
+            tf.compat.v1.GraphKeys.UPDATE_OPS, tf.compat.v1.assign(variable, value).op
+        )
     signature = tf.compat.v1.saved_model.predict_signature_def(
-        inputs={"images": images}, outputs={"default": features})
+        inputs={"images": images}, outputs={"default": features}
+    )
     return variables, dict.fromkeys(SIGNATURES, signature)
 
 
@@ -100,7 +109,8 @@ def export_tf1_hub(
         for training in (False, True):
             with tf.Graph().as_default(), tf.compat.v1.Session() as session:
                 variables, signatures = _build_graph(
-                    tf, image_size, depth_multiplier, training, resource_variables)
+                    tf, image_size, depth_multiplier, training, resource_variables
+                )
                 # A sharded saver, the default, would write a random id into the graph.
                 saver = tf.compat.v1.train.Saver(variables, sharded=False)
                 if training:
@@ -145,20 +155,25 @@ def export_tf2(
 
     variables = {
         name: tf.Variable(weights[name], trainable=network.is_trainable(name), name=name)
-        for name in _checked(weights, depth_multiplier)}
+        for name in _checked(weights, depth_multiplier)
+    }
     spec = tf.TensorSpec([None, image_size, image_size, 3], tf.float32, name="images")
 
     def call(images: Any, training: bool = False) -> Any:
         features, updates = network.forward(
-            images, lambda name, _: variables[name], training=training,
-            depth_multiplier=depth_multiplier)
+            images,
+            lambda name, _: variables[name],
+            training=training,
+            depth_multiplier=depth_multiplier,
+        )
         for variable, value in updates:
             variable.assign(value)
         return features
 
     def loss(name: str) -> Any:
         return tf.function(
-            lambda: network.WEIGHT_DECAY * tf.nn.l2_loss(variables[name]), input_signature=[])
+            lambda: network.WEIGHT_DECAY * tf.nn.l2_loss(variables[name]), input_signature=[]
+        )
 
     # A Checkpoint takes any attribute, `variables` among them; a tf.Module does not.
     module = tf.train.Checkpoint()

@@ -34,7 +34,8 @@ def staged_directory(target: str, *, keep_existing: bool = False) -> Iterator[st
     except OSError as error:
         raise ModelError(
             f"The directory {parent!r} cannot be written ({error.strerror}); "
-            "choose another one for the model.") from error
+            "choose another one for the model."
+        ) from error
     try:
         yield staging
         try:
@@ -44,7 +45,8 @@ def staged_directory(target: str, *, keep_existing: bool = False) -> Iterator[st
                 return
             raise ModelError(
                 f"The model cannot be written to {target!r} ({error.strerror}); "
-                "name a directory that does not exist yet.") from error
+                "name a directory that does not exist yet."
+            ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -60,8 +62,11 @@ def content_hash(directory: str) -> str:
     """
     paths = []
     for root, _, names in os.walk(directory):
-        paths += [os.path.relpath(os.path.join(root, name), directory)
-                  for name in names if name not in _NOT_CONTENT]
+        paths += [
+            os.path.relpath(os.path.join(root, name), directory)
+            for name in names
+            if name not in _NOT_CONTENT
+        ]
     digest = hashlib.sha256()
     try:
         for path in sorted(path.replace(os.sep, "/") for path in paths):
@@ -73,5 +78,6 @@ def content_hash(directory: str) -> str:
     except OSError as error:
         raise ModelError(
             f"The model file {error.filename!r} cannot be read ({error.strerror}); "
-            "check its permissions, or copy the model afresh.") from error
+            "check its permissions, or copy the model afresh."
+        ) from error
     return digest.hexdigest()

@@ -59,8 +59,9 @@ def resolve(
     Raises:
       ModelError: it cannot be had, or is not a SavedModel.
     """
-    cache = os.path.abspath(os.path.expanduser(
-        cache_dir or os.environ.get(CACHE_VARIABLE) or _DEFAULT_CACHE))
+    cache = os.path.abspath(
+        os.path.expanduser(cache_dir or os.environ.get(CACHE_VARIABLE) or _DEFAULT_CACHE)
+    )
     directory = _locate(handle, cache, limits)
     return ResolvedModule(handle, directory, content_hash(directory))
 
@@ -69,7 +70,8 @@ def _locate(handle: str, cache: str, limits: Limits) -> str:
     if not handle.strip():
         raise ModelError(
             "The model handle is empty; pass --model with a directory, an archive, a URL or "
-            f"'{UNTRAINED}'.")
+            f"'{UNTRAINED}'."
+        )
     if handle == UNTRAINED:
         return _untrained(cache)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", handle)
@@ -113,11 +115,13 @@ def _local(path: str, handle: str, cache: str, limits: Limits) -> str:
     if not os.path.exists(path):
         raise ModelError(
             f"There is no model at {handle!r}; pass a directory with saved_model.pb, a .tar.gz of "
-            f"one, a gs:// or https:// address, or '{UNTRAINED}'.")
+            f"one, a gs:// or https:// address, or '{UNTRAINED}'."
+        )
     if not is_archive(path):
         raise ModelError(
             f"The model {handle!r} is neither a directory nor a .tar.gz or .tgz archive; "
-            "pass the directory that holds saved_model.pb.")
+            "pass the directory that holds saved_model.pb."
+        )
     # The file may be replaced under the same name, so its content is the key.
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -151,7 +155,9 @@ def _untrained(cache: str) -> str:
 
     _log.warning(
         "--model=%s: the network has RANDOM weights, so its features mean NOTHING. Use them to "
-        "try the pipeline only, and pass a trained module for real work.", UNTRAINED)
+        "try the pipeline only, and pass a trained module for real work.",
+        UNTRAINED,
+    )
     target = _entry(cache, f"{UNTRAINED} {_UNTRAINED_VERSION} tensorflow {tensorflow_version}")
     if not _has_model(target):
         with staged_directory(target, keep_existing=True) as staging:
@@ -171,7 +177,8 @@ def _require_model(directory: str, handle: str) -> None:
     if not _has_model(directory):
         raise ModelError(
             f"The model {handle!r} has no saved_model.pb at its top, so it is not a SavedModel; "
-            "name the directory, or an archive of the directory, that holds the file.")
+            "name the directory, or an archive of the directory, that holds the file."
+        )
 
 
 def _lift_single_directory(staging: str) -> None:

@@ -105,10 +105,26 @@ def convolutions(depth_multiplier: float = 0.5) -> list[Convolution]:
             wide = depth * factor
             if factor > 1:
                 layers.append(Convolution(f"{scope}/expand", depth, wide, opens_block=True))
-            layers.append(Convolution(f"{scope}/depthwise", wide, wide, kernel=3, stride=stride,
-                                      depthwise=True, opens_block=factor == 1))
-            layers.append(Convolution(f"{scope}/project", wide, out, relu6=False,
-                                      residual=stride == 1 and depth == out))
+            layers.append(
+                Convolution(
+                    f"{scope}/depthwise",
+                    wide,
+                    wide,
+                    kernel=3,
+                    stride=stride,
+                    depthwise=True,
+                    opens_block=factor == 1,
+                )
+            )
+            layers.append(
+                Convolution(
+                    f"{scope}/project",
+                    wide,
+                    out,
+                    relu6=False,
+                    residual=stride == 1 and depth == out,
+                )
+            )
             depth = out
             block += 1
     layers.append(Convolution(f"{_SCOPE}/Conv_1", depth, num_features(depth_multiplier)))
@@ -174,11 +190,17 @@ def forward(
             x = tf.nn.conv2d(x, kernel, strides, "SAME")
         gamma, beta, mean, variance = (
             variable(f"{layer.scope}/BatchNorm/{name}", (layer.outputs,))
-            for name in ("gamma", "beta", "moving_mean", "moving_variance"))
+            for name in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
         x, batch_mean, batch_variance = tf.compat.v1.nn.fused_batch_norm(
-            x, gamma, beta, mean=None if training else mean,
+            x,
+            gamma,
+            beta,
+            mean=None if training else mean,
             variance=None if training else variance,
-            epsilon=BATCH_NORM_EPSILON, is_training=training)
+            epsilon=BATCH_NORM_EPSILON,
+            is_training=training,
+        )
         if training:
             for moving, batch in ((mean, batch_mean), (variance, batch_variance)):
                 old = tf.convert_to_tensor(moving)

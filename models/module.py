@@ -37,7 +37,8 @@ def load_saved_model(directory: str) -> tuple[Any, Format]:
     if not os.path.isfile(os.path.join(directory, "saved_model.pb")):
         raise ModelError(
             f"There is no saved_model.pb in {directory!r}, so it is not a SavedModel; "
-            "name the directory that holds the file.")
+            "name the directory that holds the file."
+        )
     is_hub = os.path.isfile(os.path.join(directory, HUB_MODULE_MARKER))
     try:
         # A Hub module tags its inference graph with the empty set.
@@ -45,7 +46,8 @@ def load_saved_model(directory: str) -> tuple[Any, Format]:
     except Exception as error:
         raise ModelError(
             f"TensorFlow {tf.__version__} cannot load the SavedModel in {directory!r} "
-            f"({_first_line(error)}); copy it afresh, or export it again.") from error
+            f"({_first_line(error)}); copy it afresh, or export it again."
+        ) from error
     return loaded, "tf1_hub" if is_hub else "tf2_saved_model"
 
 
@@ -121,8 +123,7 @@ class FeatureModule:
         for entry in find_entries(loaded, directory):
             size = _decide_size(directory, image_size_of(entry, directory), image_size)
             try:
-                return cls(
-                    loaded, entry, directory, format, size, entry.fixed_batch or batch_size)
+                return cls(loaded, entry, directory, format, size, entry.fixed_batch or batch_size)
             except ModelError as error:
                 failure = failure or error
         assert failure is not None  # find_entries gives at least one.
@@ -141,7 +142,8 @@ class FeatureModule:
         trial[-1] = np.random.RandomState(0).random_sample(shape[1:])
         try:
             concrete = tf.function(run, autograph=False).get_concrete_function(
-                tf.TensorSpec(shape, tf.float32, name="images"))
+                tf.TensorSpec(shape, tf.float32, name="images")
+            )
             expected = concrete(tf.constant(trial)).numpy()
         except ModelError:
             raise
@@ -149,11 +151,13 @@ class FeatureModule:
             raise ModelError(
                 f"The model in {self.directory!r} fails on a batch of {shape[0]} images of "
                 f"{shape[1]}x{shape[2]} pixels ({_first_line(error)}); if that size is wrong, "
-                "give the image size that the model was made for.") from error
+                "give the image size that the model was made for."
+            ) from error
         if not np.isfinite(expected).all():
             raise ModelError(
                 f"The model in {self.directory!r} computes features that are not finite for a "
-                "plain image; its weights are damaged, so copy or export it again.")
+                "plain image; its weights are damaged, so copy or export it again."
+            )
         return concrete, trial, expected
 
     def __call__(self, pixels: Pixels) -> Features:
@@ -174,14 +178,15 @@ class FeatureModule:
             raise ValueError(
                 f"The model in {self.directory!r} needs uint8 pixels of shape "
                 f"[N, {self.image_size[0]}, {self.image_size[1]}, 3], and got {pixels.dtype} "
-                f"{list(pixels.shape)}; resize the images first.")
+                f"{list(pixels.shape)}; resize the images first."
+            )
         features = np.empty((len(pixels), self.num_features), np.float32)
         for start in range(0, len(pixels), self.batch_size):
-            chunk = pixels[start:start + self.batch_size]
+            chunk = pixels[start : start + self.batch_size]
             batch = np.zeros((self.batch_size, *self.image_size, 3), np.float32)
-            np.divide(chunk, _MAX_PIXEL, out=batch[:len(chunk)], dtype=np.float32)
+            np.divide(chunk, _MAX_PIXEL, out=batch[: len(chunk)], dtype=np.float32)
             result = self._infer(tf.constant(batch)).numpy()
-            features[start:start + len(chunk)] = result[:len(chunk)]
+            features[start : start + len(chunk)] = result[: len(chunk)]
         return features
 
 
@@ -204,7 +209,9 @@ def _set_threads(count: int | None) -> None:
             _log.warning(
                 "TensorFlow has started with %d threads per operation (0 is one per core) and "
                 "cannot change to %d; load the model before any other TensorFlow work.",
-                current, count)
+                current,
+                count,
+            )
 
 
 def _decide_size(
@@ -214,11 +221,13 @@ def _decide_size(
     if stated is not None and wanted is not None and stated != wanted:
         raise ModelError(
             f"The model in {directory!r} takes images of {stated[0]}x{stated[1]} pixels, and "
-            f"{wanted[0]}x{wanted[1]} was asked for; leave the image size out.")
+            f"{wanted[0]}x{wanted[1]} was asked for; leave the image size out."
+        )
     if stated is not None or wanted is not None:
         return stated or wanted or (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE)
-    _log.info("The model in %r states no image size; using %d pixels.",
-              directory, DEFAULT_IMAGE_SIZE)
+    _log.info(
+        "The model in %r states no image size; using %d pixels.", directory, DEFAULT_IMAGE_SIZE
+    )
     return (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE)
 
 

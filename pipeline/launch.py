@@ -29,10 +29,11 @@ from pipeline.schema import check_column_names
 from transforms.columns import parse_column_types
 from transforms.extract import ModelSpec
 from transforms.fetch import FetchPolicy
-from transforms.http import FetchError, HttpPolicy
+from transforms.http import HttpPolicy
 from transforms.manifest import ManifestSpec, examine, find_sources
 from transforms.manifest_rows import ManifestFormat
 from transforms.pixels import DecodePolicy
+from transforms.retries import FetchError, RetryPolicy
 from transforms.shards import ShardPolicy
 from transforms.uris import redact_text
 
@@ -117,7 +118,7 @@ def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
         connect_timeout=options.connect_timeout,
         read_timeout=options.read_timeout,
         total_timeout=options.total_timeout,
-        max_attempts=options.fetch_attempts,
+        retries=RetryPolicy(max_attempts=options.fetch_attempts),
         max_redirects=options.max_redirects,
         max_bytes=max_bytes,
         allow_private_hosts=options.allow_private_hosts,

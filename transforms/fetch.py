@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import random
 import stat
 import time
 from collections.abc import Iterator
@@ -18,7 +17,8 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from transforms.concurrency import OrderedPool, in_global_window
-from transforms.http import MIB, FetchError, HttpClient, HttpPolicy
+from transforms.http import MIB, HttpClient, HttpPolicy
+from transforms.retries import FetchError, PassingError, with_retries
 from transforms.storage import is_http
 from transforms.types import EncodedImage, ImageError, ImageRef, Reason, Stage
 from transforms.uris import redact_text, redact_uri
@@ -104,28 +104,20 @@ class Fetcher:
             raise FetchError(
                 Reason.UNSUPPORTED_SCHEME, f"{redact_uri(uri)} has the unknown scheme {scheme}://."
             )
-        return self._read_remote(uri)
+        return with_retries(lambda: self._read_remote(uri), self._policy.http.retries, self._sleep)
 
-    def _read_remote(self, uri: str) -> tuple[bytes, int]:
-        http = self._policy.http
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                with contextlib.closing(
-                    FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
-                ) as file:
-                    return _read_bounded(file, uri, self._policy.max_bytes), attempt
-            except FetchError as error:
-                error.attempts = attempt
-                raise
-            except Exception as error:
-                reason = _remote_reason(error)
-                if reason is not Reason.READ_FAILED or attempt >= http.max_attempts:
-                    text = redact_text(str(error))[:300]
-                    raise FetchError(reason, f"{uri} cannot be read: {text}", attempt) from error
-                wait = random.uniform(0, http.backoff_base * 2 ** (attempt - 1))
-                self._sleep(min(wait, http.backoff_max))
+    def _read_remote(self, uri: str) -> bytes:
+        try:
+            with contextlib.closing(
+                FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+            ) as file:
+                return _read_bounded(file, uri, self._policy.max_bytes)
+        except FetchError:
+            raise
+        except Exception as error:  # Each file system has failures of its own.
+            reason = _remote_reason(error)
+            kind = PassingError if reason is Reason.READ_FAILED else FetchError
+            raise kind(reason, f"{uri} cannot be read: {redact_text(str(error))[:300]}") from error
 
     def close(self) -> None:
         """Closes idle connections."""

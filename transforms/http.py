@@ -8,12 +8,11 @@ import datetime
 import email.utils
 import io
 import ipaddress
-import random
 import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
@@ -27,32 +26,18 @@ from urllib3.exceptions import (
 )
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
+from transforms.retries import FetchError, PassingError, RetryPolicy, with_retries
 from transforms.types import Reason
 from transforms.uris import redact_text, redact_uri
 
 MIB = 2**20
+Out = TypeVar("Out")
 _BLOCK = 64 * 1024
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Addresses that embed an IPv4 one, which is what is really reached: RFC 6052, RFC 3056.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _SIX_TO_FOUR = ipaddress.ip_network("2002::/16")
-
-
-class FetchError(Exception):
-    """A fetch that failed for good.
-
-    Attributes:
-      reason: Word of the closed vocabulary.
-      message: A sentence for the user, secrets removed.
-      attempts: Tries made.
-    """
-
-    def __init__(self, reason: Reason, message: str, attempts: int = 1) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.attempts = attempts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +48,7 @@ class HttpPolicy:
       connect_timeout: For a connection.
       read_timeout: Between two pieces of an answer.
       total_timeout: For one attempt as a whole.
-      max_attempts: Tries, the first one included.
-      backoff_base: Before the second try at most; doubles with each further one.
-      backoff_max: Longest wait, also where Retry-After asks for more.
+      retries: When to try again.
       max_redirects: Redirects followed.
       max_bytes: Larger answers are cut off and fail.
       allow_private_hosts: Whether addresses that are not public may be reached.
@@ -75,9 +58,7 @@ class HttpPolicy:
     connect_timeout: float = 10.0
     read_timeout: float = 30.0
     total_timeout: float = 120.0
-    max_attempts: int = 4
-    backoff_base: float = 0.5
-    backoff_max: float = 30.0
+    retries: RetryPolicy = RetryPolicy()
     max_redirects: int = 5
     max_bytes: int = 50 * MIB
     allow_private_hosts: bool = False
@@ -94,14 +75,6 @@ class Fetched:
 
 class BlockedHostError(Exception):
     """A host resolves to an address that must not be reached."""
-
-
-class _RetryableError(Exception):
-    def __init__(self, reason: Reason, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.retry_after = retry_after
 
 
 def is_public(address: str) -> bool:
@@ -306,22 +279,11 @@ class HttpClient:
         """Closes idle connections."""
         self._pools.clear()
 
-    def _retrying(self, url: str, action: Callable[[str, float], Any]) -> tuple[Any, int]:
-        policy = self._policy
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return action(url, time.monotonic() + policy.total_timeout), attempt
-            except FetchError as error:
-                error.attempts = attempt
-                raise
-            except _RetryableError as error:
-                if attempt >= policy.max_attempts:
-                    raise FetchError(error.reason, error.message, attempt) from error
-                # Full jitter keeps a thousand workers from knocking in step.
-                wait = random.uniform(0, policy.backoff_base * 2 ** (attempt - 1))
-                self._sleep(min(max(wait, error.retry_after or 0.0), policy.backoff_max))
+    def _retrying(self, url: str, action: Callable[[str, float], Out]) -> tuple[Out, int]:
+        total = self._policy.total_timeout
+        return with_retries(
+            lambda: action(url, time.monotonic() + total), self._policy.retries, self._sleep
+        )
 
     def _read_whole(self, url: str, deadline: float) -> bytes:
         shown = redact_uri(url)
@@ -350,7 +312,7 @@ class HttpClient:
             if time.monotonic() > deadline:
                 raise self._too_late(shown)
             if announced.isdigit() and len(body) != int(announced):
-                raise _RetryableError(
+                raise PassingError(
                     Reason.CONNECTION_FAILED,
                     f"{shown} ended after {len(body)} of {announced} bytes.",
                 )
@@ -436,16 +398,16 @@ class HttpClient:
         response.close()
         message = f"{shown} answered {status}."
         if status in _RETRIED:
-            raise _RetryableError(Reason.SERVER_ERROR, message, retry_after)
+            raise PassingError(Reason.SERVER_ERROR, message, retry_after)
         if status in (404, 410):
             raise FetchError(Reason.NOT_FOUND, message)
         if status in (401, 403):
             raise FetchError(Reason.ACCESS_DENIED, message)
         raise FetchError(Reason.SERVER_ERROR if status >= 500 else Reason.HTTP_ERROR, message)
 
-    def _too_late(self, shown: str) -> _RetryableError:
+    def _too_late(self, shown: str) -> PassingError:
         seconds = self._policy.total_timeout
-        return _RetryableError(Reason.TIMEOUT, f"{shown} took longer than {seconds:g} s in all.")
+        return PassingError(Reason.TIMEOUT, f"{shown} took longer than {seconds:g} s in all.")
 
 
 class _Stream(io.RawIOBase):
@@ -470,17 +432,17 @@ class _Stream(io.RawIOBase):
         super().close()
 
 
-def _translate(error: Exception, shown: str) -> _RetryableError | FetchError:
+def _translate(error: Exception, shown: str) -> FetchError:
     """Any failure of urllib3 or the socket, in our words."""
     if isinstance(error, NameResolutionError):
-        return _RetryableError(Reason.CONNECTION_FAILED, f"{shown} has an unknown host.")
+        return PassingError(Reason.CONNECTION_FAILED, f"{shown} has an unknown host.")
     if isinstance(error, NewConnectionError):  # A kind of timeout to urllib3.
-        return _RetryableError(Reason.CONNECTION_FAILED, f"{shown} cannot be connected to.")
+        return PassingError(Reason.CONNECTION_FAILED, f"{shown} cannot be connected to.")
     if isinstance(error, SSLError):
         return FetchError(Reason.CONNECTION_FAILED, f"{shown} has no valid certificate: {error}.")
     if isinstance(error, Urllib3TimeoutError | TimeoutError):
-        return _RetryableError(Reason.TIMEOUT, f"{shown} did not answer in time.")
-    return _RetryableError(Reason.CONNECTION_FAILED, f"{shown} broke off: {type(error).__name__}.")
+        return PassingError(Reason.TIMEOUT, f"{shown} did not answer in time.")
+    return PassingError(Reason.CONNECTION_FAILED, f"{shown} broke off: {type(error).__name__}.")
 
 
 def _too_large(shown: str, limit: int) -> NoReturn:

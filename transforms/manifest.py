@@ -210,7 +210,7 @@ def examine(
       The spec to run with, and True if at least one row was seen.
 
     Raises:
-      ValueError, OSError, transforms.http.FetchError: a source cannot be read.
+      ValueError, OSError, transforms.retries.FetchError: a source cannot be read.
     """
     schema: dict[str, Column] = {}
     any_row = False

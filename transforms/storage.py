@@ -33,7 +33,7 @@ def open_binary(uri: str, *, http: HttpPolicy, seekable: bool = False) -> Iterat
 
     Raises:
       OSError: it cannot be read.
-      transforms.http.FetchError: it cannot be fetched.
+      transforms.retries.FetchError: it cannot be fetched.
     """
     with contextlib.ExitStack() as stack:
         if is_http(uri):

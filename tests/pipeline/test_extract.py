@@ -249,3 +249,17 @@ def test_changed_and_missing_files_are_noticed(extract, photos):
     shard.write_bytes(data)
     (run / "features-00001-of-00002.tfrecord").unlink()
     assert len(inspection.verify(str(run))) == 2
+
+
+def test_both_module_formats_give_the_same_features(extract, photos, tmp_path):
+    from models.export import export_tf1_hub, export_tf2
+    from models.mobilenet_v2 import seeded_weights
+
+    weights = seeded_weights(3)
+    export_tf1_hub(weights, str(tmp_path / "tf1"))
+    export_tf2(weights, str(tmp_path / "tf2"))
+    runs = [
+        dataset.load_numpy(str(extract(photos, f"--model={tmp_path}/{name}", run_id=name)))
+        for name in ("tf1", "tf2")
+    ]
+    np.testing.assert_allclose(runs[0].features, runs[1].features, rtol=1e-5, atol=1e-6)

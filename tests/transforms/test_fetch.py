@@ -6,11 +6,12 @@ from apache_beam.testing.util import assert_that
 from tests.http_server import ImageServer
 from transforms.fetch import Fetcher, FetchImages, FetchPolicy
 from transforms.http import HttpPolicy
+from transforms.retries import RetryPolicy
 from transforms.types import EncodedImage, ImageError, ImageRef, Reason
 from transforms.uris import image_key
 
 POLICY = FetchPolicy(
-    http=HttpPolicy(max_attempts=2, backoff_base=0, allow_private_hosts=True), max_bytes=1000
+    http=HttpPolicy(retries=RetryPolicy(2, 0), allow_private_hosts=True), max_bytes=1000
 )
 
 

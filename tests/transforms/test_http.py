@@ -4,15 +4,15 @@ import time
 import pytest
 
 from tests.http_server import ImageServer
-from transforms.http import FetchError, HttpClient, HttpPolicy, is_public
+from transforms.http import HttpClient, HttpPolicy, is_public
+from transforms.retries import FetchError, RetryPolicy
 from transforms.types import Reason
 
 POLICY = HttpPolicy(
     connect_timeout=1,
     read_timeout=0.5,
     total_timeout=1,
-    max_attempts=3,
-    backoff_base=0.01,
+    retries=RetryPolicy(3, 0.01),
     max_bytes=100_000,
     allow_private_hosts=True,
 )
@@ -48,7 +48,7 @@ def test_retries_what_may_pass(server):
 @pytest.mark.parametrize(("asked", "waited"), [("3", 3), ("99", 7), ("soon", 0)])
 def test_honours_retry_after_within_bounds(server, asked, waited):
     waits = []
-    policy = HttpPolicy(max_attempts=2, backoff_max=7, backoff_base=0, allow_private_hosts=True)
+    policy = HttpPolicy(retries=RetryPolicy(2, 0, 7), allow_private_hosts=True)
     with pytest.raises(FetchError):
         HttpClient(policy, sleep=waits.append).fetch(server.url(f"later/{asked}"))
     assert waits == [waited]
@@ -92,7 +92,7 @@ def test_an_invalid_url_is_an_error_row(url):
 
 
 def test_private_hosts_are_refused_also_behind_a_name_or_a_redirect(server):
-    guarded = HttpPolicy(max_attempts=1)
+    guarded = HttpPolicy(retries=RetryPolicy(1))
     for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0", "2130706433"):
         error = fails(f"http://{host}:{server.port}/a.jpg", guarded)
         assert error.reason is Reason.BLOCKED_HOST, host
