@@ -32,6 +32,7 @@ class OrderedPool(Generic[In, Out]):
       threads: Items worked on at once.
       max_items: Items submitted and not yet yielded, at most.
       max_bytes: Sum of their sizes, at most; one larger item passes alone.
+      size_of: The size of a result in bytes, where that differs from its item's.
     """
 
     def __init__(
@@ -41,22 +42,27 @@ class OrderedPool(Generic[In, Out]):
         threads: int,
         max_items: int,
         max_bytes: int = 2**63,
+        size_of: Callable[[Out], int] | None = None,
     ) -> None:
         self._function = function
         self._pool = ThreadPoolExecutor(threads)
         self._max_items = max_items
         self._max_bytes = max_bytes
+        self._size_of = size_of
         self._flying: collections.deque[tuple[Future[Out], int]] = collections.deque()
-        self._bytes = 0
 
     def submit(self, item: In, size: int = 0) -> Iterator[Out]:
-        """Starts an item; yields the oldest results, waiting where bounds are reached."""
+        """Starts an item; yields the oldest results, waiting where bounds are reached.
+
+        Args:
+          item: What to work on.
+          size: Its size in bytes, or a guess at its result's.
+        """
         while self._flying and (
-            len(self._flying) >= self._max_items or self._bytes + size > self._max_bytes
+            len(self._flying) >= self._max_items or self.bytes + size > self._max_bytes
         ):
             yield self._take()
         self._flying.append((self._pool.submit(self._function, item), size))
-        self._bytes += size
         while self._flying and self._flying[0][0].done():
             yield self._take()
 
@@ -68,10 +74,21 @@ class OrderedPool(Generic[In, Out]):
     def close(self) -> None:
         """Forgets what is in flight and ends the threads."""
         self._flying.clear()
-        self._bytes = 0
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def bytes(self) -> int:
+        """Bytes in flight: of results where they are there, else what was said."""
+        if self._size_of is None:
+            return sum(size for _, size in self._flying)
+        return sum(
+            self._size_of(future.result()) if _succeeded(future) else size
+            for future, size in self._flying
+        )
+
     def _take(self) -> Out:
-        future, size = self._flying.popleft()
-        self._bytes -= size
-        return future.result()
+        return self._flying.popleft()[0].result()
+
+
+def _succeeded(future: Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None

@@ -37,7 +37,7 @@ class FetchPolicy:
       max_bytes: Larger files fail while they are read.
       threads: Fetches at once within a worker.
       max_in_flight: Images fetched ahead of the decoder, at most.
-      max_bytes_in_flight: Their bytes, at most (each counted as `typical_bytes` until read).
+      max_bytes_in_flight: Their bytes, at most (each counts as `typical_bytes` until read).
       typical_bytes: What an image is counted as before its size is known.
     """
 
@@ -186,6 +186,9 @@ class _FetchDoFn(beam.DoFn):
             threads=self._policy.threads,
             max_items=self._policy.max_in_flight,
             max_bytes=self._policy.max_bytes_in_flight,
+            size_of=lambda result: (
+                len(result[0].data) if isinstance(result[0], EncodedImage) else 0
+            ),
         )
 
     def _timed(self, ref: ImageRef) -> tuple[EncodedImage | ImageError, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
@@ -130,14 +130,6 @@ def redact_text(text: str) -> str:
 def shard_of(key: str, num_shards: int) -> int:
     """The shard of a key, the same on every machine."""
     return int(key, 16) % num_shards
-
-
-def host_of(uri: str) -> str:
-    """The host of a URL, or the empty string."""
-    try:
-        return urlsplit(uri).hostname or ""
-    except ValueError:
-        return ""
 
 
 def _split_query(uri: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ def test_order_is_kept_and_bounds_hold(items, threads, max_items, max_bytes):
     for item in items:
         out += pool.submit(item, item)
         worst = max(worst, len(pool._flying))
-        assert pool._bytes <= max(max_bytes, max(items))
+        assert pool.bytes <= max(max_bytes, max(items))
     out += pool.drain()
     pool.close()
     assert out == items
@@ -53,3 +53,18 @@ def test_latency_is_hidden():
     list(pool.drain())
     assert time.monotonic() - start < 64 * 0.05 / 4
     pool.close()
+
+
+def test_results_count_by_their_own_size():
+    pool = OrderedPool(lambda n: b"x" * n, threads=1, max_items=10, max_bytes=100, size_of=len)
+    gate = threading.Event()
+    blocker = OrderedPool(lambda n: gate.wait() and b"x" * n, threads=1, max_items=10)
+    assert [len(result) for n in (80, 80, 80) for result in pool.submit(n, 1)] + [
+        len(result) for result in pool.drain()
+    ] == [80, 80, 80]
+    assert list(blocker.submit(1, 1)) == []
+    assert blocker.bytes == 1
+    gate.set()
+    assert list(blocker.drain()) == [b"x"]
+    pool.close()
+    blocker.close()

@@ -4,7 +4,8 @@ import time
 import pytest
 
 from tests.http_server import ImageServer
-from transforms.http import HttpClient, HttpPolicy, is_public
+from transforms.http import HttpClient, HttpPolicy
+from transforms.http_guard import is_public
 from transforms.retries import FetchError, RetryPolicy
 from transforms.types import Reason
 
@@ -103,9 +104,9 @@ def test_private_hosts_are_refused_also_behind_a_name_or_a_redirect(server):
 
 def test_a_redirect_is_guarded_too(server, monkeypatch):
     # Only the first hop's address is declared public; the redirect leads to another.
-    import transforms.http as http
+    from transforms import http_guard
 
-    monkeypatch.setattr(http, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(http_guard, "is_public", lambda address: address == "127.0.0.1")
     error = fails(server.url(f"to?http://127.0.0.2:{server.port}/a.jpg"), HttpPolicy())
     assert error.reason is Reason.BLOCKED_HOST
 
