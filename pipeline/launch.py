@@ -23,9 +23,10 @@ from models.module import FeatureModule
 from pipeline import extract
 from pipeline.config import ExtractConfig, default_run_id, is_run_id, utc_now
 from pipeline.layout import RunLayout
-from pipeline.options import MIB, FeatureExtractorOptions, UsageError
+from pipeline.options import MIB, FeatureExtractorOptions
 from pipeline.progress import watch
 from pipeline.schema import check_column_names
+from pipeline.usage import UsageError
 from transforms.columns import parse_column_types
 from transforms.extract import ModelSpec
 from transforms.fetch import FetchPolicy

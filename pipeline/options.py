@@ -6,15 +6,13 @@ import argparse
 import difflib
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipeline.usage import OptionParser, UsageError
+
 MIB = 2**20
-
-
-class UsageError(ValueError):
-    """Something the user asked for cannot be done; one sentence, exit code 2."""
 
 
 class FeatureExtractorOptions(PipelineOptions):
@@ -225,13 +223,6 @@ def _positive_float(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
-
-
-class OptionParser(argparse.ArgumentParser):
-    """A parser whose complaints are UsageErrors, so that one place prints them."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")
 
 
 def parse_extract(argv: Sequence[str]) -> tuple[FeatureExtractorOptions, PipelineOptions]:
