@@ -23,6 +23,8 @@ URI_COLUMNS = ("uri", "url", "image_uri", "image_url", "path", "file", "filename
 ERROR_FIELDS = ("stage", "reason", "message", "attempts")
 COLLISION_PREFIX = "column/"
 _ERRORS_SHARD = re.compile(r"(^|/)errors-\d{5,}-of-\d{5,}\.jsonl$")
+# No manifest column can have this name: it stands for the URI of an errors shard's row.
+_ERRORS_URI = "\0uri"
 _MAX_FIELD = 16 * 2**20
 
 
@@ -154,11 +156,15 @@ def _jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[R
         if not isinstance(values, dict):
             yield Row(number, problem=f"the line is not a JSON object: {line[:80]!r}")
             continue
+        column = uri_column
         if is_errors_shard:
+            # Ours: the URI is always `uri`, whatever the first manifest called it.
             for name in ERROR_FIELDS:
                 values.pop(name, None)
+            column = _ERRORS_URI
+            values[column] = values.pop("uri", None)
             values = {name.removeprefix(COLLISION_PREFIX): v for name, v in values.items()}
-        yield _row(number, {k: _plain(v) for k, v in values.items()}, uri_column)
+        yield _row(number, {k: _plain(v) for k, v in values.items()}, column)
 
 
 def _csv(file: IO[bytes], location: str, uri_column: str | None, delimiter: str) -> Iterator[Row]:
@@ -228,7 +234,8 @@ def _row(number: int, values: dict[str, ColumnValue], uri_column: str | None) ->
         return Row(number, values=values, problem=str(error))
     uri = values.pop(name)
     if not isinstance(uri, str) or not uri.strip():
-        return Row(number, values=values, problem=f"column {name!r} holds no URI but {uri!r:.80}")
+        shown = name.lstrip("\0")
+        return Row(number, values=values, problem=f"column {shown!r} holds no URI but {uri!r:.80}")
     return Row(number, uri.strip(), values)
 
 

@@ -133,3 +133,15 @@ def test_a_csv_without_a_uri_column_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--uri_column"):
         read(path)
     assert len(read(path, uri_column="where")[1]) == 1
+
+
+def test_an_errors_shard_needs_no_options_and_keeps_its_columns(tmp_path):
+    path = tmp_path / "errors-00000-of-00001.jsonl"
+    fields = {"stage": "fetch", "reason": "timeout", "message": "m", "attempts": 4}
+    row = {"uri": "/a.jpg", **fields, "column/uri": "mine", "column/stage": "s", "url": "u"}
+    path.write_text(json.dumps(row) + "\n" + json.dumps({**row, "uri": ""}) + "\n")
+    for uri_column in (None, "url"):
+        _, (good, bad) = read(path, uri_column=uri_column)
+        assert good.uri == "/a.jpg"
+        assert dict(good.columns) == {"uri": "mine", "stage": "s", "url": "u"}
+        assert "'uri' holds no URI" in bad.message
