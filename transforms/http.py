@@ -172,15 +172,15 @@ class HttpClient:
     def _follow(self, url: str, deadline: float) -> Any:
         """Requests a URL and follows its redirects, each under the same guard."""
         seen: set[str] = set()
-        current = url
+        hop = url
         while True:
-            response = self._request(current, deadline)
+            response = self._request(hop, deadline)
             target = response.headers.get("Location")
             if response.status not in _REDIRECTS or not target:
                 return response
             response.close()
-            seen.add(current)
-            following = urljoin(current, target)
+            seen.add(hop)
+            following = urljoin(hop, target)
             shown = redact_uri(url)
             if following in seen or len(seen) > self._policy.max_redirects:
                 raise FetchError(
@@ -193,7 +193,7 @@ class HttpClient:
                     Reason.UNSUPPORTED_SCHEME,
                     f"{shown} redirects to {redact_uri(following)}, which is not http(s).",
                 )
-            current = following
+            hop = following
 
     def _request(self, url: str, deadline: float) -> Any:
         shown = redact_uri(url)
