@@ -42,9 +42,9 @@ class Plan(NamedTuple):
 class PlanShards(beam.PTransform):
     """Counts the rows read, and from it the feature shards to write."""
 
-    def __init__(self, *, policy: ShardPolicy, config: ExtractConfig) -> None:
+    def __init__(self, *, config: ExtractConfig) -> None:
         super().__init__()
-        self._policy = policy
+        self._policy = config.shards
         self._staging = config.layout.staging
 
     def expand(self, rows: Any) -> Plan:

@@ -76,7 +76,7 @@ def load_numpy(path: str) -> FeatureArrays:
     _, run = find_run(path)
     rows = run["counts"]["rows_out"]
     features = np.empty((rows, run["model"]["num_features"]), np.float32)
-    columns = [Column(**_column(entry)) for entry in run["columns"]]
+    columns = _columns(run)
     values: dict[str, list[Any]] = {column.name: [] for column in columns}
     keys, uris = [], []
     for i, example in enumerate(read_examples(path)):
@@ -115,8 +115,8 @@ def _feature_files(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [f for f in run["files"] if f["kind"] == "features" and f["rows"]]
 
 
-def _column(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {**entry, "kind": Kind(entry["kind"])}
+def _columns(run: Mapping[str, Any]) -> list[Column]:
+    return [Column(**{**entry, "kind": Kind(entry["kind"])}) for entry in run["columns"]]
 
 
 def _parse_spec(tf: Any, run: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,8 +128,7 @@ def _parse_spec(tf: Any, run: Mapping[str, Any]) -> dict[str, Any]:
     spec |= {f"image/{n}": tf.io.FixedLenFeature((), tf.int64) for n in ("width", "height")}
     length = run["model"]["num_features"]
     spec["image/features"] = tf.io.FixedLenFeature((length,), tf.float32)
-    for entry in run["columns"]:
-        column = Column(**_column(entry))
+    for column in _columns(run):
         dtype = dtypes.get(column.kind, tf.string)
         if column.is_sequence:
             spec[column.name] = tf.io.RaggedFeature(dtype)
@@ -139,9 +138,9 @@ def _parse_spec(tf: Any, run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cast(tf: Any, row: dict[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-    for entry in run["columns"]:
-        if entry["kind"] == Kind.BOOL:
-            row[entry["name"]] = tf.cast(row[entry["name"]], tf.bool)
+    for column in _columns(run):
+        if column.kind is Kind.BOOL:
+            row[column.name] = tf.cast(row[column.name], tf.bool)
     return row
 
 

@@ -20,9 +20,7 @@ from transforms.write import WriteErrors, WriteFeatureShards
 def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
     """Adds the extraction to a pipeline; returns the PCollection of its one commit."""
     rows = pipeline | "ReadManifest" >> ReadManifest(spec=config.manifest)
-    plan = (rows.refs, rows.errors) | "PlanShards" >> PlanShards(
-        policy=config.shards, config=config
-    )
+    plan = (rows.refs, rows.errors) | "PlanShards" >> PlanShards(config=config)
     num_shards = AsSingleton(plan.num_shards)
 
     assigned = rows.refs | "AssignShards" >> AssignShards(num_shards=num_shards)

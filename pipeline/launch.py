@@ -106,9 +106,9 @@ def _layout(options: FeatureExtractorOptions) -> tuple[RunLayout, str]:
             os.makedirs(output, exist_ok=True)
             if not os.access(output, os.W_OK):
                 raise UsageError(f"--output={output} is not writable.")
+    except UsageError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
         raise UsageError(f"--output={options.output} cannot be used: {error}.") from error
     return RunLayout(directory, options.compression), run_id
 
@@ -121,7 +121,6 @@ def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
         total_timeout=options.total_timeout,
         retries=RetryPolicy(max_attempts=options.fetch_attempts),
         max_redirects=options.max_redirects,
-        max_bytes=max_bytes,
         allow_private_hosts=options.allow_private_hosts,
     )
     return FetchPolicy(

@@ -31,13 +31,6 @@ def encode(image: Image.Image, format: str = "JPEG", **options: Any) -> bytes:
     return out.getvalue()
 
 
-def oriented(image: Image.Image, orientation: int) -> bytes:
-    """A JPEG whose EXIF says how to turn it."""
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return encode(image, quality=95, exif=exif)
-
-
 def bomb() -> bytes:
     """A hundred megapixels in a few kilobytes."""
     return encode(Image.new("1", (10_000, 10_000)), "PNG")

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping
 
 from transforms.types import Columns, ColumnValue, Scalar
 
-RESERVED_PREFIX = "image/"
 _SPEC = re.compile(r"^(?P<kind>[a-z0-9]+)(?P<list>\[\])?(?P<null>\?)?$")
 _ALIASES = {
     "int": "int64",

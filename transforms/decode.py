@@ -9,9 +9,9 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import TaggedOutput
 
 from transforms.concurrency import OrderedPool, in_global_window
+from transforms.metrics import NAMESPACE, dead_letter
 from transforms.pixels import (
     MIB,
     DecodeError,
@@ -22,7 +22,6 @@ from transforms.pixels import (
 )
 from transforms.types import DecodedImage, EncodedImage, ImageError, Stage
 
-_NAMESPACE = "image_features"
 _MAX_BYTES_IN_FLIGHT = 128 * MIB
 
 
@@ -50,10 +49,9 @@ class _DecodeDoFn(beam.DoFn):
     def __init__(self, policy: DecodePolicy, threads: int | None) -> None:
         self._policy = policy
         self._threads = threads
-        self._decoded = Metrics.counter(_NAMESPACE, "decode/decoded")
-        self._failed = Metrics.counter(_NAMESPACE, "decode/failed")
-        self._milliseconds = Metrics.distribution(_NAMESPACE, "decode/milliseconds")
-        self._pixels = Metrics.distribution(_NAMESPACE, "decode/pixels")
+        self._decoded = Metrics.counter(NAMESPACE, "decode/decoded")
+        self._milliseconds = Metrics.distribution(NAMESPACE, "decode/milliseconds")
+        self._pixels = Metrics.distribution(NAMESPACE, "decode/pixels")
 
     def setup(self) -> None:
         lift_pillow_limit()
@@ -100,9 +98,7 @@ class _DecodeDoFn(beam.DoFn):
     def _count(self, row: DecodedImage | ImageError, seconds: float) -> Any:
         self._milliseconds.update(int(1000 * seconds))
         if isinstance(row, ImageError):
-            self._failed.inc()
-            Metrics.counter(_NAMESPACE, f"decode/failed_{row.reason}").inc()
-            return TaggedOutput("errors", row)
+            return dead_letter(row)
         self._decoded.inc()
         self._pixels.update(row.width * row.height)
         return row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,12 +13,11 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
-from apache_beam.pvalue import TaggedOutput
 
+from transforms.metrics import NAMESPACE, dead_letter
 from transforms.types import DecodedImage, ImageError, ImageFeatures, Reason, Stage
 
 _LOG = logging.getLogger(__name__)
-_NAMESPACE = "image_features"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +59,6 @@ class FeatureModelHandler(ModelHandler[DecodedImage, ImageFeatures | ImageError,
         Raises:
           models.errors.ModelError: it cannot be loaded or is not the launcher's.
         """
-        import os
-
         from models.errors import ModelError
         from models.handles import resolve
         from models.module import FeatureModule
@@ -84,7 +82,6 @@ class FeatureModelHandler(ModelHandler[DecodedImage, ImageFeatures | ImageError,
         inference_args: Mapping[str, Any] | None = None,
     ) -> list[ImageFeatures | ImageError]:
         """Extracts features; if the batch fails, one row at a time."""
-        metrics = _InferenceMetrics.get()
         start = time.perf_counter()
         try:
             features = model(np.stack([image.pixels for image in batch]))
@@ -92,8 +89,9 @@ class FeatureModelHandler(ModelHandler[DecodedImage, ImageFeatures | ImageError,
         except Exception as error:  # Whatever the module raises is this batch's failure.
             _LOG.warning("A batch of %d failed, retrying row by row: %s", len(batch), error)
             rows = [self._run_alone(image, model) for image in batch]
-        metrics.milliseconds.update(int(1000 * (time.perf_counter() - start)))
-        metrics.batch_size.update(len(batch))
+        milliseconds = int(1000 * (time.perf_counter() - start))
+        Metrics.distribution(NAMESPACE, "extract/milliseconds").update(milliseconds)
+        Metrics.distribution(NAMESPACE, "extract/batch_size").update(len(batch))
         return rows
 
     def _run_alone(self, image: DecodedImage, model: Any) -> ImageFeatures | ImageError:
@@ -109,24 +107,11 @@ class FeatureModelHandler(ModelHandler[DecodedImage, ImageFeatures | ImageError,
 
     def get_metrics_namespace(self) -> str:
         """The namespace of RunInference's own metrics."""
-        return _NAMESPACE
+        return NAMESPACE
 
     def get_num_bytes(self, batch: Sequence[DecodedImage]) -> int:
         """Bytes of pixels in a batch."""
         return sum(image.pixels.nbytes for image in batch)
-
-
-@dataclasses.dataclass
-class _InferenceMetrics:
-    milliseconds: Any
-    batch_size: Any
-
-    @classmethod
-    def get(cls) -> _InferenceMetrics:
-        return cls(
-            Metrics.distribution(_NAMESPACE, "extract/milliseconds"),
-            Metrics.distribution(_NAMESPACE, "extract/batch_size"),
-        )
 
 
 def _row(image: DecodedImage, vector: Any) -> ImageFeatures | ImageError:
@@ -159,14 +144,11 @@ class ExtractFeatures(beam.PTransform):
 
 class _PartFailuresDoFn(beam.DoFn):
     def __init__(self) -> None:
-        self._extracted = Metrics.counter(_NAMESPACE, "extract/extracted")
-        self._failed = Metrics.counter(_NAMESPACE, "extract/failed")
+        self._extracted = Metrics.counter(NAMESPACE, "extract/extracted")
 
     def process(self, row: ImageFeatures | ImageError) -> Iterator[Any]:
         if isinstance(row, ImageError):
-            self._failed.inc()
-            Metrics.counter(_NAMESPACE, f"extract/failed_{row.reason}").inc()
-            yield TaggedOutput("errors", row)
+            yield dead_letter(row)
         else:
             self._extracted.inc()
             yield row

@@ -14,16 +14,15 @@ import apache_beam as beam
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import TaggedOutput
 
 from transforms.concurrency import OrderedPool, in_global_window
 from transforms.http import MIB, HttpClient, HttpPolicy
+from transforms.metrics import NAMESPACE, dead_letter
 from transforms.retries import FetchError, PassingError, with_retries
 from transforms.storage import is_http
 from transforms.types import EncodedImage, ImageError, ImageRef, Reason, Stage
 from transforms.uris import redact_text, redact_uri
 
-_NAMESPACE = "image_features"
 _BLOCK = 1 * MIB
 _SCHEMES = frozenset({"gs", "s3", "hdfs", "azfs"})
 
@@ -173,11 +172,10 @@ def _error(ref: ImageRef, error: FetchError) -> ImageError:
 class _FetchDoFn(beam.DoFn):
     def __init__(self, policy: FetchPolicy) -> None:
         self._policy = policy
-        self._fetched = Metrics.counter(_NAMESPACE, "fetch/fetched")
-        self._failed = Metrics.counter(_NAMESPACE, "fetch/failed")
-        self._bytes = Metrics.distribution(_NAMESPACE, "fetch/bytes")
-        self._milliseconds = Metrics.distribution(_NAMESPACE, "fetch/milliseconds")
-        self._attempts = Metrics.distribution(_NAMESPACE, "fetch/attempts")
+        self._fetched = Metrics.counter(NAMESPACE, "fetch/fetched")
+        self._bytes = Metrics.distribution(NAMESPACE, "fetch/bytes")
+        self._milliseconds = Metrics.distribution(NAMESPACE, "fetch/milliseconds")
+        self._attempts = Metrics.distribution(NAMESPACE, "fetch/attempts")
 
     def setup(self) -> None:
         self._fetcher = Fetcher(self._policy)
@@ -211,9 +209,7 @@ class _FetchDoFn(beam.DoFn):
         self._milliseconds.update(int(1000 * seconds))
         if isinstance(row, ImageError):
             self._attempts.update(row.attempts)
-            self._failed.inc()
-            Metrics.counter(_NAMESPACE, f"fetch/failed_{row.reason}").inc()
-            return TaggedOutput("errors", row)
+            return dead_letter(row)
         self._attempts.update(row.attempts)
         self._fetched.inc()
         self._bytes.update(len(row.data))

@@ -25,6 +25,7 @@ from transforms.manifest_rows import (
     parquet_columns,
     read_rows,
 )
+from transforms.metrics import NAMESPACE, dead_letter
 from transforms.storage import is_http
 from transforms.types import Columns, ColumnValue, ImageError, ImageRef, Reason, Stage
 from transforms.uris import image_key, resolve_uri
@@ -48,7 +49,6 @@ IMAGE_SUFFIXES = frozenset(
     ]
 )
 _SAMPLE_ROWS = 1000
-_NAMESPACE = "image_features"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,14 +272,12 @@ def _is_image(path: str) -> bool:
 class _ReadRowsDoFn(beam.DoFn):
     def __init__(self, spec: ManifestSpec) -> None:
         self._spec = spec
-        self._rows = Metrics.counter(_NAMESPACE, "read_manifest/rows")
-        self._failed = Metrics.counter(_NAMESPACE, "read_manifest/failed")
+        self._rows = Metrics.counter(NAMESPACE, "read_manifest/rows")
 
     def process(self, source: Source) -> Iterator[ImageRef | TaggedOutput]:
         for row in read_source(source, self._spec):
             self._rows.inc()
             if isinstance(row, ImageError):
-                self._failed.inc()
-                yield TaggedOutput("errors", row)
+                yield dead_letter(row)
             else:
                 yield row

@@ -27,6 +27,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
 from transforms.concurrency import in_global_window
+from transforms.metrics import NAMESPACE
 
 _KEY_BYTES = 32
 _HEADER = struct.Struct("<32sI")
@@ -137,8 +138,8 @@ class _WritePiecesDoFn(beam.DoFn):
 
     def __init__(self, naming: ShardNaming) -> None:
         self._naming = naming
-        self._rows = Metrics.counter("image_features", f"write/{naming.kind}")
-        self._bytes = Metrics.counter("image_features", f"write/{naming.kind}_bytes")
+        self._rows = Metrics.counter(NAMESPACE, f"write/{naming.kind}")
+        self._bytes = Metrics.counter(NAMESPACE, f"write/{naming.kind}_bytes")
         self._progress = Progress(naming.staging, naming.kind)
 
     def start_bundle(self) -> None:

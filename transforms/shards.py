@@ -16,6 +16,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
+from transforms.metrics import NAMESPACE
 from transforms.types import ImageRef
 from transforms.uris import shard_of
 
@@ -94,7 +95,7 @@ def _unpack(slice_: tuple[int, list[Packed]]) -> Iterator[ImageRef]:
 
 class _OrderDoFn(beam.DoFn):
     def __init__(self) -> None:
-        self._duplicates = Metrics.counter("image_features", "assign_shards/duplicates")
+        self._duplicates = Metrics.counter(NAMESPACE, "assign_shards/duplicates")
 
     def process(self, group: tuple[int, Iterable[Packed]]) -> Iterator[Any]:
         shard, rows = group
