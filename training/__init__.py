@@ -1,0 +1,1 @@
+"""Trains the bundled weights; not part of the installed package."""
