@@ -15,6 +15,7 @@ from models.files import staged_directory
 HUB_MODULE_MARKER = "tfhub_module.pb"
 _HUB_FORMAT_3 = b"\x08\x03"
 SIGNATURES = ("default", "image_feature_vector")
+BATCH_NORM_SIGNATURE = "image_feature_vector_with_bn_hparams"
 
 
 def _checked(weights: network.Weights, depth_multiplier: float) -> dict[str, network.Shape]:
@@ -51,18 +52,28 @@ def _build_graph(
         return variables[name]
 
     images = tf.compat.v1.placeholder(tf.float32, [None, image_size, image_size, 3], name="images")
+    momentum = tf.compat.v1.placeholder_with_default(
+        tf.constant(network.BATCH_NORM_DECAY), [], name="batch_norm_momentum"
+    )
     features, updates = network.forward(
-        images, get, training=training, depth_multiplier=depth_multiplier
+        images,
+        get,
+        training=training,
+        depth_multiplier=depth_multiplier,
+        batch_norm_momentum=momentum,
     )
     features = tf.identity(features, name="feature_vector")
     for variable, value in updates:
         tf.compat.v1.add_to_collection(
             tf.compat.v1.GraphKeys.UPDATE_OPS, tf.compat.v1.assign(variable, value).op
         )
-    signature = tf.compat.v1.saved_model.predict_signature_def(
-        inputs={"images": images}, outputs={"default": features}
+    signature_def = tf.compat.v1.saved_model.predict_signature_def
+    outputs = {"default": features}
+    signatures = dict.fromkeys(SIGNATURES, signature_def({"images": images}, outputs))
+    signatures[BATCH_NORM_SIGNATURE] = signature_def(
+        {"images": images, "batch_norm_momentum": momentum}, outputs
     )
-    return variables, dict.fromkeys(SIGNATURES, signature)
+    return variables, signatures
 
 
 def _make_deterministic(path: str) -> None:
@@ -87,8 +98,10 @@ def export_tf1_hub(
     """Writes a TF1 Hub module (format 3): graphs tagged {} and {"train"}.
 
     Both graphs have the signatures `default` and `image_feature_vector`, from "images", float32
-    [None, image_size, image_size, 3] in [0, 1], to "default", float32 [None, num_features]. The
-    bytes are the same on every run with one version of TensorFlow, `fingerprint.pb` apart.
+    [None, image_size, image_size, 3] in [0, 1], to "default", float32 [None, num_features], and
+    `image_feature_vector_with_bn_hparams`, which also takes "batch_norm_momentum", a float32
+    scalar: what the moving statistics keep of themselves in one training step. The training graph
+    has the collections update_ops and regularization_losses. The bytes are the same on every run with one version of TensorFlow, `fingerprint.pb` apart.
 
     Args:
       weights: float32 arrays by variable name, as `mobilenet_v2.variable_shapes` says.
@@ -138,7 +151,7 @@ def export_tf2(
 ) -> None:
     """Writes a reusable TF2 SavedModel, as TensorFlow Hub defines it.
 
-    The object is called as `(images, training=False)`, and has `variables`,
+    The object is called as `(images, training=False, batch_norm_momentum=0.997)`, and has `variables`,
     `trainable_variables`, `regularization_losses` and the signature `serving_default`, from
     "images", float32 [None, image_size, image_size, 3] in [0, 1], to "default".
 
@@ -159,12 +172,17 @@ def export_tf2(
     }
     spec = tf.TensorSpec([None, image_size, image_size, 3], tf.float32, name="images")
 
-    def call(images: Any, training: bool = False) -> Any:
+    def call(
+        images: Any,
+        training: bool = False,
+        batch_norm_momentum: Any = network.BATCH_NORM_DECAY,
+    ) -> Any:
         features, updates = network.forward(
             images,
             lambda name, _: variables[name],
             training=training,
             depth_multiplier=depth_multiplier,
+            batch_norm_momentum=batch_norm_momentum,
         )
         for variable, value in updates:
             variable.assign(value)
@@ -181,8 +199,11 @@ def export_tf2(
     module.trainable_variables = [v for v in module.variables if v.trainable]
     module.regularization_losses = [loss(n) for n in variables if network.is_regularized(n)]
     module.__call__ = tf.function(call)
+    momentum = tf.TensorSpec([], tf.float32, name="batch_norm_momentum")
     for training in (False, True):
+        # Without the argument too: a trace is found by the arguments it was made with.
         module.__call__.get_concrete_function(spec, training=training)
+        module.__call__.get_concrete_function(spec, training, momentum)
 
     def serve(images: Any) -> dict[str, Any]:
         return {"default": call(images)}

@@ -162,6 +162,7 @@ def forward(
     *,
     training: bool,
     depth_multiplier: float = 0.5,
+    batch_norm_momentum: Tensor | float = BATCH_NORM_DECAY,
 ) -> tuple[Tensor, list[tuple[Variable, Tensor]]]:
     """Computes feature vectors.
 
@@ -170,6 +171,7 @@ def forward(
       variable: Gives the variable of a name and a shape.
       training: Whether to normalize by the statistics of the batch.
       depth_multiplier: Scales every depth.
+      batch_norm_momentum: What the moving statistics keep of themselves in one update.
 
     Returns:
       Features, float32 [batch, num_features], and the moving statistics that the caller must
@@ -204,12 +206,27 @@ def forward(
         if training:
             for moving, batch in ((mean, batch_mean), (variance, batch_variance)):
                 old = tf.convert_to_tensor(moving)
-                updates.append((moving, old - (old - batch) * (1.0 - BATCH_NORM_DECAY)))
+                updates.append((moving, old - (old - batch) * (1.0 - batch_norm_momentum)))
         if layer.relu6:
             x = tf.nn.relu6(x)
         if layer.residual:
             x = x + block_input
     return tf.reduce_mean(x, axis=[1, 2]), updates
+
+
+def multiply_adds(image_size: int, depth_multiplier: float = 0.5) -> int:
+    """Multiplications of one image's inference, as the paper counts them: convolutions only.
+
+    Args:
+      image_size: Side of the image, in pixels.
+      depth_multiplier: Scales every depth.
+    """
+    total, side = 0, image_size
+    for layer in convolutions(depth_multiplier):
+        side = -(-side // layer.stride)
+        height, width, inputs, outputs = layer.shape
+        total += side * side * height * width * inputs * outputs
+    return total
 
 
 def seeded_weights(seed: int = 0, depth_multiplier: float = 0.5) -> Weights:

@@ -1,0 +1,167 @@
+"""Round trips through real files of every format the weights come in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import export, mobilenet_v2
+from models.errors import ModelError
+from models.keras_weights import keras_names
+from models.weights import bundled_weights, read_weights, save_bundled
+
+
+def _same(found: mobilenet_v2.Weights, expected: mobilenet_v2.Weights) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def _keras(weights: mobilenet_v2.Weights, include_top: bool, size: int = 96) -> Any:
+    """Keras's own network with our weights in it."""
+    import keras
+
+    keras.backend.clear_session()
+    extra = {} if include_top else {"pooling": "avg"}
+    model = keras.applications.MobileNetV2(
+        input_shape=(size, size, 3), alpha=0.5, include_top=include_top, weights=None, **extra
+    )
+    for layer in mobilenet_v2.convolutions(0.5):
+        convolution, normalization = keras_names(layer.scope)
+        model.get_layer(convolution).set_weights([weights[layer.weights]])
+        model.get_layer(normalization).set_weights(
+            [
+                weights[f"{layer.scope}/BatchNorm/{key}"]
+                for key in ("gamma", "beta", "moving_mean", "moving_variance")
+            ]
+        )
+    return model
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("suffix", [".h5", ".weights.h5"])
+def test_keras_weights(
+    weights: mobilenet_v2.Weights, tmp_path: Path, include_top: bool, suffix: str
+) -> None:
+    top = "" if include_top else "_no_top"
+    path = str(tmp_path / f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.5_96{top}{suffix}")
+    model = _keras(weights, include_top)
+    if suffix == ".h5":
+        import h5py
+        from keras.src.legacy.saving import legacy_h5_format
+
+        with h5py.File(path, "w") as file:
+            legacy_h5_format.save_weights_to_hdf5_group(file, model)
+    else:
+        model.save_weights(path)
+    found = read_weights(path)
+    assert (found.depth_multiplier, found.image_size) == (0.5, 96)
+    _same(found.arrays, weights)
+
+
+def test_whole_keras_model(weights: mobilenet_v2.Weights, tmp_path: Path) -> None:
+    path = str(tmp_path / "model.h5")
+    _keras(weights, include_top=False).save(path)
+    found = read_weights(path)
+    assert found.image_size is None
+    _same(found.arrays, weights)
+
+
+def _save_slim(arrays: dict[str, Any], prefix: str) -> None:
+    """Writes a checkpoint as Slim's trainer does, by a Saver in graph mode."""
+    import tensorflow as tf
+
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        variables = [
+            tf.compat.v1.get_variable(name, initializer=array, use_resource=False)
+            for name, array in arrays.items()
+        ]
+        session.run(tf.compat.v1.global_variables_initializer())
+        tf.compat.v1.train.Saver(variables).save(session, prefix)
+
+
+@pytest.mark.parametrize("name", ["prefix", "index", "directory"])
+def test_slim_checkpoint(weights: mobilenet_v2.Weights, tmp_path: Path, name: str) -> None:
+    prefix = str(tmp_path / "mobilenet_v2_0.5_96.ckpt")
+    rest = {
+        "MobilenetV2/Logits/Conv2d_1c_1x1/weights": np.zeros((1, 1, 1280, 1001), np.float32),
+        "MobilenetV2/Conv/weights/RMSProp": np.zeros((3, 3, 3, 16), np.float32),
+        "global_step": np.int64(1),
+    }
+    _save_slim(weights | rest, prefix)
+    paths = {"prefix": prefix, "index": f"{prefix}.index", "directory": str(tmp_path)}
+    found = read_weights(paths[name])
+    assert (found.depth_multiplier, found.image_size) == (0.5, 96)
+    _same(found.arrays, weights)
+
+
+def test_slim_moving_averages_win(weights: mobilenet_v2.Weights, tmp_path: Path) -> None:
+    prefix = str(tmp_path / "model.ckpt-7")
+    trained = {name: np.zeros_like(array) for name, array in weights.items()}
+    averages = {f"{name}/ExponentialMovingAverage": array for name, array in weights.items()}
+    _save_slim(trained | averages, prefix)
+    _same(read_weights(prefix).arrays, weights)
+
+
+@pytest.mark.parametrize("multiplier", [0.35, 1.4])
+@pytest.mark.parametrize("export_one", [export.export_tf1_hub, export.export_tf2])
+def test_modules_of_the_family(
+    export_one: Callable[..., None], multiplier: float, tmp_path: Path
+) -> None:
+    weights = mobilenet_v2.seeded_weights(3, multiplier)
+    directory = str(tmp_path / "module")
+    export_one(weights, directory, image_size=128, depth_multiplier=multiplier)
+    found = read_weights(directory)
+    assert (found.depth_multiplier, found.image_size) == (multiplier, 128)
+    _same(found.arrays, weights)
+
+
+def test_module_under_a_scope(weights: mobilenet_v2.Weights, tmp_path: Path) -> None:
+    prefix = str(tmp_path / "scoped")
+    _save_slim({f"module/{name}": array for name, array in weights.items()}, prefix)
+    _same(read_weights(prefix).arrays, weights)
+
+
+def test_missing_and_misshapen_variables_are_named(
+    weights: mobilenet_v2.Weights, tmp_path: Path
+) -> None:
+    name = "MobilenetV2/expanded_conv_5/project/BatchNorm/beta"
+    _save_slim({n: a for n, a in weights.items() if n != name}, str(tmp_path / "lacking"))
+    with pytest.raises(ModelError, match=f"lacks the variable '{name}', which is .16,. in"):
+        read_weights(str(tmp_path / "lacking"))
+    _save_slim(weights | {name: np.zeros(17, np.float32)}, str(tmp_path / "misshapen"))
+    with pytest.raises(ModelError, match=rf"has shape \(17,\) for the variable '{name}'"):
+        read_weights(str(tmp_path / "misshapen"))
+    _save_slim(weights | {name: np.full(16, np.nan, np.float32)}, str(tmp_path / "nan"))
+    with pytest.raises(ModelError, match=f"not finite in '{name}'"):
+        read_weights(str(tmp_path / "nan"))
+    _save_slim(weights, str(tmp_path / "half"))
+    with pytest.raises(ModelError, match=r"depth multiplier 1\.0"):
+        read_weights(str(tmp_path / "half"), depth_multiplier=1.0)
+
+
+def test_nothing_and_rubbish_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no MobileNet V2 weights at"):
+        read_weights(str(tmp_path / "nowhere"))
+    (tmp_path / "rubbish.h5").write_bytes(b"not HDF5")
+    with pytest.raises(ModelError, match="cannot be read as HDF5"):
+        read_weights(str(tmp_path / "rubbish.h5"))
+    (tmp_path / "bad.index").write_bytes(b"no checkpoint")
+    with pytest.raises(ModelError, match="cannot read the checkpoint"):
+        read_weights(str(tmp_path / "bad"))
+
+
+def test_bundled_weights_repeat_and_fit(weights: mobilenet_v2.Weights, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save_bundled(weights, str(tmp_path / name))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    bundled = bundled_weights()
+    shapes = {name: array.shape for name, array in bundled.arrays.items()}
+    assert shapes == mobilenet_v2.variable_shapes(0.5)
+    path = os.path.join(os.path.dirname(mobilenet_v2.__file__), "builtin.npz")
+    assert os.path.getsize(path) < 3_000_000
