@@ -41,9 +41,14 @@ class NetworkWeights:
 
 def bundled_weights() -> NetworkWeights:
     """The trained weights in the package: depth multiplier 0.5, 96 x 96 (docs/model_card.md)."""
-    source = importlib.resources.files("models") / _BUNDLED
-    with source.open("rb") as file, np.load(file) as arrays:
-        return NetworkWeights({n: arrays[n].astype(np.float32) for n in arrays.files}, 0.5, 96)
+    with importlib.resources.as_file(importlib.resources.files("models") / _BUNDLED) as path:
+        return NetworkWeights(load_bundled(str(path)), 0.5, 96)
+
+
+def load_bundled(path: str) -> network.Weights:
+    """Reads what `save_bundled` wrote, as float32."""
+    with np.load(path) as arrays:
+        return {name: arrays[name].astype(np.float32) for name in arrays.files}
 
 
 def save_bundled(weights: network.Weights, path: str) -> None:

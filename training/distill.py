@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from benchmarks.feature_quality import knn_accuracy
 from models import mobilenet_v2 as network
-from models.weights import save_bundled
+from models.weights import load_bundled, save_bundled
 from training.student import initial_weights
 from training.targets import compute_targets, target_path
 from training.views import LabelledImages, crop, crop_boxes, load_images
@@ -290,19 +290,25 @@ def main() -> None:
     parser.add_argument("--images", required=True, help="Directory of class directories.")
     parser.add_argument("--work", required=True, help="Directory for features and checkpoints.")
     parser.add_argument("--output", required=True, help="The .npz to write.")
+    parser.add_argument("--initial", help="An .npz to start from, not the teacher's channels.")
     for field in dataclasses.fields(DistillConfig):
         parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     arguments = vars(parser.parse_args())
-    source, work, output = (arguments.pop(name) for name in ("images", "work", "output"))
+    source, work, output, start = (
+        arguments.pop(name) for name in ("images", "work", "output", "initial")
+    )
     config = DistillConfig(**arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     images = load_images(source)
     compute_targets(
         images.pixels, work, size=config.teacher_size, views=config.views, seed=config.seed
     )
-    from training.teacher import read_weights  # PyTorch is needed only here.
+    if start:
+        initial = load_bundled(start)
+    else:
+        from training.teacher import read_weights  # PyTorch is needed only here.
 
-    initial = initial_weights(read_weights(), config.depth_multiplier)
+        initial = initial_weights(read_weights(), config.depth_multiplier)
     save_bundled(distill(images, initial, work, config), output)
 
 
