@@ -11,15 +11,12 @@ bin=$PWD/.venv/bin
 cd "$caller"
 
 if [ $# -gt 0 ]; then
-  case " $* " in
-    *" --model"*|*" --help "*|*" -h "*) exec "$bin/image-features" extract "$@" ;;
-    *) exec "$bin/image-features" extract --model=untrained "$@" ;;
-  esac
+  exec "$bin/image-features" extract "$@"
 fi
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/image-features.XXXXXX")
 "$bin/image-features" samples "$scratch/photographs"
-"$bin/image-features" extract --model=untrained \
+"$bin/image-features" extract \
   --input="$scratch/photographs" --output="$scratch/features" --num_shards=2
 "$bin/image-features" inspect --samples=3 "$scratch/features"
 echo "The shards are in $(dirname "$scratch"/features/*/run.json)"

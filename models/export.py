@@ -101,7 +101,8 @@ def export_tf1_hub(
     [None, image_size, image_size, 3] in [0, 1], to "default", float32 [None, num_features], and
     `image_feature_vector_with_bn_hparams`, which also takes "batch_norm_momentum", a float32
     scalar: what the moving statistics keep of themselves in one training step. The training graph
-    has the collections update_ops and regularization_losses. The bytes are the same on every run with one version of TensorFlow, `fingerprint.pb` apart.
+    has the collections update_ops and regularization_losses. The bytes are the same on every run
+    with one version of TensorFlow, `fingerprint.pb` apart.
 
     Args:
       weights: float32 arrays by variable name, as `mobilenet_v2.variable_shapes` says.
@@ -151,9 +152,10 @@ def export_tf2(
 ) -> None:
     """Writes a reusable TF2 SavedModel, as TensorFlow Hub defines it.
 
-    The object is called as `(images, training=False, batch_norm_momentum=0.997)`, and has `variables`,
-    `trainable_variables`, `regularization_losses` and the signature `serving_default`, from
-    "images", float32 [None, image_size, image_size, 3] in [0, 1], to "default".
+    The object is called as `(images, training=False, batch_norm_momentum=0.997)`, and has
+    `variables`, `trainable_variables`, `regularization_losses` and the signature
+    `serving_default`, from "images", float32 [None, image_size, image_size, 3] in [0, 1], to
+    "default".
 
     Args:
       weights: float32 arrays by variable name, as `mobilenet_v2.variable_shapes` says.

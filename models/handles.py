@@ -10,17 +10,20 @@ import re
 import shutil
 import tempfile
 import urllib.parse
+from collections.abc import Callable
 
 from models.archive import DEFAULT_LIMITS, Limits, is_archive, unpack
 from models.download import copy_remote_directory, copy_remote_file, download_http
 from models.errors import ModelError
 from models.files import content_hash, staged_directory
+from models.mobilenet_v2 import Weights
 
+BUILTIN = "builtin"
 UNTRAINED = "untrained"
 CACHE_VARIABLE = "IMAGE_FEATURES_CACHE"
 _DEFAULT_CACHE = os.path.join("~", ".cache", "image-features", "modules")
 _UNTRAINED_SEED = 0
-_UNTRAINED_VERSION = 1  # Raise it when the network, its weights or its export change.
+_EXPORT_VERSION = 2  # Raise it when the network, the seeded weights or their export change.
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +54,8 @@ def resolve(
 
     Args:
       handle: A local directory; a local .tar.gz or .tgz; a gs:// directory or archive; an http(s)
-        archive or Hub page (https://tfhub.dev/...); or "untrained".
+        archive or Hub page (https://tfhub.dev/...); "builtin", the trained weights in the
+        package; or "untrained", the same network with random weights.
       cache_dir: The cache; by default $IMAGE_FEATURES_CACHE, else
         ~/.cache/image-features/modules.
       limits: When to refuse what is fetched.
@@ -70,8 +74,10 @@ def _locate(handle: str, cache: str, limits: Limits) -> str:
     if not handle.strip():
         raise ModelError(
             "The model handle is empty; pass --model with a directory, an archive, a URL or "
-            f"'{UNTRAINED}'."
+            f"'{BUILTIN}'."
         )
+    if handle == BUILTIN:
+        return _builtin(cache)
     if handle == UNTRAINED:
         return _untrained(cache)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", handle)
@@ -115,7 +121,7 @@ def _local(path: str, handle: str, cache: str, limits: Limits) -> str:
     if not os.path.exists(path):
         raise ModelError(
             f"There is no model at {handle!r}; pass a directory with saved_model.pb, a .tar.gz of "
-            f"one, a gs:// or https:// address, or '{UNTRAINED}'."
+            f"one, a gs:// or https:// address, or '{BUILTIN}'."
         )
     if not is_archive(path):
         raise ModelError(
@@ -146,22 +152,37 @@ def _fetch_archive(location: str, staging: str, limits: Limits, handle: str) -> 
     _lift_single_directory(staging)
 
 
+def _builtin(cache: str) -> str:
+    """Exports the network with the weights in the package; the same bytes on every run."""
+    from models.weights import bundled_digest, bundled_weights
+
+    key = f"{BUILTIN} {bundled_digest()}"
+    return _exported(cache, key, lambda: bundled_weights().arrays)
+
+
 def _untrained(cache: str) -> str:
     """Exports the network with seeded weights; the same bytes on every run."""
-    from tensorflow import __version__ as tensorflow_version
-
-    from models import mobilenet_v2
-    from models.export import export_tf1_hub
+    from models.mobilenet_v2 import seeded_weights
 
     _log.warning(
         "--model=%s: the network has RANDOM weights, so its features mean NOTHING. Use them to "
-        "try the pipeline only, and pass a trained module for real work.",
+        "try the pipeline only, and pass '%s' or another trained module for real work.",
         UNTRAINED,
+        BUILTIN,
     )
-    target = _entry(cache, f"{UNTRAINED} {_UNTRAINED_VERSION} tensorflow {tensorflow_version}")
+    return _exported(cache, UNTRAINED, lambda: seeded_weights(_UNTRAINED_SEED))
+
+
+def _exported(cache: str, key: str, weights: Callable[[], Weights]) -> str:
+    """The cache's export of weights of depth multiplier 0.5, made if it is not there."""
+    from tensorflow import __version__ as tensorflow_version
+
+    from models.export import export_tf1_hub
+
+    target = _entry(cache, f"{key} {_EXPORT_VERSION} tensorflow {tensorflow_version}")
     if not _has_model(target):
         with staged_directory(target, keep_existing=True) as staging:
-            export_tf1_hub(mobilenet_v2.seeded_weights(_UNTRAINED_SEED), staging)
+            export_tf1_hub(weights(), staging)
     return target
 
 

@@ -59,7 +59,8 @@ def _by_layer_name(root: Any) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
     def weights(layer: str) -> dict[str, npt.NDArray[np.float32]]:
         if layer not in root:
             return {}
-        names = [n.decode() if isinstance(n, bytes) else n for n in root[layer].attrs["weight_names"]]
+        listed = root[layer].attrs["weight_names"]
+        names = [name.decode() if isinstance(name, bytes) else name for name in listed]
         return {
             n.rpartition("/")[2].partition(":")[0]: np.asarray(root[layer][n], np.float32)
             for n in names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.resources
 import os
 import re
@@ -45,6 +46,12 @@ def bundled_weights() -> NetworkWeights:
         return NetworkWeights(load_bundled(str(path)), 0.5, 96)
 
 
+def bundled_digest() -> str:
+    """SHA-256 of the weights in the package, hexadecimal."""
+    data = (importlib.resources.files("models") / _BUNDLED).read_bytes()
+    return hashlib.sha256(data).hexdigest()
+
+
 def load_bundled(path: str) -> network.Weights:
     """Reads what `save_bundled` wrote, as float32."""
     with np.load(path) as arrays:
@@ -56,14 +63,21 @@ def save_bundled(weights: network.Weights, path: str) -> None:
 
     The bytes are the same on every run with one version of NumPy.
     """
+    small: dict[str, Any] = {
+        name: array.astype(np.float32 if "/BatchNorm/" in name else np.float16)
+        for name, array in weights.items()
+    }
     with open(path, "wb") as file:
-        np.savez_compressed(
-            file,
-            **{
-                name: array.astype(np.float32 if "/BatchNorm/" in name else np.float16)
-                for name, array in weights.items()
-            },
-        )
+        np.savez_compressed(file, **small)
+
+
+def is_weights_file(path: str) -> bool:
+    """Whether a path is a weights file or a checkpoint rather than a module's handle."""
+    if path.endswith((".h5", ".hdf5", ".index")) or os.path.isfile(f"{path}.index"):
+        return True
+    return os.path.isdir(path) and any(
+        name.endswith(".ckpt.index") or name == "checkpoint" for name in os.listdir(path)
+    )
 
 
 def read_weights(path: str, *, depth_multiplier: float | None = None) -> NetworkWeights:

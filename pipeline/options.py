@@ -106,10 +106,11 @@ def _add_output(group: Any) -> None:
 def _add_model(group: Any) -> None:
     group.add_argument(
         "--model",
-        default=None,
+        default="builtin",
         metavar="HANDLE",
         help="An image feature-vector module, TF1 Hub or TF2 SavedModel: a directory, a "
-        ".tar.gz, gs://, https://tfhub.dev/...; or `untrained`, a seeded network for trials.",
+        ".tar.gz, gs://, https://tfhub.dev/...; or `builtin`, the MobileNet V2 0.50 at 96x96 "
+        "that comes with trained weights (builtin).",
     )
     group.add_argument(
         "--batch_size",

@@ -271,7 +271,7 @@ def distill(
         if done % data.steps_per_epoch == 0:
             entry = {
                 "epoch": done // data.steps_per_epoch,
-                "losses": [round(float(np.mean(column)), 4) for column in zip(*losses, strict=True)],
+                "losses": [round(float(n), 4) for n in np.mean(np.array(losses), axis=0)],
                 "held_out_knn": round(student.held_out_accuracy(data), 4),
                 "images_per_second": round(
                     (done - first) * config.batch / (time.monotonic() - started), 1

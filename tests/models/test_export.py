@@ -48,11 +48,69 @@ def test_tf1_graphs_and_collections(tf1_dir: str) -> None:
         losses = graph.get_collection("regularization_losses")
         names = {variable.op.name for variable in graph.get_collection("variables")}
     assert shape == [None, 96, 96, 3]
-    assert sorted(meta.signature_def) == ["default", "image_feature_vector"]
+    assert sorted(meta.signature_def) == [
+        "default",
+        "image_feature_vector",
+        "image_feature_vector_with_bn_hparams",
+    ]
     layers = mobilenet_v2.convolutions()
     assert len(updates) == 2 * len(layers)
     assert len(losses) == sum(not layer.depthwise for layer in layers)
     assert names == set(mobilenet_v2.variable_shapes())
+
+
+@pytest.mark.parametrize("momentum", [None, 0.0, 0.9])
+def test_tf1_batch_norm_momentum(
+    tf1_dir: str, weights: mobilenet_v2.Weights, momentum: float | None
+) -> None:
+    import tensorflow as tf
+
+    name = "MobilenetV2/Conv/BatchNorm/moving_mean"
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(session, ["train"], tf1_dir)
+        signature = meta.signature_def["image_feature_vector_with_bn_hparams"]
+        feed = {signature.inputs["images"].name: np.full((2, 96, 96, 3), 0.5, np.float32)}
+        if momentum is not None:
+            feed[signature.inputs["batch_norm_momentum"].name] = np.float32(momentum)
+        session.run(graph.get_collection("update_ops"), feed)
+        moved = {v.op.name: session.run(v) for v in graph.get_collection("variables")}[name]
+    # Grey is 0 to the network, and so is the batch's mean.
+    kept = mobilenet_v2.BATCH_NORM_DECAY if momentum is None else momentum
+    np.testing.assert_allclose(moved, kept * weights[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.9])
+def test_tf2_batch_norm_momentum(
+    tf2_dir: str, weights: mobilenet_v2.Weights, momentum: float | None
+) -> None:
+    import tensorflow as tf
+    import tensorflow_hub as hub
+
+    name = "MobilenetV2/Conv/BatchNorm/moving_mean"
+    layer = hub.KerasLayer(
+        tf2_dir, trainable=True,
+        arguments=None if momentum is None else {"batch_norm_momentum": momentum},
+    )
+    layer(tf.fill([2, 96, 96, 3], 0.5), training=True)
+    moved = {v.name.partition(":")[0]: v for v in layer.resolved_object.variables}[name].numpy()
+    kept = mobilenet_v2.BATCH_NORM_DECAY if momentum is None else momentum
+    np.testing.assert_allclose(moved, kept * weights[name], atol=1e-6)
+
+
+def test_keras_layer_equals_load(
+    tf1_dir: str, tf2_dir: str, pixels: npt.NDArray[np.uint8]
+) -> None:
+    import tensorflow as tf
+    import tensorflow_hub as hub
+
+    images = tf.constant(pixels[:4].astype(np.float32) / 255)
+    expected = hub.load(tf2_dir)(images).numpy()
+    layer = hub.KerasLayer(tf2_dir, trainable=True)
+    np.testing.assert_allclose(layer(images), expected, atol=1e-5)
+    assert len(layer.losses) == len(layer.resolved_object.regularization_losses) > 0
+    assert len(layer.trainable_variables) == len(layer.resolved_object.trainable_variables)
+    old = hub.KerasLayer(tf1_dir, signature="image_feature_vector", output_key="default")
+    np.testing.assert_allclose(old(images), expected, atol=1e-4)
 
 
 def test_tf1_bytes_repeat(weights: mobilenet_v2.Weights, tf1_dir: str, tmp_path: Path) -> None:

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from models import mobilenet_v2
-from models.module import FeatureModule
-
-
-def _keras_name(name: str) -> str:
-    """Keras's layer name for a Slim scope, such as "block_1_expand"."""
-    scope = name.removeprefix("MobilenetV2/")
-    if scope in ("Conv", "Conv_1"):
-        return {"Conv": "Conv1", "Conv_1": "Conv_1"}[scope]
-    block, _, part = scope.partition("/")
-    number = block.removeprefix("expanded_conv").removeprefix("_")
-    return f"block_{number}_{part}" if number else f"expanded_conv_{part}"
+from models.keras_weights import keras_names
+from tests.models.keras_network import keras_network
 
 
 def test_variables_are_slims() -> None:
@@ -42,24 +32,45 @@ def test_wide_network_widens_the_last_convolution() -> None:
         mobilenet_v2.convolutions(0)
 
 
+@pytest.mark.parametrize(("depth_multiplier", "image_size"), [(0.5, 96), (0.35, 128), (1.4, 96)])
 def test_equals_keras(
-    weights: mobilenet_v2.Weights, tf1_module: FeatureModule, pixels: npt.NDArray[np.uint8]
+    weights: mobilenet_v2.Weights, depth_multiplier: float, image_size: int
 ) -> None:
-    import keras
-
-    model = keras.applications.MobileNetV2(
-        input_shape=(96, 96, 3), alpha=0.5, include_top=False, pooling="avg", weights=None)
-    assert model.count_params() == 706_224
-    for layer in mobilenet_v2.convolutions(0.5):
-        name = _keras_name(layer.scope)
-        model.get_layer(name).set_weights([weights[layer.weights]])
-        norm = {"Conv1": "bn_Conv1", "Conv_1": "Conv_1_bn"}.get(name, f"{name}_BN")
-        model.get_layer(norm).set_weights(
-            [weights[f"{layer.scope}/BatchNorm/{key}"]
-             for key in ("gamma", "beta", "moving_mean", "moving_variance")])
-    expected = np.asarray(model(pixels[:24].astype(np.float32) / 127.5 - 1.0, training=False))
-    np.testing.assert_allclose(tf1_module(pixels[:24]), expected, atol=1e-4)
+    if depth_multiplier != 0.5:
+        weights = mobilenet_v2.seeded_weights(2, depth_multiplier)
+    model = keras_network(weights, depth_multiplier=depth_multiplier, image_size=image_size)
+    shapes = mobilenet_v2.variable_shapes(depth_multiplier)
+    assert model.count_params() == sum(int(np.prod(shape)) for shape in shapes.values())
+    stream = np.random.RandomState(4)
+    images = stream.random_sample((8, image_size, image_size, 3)).astype(np.float32)
+    expected = np.asarray(model(images * 2 - 1, training=False))
+    found, _ = mobilenet_v2.forward(
+        images, lambda name, _: weights[name], training=False, depth_multiplier=depth_multiplier
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     assert np.std(expected) > 0.1
+
+
+def test_output_shapes_are_keras(weights: mobilenet_v2.Weights) -> None:
+    model = keras_network(weights)
+    side = 96
+    for layer in mobilenet_v2.convolutions(0.5):
+        side = -(-side // layer.stride)
+        shape = model.get_layer(keras_names(layer.scope)[0]).output.shape
+        assert tuple(shape) == (None, side, side, layer.outputs), layer.scope
+
+
+@pytest.mark.parametrize(
+    ("depth_multiplier", "image_size", "millions"),
+    # The table of TF-Slim's mobilenet README: with the classifier, and rounded down.
+    [(1.4, 224, 582), (1, 224, 300), (1, 96, 56), (0.75, 128, 69), (0.5, 96, 18), (0.35, 96, 11)],
+)
+def test_multiply_adds_are_the_published(
+    depth_multiplier: float, image_size: int, millions: int
+) -> None:
+    classifier = 1001 * mobilenet_v2.num_features(depth_multiplier)
+    count = mobilenet_v2.multiply_adds(image_size, depth_multiplier) + classifier
+    assert count // 10**6 == millions
 
 
 def test_seeded_weights_repeat_and_differ_by_seed() -> None:

@@ -12,35 +12,14 @@ import pytest
 
 from models import export, mobilenet_v2
 from models.errors import ModelError
-from models.keras_weights import keras_names
 from models.weights import bundled_weights, read_weights, save_bundled
+from tests.models.keras_network import keras_network
 
 
 def _same(found: mobilenet_v2.Weights, expected: mobilenet_v2.Weights) -> None:
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
-
-
-def _keras(weights: mobilenet_v2.Weights, include_top: bool, size: int = 96) -> Any:
-    """Keras's own network with our weights in it."""
-    import keras
-
-    keras.backend.clear_session()
-    extra = {} if include_top else {"pooling": "avg"}
-    model = keras.applications.MobileNetV2(
-        input_shape=(size, size, 3), alpha=0.5, include_top=include_top, weights=None, **extra
-    )
-    for layer in mobilenet_v2.convolutions(0.5):
-        convolution, normalization = keras_names(layer.scope)
-        model.get_layer(convolution).set_weights([weights[layer.weights]])
-        model.get_layer(normalization).set_weights(
-            [
-                weights[f"{layer.scope}/BatchNorm/{key}"]
-                for key in ("gamma", "beta", "moving_mean", "moving_variance")
-            ]
-        )
-    return model
 
 
 @pytest.mark.parametrize("include_top", [True, False])
@@ -50,7 +29,7 @@ def test_keras_weights(
 ) -> None:
     top = "" if include_top else "_no_top"
     path = str(tmp_path / f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.5_96{top}{suffix}")
-    model = _keras(weights, include_top)
+    model = keras_network(weights, include_top=include_top)
     if suffix == ".h5":
         import h5py
         from keras.src.legacy.saving import legacy_h5_format
@@ -66,7 +45,7 @@ def test_keras_weights(
 
 def test_whole_keras_model(weights: mobilenet_v2.Weights, tmp_path: Path) -> None:
     path = str(tmp_path / "model.h5")
-    _keras(weights, include_top=False).save(path)
+    keras_network(weights, include_top=False).save(path)
     found = read_weights(path)
     assert found.image_size is None
     _same(found.arrays, weights)

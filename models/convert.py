@@ -1,0 +1,106 @@
+"""Converts MobileNet V2 weights between the formats they come in."""
+
+from __future__ import annotations
+
+import enum
+import os
+from typing import Any
+
+from models import mobilenet_v2 as network
+from models.errors import ModelError
+from models.export import export_tf1_hub, export_tf2
+from models.files import staged_directory
+from models.handles import resolve
+from models.weights import NetworkWeights, is_weights_file, read_weights
+
+
+class ModelFormat(enum.StrEnum):
+    """What `convert` writes."""
+
+    TF1_HUB = "tf1_hub"
+    TF2 = "tf2"
+    SLIM = "slim"
+
+
+def read_network(
+    source: str, *, depth_multiplier: float | None = None, cache_dir: str | None = None
+) -> NetworkWeights:
+    """Reads the weights of a network from a file, a checkpoint or any model handle.
+
+    Raises:
+      ModelError: it cannot be had, or is not of the MobileNet V2 family.
+    """
+    path = source if is_weights_file(source) else resolve(source, cache_dir=cache_dir).directory
+    return read_weights(path, depth_multiplier=depth_multiplier)
+
+
+def convert(
+    source: str,
+    target: str,
+    *,
+    format: ModelFormat,
+    image_size: int | None = None,
+    depth_multiplier: float | None = None,
+    cache_dir: str | None = None,
+) -> NetworkWeights:
+    """Writes a network in another format.
+
+    Args:
+      source: As `read_network` takes it.
+      target: The directory to make.
+      format: Of the target.
+      image_size: Side of the images in pixels; None takes what the source says.
+      depth_multiplier: None finds it by the shapes of the variables.
+      cache_dir: As `handles.resolve` takes it.
+
+    Returns:
+      What was written.
+
+    Raises:
+      ModelError: the source cannot be read, does not say its image size, or the target is there.
+    """
+    if os.path.lexists(target):
+        raise ModelError(
+            f"The target {target!r} exists; name a directory that does not exist yet."
+        )
+    found = read_network(source, depth_multiplier=depth_multiplier, cache_dir=cache_dir)
+    size = image_size or found.image_size
+    if size is None:
+        raise ModelError(
+            f"{source!r} does not say the size of its images; pass --image_size with the size it "
+            "was trained for, such as 96 or 224."
+        )
+    written = NetworkWeights(found.arrays, found.depth_multiplier, size)
+    if format is ModelFormat.SLIM:
+        _save_slim(written, target)
+    else:
+        export = export_tf1_hub if format is ModelFormat.TF1_HUB else export_tf2
+        export(
+            written.arrays, target, image_size=size, depth_multiplier=written.depth_multiplier
+        )
+    return written
+
+
+def _save_slim(weights: NetworkWeights, target: str) -> None:
+    """Writes a checkpoint named as TF-Slim's published ones are."""
+    import tensorflow as tf
+
+    shapes = network.variable_shapes(weights.depth_multiplier)
+    name = f"mobilenet_v2_{weights.depth_multiplier}_{weights.image_size}.ckpt"
+    with (
+        staged_directory(target) as staging,
+        tf.Graph().as_default(),
+        tf.compat.v1.Session() as session,
+    ):
+        variables: list[Any] = [
+            tf.compat.v1.get_variable(name, initializer=weights.arrays[name]) for name in shapes
+        ]
+        session.run(tf.compat.v1.global_variables_initializer())
+        saver = tf.compat.v1.train.Saver(variables)
+        saver.save(
+            session,
+            os.path.join(staging, name),
+            write_meta_graph=False,
+            # Its state file would name the staging directory.
+            write_state=False,
+        )

@@ -1,0 +1,85 @@
+"""Compares the features that two models give for the same images."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import ModelError
+from models.handles import resolve
+from models.module import FeatureModule
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Difference:
+    """How far two models' features are apart.
+
+    Attributes:
+      images: How many images were compared.
+      max_abs: Largest difference of a single value.
+      mean_abs: Mean difference of a single value.
+      max_cosine: Largest cosine difference, 1 - cosine, of an image's two vectors.
+    """
+
+    images: int
+    max_abs: float
+    mean_abs: float
+    max_cosine: float
+
+
+def synthetic_images(height: int, width: int, count: int = 16) -> npt.NDArray[np.uint8]:
+    """Seeded images with structure at every scale, uint8 [count, height, width, 3].
+
+    Noise of every octave is added up, as photographs have it (amplitude falls with frequency).
+    """
+    stream = np.random.RandomState(0)
+    images = np.zeros((count, height, width, 3))
+    side, octave = 2, 0
+    while side <= max(height, width):
+        noise = stream.random_sample((count, side, side, 3)) - 0.5
+        rows = np.arange(height) * side // height
+        columns = np.arange(width) * side // width
+        images += noise[:, rows][:, :, columns] / 1.5**octave
+        side, octave = side * 2, octave + 1
+    low, high = images.min(axis=(1, 2, 3)), images.max(axis=(1, 2, 3))
+    scaled = (images - low[:, None, None, None]) / (high - low)[:, None, None, None]
+    return (scaled * 255).astype(np.uint8)
+
+
+def load_pair(a: str, b: str, *, cache_dir: str | None = None) -> tuple[FeatureModule, ...]:
+    """Loads two models that can be compared.
+
+    Raises:
+      ModelError: one cannot be had, or they differ in image size or number of features.
+    """
+    first, second = (
+        FeatureModule.load(resolve(handle, cache_dir=cache_dir).directory) for handle in (a, b)
+    )
+    for what in ("image_size", "num_features"):
+        ours, theirs = getattr(first, what), getattr(second, what)
+        if ours != theirs:
+            raise ModelError(
+                f"The models cannot be compared: the {what.replace('_', ' ')} of {a!r} is {ours}, "
+                f"and that of {b!r} is {theirs}."
+            )
+    return first, second
+
+
+def compare(
+    first: FeatureModule, second: FeatureModule, pixels: npt.NDArray[np.uint8]
+) -> Difference:
+    """Runs both models on images, uint8 [count, height, width, 3]."""
+    a, b = first(pixels).astype(np.float64), second(pixels).astype(np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    dots = (a * b).sum(axis=1)
+    # Two zero vectors are alike; one zero vector is like nothing.
+    same = (norms == 0) & (np.abs(a - b).max(axis=1) == 0)
+    cosine = np.where(same, 1.0, dots / np.where(norms == 0, 1.0, norms))
+    return Difference(
+        len(pixels),
+        float(np.abs(a - b).max()),
+        float(np.abs(a - b).mean()),
+        float(max(0.0, (1 - cosine).max())),
+    )
