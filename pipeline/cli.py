@@ -25,7 +25,7 @@ Extracts feature vectors from images in batches, at any scale.
 commands:
   extract   read image URIs, write one feature vector an image as TFRecord shards
   inspect   show what is in a run, and verify its checksums
-  model     describe a feature-vector module
+  model     describe, convert, compare or fine-tune feature-vector modules
   samples   write sample photographs to try things with
 
 `image-features COMMAND --help` tells more.
@@ -195,26 +195,11 @@ def _inspect(argv: list[str]) -> int:
 
 
 def _model(argv: list[str]) -> int:
-    parser = OptionParser(
-        prog="image-features model",
-        description="Works on feature-vector modules.",
-        allow_abbrev=False,
-    )
-    actions = parser.add_subparsers(dest="action", required=True, parser_class=OptionParser)
-    describe = actions.add_parser(
-        "describe", help="Print a module's format, image size, features and hash as JSON."
-    )
-    describe.add_argument("handle", help="As extract's --model.")
-    options = parser.parse_args(argv)
-    _import_tensorflow()
-    from models.describe import describe as describe_module
-    from models.errors import ModelError
+    from pipeline.model_commands import make_parser, run
 
-    try:
-        print(json.dumps(describe_module(options.handle), indent=2, default=str))
-    except ModelError as error:
-        raise UsageError(str(error)) from error
-    return EXIT_OK
+    options = make_parser().parse_args(argv)
+    _import_tensorflow()
+    return run(options)
 
 
 def _samples(argv: list[str]) -> int:

@@ -1,0 +1,236 @@
+"""A reusable SavedModel and a linear classifier on it, while they learn."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.entries import find_entries, image_size_of
+from models.errors import ModelError
+from models.module import DEFAULT_IMAGE_SIZE
+
+_HEAD_RATE = 1e-3  # Adam's default.
+_SMALLEST_CROP = 0.5  # Least area of a random crop, as a part of the image's.
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FinetuneConfig:
+    """How a module is fine-tuned.
+
+    Attributes:
+      epochs: At most this many passes over the images with all layers learning.
+      patience: Stop after so many passes without a better held-out accuracy.
+      batch_size: Images a step.
+      learning_rate: Peak of Adam's rate for all layers; a cosine leads from it to 0.
+      batch_norm_momentum: What moving statistics keep in one step, if the module takes it.
+      held_out: Part of each class's images that is kept for measuring.
+      seed: Of the split, the order, the crops and the flips.
+    """
+
+    epochs: int = 20
+    patience: int = 5
+    batch_size: int = 32
+    learning_rate: float = 5e-4
+    batch_norm_momentum: float = 0.9
+    held_out: float = 0.2
+    seed: int = 0
+
+
+class Finetuner:
+    """A module, a classifier on it and their optimizers, as one checkpoint."""
+
+    def __init__(self, loaded: Any, directory: str, classes: int, config: FinetuneConfig) -> None:
+        """Takes a loaded SavedModel.
+
+        Args:
+          loaded: What tf.saved_model.load gave.
+          directory: Where from, for messages.
+          classes: Number of classes.
+          config: How to train.
+
+        Raises:
+          ModelError: the SavedModel cannot be trained.
+        """
+        import keras
+        import tensorflow as tf
+
+        self._loaded, self._config = loaded, config
+        self._module_variables = list(getattr(loaded, "variables", ()))
+        self._trainable = list(getattr(loaded, "trainable_variables", ()))
+        self._losses = list(getattr(loaded, "regularization_losses", ()))
+        if not callable(loaded) or not self._trainable:
+            raise ModelError(
+                f"The model in {directory!r} cannot be trained: it is not a reusable SavedModel "
+                "with trainable variables; a TF1 Hub module of the MobileNet V2 family is "
+                "converted by itself, any other needs a TF2 version of it."
+            )
+        self._forward = self._find_forward(directory)
+        features = int(self._forward(tf.zeros([2, *_size(loaded, directory), 3]), False).shape[1])
+        # Statistics of the frozen features: the classifier's input is scaled by them.
+        self._mean = tf.Variable(tf.zeros([features]), trainable=False)
+        self._deviation = tf.Variable(tf.ones([features]), trainable=False)
+        self._kernel = tf.Variable(tf.zeros([features, classes]))
+        self._bias = tf.Variable(tf.zeros([classes]))
+        self._head = [self._kernel, self._bias]
+        self._head_optimizer = keras.optimizers.Adam(_HEAD_RATE)
+        self._head_optimizer.build(self._head)
+        self._optimizer = keras.optimizers.Adam(config.learning_rate)
+        self._optimizer.build(self._trainable + self._head)
+        self.state = [*self._module_variables, *self._head, self._mean, self._deviation]
+        self.optimizer_state = [*self._head_optimizer.variables, *self._optimizer.variables]
+        self._head_step = tf.function(self._take_head_step, reduce_retracing=True)
+        self._step = tf.function(self._take_step, reduce_retracing=True)
+        self._features = tf.function(
+            lambda pixels: self._forward(_scaled(pixels), False), reduce_retracing=True
+        )
+
+    def _find_forward(self, directory: str) -> Callable[[Any, bool], Any]:
+        """How the module is called for training: with its own momentum if it takes one."""
+        import tensorflow as tf
+
+        momentum = tf.constant(self._config.batch_norm_momentum)
+        size = _size(self._loaded, directory)
+        before = [variable.numpy() for variable in self._module_variables]
+        images = tf.zeros([2, *size, 3])
+
+        def with_momentum(images: Any, training: bool) -> Any:
+            if not training:
+                return self._loaded(images, training=False)
+            return self._loaded(images, training=True, batch_norm_momentum=momentum)
+
+        def plain(images: Any, training: bool) -> Any:
+            return self._loaded(images, training=training)
+
+        failure: Exception | None = None
+        for call in (with_momentum, plain):
+            try:
+                call(images, True)
+            except (TypeError, ValueError) as error:
+                failure = error
+                continue
+            for variable, value in zip(self._module_variables, before, strict=True):
+                variable.assign(value)
+            return call
+        raise ModelError(
+            f"The model in {directory!r} cannot be trained: it does not take `training=True` "
+            f"({str(failure).splitlines()[0]}); choose a TF2 module that does."
+        ) from failure
+
+    def _logits(self, features: Any) -> Any:
+        return ((features - self._mean) / self._deviation) @ self._kernel + self._bias
+
+    def _take_head_step(self, features: Any, labels: Any) -> Any:
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = _cross_entropy(labels, self._logits(features))
+        self._head_optimizer.apply(tape.gradient(loss, self._head), self._head)
+        return loss
+
+    def _take_step(self, pixels: Any, boxes: Any, flip: Any, labels: Any, rate: Any) -> Any:
+        import tensorflow as tf
+
+        images = _scaled(pixels)
+        rows = tf.range(tf.shape(images)[0])
+        images = tf.image.crop_and_resize(images, boxes, rows, tf.shape(images)[1:3])
+        images = tf.where(flip[:, None, None, None], images[:, :, ::-1], images)
+        variables = self._trainable + self._head
+        with tf.GradientTape() as tape:
+            loss = _cross_entropy(labels, self._logits(self._forward(images, True)))
+            total = loss + tf.add_n([term() for term in self._losses]) if self._losses else loss
+        self._optimizer.learning_rate = rate
+        self._optimizer.apply(tape.gradient(total, variables), variables)
+        return loss
+
+    def features(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """float32 [count, num_features] of uint8 [count, height, width, 3]."""
+        step = self._config.batch_size
+        parts = [self._features(pixels[i : i + step]).numpy() for i in range(0, len(pixels), step)]
+        return np.concatenate(parts)
+
+    def accuracy(self, features: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> float:
+        """Share of the rows that the classifier gets right."""
+        return float((self._logits(features).numpy().argmax(axis=1) == labels).mean())
+
+    def set_statistics(self, features: npt.NDArray[np.float32]) -> None:
+        """Makes the classifier scale its input by these features' mean and deviation."""
+        deviation = features.std(axis=0)
+        self._mean.assign(features.mean(axis=0))
+        self._deviation.assign(np.maximum(deviation, 0.05 * deviation.mean() + 1e-6))
+
+    def train_head(
+        self, features: npt.NDArray[np.float32], labels: npt.NDArray[np.int32], epoch: int
+    ) -> float:
+        """One pass over frozen features; gives the mean loss."""
+        order = np.random.default_rng([self._config.seed, 1, epoch]).permutation(len(labels))
+        return float(
+            np.mean(
+                [self._head_step(features[rows], labels[rows]) for rows in self._batches(order)]
+            )
+        )
+
+    def train_all(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int32],
+        epoch: int,
+        on_step: Callable[[int, int], None],
+    ) -> float:
+        """One pass with all layers learning; gives the mean loss."""
+        import tensorflow as tf
+
+        stream = np.random.default_rng([self._config.seed, 2, epoch])
+        batches = self._batches(stream.permutation(len(labels)))
+        losses = []
+        for number, rows in enumerate(batches):
+            part = (epoch + number / len(batches)) / self._config.epochs
+            rate = self._config.learning_rate * 0.5 * (1 + math.cos(math.pi * part))
+            side = np.sqrt(stream.uniform(_SMALLEST_CROP, 1, (len(rows), 1)))
+            corner = stream.random((len(rows), 2)) * (1 - side)
+            boxes = np.concatenate([corner, corner + side], axis=1).astype(np.float32)
+            flip = stream.random(len(rows)) < 0.5
+            losses.append(
+                self._step(pixels[rows], boxes, flip, labels[rows], tf.constant(rate, tf.float32))
+            )
+            on_step(number + 1, len(batches))
+        return float(np.mean(losses))
+
+    def _batches(self, order: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
+        """Whole batches; what is left over would unsettle the batch's statistics."""
+        size = min(self._config.batch_size, len(order))
+        return [order[i : i + size] for i in range(0, len(order) - size + 1, size)]
+
+    def save(self, directory: str) -> None:
+        """Writes the module as it is now, as a reusable SavedModel of the same interface."""
+        import tensorflow as tf
+
+        tf.saved_model.save(self._loaded, directory, signatures=dict(self._loaded.signatures))
+
+    def classifier(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The classifier on raw features: logits = features @ kernel + bias."""
+        kernel = self._kernel.numpy() / self._deviation.numpy()[:, None]
+        return {"kernel": kernel, "bias": self._bias.numpy() - self._mean.numpy() @ kernel}
+
+
+def _cross_entropy(labels: Any, logits: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    )
+
+
+def _scaled(pixels: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.cast(pixels, tf.float32) / 255.0
+
+
+def _size(loaded: Any, directory: str) -> tuple[int, int]:
+    found = image_size_of(find_entries(loaded, directory)[0], directory)
+    return found or (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE)
