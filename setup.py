@@ -9,6 +9,7 @@ TEST = [
     "pytest>=8.3,<10",
     "scikit-image>=0.25,<0.27",
     "scikit-learn>=1.5,<2",
+    "tensorboard>=2.20,<3",
     "tensorflow-datasets>=4.9.9,<5",
 ]
 # Only for `python -m training.distill`, which makes the bundled weights.

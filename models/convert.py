@@ -60,9 +60,7 @@ def convert(
       ModelError: the source cannot be read, does not say its image size, or the target is there.
     """
     if os.path.lexists(target):
-        raise ModelError(
-            f"The target {target!r} exists; name a directory that does not exist yet."
-        )
+        raise ModelError(f"The target {target!r} exists; name a directory that does not exist yet.")
     found = read_network(source, depth_multiplier=depth_multiplier, cache_dir=cache_dir)
     size = image_size or found.image_size
     if size is None:
@@ -75,9 +73,7 @@ def convert(
         _save_slim(written, target)
     else:
         export = export_tf1_hub if format is ModelFormat.TF1_HUB else export_tf2
-        export(
-            written.arrays, target, image_size=size, depth_multiplier=written.depth_multiplier
-        )
+        export(written.arrays, target, image_size=size, depth_multiplier=written.depth_multiplier)
     return written
 
 

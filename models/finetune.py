@@ -199,9 +199,13 @@ def _identity(labels: npt.NDArray[np.int32], config: FinetuneConfig) -> dict[str
 
 
 def _write(writer: Any, phase: str, epoch: int, loss: float, accuracy: float) -> None:
+    """Logs for TensorBoard, which need not be installed here (tf.summary.scalar needs it)."""
     import tensorflow as tf
 
+    metadata = tf.compat.v1.SummaryMetadata(
+        plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
+    )
     with writer.as_default(step=epoch):
-        tf.summary.scalar(f"{phase}/loss", loss)
-        tf.summary.scalar(f"{phase}/held_out_accuracy", accuracy)
+        for name, value in (("loss", loss), ("held_out_accuracy", accuracy)):
+            tf.summary.write(f"{phase}/{name}", tf.constant(value, tf.float32), metadata=metadata)
     writer.flush()

@@ -16,6 +16,7 @@ from models.module import DEFAULT_IMAGE_SIZE
 
 _HEAD_RATE = 1e-3  # Adam's default.
 _SMALLEST_CROP = 0.5  # Least area of a random crop, as a part of the image's.
+AUGMENTATIONS = ("crop_flip", "crop", "none")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class FinetuneConfig:
       batch_size: Images a step.
       learning_rate: Peak of Adam's rate for all layers; a cosine leads from it to 0.
       batch_norm_momentum: What moving statistics keep in one step, if the module takes it.
+      augment: "crop_flip" for photographs; "crop" where left and right have a meaning, as in
+        writing; "none" where the place has one too.
       held_out: Part of each class's images that is kept for measuring.
       seed: Of the split, the order, the crops and the flips.
     """
@@ -35,10 +38,26 @@ class FinetuneConfig:
     epochs: int = 20
     patience: int = 5
     batch_size: int = 32
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     batch_norm_momentum: float = 0.9
+    augment: str = "crop_flip"
     held_out: float = 0.2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value that cannot be used."""
+        for name in ("epochs", "patience", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"--{name}={getattr(self, name)} must be above 0.")
+        if self.augment not in AUGMENTATIONS:
+            raise ValueError(f"--augment={self.augment} is none of {', '.join(AUGMENTATIONS)}.")
+        if self.batch_size < 2:
+            raise ValueError(f"--batch_size={self.batch_size} must be at least 2.")
+        if self.seed < 0:
+            raise ValueError(f"--seed={self.seed} must not be below 0.")
+        for name in ("batch_norm_momentum", "held_out"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"--{name}={getattr(self, name)} must be between 0 and 1.")
 
 
 class Finetuner:
@@ -190,10 +209,11 @@ class Finetuner:
         for number, rows in enumerate(batches):
             part = (epoch + number / len(batches)) / self._config.epochs
             rate = self._config.learning_rate * 0.5 * (1 + math.cos(math.pi * part))
-            side = np.sqrt(stream.uniform(_SMALLEST_CROP, 1, (len(rows), 1)))
+            least = 1.0 if self._config.augment == "none" else _SMALLEST_CROP
+            side = np.sqrt(stream.uniform(least, 1, (len(rows), 1)))
             corner = stream.random((len(rows), 2)) * (1 - side)
             boxes = np.concatenate([corner, corner + side], axis=1).astype(np.float32)
-            flip = stream.random(len(rows)) < 0.5
+            flip = stream.random(len(rows)) < (0.5 if self._config.augment == "crop_flip" else 0)
             losses.append(
                 self._step(pixels[rows], boxes, flip, labels[rows], tf.constant(rate, tf.float32))
             )

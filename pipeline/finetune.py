@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 
 import numpy as np
 
@@ -60,13 +61,12 @@ def run_finetune(
     resolved = resolve(model)
     loaded, format = load_saved_model(resolved.directory)
     directory = resolved.directory
-    os.makedirs(work, exist_ok=True)
     if format == "tf1_hub":
-        directory = os.path.join(work, f"tf2-{resolved.content_hash[:16]}")
-        if not os.path.isdir(directory):
-            _log.info("Converting the TF1 Hub module %s to TF2.", model)
-            convert(resolved.directory, directory, format=ModelFormat.TF2)
-        loaded, _ = load_saved_model(directory)
+        _log.info("Converting the TF1 Hub module %s to TF2.", model)
+        with tempfile.TemporaryDirectory() as scratch:
+            converted = os.path.join(scratch, "tf2")
+            convert(directory, converted, format=ModelFormat.TF2)
+            loaded, _ = load_saved_model(converted)
     size = image_size_of(find_entries(loaded, directory)[0], directory)
     images = read_images(
         train,
@@ -76,7 +76,7 @@ def run_finetune(
     )
     classes, labels = np.unique(images.labels, return_inverse=True)
     if len(classes) < 2:
-        raise UsageError(f"The labels of {train} are all {classes[0]!r}, and two are needed.")
+        raise UsageError(f"The labels of {train} are all {str(classes[0])!r}, and two are needed.")
     for reason, count in images.failed.items():
         _log.warning("%d rows of %s give no image: %s.", count, train, reason)
     tuner = Finetuner(loaded, directory, len(classes), config)

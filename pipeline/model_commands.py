@@ -100,8 +100,9 @@ def _add_finetune(actions: argparse._SubParsersAction[OptionParser]) -> None:
         ("epochs", int, 20, "At most this many passes with all layers learning"),
         ("patience", int, 5, "Stop after so many passes that were no better"),
         ("batch_size", int, 32, "Images a step"),
-        ("learning_rate", float, 5e-4, "Peak rate for all layers"),
+        ("learning_rate", float, 1e-3, "Peak rate for all layers"),
         ("batch_norm_momentum", float, 0.9, "What moving statistics keep in a step"),
+        ("augment", str, "crop_flip", "crop_flip, crop (writing) or none; for the learning"),
         ("held_out", float, 0.2, "Part of each class that is measured on"),
         ("seed", int, 0, "Of split, order, crops and flips"),
     ):
