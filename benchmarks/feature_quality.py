@@ -34,6 +34,7 @@ def knn_accuracy(features: Features, labels: Labels, k: int = _NEIGHBOURS) -> fl
     unit = features / np.maximum(norms, np.finfo(np.float32).tiny)
     similarity = unit @ unit.T
     np.fill_diagonal(similarity, -np.inf)
+    k = min(k, len(labels) - 1)
     nearest = np.argpartition(-similarity, k, axis=1)[:, :k]
     rows = np.arange(len(labels))[:, None]
     votes = np.zeros((len(labels), int(labels.max()) + 1))

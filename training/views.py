@@ -108,9 +108,10 @@ def crop(pixels: Any, boxes: Any, size: int) -> Any:
     scale = tf.tile(side, [2])
     # crop_and_resize samples from corner to corner: the centres of the first and last pixels.
     inset = (boxes[:, 2:] - boxes[:, :2]) * side / (2.0 * size)
-    edges = boxes * scale + tf.concat([inset, -inset], axis=1) - 0.5
-    edges = tf.clip_by_value(edges, 0.0, tf.tile(side - 1.0, [2]))
-    normalized = edges / tf.tile(side - 1.0, [2])
+    # A border of one pixel, repeated from the edge, serves samples beyond the first centre.
+    padded = tf.pad(tf.cast(pixels, tf.float32), [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    edges = boxes * scale + tf.concat([inset, -inset], axis=1) + 0.5
+    normalized = edges / tf.tile(side + 1.0, [2])
     batch = tf.range(tf.shape(pixels)[0])
-    cut = tf.image.crop_and_resize(tf.cast(pixels, tf.float32), normalized, batch, [size, size])
+    cut = tf.image.crop_and_resize(padded, normalized, batch, [size, size])
     return cut / 255.0
