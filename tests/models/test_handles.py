@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from models.archive import Limits
@@ -21,6 +22,7 @@ from models.describe import describe
 from models.errors import ModelError
 from models.files import content_hash
 from models.handles import hub_archive_url, resolve
+from models.weights import bundled_weights, read_weights
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -200,12 +202,30 @@ def test_untrained_is_the_same_in_every_process(
     assert len(os.listdir(tmp_path / "shared")) == 1
 
 
+def test_builtin_is_quiet_and_trained(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The handle gives the weights in the package, the same on every call, and no warning."""
+    with caplog.at_level(logging.WARNING):
+        module = resolve("builtin", cache_dir=str(tmp_path))
+        assert resolve("builtin", cache_dir=str(tmp_path)) == module
+    assert not caplog.records
+    found = read_weights(module.directory)
+    assert (found.depth_multiplier, found.image_size) == (0.5, 96)
+    for name, array in bundled_weights().arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
+
+
 def test_describe(tf1_dir: str) -> None:
     assert describe(tf1_dir) == {
         "handle": tf1_dir,
         "directory": tf1_dir,
         "format": "tf1_hub",
-        "signatures": ["default", "image_feature_vector"],
+        "signatures": [
+            "default",
+            "image_feature_vector",
+            "image_feature_vector_with_bn_hparams",
+        ],
         "entry": "image_feature_vector",
         "image_size": [96, 96],
         "input_range": [0.0, 1.0],
