@@ -131,6 +131,15 @@ def image_size_of(entry: Entry, directory: str) -> tuple[int, int] | None:
     return (height, width)
 
 
+def stated_image_size(loaded: Any, directory: str) -> tuple[int, int] | None:
+    """The (height, width) in pixels that a loaded model states, None if it takes any.
+
+    Raises:
+      ModelError: it has no way to be called with images.
+    """
+    return image_size_of(find_entries(loaded, directory)[0], directory)
+
+
 def pick_output(output: Any, directory: str) -> Any:
     """The feature vectors, float32 [batch, features], in what a model gave.
 

@@ -118,8 +118,7 @@ def export_tf1_hub(
 
     _checked(weights, depth_multiplier)
     with staged_directory(directory) as staging:
-        module = os.path.join(staging, "module")
-        builder = tf.compat.v1.saved_model.Builder(module)
+        builder = tf.compat.v1.saved_model.Builder(staging)
         for training in (False, True):
             with tf.Graph().as_default(), tf.compat.v1.Session() as session:
                 variables, signatures = _build_graph(
@@ -135,12 +134,9 @@ def export_tf1_hub(
                         session.run(initializer, {initializer.inputs[1]: weights[name]})
                     builder.add_meta_graph_and_variables(session, [], signatures, saver=saver)
         builder.save()
-        _make_deterministic(os.path.join(module, "saved_model.pb"))
-        with open(os.path.join(module, HUB_MODULE_MARKER), "wb") as file:
+        _make_deterministic(os.path.join(staging, "saved_model.pb"))
+        with open(os.path.join(staging, HUB_MODULE_MARKER), "wb") as file:
             file.write(_HUB_FORMAT_3)
-        for name in os.listdir(module):
-            os.rename(os.path.join(module, name), os.path.join(staging, name))
-        os.rmdir(module)
 
 
 def export_tf2(

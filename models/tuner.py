@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.entries import find_entries, image_size_of
 from models.errors import ModelError
-from models.module import DEFAULT_IMAGE_SIZE
 
 _HEAD_RATE = 1e-3  # Adam's default.
 _SMALLEST_CROP = 0.5  # Least area of a random crop, as a part of the image's.
@@ -63,12 +61,20 @@ class FinetuneConfig:
 class Finetuner:
     """A module, a classifier on it and their optimizers, as one checkpoint."""
 
-    def __init__(self, loaded: Any, directory: str, classes: int, config: FinetuneConfig) -> None:
+    def __init__(
+        self,
+        loaded: Any,
+        directory: str,
+        image_size: tuple[int, int],
+        classes: int,
+        config: FinetuneConfig,
+    ) -> None:
         """Takes a loaded SavedModel.
 
         Args:
           loaded: What tf.saved_model.load gave.
           directory: Where from, for messages.
+          image_size: (height, width) of its images in pixels.
           classes: Number of classes.
           config: How to train.
 
@@ -88,8 +94,9 @@ class Finetuner:
                 "with trainable variables; a TF1 Hub module of the MobileNet V2 family is "
                 "converted by itself, any other needs a TF2 version of it."
             )
-        self._forward = self._find_forward(directory)
-        features = int(self._forward(tf.zeros([2, *_size(loaded, directory), 3]), False).shape[1])
+        trial = tf.zeros([2, *image_size, 3])
+        self._forward = self._find_forward(trial, directory)
+        features = int(self._forward(trial, False).shape[1])
         # Statistics of the frozen features: the classifier's input is scaled by them.
         self._mean = tf.Variable(tf.zeros([features]), trainable=False)
         self._deviation = tf.Variable(tf.ones([features]), trainable=False)
@@ -108,14 +115,12 @@ class Finetuner:
             lambda pixels: self._forward(_scaled(pixels), False), reduce_retracing=True
         )
 
-    def _find_forward(self, directory: str) -> Callable[[Any, bool], Any]:
+    def _find_forward(self, trial: Any, directory: str) -> Callable[[Any, bool], Any]:
         """How the module is called for training: with its own momentum if it takes one."""
         import tensorflow as tf
 
         momentum = tf.constant(self._config.batch_norm_momentum)
-        size = _size(self._loaded, directory)
         before = [variable.numpy() for variable in self._module_variables]
-        images = tf.zeros([2, *size, 3])
 
         def with_momentum(images: Any, training: bool) -> Any:
             if not training:
@@ -128,7 +133,7 @@ class Finetuner:
         failure: Exception | None = None
         for call in (with_momentum, plain):
             try:
-                call(images, True)
+                call(trial, True)
             except (TypeError, ValueError) as error:
                 failure = error
                 continue
@@ -161,7 +166,7 @@ class Finetuner:
         variables = self._trainable + self._head
         with tf.GradientTape() as tape:
             loss = _cross_entropy(labels, self._logits(self._forward(images, True)))
-            total = loss + tf.add_n([term() for term in self._losses]) if self._losses else loss
+            total = tf.add_n([loss, *(term() for term in self._losses)])
         self._optimizer.learning_rate = rate
         self._optimizer.apply(tape.gradient(total, variables), variables)
         return loss
@@ -249,8 +254,3 @@ def _scaled(pixels: Any) -> Any:
     import tensorflow as tf
 
     return tf.cast(pixels, tf.float32) / 255.0
-
-
-def _size(loaded: Any, directory: str) -> tuple[int, int]:
-    found = image_size_of(find_entries(loaded, directory)[0], directory)
-    return found or (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE)

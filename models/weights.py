@@ -179,13 +179,13 @@ def _read_checkpoint(prefix: str) -> Arrays:
 
 
 def _read_saved_model(directory: str) -> tuple[Arrays, int | None]:
-    from models.entries import find_entries, image_size_of
+    from models.entries import stated_image_size
     from models.module import load_saved_model
 
     loaded, _ = load_saved_model(directory)
     variables = {v.name.partition(":")[0]: v for v in getattr(loaded, "variables", ())}
     arrays = _by_slim_name(variables, lambda variable: variable.numpy())
-    size = image_size_of(find_entries(loaded, directory)[0], directory)
+    size = stated_image_size(loaded, directory)
     return arrays, size[0] if size and size[0] == size[1] else None
 
 

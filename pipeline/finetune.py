@@ -6,13 +6,12 @@ import dataclasses
 import json
 import logging
 import os
-import shutil
 import tempfile
 
 import numpy as np
 
 from models.convert import ModelFormat, convert
-from models.entries import find_entries, image_size_of
+from models.entries import stated_image_size
 from models.files import staged_directory
 from models.finetune import FinetuneResult, Report, finetune
 from models.handles import resolve
@@ -67,27 +66,23 @@ def run_finetune(
             converted = os.path.join(scratch, "tf2")
             convert(directory, converted, format=ModelFormat.TF2)
             loaded, _ = load_saved_model(converted)
-    size = image_size_of(find_entries(loaded, directory)[0], directory)
+    size = stated_image_size(loaded, directory) or (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE)
     images = read_images(
         train,
         label_column=label_column,
         uri_column=uri_column,
-        policy=DecodePolicy(size or (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE)),
+        policy=DecodePolicy(size),
     )
     classes, labels = np.unique(images.labels, return_inverse=True)
     if len(classes) < 2:
         raise UsageError(f"The labels of {train} are all {str(classes[0])!r}, and two are needed.")
     for reason, count in images.failed.items():
         _log.warning("%d rows of %s give no image: %s.", count, train, reason)
-    tuner = Finetuner(loaded, directory, len(classes), config)
+    tuner = Finetuner(loaded, directory, size, len(classes), config)
     result = finetune(tuner, images.pixels, labels.astype(np.int32), work, config, report)
     with staged_directory(output) as staging:
-        module = os.path.join(staging, "module")
-        tuner.save(module)
-        FeatureModule.load(module)  # Nothing is handed out that `extract` would refuse.
-        for name in os.listdir(module):
-            shutil.move(os.path.join(module, name), os.path.join(staging, name))
-        os.rmdir(module)
+        tuner.save(staging)
+        FeatureModule.load(staging)  # Nothing is handed out that `extract` would refuse.
         extra = os.path.join(staging, "assets.extra")
         os.makedirs(extra)
         record = {
