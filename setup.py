@@ -29,6 +29,7 @@ setup(
         "models": ["py.typed", "builtin.npz"],
     },
     install_requires=[
+        "ai-edge-litert>=2.1,<3",
         "apache-beam>=2.77,<2.79",
         "google-crc32c>=1.6,<2",
         "h5py>=3.12,<4",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import logging
 import os
 import re
@@ -17,6 +18,7 @@ from models.download import copy_remote_directory, copy_remote_file, download_ht
 from models.errors import ModelError
 from models.files import content_hash, staged_directory
 from models.mobilenet_v2 import Weights
+from models.quiet import import_tensorflow
 
 BUILTIN = "builtin"
 UNTRAINED = "untrained"
@@ -63,11 +65,15 @@ def resolve(
     Raises:
       ModelError: it cannot be had, or is not a SavedModel.
     """
-    cache = os.path.abspath(
+    directory = _locate(handle, cache_root(cache_dir), limits)
+    return ResolvedModule(handle, directory, content_hash(directory))
+
+
+def cache_root(cache_dir: str | None = None) -> str:
+    """Where modules and what is made of them are kept; see `resolve`."""
+    return os.path.abspath(
         os.path.expanduser(cache_dir or os.environ.get(CACHE_VARIABLE) or _DEFAULT_CACHE)
     )
-    directory = _locate(handle, cache, limits)
-    return ResolvedModule(handle, directory, content_hash(directory))
 
 
 def _locate(handle: str, cache: str, limits: Limits) -> str:
@@ -175,12 +181,13 @@ def _untrained(cache: str) -> str:
 
 def _exported(cache: str, key: str, weights: Callable[[], Weights]) -> str:
     """The cache's export of weights of depth multiplier 0.5, made if it is not there."""
-    from tensorflow import __version__ as tensorflow_version
-
-    from models.export import export_tf1_hub
-
+    tensorflow_version = importlib.metadata.version("tensorflow")
     target = _entry(cache, f"{key} {_EXPORT_VERSION} tensorflow {tensorflow_version}")
     if not _has_model(target):
+        from models.export import export_tf1_hub  # Only now: TensorFlow takes seconds.
+
+        import_tensorflow()
+
         with staged_directory(target, keep_existing=True) as staging:
             export_tf1_hub(weights(), staging)
     return target

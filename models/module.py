@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -68,7 +69,10 @@ class FeatureModule:
       signatures: Names of the signatures, sorted.
       entry: "__call__" or the name of the signature that runs.
       frozen: Whether the variables were folded into the graph as constants.
+      parallelism: Calls worth making at once; None for one a core.
     """
+
+    parallelism: int | None = None
 
     input_range: tuple[float, float] = INPUT_RANGE
 
@@ -80,6 +84,7 @@ class FeatureModule:
         format: Format,
         image_size: tuple[int, int],
         batch_size: int,
+        device: str | None = None,
     ) -> None:
         """Builds the inference function of one way to call a model; use `load` instead."""
         self.directory = directory
@@ -89,7 +94,9 @@ class FeatureModule:
         self.entry = entry.name
         self.signatures: tuple[str, ...] = tuple(sorted(getattr(loaded, "signatures", ())))
         self._loaded = loaded  # Owns the variables if they are not frozen.
+        self._device = device
         concrete, trial, expected = self._try(entry)
+        self._concrete = concrete
         self.num_features: int = expected.shape[1]
         self._infer, self.frozen = _freeze(concrete, trial, expected, directory)
 
@@ -101,6 +108,7 @@ class FeatureModule:
         intra_op_threads: int | None = None,
         image_size: tuple[int, int] | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
+        device: str | None = None,
     ) -> FeatureModule:
         """Loads a model and tries it on a batch of zeros and noise.
 
@@ -110,6 +118,7 @@ class FeatureModule:
             takes it only before its first operation, and a later wish is logged.
           image_size: (height, width) in pixels, for a model that states none.
           batch_size: Images per run; a model whose own batch is fixed decides itself.
+          device: TensorFlow's name of the device to run on; None leaves it to TensorFlow.
 
         Raises:
           ModelError: it is not an image feature vector model, or cannot be loaded.
@@ -118,12 +127,15 @@ class FeatureModule:
         if batch_size < 1:
             raise ValueError(f"The batch size must be at least 1, and it is {batch_size}.")
         _set_threads(intra_op_threads)
-        loaded, format = load_saved_model(directory)
+        with on_device(device):
+            loaded, format = load_saved_model(directory)
         failure: ModelError | None = None
         for entry in find_entries(loaded, directory):
             size = _decide_size(directory, image_size_of(entry, directory), image_size)
             try:
-                return cls(loaded, entry, directory, format, size, entry.fixed_batch or batch_size)
+                batch = entry.fixed_batch or batch_size
+                with on_device(device):
+                    return cls(loaded, entry, directory, format, size, batch, device)
             except ModelError as error:
                 failure = failure or error
         assert failure is not None  # find_entries gives at least one.
@@ -185,9 +197,32 @@ class FeatureModule:
             chunk = pixels[start : start + self.batch_size]
             batch = np.zeros((self.batch_size, *self.image_size, 3), np.float32)
             np.divide(chunk, _MAX_PIXEL, out=batch[: len(chunk)], dtype=np.float32)
-            result = self._infer(tf.constant(batch)).numpy()
+            with on_device(self._device):
+                result = self._infer(tf.constant(batch)).numpy()
             features[start : start + len(chunk)] = result[: len(chunk)]
         return features
+
+    def on_pixels(self) -> tuple[Any, Any]:
+        """The network for a compiler.
+
+        Returns:
+          A concrete function from uint8 pixels [batch_size, height, width, 3] to float32
+          features, and the object that owns its variables.
+        """
+        import tensorflow as tf
+
+        def run(pixels: Any) -> Any:
+            return self._concrete(tf.cast(pixels, tf.float32) / _MAX_PIXEL)
+
+        spec = tf.TensorSpec([self.batch_size, *self.image_size, 3], tf.uint8, name="pixels")
+        return tf.function(run, autograph=False).get_concrete_function(spec), self._loaded
+
+
+def on_device(name: str | None) -> contextlib.AbstractContextManager[Any]:
+    """The scope of a TensorFlow device; None leaves the choice to TensorFlow."""
+    import tensorflow as tf
+
+    return contextlib.nullcontext() if name is None else tf.device(name)
 
 
 def _first_line(error: BaseException) -> str:

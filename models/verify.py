@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,11 @@ import numpy.typing as npt
 from models.errors import ModelError
 from models.handles import resolve
 from models.module import FeatureModule
+
+if TYPE_CHECKING:
+    from models.engines import FeatureFunction
+
+_TINY = np.finfo(np.float32).tiny
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,12 +26,15 @@ class Difference:
       images: How many images were compared.
       max_abs: Largest difference of a single value.
       mean_abs: Mean difference of a single value.
+      max_relative: Largest difference of a value, in parts of its vector's largest value in
+        size.
       max_cosine: Largest cosine difference, 1 - cosine, of an image's two vectors.
     """
 
     images: int
     max_abs: float
     mean_abs: float
+    max_relative: float
     max_cosine: float
 
 
@@ -68,9 +77,9 @@ def load_pair(a: str, b: str, *, cache_dir: str | None = None) -> tuple[FeatureM
 
 
 def compare(
-    first: FeatureModule, second: FeatureModule, pixels: npt.NDArray[np.uint8]
+    first: FeatureFunction, second: FeatureFunction, pixels: npt.NDArray[np.uint8]
 ) -> Difference:
-    """Runs both models on images, uint8 [count, height, width, 3]."""
+    """Runs both models on images, uint8 [count, height, width, 3]; relative is to the second."""
     a, b = first(pixels).astype(np.float64), second(pixels).astype(np.float64)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     dots = (a * b).sum(axis=1)
@@ -81,5 +90,6 @@ def compare(
         len(pixels),
         float(np.abs(a - b).max()),
         float(np.abs(a - b).mean()),
+        float((np.abs(a - b).max(axis=1) / np.maximum(np.abs(b).max(axis=1), _TINY)).max()),
         float(max(0.0, (1 - cosine).max())),
     )

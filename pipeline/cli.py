@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
+from models.quiet import import_tensorflow
 from pipeline.usage import OptionParser, UsageError
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -82,23 +83,6 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.INFO)
 
 
-def _import_tensorflow() -> None:
-    """Imports TensorFlow without its remarks on the machine.
-
-    Its C++ side writes them to the descriptor before any setting of ours can reach it.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        import tensorflow  # noqa: F401
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 def _extract(argv: list[str]) -> int:
     # Beam takes seconds to import, and must find the logs already quiet.
     from pipeline.options import parse_extract, print_help
@@ -107,7 +91,6 @@ def _extract(argv: list[str]) -> int:
         print_help()
         return EXIT_OK
     options, beam_options = parse_extract(argv)
-    _import_tensorflow()
     from pipeline import launch
     from pipeline.layout import read_run
 
@@ -170,7 +153,7 @@ def _inspect(argv: list[str]) -> int:
     parser.add_argument("--no_verify", action="store_true", help="Do not read the files.")
     parser.add_argument("--json", action="store_true", help="Print run.json instead.")
     options = parser.parse_args(argv)
-    _import_tensorflow()
+    import_tensorflow()
     from pipeline import inspection
     from pipeline.layout import RunNotFoundError, find_run
 
@@ -198,7 +181,7 @@ def _model(argv: list[str]) -> int:
     from pipeline.model_commands import make_parser, run
 
     options = make_parser().parse_args(argv)
-    _import_tensorflow()
+    import_tensorflow()
     return run(options)
 
 

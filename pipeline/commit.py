@@ -25,7 +25,15 @@ from transforms.shard_files import ShardFile, create, replace
 from transforms.shards import ShardPolicy, error_shards
 from transforms.uris import redact_uri
 
-_PACKAGES = ("apache-beam", "tensorflow", "tensorflow-cpu", "tensorflow-hub", "pillow", "numpy")
+_PACKAGES = (
+    "apache-beam",
+    "ai-edge-litert",
+    "tensorflow",
+    "tensorflow-cpu",
+    "tensorflow-hub",
+    "pillow",
+    "numpy",
+)
 
 
 class CommitError(RuntimeError):
@@ -166,7 +174,9 @@ def commit(
             "content_hash": config.model.content_hash,
             "image_size": list(config.model.image_size),
             "num_features": config.model.num_features,
-            "engine": "tensorflow",
+            "engine": str(config.model.engine),
+            "precision": str(config.model.precision),
+            "max_cosine_difference": config.model.max_cosine_difference,
         },
         "preprocessing": _preprocessing(config),
         "compression": layout.compression,

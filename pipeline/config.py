@@ -6,8 +6,8 @@ import dataclasses
 import datetime
 import re
 
+from models.engines import PreparedModel
 from pipeline.layout import RunLayout
-from transforms.extract import ModelSpec
 from transforms.fetch import FetchPolicy
 from transforms.manifest import ManifestSpec
 from transforms.pixels import DecodePolicy
@@ -29,19 +29,19 @@ class ExtractConfig:
       decode: How to decode and resize.
       shards: How many output shards.
       keep_secrets: Whether URIs keep their credentials and signatures in the output.
-      decode_threads: Threads that decode within a worker; None for one a core.
+      cpu_threads: Threads that decode and compute within a worker; None for one a core.
       started: When the launcher began, ISO 8601, UTC.
     """
 
     manifest: ManifestSpec
     layout: RunLayout
     run_id: str
-    model: ModelSpec
+    model: PreparedModel
     fetch: FetchPolicy
     decode: DecodePolicy
     shards: ShardPolicy
     keep_secrets: bool
-    decode_threads: int | None
+    cpu_threads: int | None
     started: str
 
 

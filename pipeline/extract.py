@@ -10,7 +10,7 @@ from apache_beam.pvalue import AsSingleton
 from pipeline.commit import CommitRun, PlanShards
 from pipeline.config import ExtractConfig
 from transforms.decode import DecodeImages
-from transforms.extract import ExtractFeatures, FeatureModelHandler
+from transforms.extract import ExtractFeatures
 from transforms.fetch import FetchImages
 from transforms.manifest import ReadManifest
 from transforms.shards import AssignShards
@@ -26,10 +26,10 @@ def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
     assigned = rows.refs | "AssignShards" >> AssignShards(num_shards=num_shards)
     fetched = assigned["refs"] | "FetchImages" >> FetchImages(policy=config.fetch)
     decoded = fetched.images | "DecodeImages" >> DecodeImages(
-        policy=config.decode, threads=config.decode_threads
+        policy=config.decode, threads=config.cpu_threads
     )
     extracted = decoded.images | "ExtractFeatures" >> ExtractFeatures(
-        handler=FeatureModelHandler(spec=config.model)
+        model=config.model, threads=config.cpu_threads
     )
 
     feature_shards = extracted.features | "WriteFeatureShards" >> WriteFeatureShards(

@@ -17,9 +17,10 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 
+from models.compiler import Precision
+from models.engines import Engine, PreparedModel
+from models.engines import prepare as prepare_model
 from models.errors import ModelError
-from models.handles import resolve
-from models.module import FeatureModule
 from pipeline import extract
 from pipeline.config import ExtractConfig, default_run_id, is_run_id, utc_now
 from pipeline.layout import RunLayout
@@ -28,7 +29,6 @@ from pipeline.progress import watch
 from pipeline.schema import check_column_names
 from pipeline.usage import UsageError
 from transforms.columns import parse_column_types
-from transforms.extract import ModelSpec
 from transforms.fetch import FetchPolicy
 from transforms.http import HttpPolicy
 from transforms.manifest import ManifestSpec, examine, find_sources
@@ -82,7 +82,7 @@ def prepare(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
         ),
         shards=ShardPolicy(options.num_shards, options.images_per_shard or 10_000),
         keep_secrets=options.keep_uri_secrets,
-        decode_threads=options.decode_threads,
+        cpu_threads=options.cpu_threads,
         started=started,
     )
 
@@ -155,20 +155,16 @@ def _manifest(options: FeatureExtractorOptions, http: HttpPolicy) -> ManifestSpe
     return spec
 
 
-def _model(options: FeatureExtractorOptions) -> ModelSpec:
+def _model(options: FeatureExtractorOptions) -> PreparedModel:
     try:
-        module = resolve(options.model)
-        loaded = FeatureModule.load(module.directory, batch_size=options.batch_size)
+        return prepare_model(
+            options.model,
+            engine=Engine(options.engine),
+            precision=Precision(options.precision),
+            batch_size=options.batch_size,
+        )
     except ModelError as error:
         raise UsageError(f"--model={options.model}: {error}") from error
-    return ModelSpec(
-        handle=options.model,
-        content_hash=module.content_hash,
-        image_size=loaded.image_size,
-        num_features=loaded.num_features,
-        directory=module.directory,
-        batch_size=options.batch_size,
-    )
 
 
 def run(config: ExtractConfig, beam_options: PipelineOptions) -> None:

@@ -119,6 +119,27 @@ def _add_model(group: Any) -> None:
         metavar="N",
         help="Images in an inference batch (32).",
     )
+    group.add_argument(
+        "--engine",
+        choices=["auto", "litert", "tensorflow"],
+        default="auto",
+        help="What runs the module: litert compiles it once, tensorflow runs it as it is and is "
+        "the one for GPUs; auto is litert, or tensorflow if the module does not compile (auto).",
+    )
+    group.add_argument(
+        "--precision",
+        choices=["float32", "float16", "int8"],
+        default="float32",
+        help="float16 halves and int8 quarters the compiled model, at some accuracy; with "
+        "--engine=tensorflow float16 is mixed precision on a GPU (float32).",
+    )
+    group.add_argument(
+        "--cpu_threads",
+        type=_positive,
+        default=None,
+        metavar="N",
+        help="Threads that decode and compute within a worker process (one a core).",
+    )
 
 
 def _add_decode(group: Any) -> None:
@@ -147,13 +168,6 @@ def _add_decode(group: Any) -> None:
         default=64.0,
         metavar="N",
         help="Larger images fail before they are decoded (64).",
-    )
-    group.add_argument(
-        "--decode_threads",
-        type=_positive,
-        default=None,
-        metavar="N",
-        help="Threads that decode within a worker (one a core).",
     )
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import collections
+import functools
+import os
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from apache_beam.pvalue import TaggedOutput
@@ -24,12 +27,34 @@ def in_global_window(row: Any) -> Any:
     return WindowedValue(row, window.max_timestamp(), [window])
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def cpu_pool(threads: int) -> ThreadPoolExecutor:
+    """The threads that compute in this process, whatever stage or bundle the work is of.
+
+    One pool for all keeps as many threads busy as there are cores, and no more.
+    """
+    return ThreadPoolExecutor(threads, thread_name_prefix="cpu")
+
+
+@functools.cache
+def io_pool(threads: int) -> ThreadPoolExecutor:
+    """The threads that wait for storage and servers in this process."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="io")
+
+
 class OrderedPool(Generic[In, Out]):
     """Maps a function over a bundle's items on threads; results come in order.
 
+    Made anew for every bundle, so that one that failed leaves nothing to the next.
+
     Args:
       function: What to do with an item; must be safe to call from several threads.
-      threads: Items worked on at once.
+      executor: Whose threads do it.
       max_items: Items submitted and not yet yielded, at most.
       max_bytes: Sum of their sizes, at most; one larger item passes alone.
       size_of: The size of a result in bytes, where that differs from its item's.
@@ -39,17 +64,19 @@ class OrderedPool(Generic[In, Out]):
         self,
         function: Callable[[In], Out],
         *,
-        threads: int,
+        executor: Executor,
         max_items: int,
         max_bytes: int = 2**63,
         size_of: Callable[[Out], int] | None = None,
     ) -> None:
         self._function = function
-        self._pool = ThreadPoolExecutor(threads)
+        self._executor = executor
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._size_of = size_of
-        self._flying: collections.deque[tuple[Future[Out], int]] = collections.deque()
+        self._flying: collections.deque[Future[tuple[Out, int]]] = collections.deque()
+        self._bytes = 0
+        self._lock = threading.Lock()
 
     def submit(self, item: In, size: int = 0) -> Iterator[Out]:
         """Starts an item; yields the oldest results, waiting where bounds are reached.
@@ -58,12 +85,13 @@ class OrderedPool(Generic[In, Out]):
           item: What to work on.
           size: Its size in bytes, or a guess at its result's.
         """
-        while self._flying and (
-            len(self._flying) >= self._max_items or self.bytes + size > self._max_bytes
-        ):
+        flying = self._flying
+        while flying and (len(flying) >= self._max_items or self._bytes + size > self._max_bytes):
             yield self._take()
-        self._flying.append((self._pool.submit(self._function, item), size))
-        while self._flying and self._flying[0][0].done():
+        with self._lock:
+            self._bytes += size
+        flying.append(self._executor.submit(self._run, item, size))
+        while flying and flying[0].done():
             yield self._take()
 
     def drain(self) -> Iterator[Out]:
@@ -71,24 +99,21 @@ class OrderedPool(Generic[In, Out]):
         while self._flying:
             yield self._take()
 
-    def close(self) -> None:
-        """Forgets what is in flight and ends the threads."""
-        self._flying.clear()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
     @property
     def bytes(self) -> int:
         """Bytes in flight: of results where they are there, else what was said."""
-        if self._size_of is None:
-            return sum(size for _, size in self._flying)
-        return sum(
-            self._size_of(future.result()) if _succeeded(future) else size
-            for future, size in self._flying
-        )
+        return self._bytes
+
+    def _run(self, item: In, size: int) -> tuple[Out, int]:
+        result = self._function(item)
+        if self._size_of is not None:
+            guess, size = size, self._size_of(result)
+            with self._lock:
+                self._bytes += size - guess
+        return result, size
 
     def _take(self) -> Out:
-        return self._flying.popleft()[0].result()
-
-
-def _succeeded(future: Future[Any]) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
+        result, size = self._flying.popleft().result()
+        with self._lock:
+            self._bytes -= size
+        return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from transforms.concurrency import OrderedPool, in_global_window
+from transforms.concurrency import OrderedPool, available_cores, cpu_pool, in_global_window
 from transforms.metrics import NAMESPACE, dead_letter
 from transforms.pixels import (
     MIB,
@@ -23,6 +22,8 @@ from transforms.pixels import (
 from transforms.types import DecodedImage, EncodedImage, ImageError, Stage
 
 _MAX_BYTES_IN_FLIGHT = 128 * MIB
+# Decoding goes on while batches are computed: this many images for each thread.
+_AHEAD = 32
 
 
 class DecodeImages(beam.PTransform):
@@ -30,8 +31,8 @@ class DecodeImages(beam.PTransform):
 
     Args:
       policy: How to decode and resize.
-      threads: Images decoded at once within a worker; None for one a core. Pillow's
-        decoders and its resize release the interpreter's lock.
+      threads: Of the worker's processor pool; None for one a core. Pillow's decoders and its
+        resize release the interpreter's lock.
     """
 
     def __init__(self, *, policy: DecodePolicy, threads: int | None = None) -> None:
@@ -50,17 +51,19 @@ class _DecodeDoFn(beam.DoFn):
         self._policy = policy
         self._threads = threads
         self._decoded = Metrics.counter(NAMESPACE, "decode/decoded")
-        self._milliseconds = Metrics.distribution(NAMESPACE, "decode/milliseconds")
+        self._microseconds = Metrics.distribution(NAMESPACE, "decode/microseconds")
         self._pixels = Metrics.distribution(NAMESPACE, "decode/pixels")
 
     def setup(self) -> None:
         lift_pillow_limit()
-        threads = self._threads or os.cpu_count() or 1
+
+    def start_bundle(self) -> None:
+        threads = self._threads or available_cores()
         self._pool: OrderedPool[EncodedImage, tuple[DecodedImage | ImageError, float]] = (
             OrderedPool(
                 self._decode,
-                threads=threads,
-                max_items=4 * threads,
+                executor=cpu_pool(threads),
+                max_items=_AHEAD * threads,
                 max_bytes=_MAX_BYTES_IN_FLIGHT,
             )
         )
@@ -92,11 +95,8 @@ class _DecodeDoFn(beam.DoFn):
         for result in self._pool.drain():
             yield in_global_window(self._count(*result))
 
-    def teardown(self) -> None:
-        self._pool.close()
-
     def _count(self, row: DecodedImage | ImageError, seconds: float) -> Any:
-        self._milliseconds.update(int(1000 * seconds))
+        self._microseconds.update(int(1e6 * seconds))
         if isinstance(row, ImageError):
             return dead_letter(row)
         self._decoded.inc()

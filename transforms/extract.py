@@ -1,154 +1,131 @@
-"""ExtractFeatures: batched inference with a feature-vector module, through RunInference."""
+"""ExtractFeatures: batched inference with a feature-vector module, loaded once a process."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.metrics import Metrics
-from apache_beam.ml.inference.base import ModelHandler, RunInference
+from apache_beam.utils.shared import Shared
 
+from models.engines import FeatureFunction, PreparedModel, load
+from transforms.concurrency import OrderedPool, available_cores, cpu_pool, in_global_window
 from transforms.metrics import NAMESPACE, dead_letter
 from transforms.types import DecodedImage, ImageError, ImageFeatures, Reason, Stage
 
 _LOG = logging.getLogger(__name__)
 
+Batch = list[DecodedImage]
+Results = tuple[list[ImageFeatures | ImageError], float]
 
-@dataclasses.dataclass(frozen=True)
-class ModelSpec:
-    """A feature module as the workers are told of it.
 
-    Attributes:
-      handle: What the user named.
-      content_hash: Its content; a worker that finds another refuses to start.
-      image_size: (height, width) in pixels that the module takes.
-      num_features: Length of the feature vector.
-      directory: Where the launcher has it; a worker elsewhere resolves `handle` itself.
-      batch_size: Images in a batch; the last one of a bundle is padded to it.
+class ExtractFeatures(beam.PTransform):
+    """DecodedImage to `features` (ImageFeatures) and `errors` (ImageError), both tagged.
+
+    Batches are cut from the bundle as it comes, run side by side, and keep its order. An
+    image's features do not depend on its neighbours, and one that fails fails alone.
+
+    Args:
+      model: What to run.
+      threads: Of the worker's processor pool; None for one a core.
+      load_model: How a worker loads it; another one in tests.
     """
 
-    handle: str
-    content_hash: str
-    image_size: tuple[int, int]
-    num_features: int
-    directory: str
-    batch_size: int = 32
-
-
-class FeatureModelHandler(ModelHandler[DecodedImage, ImageFeatures | ImageError, Any]):
-    """Runs a feature module on decoded images; a bad row fails alone.
-
-    Loaded once a process and shared by its threads. Batches are bounded by
-    `spec.batch_size`, and the module computes in batches of exactly that many, so that an
-    image's features do not depend on its neighbours.
-    """
-
-    def __init__(self, *, spec: ModelSpec) -> None:
-        super().__init__()
-        self._spec = spec
-
-    def load_model(self) -> Any:
-        """Loads the module.
-
-        Raises:
-          models.errors.ModelError: it cannot be loaded or is not the launcher's.
-        """
-        from models.errors import ModelError
-        from models.handles import resolve
-        from models.module import FeatureModule
-
-        directory = self._spec.directory
-        if not os.path.isdir(directory):
-            module = resolve(self._spec.handle)
-            if module.content_hash != self._spec.content_hash:
-                raise ModelError(
-                    f"The module {self._spec.handle} has changed since the job was launched "
-                    f"(hash {module.content_hash:.12}, launched with "
-                    f"{self._spec.content_hash:.12}); launch it again."
-                )
-            directory = module.directory
-        return FeatureModule.load(directory, batch_size=self._spec.batch_size)
-
-    def run_inference(
+    def __init__(
         self,
-        batch: Sequence[DecodedImage],
-        model: Any,
-        inference_args: Mapping[str, Any] | None = None,
-    ) -> list[ImageFeatures | ImageError]:
-        """Extracts features; if the batch fails, one row at a time."""
+        *,
+        model: PreparedModel,
+        threads: int | None = None,
+        load_model: Callable[[PreparedModel], FeatureFunction] = load,
+    ) -> None:
+        super().__init__()
+        self._do_fn = _ExtractDoFn(model, threads, load_model)
+
+    def expand(self, images: Any) -> Any:
+        return images | "RunModel" >> beam.ParDo(self._do_fn).with_outputs(
+            "errors", main="features"
+        )
+
+
+class _ExtractDoFn(beam.DoFn):
+    def __init__(
+        self,
+        model: PreparedModel,
+        threads: int | None,
+        load_model: Callable[[PreparedModel], FeatureFunction],
+    ) -> None:
+        self._spec = model
+        self._threads = threads
+        self._load_model = load_model
+        self._shared = Shared()
+        self._extracted = Metrics.counter(NAMESPACE, "extract/extracted")
+        self._batch_size = Metrics.distribution(NAMESPACE, "extract/batch_size")
+        self._microseconds = Metrics.distribution(NAMESPACE, "extract/microseconds")
+
+    def setup(self) -> None:
+        # Every thread of the harness has a DoFn of its own; the process has one model.
+        self._model: FeatureFunction = self._shared.acquire(lambda: self._load_model(self._spec))
+        threads = self._threads or available_cores()
+        limit = self._model.parallelism
+        self._parallelism = limit or threads
+        # Waiting for a device must not keep a core from decoding.
+        self._executor: Executor = ThreadPoolExecutor(limit) if limit else cpu_pool(threads)
+
+    def start_bundle(self) -> None:
+        self._batch: Batch = []
+        self._pool: OrderedPool[Batch, Results] = OrderedPool(
+            self._run, executor=self._executor, max_items=self._parallelism + 1
+        )
+
+    def process(self, image: DecodedImage) -> Iterator[Any]:
+        self._batch.append(image)
+        if len(self._batch) >= self._spec.batch_size:
+            batch, self._batch = self._batch, []
+            for rows, seconds in self._pool.submit(batch):
+                yield from self._count(rows, seconds)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        if self._batch:
+            for rows, seconds in self._pool.submit(self._batch):
+                yield from map(in_global_window, self._count(rows, seconds))
+        for rows, seconds in self._pool.drain():
+            yield from map(in_global_window, self._count(rows, seconds))
+
+    def _run(self, batch: Batch) -> Results:
         start = time.perf_counter()
         try:
-            features = model(np.stack([image.pixels for image in batch]))
+            features = self._model(np.stack([image.pixels for image in batch]))
             rows = [_row(image, vector) for image, vector in zip(batch, features, strict=True)]
         except Exception as error:  # Whatever the module raises is this batch's failure.
             _LOG.warning("A batch of %d failed, retrying row by row: %s", len(batch), error)
-            rows = [self._run_alone(image, model) for image in batch]
-        milliseconds = int(1000 * (time.perf_counter() - start))
-        Metrics.distribution(NAMESPACE, "extract/milliseconds").update(milliseconds)
-        Metrics.distribution(NAMESPACE, "extract/batch_size").update(len(batch))
-        return rows
+            rows = [self._run_alone(image) for image in batch]
+        return rows, time.perf_counter() - start
 
-    def _run_alone(self, image: DecodedImage, model: Any) -> ImageFeatures | ImageError:
+    def _run_alone(self, image: DecodedImage) -> ImageFeatures | ImageError:
         try:
-            return _row(image, model(image.pixels[np.newaxis])[0])
+            return _row(image, self._model(image.pixels[np.newaxis])[0])
         except Exception as error:
             message = f"The module failed on this image: {error}"[:500]
             return ImageError(image.ref, Stage.EXTRACT, Reason.INFERENCE_FAILED, message)
 
-    def batch_elements_kwargs(self) -> dict[str, Any]:
-        """Bounds Beam's batching, which grows to 10,000 otherwise."""
-        return {"min_batch_size": self._spec.batch_size, "max_batch_size": self._spec.batch_size}
-
-    def get_metrics_namespace(self) -> str:
-        """The namespace of RunInference's own metrics."""
-        return NAMESPACE
-
-    def get_num_bytes(self, batch: Sequence[DecodedImage]) -> int:
-        """Bytes of pixels in a batch."""
-        return sum(image.pixels.nbytes for image in batch)
+    def _count(self, rows: list[ImageFeatures | ImageError], seconds: float) -> Iterator[Any]:
+        self._microseconds.update(int(1e6 * seconds))
+        self._batch_size.update(len(rows))
+        for row in rows:
+            if isinstance(row, ImageError):
+                yield dead_letter(row)
+            else:
+                self._extracted.inc()
+                yield row
 
 
 def _row(image: DecodedImage, vector: Any) -> ImageFeatures | ImageError:
     if not np.isfinite(vector).all():
         message = "The module's features for this image hold NaN or infinity."
         return ImageError(image.ref, Stage.EXTRACT, Reason.NOT_FINITE, message)
-    features = np.ascontiguousarray(vector, np.float32)
-    return ImageFeatures(image.ref, features, image.sha256, image.format, image.width, image.height)
-
-
-class ExtractFeatures(beam.PTransform):
-    """DecodedImage to `features` (ImageFeatures) and `errors` (ImageError), both tagged.
-
-    Args:
-      handler: How to run the module; `FeatureModelHandler(spec=...)` outside of tests.
-    """
-
-    def __init__(self, *, handler: ModelHandler[Any, Any, Any]) -> None:
-        super().__init__()
-        self._handler = handler
-
-    def expand(self, images: Any) -> Any:
-        return (
-            images
-            | "RunInference" >> RunInference(self._handler)
-            | "PartFailures"
-            >> beam.ParDo(_PartFailuresDoFn()).with_outputs("errors", main="features")
-        )
-
-
-class _PartFailuresDoFn(beam.DoFn):
-    def __init__(self) -> None:
-        self._extracted = Metrics.counter(NAMESPACE, "extract/extracted")
-
-    def process(self, row: ImageFeatures | ImageError) -> Iterator[Any]:
-        if isinstance(row, ImageError):
-            yield dead_letter(row)
-        else:
-            self._extracted.inc()
-            yield row
+    return ImageFeatures(image.ref, vector, image.sha256, image.format, image.width, image.height)

@@ -15,7 +15,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
-from transforms.concurrency import OrderedPool, in_global_window
+from transforms.concurrency import OrderedPool, in_global_window, io_pool
 from transforms.http import MIB, HttpClient, HttpPolicy
 from transforms.metrics import NAMESPACE, dead_letter
 from transforms.retries import FetchError, PassingError, with_retries
@@ -174,14 +174,16 @@ class _FetchDoFn(beam.DoFn):
         self._policy = policy
         self._fetched = Metrics.counter(NAMESPACE, "fetch/fetched")
         self._bytes = Metrics.distribution(NAMESPACE, "fetch/bytes")
-        self._milliseconds = Metrics.distribution(NAMESPACE, "fetch/milliseconds")
+        self._microseconds = Metrics.distribution(NAMESPACE, "fetch/microseconds")
         self._attempts = Metrics.distribution(NAMESPACE, "fetch/attempts")
 
     def setup(self) -> None:
         self._fetcher = Fetcher(self._policy)
+
+    def start_bundle(self) -> None:
         self._pool: OrderedPool[ImageRef, tuple[EncodedImage | ImageError, float]] = OrderedPool(
             self._timed,
-            threads=self._policy.threads,
+            executor=io_pool(self._policy.threads),
             max_items=self._policy.max_in_flight,
             max_bytes=self._policy.max_bytes_in_flight,
             size_of=lambda result: (
@@ -202,11 +204,10 @@ class _FetchDoFn(beam.DoFn):
             yield in_global_window(self._count(*result))
 
     def teardown(self) -> None:
-        self._pool.close()
         self._fetcher.close()
 
     def _count(self, row: EncodedImage | ImageError, seconds: float) -> Any:
-        self._milliseconds.update(int(1000 * seconds))
+        self._microseconds.update(int(1e6 * seconds))
         if isinstance(row, ImageError):
             self._attempts.update(row.attempts)
             return dead_letter(row)

@@ -1,0 +1,163 @@
+"""Compiles a module once to a LiteRT flatbuffer, and keeps it under its content hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from models.errors import ModelError
+from models.files import staged_directory
+from models.handles import ResolvedModule, cache_root
+from models.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    from models.module import FeatureModule
+
+_COMPILER_VERSION = 1  # Raise it when the same module would be compiled otherwise.
+_FLATBUFFER = "model.tflite"
+_DESCRIPTION = "model.json"
+# Float32 arithmetic in another order; what is beyond is another result.
+MAX_COSINE_DIFFERENCE = 1e-5
+MAX_RELATIVE_DIFFERENCE = 1e-3
+
+_log = logging.getLogger(__name__)
+
+
+class Precision(enum.StrEnum):
+    """What the network computes with.
+
+    `float16` stores the weights in half and computes in single precision; on a GPU it is
+    TensorFlow's automatic mixed precision. `int8` has weights of 8 bits, and activations
+    quantized as they come (dynamic range).
+    """
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    INT8 = "int8"
+
+
+class NotCompilableError(ModelError):
+    """The module has to run on TensorFlow; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CompiledModel:
+    """A flatbuffer in the cache.
+
+    Attributes:
+      path: The flatbuffer, a local file.
+      sha256: Of the file, hexadecimal.
+      image_size: (height, width) in pixels.
+      num_features: Length of a feature vector.
+      batch_size: Images per run.
+      max_cosine_difference: To the module run by TensorFlow, on synthetic images.
+      max_relative_difference: Likewise; of a value, in parts of its vector's largest.
+    """
+
+    path: str
+    sha256: str
+    image_size: tuple[int, int]
+    num_features: int
+    batch_size: int
+    max_cosine_difference: float
+    max_relative_difference: float
+
+
+def compile_module(
+    module: ResolvedModule,
+    *,
+    batch_size: int,
+    precision: Precision = Precision.FLOAT32,
+    cache_dir: str | None = None,
+) -> CompiledModel:
+    """Compiles a module, or finds it compiled; only the former needs TensorFlow.
+
+    Args:
+      module: What to compile.
+      batch_size: Images per run; a module whose own batch is fixed decides itself.
+      precision: Of weights and arithmetic.
+      cache_dir: As `handles.resolve` takes it.
+
+    Raises:
+      NotCompilableError: LiteRT cannot run it, or gives other features than TensorFlow.
+      ModelError: it is not an image feature vector module.
+    """
+    versions = [importlib.metadata.version(p) for p in ("tensorflow", "ai-edge-litert")]
+    key = [module.content_hash, batch_size, precision, _COMPILER_VERSION, *versions]
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    target = os.path.join(cache_root(cache_dir), f"compiled-{name}")
+    if not os.path.isfile(os.path.join(target, _DESCRIPTION)):
+        with staged_directory(target, keep_existing=True) as staging:
+            _write(module, batch_size, precision, staging)
+    with open(os.path.join(target, _DESCRIPTION), encoding="utf-8") as file:
+        fields = json.load(file)
+    fields["image_size"] = tuple(fields["image_size"])
+    return CompiledModel(path=os.path.join(target, _FLATBUFFER), **fields)
+
+
+def _write(module: ResolvedModule, batch_size: int, precision: Precision, staging: str) -> None:
+    from models.litert import CompiledModule
+    from models.module import FeatureModule
+    from models.verify import compare, synthetic_images
+
+    import_tensorflow()
+    source = FeatureModule.load(module.directory, batch_size=batch_size, intra_op_threads=1)
+    flatbuffer = _convert(source, precision)
+    try:
+        compiled = CompiledModule(flatbuffer)
+        difference = compare(compiled, source, synthetic_images(*source.image_size))
+    except Exception as error:  # LiteRT raises RuntimeError and ValueError for what it cannot run.
+        raise NotCompilableError(f"LiteRT cannot run it ({_first_line(error)})") from error
+    cosine, relative = difference.max_cosine, difference.max_relative
+    if precision is Precision.FLOAT32 and not (
+        cosine <= MAX_COSINE_DIFFERENCE and relative <= MAX_RELATIVE_DIFFERENCE
+    ):
+        raise NotCompilableError(
+            f"its features differ from TensorFlow's (cosine by {cosine:.1e}, values by "
+            f"{relative:.1e} of the largest)"
+        )
+    _log.info(
+        "Compiled %s in %s: features differ from TensorFlow's by %.1e in cosine.",
+        module.handle,
+        precision,
+        cosine,
+    )
+    with open(os.path.join(staging, _FLATBUFFER), "wb") as file:
+        file.write(flatbuffer)
+    description = {
+        "sha256": hashlib.sha256(flatbuffer).hexdigest(),
+        "image_size": source.image_size,
+        "num_features": source.num_features,
+        "batch_size": source.batch_size,
+        "max_cosine_difference": cosine,
+        "max_relative_difference": relative,
+    }
+    with open(os.path.join(staging, _DESCRIPTION), "w", encoding="utf-8") as file:
+        json.dump(description, file, indent=2)
+
+
+def _convert(source: FeatureModule, precision: Precision) -> bytes:
+    import tensorflow as tf
+
+    function, owner = source.on_pixels()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], owner)
+    if precision is not Precision.FLOAT32:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision is Precision.FLOAT16:
+        converter.target_spec.supported_types = [tf.float16]
+    try:
+        flatbuffer: Any = converter.convert()
+    except Exception as error:  # The converter lets MLIR's and its own errors out.
+        raise NotCompilableError(f"it cannot be converted ({_first_line(error)})") from error
+    return bytes(flatbuffer)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

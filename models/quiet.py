@@ -1,0 +1,32 @@
+"""Keeps native libraries' remarks off the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def muted_stderr() -> Iterator[None]:
+    """Discards what is written to the descriptor of stderr meanwhile, by any thread.
+
+    TensorFlow and LiteRT remark on the machine there before any setting of ours reaches them.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without its remarks."""
+    with muted_stderr():
+        import tensorflow  # noqa: F401
