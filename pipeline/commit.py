@@ -21,8 +21,9 @@ from apache_beam.pvalue import AsSingleton
 from pipeline.config import ExtractConfig, utc_now
 from pipeline.layout import FORMAT_VERSION, RUN_FILE
 from pipeline.schema import dataset_info_json, features_json, schema_pbtxt
-from transforms.shard_files import ShardFile, create, replace
+from transforms.shard_files import ShardFile
 from transforms.shards import ShardPolicy, error_shards
+from transforms.storage import create, replace
 from transforms.uris import redact_uri
 
 _PACKAGES = (

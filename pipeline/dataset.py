@@ -14,7 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipeline.layout import find_run
 from transforms.columns import Column, Kind
-from transforms.shard_files import open_plain
+from transforms.storage import open_plain
 from transforms.tfrecord import read_records
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipeline.dataset import read_examples
 from pipeline.layout import find_run
-from transforms.shard_files import open_plain
+from transforms.storage import open_plain
 
 _BLOCK = 2**20
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.shard_files import ShardNaming, open_plain
+from transforms.shard_files import ShardNaming
+from transforms.storage import open_plain
 
 RUN_FILE = "run.json"
 FORMAT_VERSION = 1

@@ -24,6 +24,7 @@ from transforms.types import DecodedImage, EncodedImage, ImageError, Stage
 _MAX_BYTES_IN_FLIGHT = 128 * MIB
 # Decoding goes on while batches are computed: this many images for each thread.
 _AHEAD = 32
+_CHUNK = 8
 
 
 class DecodeImages(beam.PTransform):
@@ -65,6 +66,7 @@ class _DecodeDoFn(beam.DoFn):
                 executor=cpu_pool(threads),
                 max_items=_AHEAD * threads,
                 max_bytes=_MAX_BYTES_IN_FLIGHT,
+                chunk=_CHUNK,
             )
         )
 

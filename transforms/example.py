@@ -9,10 +9,14 @@ Feature.bytes_list = 1, float_list = 2, int64_list = 3, each list's value = 1).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+_SMALL = [bytes((value,)) for value in range(0x80)]
 
 FeatureValue = Sequence[bytes] | Sequence[int] | npt.NDArray[np.float32]
 
@@ -24,13 +28,21 @@ def serialize_example(features: Mapping[str, FeatureValue]) -> bytes:
       features: For each name a list of bytes, a list of int64, or a float32 array.
         An empty list is written as an absent feature.
     """
-    entries = []
+    entries: list[bytes] = []
     for name in sorted(features):
         value = features[name]
         if len(value):
-            entry = _field(1, name.encode()) + _field(2, _feature(value))
-            entries.append(_field(1, entry))
-    return _field(1, b"".join(entries))
+            feature = _feature(value)
+            body = b"".join((_name_field(name), b"\x12", _varint(len(feature)), feature))
+            entries += (b"\x0a", _varint(len(body)), body)
+    map_ = b"".join(entries)
+    return b"".join((b"\x0a", _varint(len(map_)), map_))
+
+
+@functools.cache
+def _name_field(name: str) -> bytes:
+    """Field 1 of a map's entry; a run has few names."""
+    return _field(1, name.encode())
 
 
 def _feature(value: FeatureValue) -> bytes:
@@ -38,18 +50,21 @@ def _feature(value: FeatureValue) -> bytes:
         # Packed little-endian floats are the array's own bytes.
         return _field(2, _field(1, value.astype("<f4", copy=False).tobytes()))
     if isinstance(value[0], bytes):
-        return _field(1, b"".join(_field(1, item) for item in value))  # type: ignore[arg-type]
-    packed = b"".join(_varint(item & (2**64 - 1)) for item in value)  # type: ignore[operator]
-    return _field(3, _field(1, packed))
+        items: Any = value
+        return _field(1, b"".join([_field(1, item) for item in items]))
+    numbers: Any = value
+    return _field(3, _field(1, b"".join([_varint(n & (2**64 - 1)) for n in numbers])))
 
 
 def _field(number: int, payload: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
+    return b"".join((_SMALL[number << 3 | 2], _varint(len(payload)), payload))
 
 
 def _varint(value: int) -> bytes:
     if value < 0x80:
-        return bytes((value,))
+        return _SMALL[value]
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

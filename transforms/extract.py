@@ -100,7 +100,8 @@ class _ExtractDoFn(beam.DoFn):
         start = time.perf_counter()
         try:
             features = self._model(np.stack([image.pixels for image in batch]))
-            rows = [_row(image, vector) for image, vector in zip(batch, features, strict=True)]
+            finite: list[bool] = np.isfinite(features).all(axis=1).tolist()  # type: ignore[assignment]
+            rows = [_row(*row) for row in zip(batch, features, finite, strict=True)]
         except Exception as error:  # Whatever the module raises is this batch's failure.
             _LOG.warning("A batch of %d failed, retrying row by row: %s", len(batch), error)
             rows = [self._run_alone(image) for image in batch]
@@ -108,7 +109,8 @@ class _ExtractDoFn(beam.DoFn):
 
     def _run_alone(self, image: DecodedImage) -> ImageFeatures | ImageError:
         try:
-            return _row(image, self._model(image.pixels[np.newaxis])[0])
+            vector = self._model(image.pixels[np.newaxis])[0]
+            return _row(image, vector, bool(np.isfinite(vector).all()))
         except Exception as error:
             message = f"The module failed on this image: {error}"[:500]
             return ImageError(image.ref, Stage.EXTRACT, Reason.INFERENCE_FAILED, message)
@@ -124,8 +126,8 @@ class _ExtractDoFn(beam.DoFn):
                 yield row
 
 
-def _row(image: DecodedImage, vector: Any) -> ImageFeatures | ImageError:
-    if not np.isfinite(vector).all():
+def _row(image: DecodedImage, vector: Any, finite: bool) -> ImageFeatures | ImageError:
+    if not finite:
         message = "The module's features for this image hold NaN or infinity."
         return ImageError(image.ref, Stage.EXTRACT, Reason.NOT_FINITE, message)
     return ImageFeatures(image.ref, vector, image.sha256, image.format, image.width, image.height)

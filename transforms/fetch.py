@@ -24,6 +24,7 @@ from transforms.types import EncodedImage, ImageError, ImageRef, Reason, Stage
 from transforms.uris import redact_text, redact_uri
 
 _BLOCK = 1 * MIB
+_LOCAL_CHUNK = 8
 _SCHEMES = frozenset({"gs", "s3", "hdfs", "azfs"})
 
 
@@ -131,10 +132,20 @@ def _read_local(path: str, max_bytes: int) -> bytes:
         raise FetchError(Reason.NOT_FOUND, f"{path} does not exist.") from error
     except PermissionError as error:
         raise FetchError(Reason.ACCESS_DENIED, f"{path} may not be read.") from error
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise FetchError(Reason.READ_FAILED, f"{path} is not a regular file.")
-        return _read_bounded(file, path, max_bytes)
+        if status.st_size > max_bytes:
+            raise _too_large(path, max_bytes)
+        # Without a buffered reader, which costs as much again as the reading.
+        blocks, left = [], status.st_size
+        while left and (block := os.read(descriptor, min(_BLOCK, left))):
+            blocks.append(block)
+            left -= len(block)
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+    finally:
+        os.close(descriptor)
 
 
 def _read_bounded(file: Any, uri: str, max_bytes: int) -> bytes:
@@ -143,9 +154,13 @@ def _read_bounded(file: Any, uri: str, max_bytes: int) -> bytes:
     while block := file.read(_BLOCK):
         size += len(block)
         if size > max_bytes:
-            raise FetchError(Reason.TOO_MANY_BYTES, f"{uri} is larger than {max_bytes} bytes.")
+            raise _too_large(uri, max_bytes)
         blocks.append(block)
     return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+
+def _too_large(uri: str, max_bytes: int) -> FetchError:
+    return FetchError(Reason.TOO_MANY_BYTES, f"{uri} is larger than {max_bytes} bytes.")
 
 
 def _remote_reason(error: BaseException) -> Reason:
@@ -189,6 +204,7 @@ class _FetchDoFn(beam.DoFn):
             size_of=lambda result: (
                 len(result[0].data) if isinstance(result[0], EncodedImage) else 0
             ),
+            chunk=_LOCAL_CHUNK,
         )
 
     def _timed(self, ref: ImageRef) -> tuple[EncodedImage | ImageError, float]:
@@ -196,7 +212,8 @@ class _FetchDoFn(beam.DoFn):
         return self._fetcher.fetch(ref), time.perf_counter() - start
 
     def process(self, ref: ImageRef) -> Iterator[Any]:
-        for result in self._pool.submit(ref, self._policy.typical_bytes):
+        remote = "://" in ref.uri
+        for result in self._pool.submit(ref, self._policy.typical_bytes, alone=remote):
             yield self._count(*result)
 
     def finish_bundle(self) -> Iterator[Any]:

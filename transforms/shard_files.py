@@ -1,7 +1,7 @@
 """Deterministic shard files from rows that arrive in any number of bundles.
 
 Features are never shuffled. Each bundle writes the rows it gets to piece files of its
-own, named at random, each sorted by key; only the pieces' names are grouped, and one
+own, named at random; only the pieces' names are grouped, and one
 merge a shard turns its pieces into the final file. A bundle that is retried leaves
 pieces that nobody names; a merge that is retried writes the same bytes again.
 """
@@ -12,9 +12,7 @@ import contextlib
 import dataclasses
 import gzip
 import hashlib
-import heapq
 import os
-import struct
 import time
 import uuid
 from collections import Counter
@@ -22,20 +20,17 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
 from transforms.concurrency import in_global_window
 from transforms.metrics import NAMESPACE
+from transforms.pieces import merge_pieces, write_piece
+from transforms.storage import create, replace
 
-_KEY_BYTES = 32
-_HEADER = struct.Struct("<32sI")
+# A piece is held in memory until it is whole.
+_PIECE_BYTES = 4 * 2**20
 _PROGRESS_SECONDS = 1.0
-
-
-class DuplicateRowError(RuntimeError):
-    """Two rows with one key reached a shard: the runner delivered a row twice."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +129,7 @@ def _every_shard(_: None, num_shards: int) -> Iterator[tuple[int, tuple[str, dic
 
 
 class _WritePiecesDoFn(beam.DoFn):
-    """One open piece at a time: a new one where the shard or the key order breaks."""
+    """Gathers one piece at a time: a new one where the shard changes or it has grown."""
 
     def __init__(self, naming: ShardNaming) -> None:
         self._naming = naming
@@ -143,44 +138,43 @@ class _WritePiecesDoFn(beam.DoFn):
         self._progress = Progress(naming.staging, naming.kind)
 
     def start_bundle(self) -> None:
-        self._file: IO[bytes] | None = None
         self._shard = -1
-        self._path = ""
-        self._last_key = ""
-        self._labels: Counter[str] = Counter()
+        self._clear()
 
     def process(self, row: ShardRow) -> Iterator[_Piece]:
-        if self._file is None or row.shard != self._shard or row.key <= self._last_key:
-            yield from self._close()
-            self._open(row.shard)
-        assert self._file is not None
-        self._file.write(_HEADER.pack(row.key.encode(), len(row.payload)))
-        self._file.write(row.payload)
-        self._last_key = row.key
+        if row.shard != self._shard or self._size >= _PIECE_BYTES:
+            yield from self._write()
+            self._shard = row.shard
+        self._keys.append(row.key)
+        self._payloads.append(row.payload)
         self._labels[row.label] += 1
-        self._rows.inc()
-        self._bytes.inc(len(row.payload))
-        self._progress.add()
+        self._size += len(row.payload)
 
     def finish_bundle(self) -> Iterator[Any]:
-        for piece in self._close():
+        for piece in self._write():
             yield in_global_window(piece)
         self._progress.flush()
 
-    def _open(self, shard: int) -> None:
+    def _clear(self) -> None:
+        self._keys: list[str] = []
+        self._payloads: list[bytes] = []
+        self._labels: Counter[str] = Counter()
+        self._size = 0
+
+    def _write(self) -> Iterator[_Piece]:
+        if not self._keys:
+            return
         directory = FileSystems.join(self._naming.staging, self._naming.kind)
         if "://" not in directory:
             os.makedirs(directory, exist_ok=True)
-        self._path = FileSystems.join(directory, f"{shard:05d}-{uuid.uuid4().hex}")
-        self._file = create(self._path)
-        self._shard = shard
-
-    def _close(self) -> Iterator[_Piece]:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-            yield _Piece(self._shard, self._path, dict(self._labels))
-            self._labels = Counter()
+        path = FileSystems.join(directory, f"{self._shard:05d}-{uuid.uuid4().hex}")
+        write_piece(path, self._keys, self._payloads)
+        self._rows.inc(len(self._keys))
+        self._bytes.inc(self._size)
+        self._progress.add(len(self._keys))
+        piece = _Piece(self._shard, path, dict(self._labels))
+        self._clear()
+        yield piece
 
 
 class _MergeDoFn(beam.DoFn):
@@ -202,7 +196,12 @@ class _MergeDoFn(beam.DoFn):
         part = FileSystems.join(self._naming.staging, f"{name}.{uuid.uuid4().hex}")
         with create(part) as file:
             sink = _HashingSink(file)
-            rows = _merge(paths, sink, compress=self._naming.suffix.endswith(".gz"))
+            if self._naming.suffix.endswith(".gz"):
+                # No name and no time in the header: the same rows are the same bytes.
+                with gzip.GzipFile("", "wb", compresslevel=6, fileobj=sink, mtime=0) as out:  # type: ignore[arg-type]
+                    rows = merge_pieces(paths, out.write)
+            else:
+                rows = merge_pieces(paths, sink.write)
         if rows != sum(labels.values()):
             raise RuntimeError(
                 f"{name} has {rows} rows but its pieces were written with "
@@ -238,35 +237,6 @@ class _HashingSink:
         """Does nothing: the file is flushed when it closes."""
 
 
-def _merge(paths: list[str], sink: _HashingSink, *, compress: bool) -> int:
-    rows = 0
-    last = b""
-    with contextlib.ExitStack() as stack:
-        out: Any = sink
-        if compress:
-            # No name and no time in the header: the same rows are the same bytes.
-            out = stack.enter_context(
-                gzip.GzipFile(filename="", mode="wb", fileobj=sink, mtime=0, compresslevel=6)  # type: ignore[arg-type]
-            )
-        files = [stack.enter_context(contextlib.closing(open_plain(path))) for path in paths]
-        for key, payload in heapq.merge(*map(_read_piece, files)):
-            if key == last:
-                raise DuplicateRowError(f"The row with key {key.decode()} arrived twice.")
-            out.write(payload)
-            last = key
-            rows += 1
-    return rows
-
-
-def _read_piece(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    while header := file.read(_HEADER.size):
-        key, length = _HEADER.unpack(header)
-        payload = file.read(length)
-        if len(payload) < length:
-            raise OSError("A piece in the staging directory is cut short.")
-        yield key, payload
-
-
 class Progress:
     """Tells the launcher how far this worker is, through a small file in staging.
 
@@ -299,21 +269,3 @@ class Progress:
             os.makedirs(directory, exist_ok=True)
             with open(os.path.join(directory, self._name), "w") as file:
                 file.write(str(self._count))
-
-
-def create(path: str) -> IO[bytes]:
-    """Opens a file for writing as it is, without compression by suffix."""
-    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
-
-
-def open_plain(path: str) -> IO[bytes]:
-    """Opens a file for reading as it is, without decompression by suffix."""
-    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-
-
-def replace(source: str, target: str) -> None:
-    """Renames over whatever is there; atomic on local disks and for one object."""
-    if "://" in target:
-        FileSystems.rename([source], [target])
-    else:
-        os.replace(source, target)

@@ -1,9 +1,10 @@
-"""Opens manifests wherever they are: local files, gs:// and http(s), gzip or not."""
+"""Opens files wherever they are: local, gs:// and http(s), gzip or not; writes and renames them."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -53,3 +54,21 @@ def open_binary(uri: str, *, http: HttpPolicy, seekable: bool = False) -> Iterat
             spool.seek(0)
             file = cast(BinaryIO, spool)
         yield file
+
+
+def create(path: str) -> IO[bytes]:
+    """Opens a file for writing as it is, without compression by suffix."""
+    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def open_plain(path: str) -> IO[bytes]:
+    """Opens a file for reading as it is, without decompression by suffix."""
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def replace(source: str, target: str) -> None:
+    """Renames over whatever is there; atomic on local disks and for one object."""
+    if "://" in target:
+        FileSystems.rename([source], [target])
+    else:
+        os.replace(source, target)

@@ -2,18 +2,23 @@
 
 import apache_beam as beam
 import numpy as np
+import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
-from transforms.extract import ExtractFeatures, FeatureModelHandler, ModelSpec
+from models.engines import PreparedModel
+from transforms.extract import ExtractFeatures
 from transforms.types import DecodedImage, ImageRef, Reason, Stage
 
-SPEC = ModelSpec("fake", "", (2, 2), 3, "", batch_size=8)
+SPEC = PreparedModel("fake", "", (2, 2), 3, batch_size=8)
 POISON, INFINITE = 13, 14
 
 
 class FaultyModule:
     """Fails on any batch with a poisoned image; gives infinity for another."""
+
+    def __init__(self, parallelism):
+        self.parallelism = parallelism
 
     def __call__(self, pixels):
         assert len(pixels) <= SPEC.batch_size
@@ -25,12 +30,8 @@ class FaultyModule:
         return features
 
 
-class FaultyHandler(FeatureModelHandler):
-    def load_model(self):
-        return FaultyModule()
-
-
-def test_a_row_that_fails_leaves_its_batch_alone():
+@pytest.mark.parametrize("parallelism", [None, 2])
+def test_a_row_that_fails_leaves_its_batch_alone(parallelism):
     images = [
         DecodedImage(ImageRef(str(i), str(i)), np.full((2, 2, 3), i, np.uint8), "", "png", 2, 2)
         for i in range(30)
@@ -50,6 +51,10 @@ def test_a_row_that_fails_leaves_its_batch_alone():
         assert {error.stage for error in errors} == {Stage.EXTRACT}
 
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        rows = pipeline | beam.Create(images) | ExtractFeatures(handler=FaultyHandler(spec=SPEC))
+        rows = (
+            pipeline
+            | beam.Create(images)
+            | ExtractFeatures(model=SPEC, load_model=lambda _: FaultyModule(parallelism))
+        )
         assert_that(rows.features, check, label="Features")
         assert_that(rows.errors, check_errors, label="Errors")

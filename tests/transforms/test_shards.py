@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transforms.pieces import DuplicateRowError
 from transforms.shard_files import (
-    DuplicateRowError,
     ShardNaming,
     ShardRow,
     _MergeDoFn,

@@ -1,0 +1,126 @@
+"""Pieces: the rows of one shard that one bundle made, on their way into the shard's file.
+
+A piece is its rows' number, an index of keys and lengths, and the rows. Merging reads the
+indexes, settles the order by them, and copies stretches of rows that lie together already,
+as nearly all do: rows come sorted in slices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Callable, Sequence
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.storage import create, open_plain
+
+KEY_BYTES = 32
+_COUNT = struct.Struct("<Q")
+_ENTRY = np.dtype([("key", f"S{KEY_BYTES}"), ("length", "<u8")])
+_BLOCK = 2**20
+# Pieces whose keys overlap are open at the same time; systems allow a process about 1000.
+_MAX_OPEN = 200
+
+
+class DuplicateRowError(RuntimeError):
+    """Two rows with one key reached a shard: the runner delivered a row twice."""
+
+
+def write_piece(path: str, keys: Sequence[str], rows: Sequence[bytes]) -> None:
+    """Writes rows and their keys (32 ASCII characters each), in any order."""
+    index = np.empty(len(rows), _ENTRY)
+    index["key"] = keys
+    index["length"] = [len(row) for row in rows]
+    with create(path) as file:
+        file.write(b"".join((_COUNT.pack(len(rows)), index.tobytes(), *rows)))
+
+
+def merge_pieces(paths: Sequence[str], write: Callable[[bytes], object]) -> int:
+    """Writes the rows of pieces in the order of their keys.
+
+    Args:
+      paths: The pieces.
+      write: Takes the bytes.
+
+    Returns:
+      The number of rows.
+
+    Raises:
+      DuplicateRowError: two rows have one key.
+      OSError: a piece is cut short or cannot be read.
+    """
+    with contextlib.closing(_OpenPieces(paths)) as pieces:
+        indexes = [pieces.read_index(number) for number in range(len(paths))]
+        if not indexes:
+            return 0
+        keys = np.concatenate([index["key"] for index in indexes])
+        lengths = np.concatenate([index["length"] for index in indexes]).astype(np.int64)
+        owners = np.repeat(np.arange(len(paths)), [len(index) for index in indexes])
+        starts = np.concatenate([_starts(index) for index in indexes])
+        order = np.argsort(keys, kind="stable")
+        keys, lengths, owners, starts = (a[order] for a in (keys, lengths, owners, starts))
+        twice = np.flatnonzero(keys[1:] == keys[:-1])
+        if len(twice):
+            raise DuplicateRowError(f"The row with key {keys[twice[0]].decode()} arrived twice.")
+        ends = starts + lengths
+        breaks = (owners[1:] != owners[:-1]) | (starts[1:] != ends[:-1])
+        firsts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
+        lasts = np.concatenate([firsts[1:], [len(keys)]]) - 1
+        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+            if last >= 0:
+                pieces.copy(int(owners[first]), int(starts[first]), int(ends[last]), write)
+        return len(keys)
+
+
+def _starts(index: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """Where each row of a piece begins in its file."""
+    lengths = index["length"].astype(np.int64)
+    header = _COUNT.size + len(index) * _ENTRY.itemsize
+    starts: npt.NDArray[np.int64] = header + np.cumsum(lengths) - lengths
+    return starts
+
+
+class _OpenPieces:
+    """Files of pieces, opened when they are read, not too many at once."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = paths
+        self._files: dict[int, IO[bytes]] = {}
+
+    def read_index(self, number: int) -> npt.NDArray[np.void]:
+        """Number and lengths of a piece's rows."""
+        file = self._file(number)
+        (count,) = _COUNT.unpack(self._read(file, number, _COUNT.size))
+        return np.frombuffer(self._read(file, number, count * _ENTRY.itemsize), _ENTRY)
+
+    def copy(self, number: int, start: int, end: int, write: Callable[[bytes], object]) -> None:
+        """Copies a stretch of a piece's file."""
+        file = self._file(number)
+        file.seek(start)
+        while start < end:
+            block = self._read(file, number, min(_BLOCK, end - start))
+            write(block)
+            start += len(block)
+
+    def close(self) -> None:
+        """Closes all files."""
+        while self._files:
+            self._files.popitem()[1].close()
+
+    def _file(self, number: int) -> IO[bytes]:
+        file = self._files.pop(number, None)
+        if file is None:
+            if len(self._files) >= _MAX_OPEN:
+                self._files.pop(next(iter(self._files))).close()  # The least recently used.
+            file = open_plain(self._paths[number])
+        self._files[number] = file
+        return file
+
+    def _read(self, file: IO[bytes], number: int, count: int) -> bytes:
+        data = file.read(count)
+        if len(data) < count:
+            raise OSError(f"The piece {self._paths[number]} is cut short.")
+        return data
