@@ -57,9 +57,12 @@ class PlanShards(beam.PTransform):
         self._staging = config.layout.staging
 
     def expand(self, rows: Any) -> Plan:
-        rows_read = (
-            rows | "AllRows" >> beam.Flatten() | "CountRows" >> beam.combiners.Count.Globally()
-        )
+        # Counted apart: to flatten the rows themselves, a runner would keep them all.
+        counts = [
+            part | f"Count{name}" >> beam.combiners.Count.Globally()
+            for name, part in zip(("Refs", "Errors"), rows, strict=True)
+        ]
+        rows_read = counts | "Both" >> beam.Flatten() | "CountRows" >> beam.CombineGlobally(sum)
         return Plan(
             rows_read,
             rows_read | "CountShards" >> beam.Map(_plan, self._policy, self._staging),

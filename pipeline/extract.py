@@ -38,14 +38,14 @@ def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
         num_shards=num_shards,
         keep_secrets=config.keep_secrets,
     )
-    failures = (rows.errors, fetched.errors, decoded.errors, extracted.errors)
-    error_shards = (
-        failures
-        | "CollectErrors" >> beam.Flatten()
-        | "WriteErrors"
-        >> WriteErrors(
-            naming=config.layout.errors, num_shards=num_shards, keep_secrets=config.keep_secrets
-        )
+    failures = {
+        "Read": rows.errors,
+        "Fetch": fetched.errors,
+        "Decode": decoded.errors,
+        "Extract": extracted.errors,
+    }
+    error_shards = failures | "WriteErrors" >> WriteErrors(
+        naming=config.layout.errors, num_shards=num_shards, keep_secrets=config.keep_secrets
     )
 
     shards = (feature_shards, error_shards) | "CollectShards" >> beam.Flatten()

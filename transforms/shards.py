@@ -17,6 +17,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from transforms.metrics import NAMESPACE
+from transforms.packing import PackRows, Row, pack, unpack
 from transforms.types import ImageRef
 from transforms.uris import shard_of
 
@@ -65,45 +66,51 @@ class AssignShards(beam.PTransform):
     def expand(self, refs: Any) -> Any:
         ordered = (
             refs
-            | "HashToShard" >> beam.Map(_keyed, self._num_shards)
+            # The number of shards is known when all rows have been read: they wait, packed.
+            | "TakeRows" >> beam.Map(_row_of)
+            | "PackRows" >> PackRows()
+            | "HashToShard" >> beam.FlatMap(_by_shard, self._num_shards)
             | "GroupByShard" >> beam.GroupByKey()
             | "OrderAndDedupe" >> beam.ParDo(_OrderDoFn()).with_outputs("duplicates", main="slices")
         )
         spread = (
             ordered.slices
             | "SpreadOverWorkers" >> beam.Reshuffle()
-            | "TakeSlices" >> beam.FlatMap(_unpack)
+            | "TakeSlices" >> beam.FlatMap(_refs_of)
         )
         return {"refs": spread, "duplicates": ordered.duplicates}
 
 
-# What is shuffled is plain tuples: Beam's coders write those compactly, where a
-# dataclass would be pickled row by row.
-Packed = tuple[str, str, int, str, tuple[Any, ...]]
+def _row_of(ref: ImageRef) -> Row:
+    """A reference as it is shuffled, in the order that sorts."""
+    return ref.key, ref.source, ref.row, ref.uri, ref.columns
 
 
-def _keyed(ref: ImageRef, num_shards: int) -> tuple[int, Packed]:
-    packed = (ref.key, ref.source, ref.row, ref.uri, ref.columns)
-    return shard_of(ref.key, num_shards), packed
+def _by_shard(packed: bytes, num_shards: int) -> Iterator[tuple[int, bytes]]:
+    shards: dict[int, list[Row]] = {}
+    for row in unpack(packed):
+        shards.setdefault(shard_of(row[0], num_shards), []).append(row)
+    return ((shard, pack(rows)) for shard, rows in shards.items())
 
 
-def _unpack(slice_: tuple[int, list[Packed]]) -> Iterator[ImageRef]:
-    shard, rows = slice_
-    for key, source, row, uri, columns in rows:
-        yield ImageRef(uri, key, source, row, tuple((n, v) for n, v in columns), shard)
+def _refs_of(slice_: tuple[int, bytes]) -> Iterator[ImageRef]:
+    shard, packed = slice_
+    for key, source, row, uri, columns in unpack(packed):
+        yield ImageRef(uri, key, source, row, columns, shard)
 
 
 class _OrderDoFn(beam.DoFn):
     def __init__(self) -> None:
         self._duplicates = Metrics.counter(NAMESPACE, "assign_shards/duplicates")
 
-    def process(self, group: tuple[int, Iterable[Packed]]) -> Iterator[Any]:
-        shard, rows = group
+    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
+        shard, packs = group
+        rows = [row for pack in packs for row in unpack(pack)]
         # The first mention in the manifest wins, whatever order the runner delivers.
-        ordered = sorted(rows, key=lambda row: row[:4])
-        unique = [row for i, row in enumerate(ordered) if i == 0 or row[0] != ordered[i - 1][0]]
-        if len(unique) < len(ordered):
-            self._duplicates.inc(len(ordered) - len(unique))
-            yield TaggedOutput("duplicates", len(ordered) - len(unique))
+        rows.sort(key=lambda row: row[:4])
+        unique = [row for i, row in enumerate(rows) if i == 0 or row[0] != rows[i - 1][0]]
+        if len(unique) < len(rows):
+            self._duplicates.inc(len(rows) - len(unique))
+            yield TaggedOutput("duplicates", len(rows) - len(unique))
         for start in range(0, len(unique), ROWS_PER_SLICE):
-            yield shard, unique[start : start + ROWS_PER_SLICE]
+            yield shard, pack(unique[start : start + ROWS_PER_SLICE])

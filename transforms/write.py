@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -12,6 +13,7 @@ import numpy as np
 from transforms.columns import Column, Kind
 from transforms.example import FeatureValue, serialize_example
 from transforms.manifest_rows import COLLISION_PREFIX, ERROR_FIELDS
+from transforms.packing import PackRows, unpack
 from transforms.shard_files import ShardNaming, ShardRow, WriteShards
 from transforms.shards import error_shards
 from transforms.tfrecord import frame
@@ -54,6 +56,8 @@ class WriteFeatureShards(beam.PTransform):
 class WriteErrors(beam.PTransform):
     """Writes ImageError to JSONL shards that are manifests in turn; PCollection[ShardFile].
 
+    Input: PCollections of ImageError by the name of the stage that they come from.
+
     Args:
       naming: Where the shards go.
       num_shards: Side input, the number of feature shards; errors have a tenth of it.
@@ -66,15 +70,23 @@ class WriteErrors(beam.PTransform):
         self._num_shards = num_shards
         self._keep_secrets = keep_secrets
 
-    def expand(self, errors: Any) -> Any:
+    def expand(self, errors: Mapping[str, Any]) -> Any:
         count = beam.pvalue.AsSingleton(
-            errors.pipeline
+            next(iter(errors.values())).pipeline
             | "Start" >> beam.Create([None])
             | "CountErrorShards" >> beam.Map(_error_shards, self._num_shards)
         )
+        # Packed where they come up: they wait until the last stage is through.
+        packs = [
+            rows
+            | f"Serialize{stage}Errors" >> beam.Map(_error_line, self._keep_secrets)
+            | f"Pack{stage}Errors" >> PackRows()
+            for stage, rows in errors.items()
+        ]
         return (
-            errors
-            | "SerializeErrors" >> beam.Map(_error_row, count, self._keep_secrets)
+            packs
+            | "CollectErrors" >> beam.Flatten()
+            | "HashToShard" >> beam.FlatMap(_error_rows, count)
             | "WriteShards" >> WriteShards(naming=self._naming, num_shards=count)
         )
 
@@ -109,7 +121,8 @@ def column_feature(value: ColumnValue, column: Column) -> FeatureValue:
     return [item if isinstance(item, bytes) else item.encode() for item in items]
 
 
-def _error_row(error: ImageError, num_shards: int, keep_secrets: bool) -> ShardRow:
+def _error_line(error: ImageError, keep_secrets: bool) -> tuple[str, str, bytes]:
+    """Key, reason and line of an error."""
     ref = error.ref
     fields: dict[str, Any] = {
         "uri": ref.uri if keep_secrets else redact_uri(ref.uri),
@@ -122,8 +135,12 @@ def _error_row(error: ImageError, num_shards: int, keep_secrets: bool) -> ShardR
         taken = name == "uri" or name in ERROR_FIELDS
         fields[f"{COLLISION_PREFIX}{name}" if taken else name] = value
     line = json.dumps(fields, default=_encode_bytes, sort_keys=False) + "\n"
-    shard = shard_of(ref.key, num_shards)
-    return ShardRow(shard, ref.key, line.encode("utf-8", "replace"), str(error.reason))
+    return ref.key, str(error.reason), line.encode("utf-8", "replace")
+
+
+def _error_rows(packed: bytes, num_shards: int) -> Iterator[ShardRow]:
+    for key, reason, line in unpack(packed):
+        yield ShardRow(shard_of(key, num_shards), key, line, reason)
 
 
 def _encode_bytes(value: Any) -> dict[str, str]:
