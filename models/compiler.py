@@ -106,8 +106,8 @@ def _write(module: ResolvedModule, batch_size: int, precision: Precision, stagin
     from models.module import FeatureModule
     from models.verify import compare, synthetic_images
 
-    import_tensorflow()
-    source = FeatureModule.load(module.directory, batch_size=batch_size, intra_op_threads=1)
+    import_tensorflow(threads_per_operation=1)  # Batches run side by side.
+    source = FeatureModule.load(module.directory, batch_size=batch_size)
     flatbuffer = _convert(source, precision)
     try:
         compiled = CompiledModule(flatbuffer)

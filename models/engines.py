@@ -123,8 +123,8 @@ def prepare(
             )
     from models.module import FeatureModule
 
-    import_tensorflow()
-    loaded = FeatureModule.load(module.directory, batch_size=batch_size, intra_op_threads=1)
+    import_tensorflow(threads_per_operation=1)  # Batches run side by side.
+    loaded = FeatureModule.load(module.directory, batch_size=batch_size)
     return PreparedModel(
         handle,
         module.content_hash,
@@ -150,7 +150,7 @@ def load(model: PreparedModel) -> FeatureFunction:
     from models.devices import ModulePerDevice, find_gpus
     from models.module import FeatureModule
 
-    import_tensorflow()
+    import_tensorflow(threads_per_operation=1)  # Batches run side by side.
     directory = model.directory
     if not os.path.isdir(directory):
         module = resolve(model.handle)
@@ -163,8 +163,7 @@ def load(model: PreparedModel) -> FeatureFunction:
         directory = module.directory
     gpus = find_gpus(mixed_precision=model.precision is Precision.FLOAT16)
     if not gpus:
-        # Batches run side by side, so that each needs one thread only.
-        return FeatureModule.load(directory, batch_size=model.batch_size, intra_op_threads=1)
+        return FeatureModule.load(directory, batch_size=model.batch_size)
     return ModulePerDevice(
         lambda gpu: FeatureModule.load(directory, batch_size=model.batch_size, device=gpu), gpus
     )

@@ -186,7 +186,7 @@ def _exported(cache: str, key: str, weights: Callable[[], Weights]) -> str:
     if not _has_model(target):
         from models.export import export_tf1_hub  # Only now: TensorFlow takes seconds.
 
-        import_tensorflow()
+        import_tensorflow(threads_per_operation=1)  # As `engines` wants it later.
 
         with staged_directory(target, keep_existing=True) as staging:
             export_tf1_hub(weights(), staging)

@@ -26,7 +26,15 @@ def muted_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def import_tensorflow() -> None:
-    """Imports TensorFlow without its remarks."""
+def import_tensorflow(*, threads_per_operation: int | None = None) -> None:
+    """Imports TensorFlow without its remarks.
+
+    Args:
+      threads_per_operation: What TensorFlow is set to if this is its first import; it takes it
+        only before its first operation. None is one a core.
+    """
+    first = "tensorflow" not in sys.modules
     with muted_stderr():
-        import tensorflow  # noqa: F401
+        import tensorflow as tf
+    if first and threads_per_operation is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads_per_operation)

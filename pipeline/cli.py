@@ -91,14 +91,19 @@ def _extract(argv: list[str]) -> int:
         print_help()
         return EXIT_OK
     options, beam_options = parse_extract(argv)
-    from pipeline import launch
+    from pipeline import launch, profile
     from pipeline.layout import read_run
 
+    if options.profile:
+        profile.check(options.profile)
     try:
         config = launch.prepare(options, beam_options)
         start = time.monotonic()
-        with _stopped_by_signals():
-            launch.run(config, beam_options)
+        with (
+            _stopped_by_signals(),
+            profile.sampled(options.profile) if options.profile else contextlib.nullcontext(),
+        ):
+            result = launch.run(config, beam_options)
     except launch.RunFailedError as error:
         print(f"image-features: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -114,6 +119,8 @@ def _extract(argv: list[str]) -> int:
     )
     for reason, count in counts["failed_by_reason"].items():
         print(f"  {count} {reason}")
+    if options.profile:
+        print("\n".join(profile.write_stages(options.profile, result, seconds)))
     return EXIT_OK
 
 

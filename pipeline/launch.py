@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -29,6 +31,7 @@ from pipeline.progress import watch
 from pipeline.schema import check_column_names
 from pipeline.usage import UsageError
 from transforms.columns import parse_column_types
+from transforms.concurrency import available_cores
 from transforms.fetch import FetchPolicy
 from transforms.http import HttpPolicy
 from transforms.manifest import ManifestSpec, examine, find_sources
@@ -36,12 +39,15 @@ from transforms.manifest_rows import ManifestFormat
 from transforms.pixels import DecodePolicy
 from transforms.retries import FetchError, RetryPolicy
 from transforms.shards import ShardPolicy
+from transforms.storage import create
 from transforms.uris import redact_text
 
 _LOG = logging.getLogger(__name__)
 
 # "DirectRunner" would first look for another runner on the network, by name it does not.
 IN_PROCESS_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+# What one interpreter's lock serves: a core's share of it is about a tenth (docs/performance.md).
+CORES_PER_PROCESS = 4
 _LOCAL_NAMES = {"", "local", "directrunner", "direct", "fnapirunner"}
 
 
@@ -127,7 +133,6 @@ def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
         http=http,
         max_bytes=max_bytes,
         threads=options.fetch_threads,
-        max_in_flight=2 * options.fetch_threads,
     )
 
 
@@ -167,8 +172,11 @@ def _model(options: FeatureExtractorOptions) -> PreparedModel:
         raise UsageError(f"--model={options.model}: {error}") from error
 
 
-def run(config: ExtractConfig, beam_options: PipelineOptions) -> None:
+def run(config: ExtractConfig, beam_options: PipelineOptions) -> Any:
     """Runs the pipeline to its commit.
+
+    Returns:
+      Beam's result of the finished pipeline.
 
     Raises:
       RunFailedError: it ended without one.
@@ -177,13 +185,13 @@ def run(config: ExtractConfig, beam_options: PipelineOptions) -> None:
     local = (standard.runner or "").lower() in _LOCAL_NAMES
     if local:
         standard.runner = IN_PROCESS_RUNNER
-        direct = beam_options.view_as(DirectOptions)
-        if direct.direct_num_workers != 1 and direct.direct_running_mode == "in_memory":
-            direct.direct_running_mode = "multi_threading"
+        config = _on_this_machine(config, beam_options.view_as(DirectOptions))
     beam_options.view_as(SetupOptions).save_main_session = False
     staging = config.layout.staging
     if "://" not in staging:
         os.makedirs(staging)
+    if not local:
+        config = _staged(config)
     pipeline = beam.Pipeline(options=beam_options)
     extract.build(pipeline, config)
     with watch(staging if "://" not in staging else None):
@@ -199,6 +207,34 @@ def run(config: ExtractConfig, beam_options: PipelineOptions) -> None:
         raise RunFailedError(f"The run {config.run_id} ended {state} and is not committed.")
     with _tolerated("remove the staging directory"):
         remove_staging(staging)
+    return result
+
+
+def _on_this_machine(config: ExtractConfig, direct: DirectOptions) -> ExtractConfig:
+    """Settles how many workers a local run has, and how many cores each of them."""
+    cores = available_cores()
+    if (direct.direct_num_workers, direct.direct_running_mode) == (1, "in_memory"):
+        direct.direct_num_workers = max(1, cores // CORES_PER_PROCESS)
+        if direct.direct_num_workers > 1:
+            direct.direct_running_mode = "multi_processing"
+    elif direct.direct_running_mode == "in_memory":
+        direct.direct_running_mode = "multi_threading"  # In memory there is one worker only.
+    threads = cores
+    if direct.direct_running_mode == "multi_processing":
+        # Workers of 0 are Beam's word for one a core.
+        threads = max(1, cores // (direct.direct_num_workers or cores))
+    return dataclasses.replace(config, cpu_threads=config.cpu_threads or threads)
+
+
+def _staged(config: ExtractConfig) -> ExtractConfig:
+    """Puts the compiled model where workers elsewhere can read it: they write there too."""
+    model = config.model
+    if not model.flatbuffer:
+        return config
+    target = FileSystems.join(config.layout.staging, "model.tflite")
+    with open(model.flatbuffer, "rb") as source, create(target) as copy:
+        shutil.copyfileobj(source, copy)
+    return dataclasses.replace(config, model=dataclasses.replace(model, flatbuffer=target))
 
 
 def remove_staging(staging: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from transforms.concurrency import OrderedPool, available_cores, cpu_pool, in_global_window
+from transforms.concurrency import BoundedPool, available_cores, cpu_pool, in_global_window
 from transforms.metrics import NAMESPACE, dead_letter
 from transforms.pixels import (
     MIB,
@@ -60,8 +60,8 @@ class _DecodeDoFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         threads = self._threads or available_cores()
-        self._pool: OrderedPool[EncodedImage, tuple[DecodedImage | ImageError, float]] = (
-            OrderedPool(
+        self._pool: BoundedPool[EncodedImage, tuple[DecodedImage | ImageError, float]] = (
+            BoundedPool(
                 self._decode,
                 executor=cpu_pool(threads),
                 max_items=_AHEAD * threads,

@@ -14,7 +14,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
 from models.engines import FeatureFunction, PreparedModel, load
-from transforms.concurrency import OrderedPool, available_cores, cpu_pool, in_global_window
+from transforms.concurrency import BoundedPool, available_cores, cpu_pool, in_global_window
 from transforms.metrics import NAMESPACE, dead_letter
 from transforms.types import DecodedImage, ImageError, ImageFeatures, Reason, Stage
 
@@ -78,7 +78,7 @@ class _ExtractDoFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._batch: Batch = []
-        self._pool: OrderedPool[Batch, Results] = OrderedPool(
+        self._pool: BoundedPool[Batch, Results] = BoundedPool(
             self._run, executor=self._executor, max_items=self._parallelism + 1
         )
 

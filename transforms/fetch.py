@@ -15,7 +15,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
-from transforms.concurrency import OrderedPool, in_global_window, io_pool
+from transforms.concurrency import BoundedPool, in_global_window, io_pool
 from transforms.http import MIB, HttpClient, HttpPolicy
 from transforms.metrics import NAMESPACE, dead_letter
 from transforms.retries import FetchError, PassingError, with_retries
@@ -25,6 +25,9 @@ from transforms.uris import redact_text, redact_uri
 
 _BLOCK = 1 * MIB
 _LOCAL_CHUNK = 8
+# What an image counts as before any was seen, and over how many the average goes.
+_TYPICAL_BYTES = 1 * MIB
+_AVERAGED = 32
 _SCHEMES = frozenset({"gs", "s3", "hdfs", "azfs"})
 
 
@@ -35,25 +38,23 @@ class FetchPolicy:
     Attributes:
       http: How patient and how trusting over http(s).
       max_bytes: Larger files fail while they are read.
-      threads: Fetches at once within a worker.
-      max_in_flight: Images fetched ahead of the decoder, at most.
-      max_bytes_in_flight: Their bytes, at most (each counts as `typical_bytes` until read).
-      typical_bytes: What an image is counted as before its size is known.
+      threads: Fetches at once within a worker, at most; it begins with an eighth of them and
+        takes more while it waits for data.
+      max_bytes_in_flight: Bytes fetched ahead of the decoder, at most. What is still being
+        fetched counts as much as images have had on average.
     """
 
     http: HttpPolicy = HttpPolicy()
     max_bytes: int = 50 * MIB
-    threads: int = 32
-    max_in_flight: int = 64
+    threads: int = 256
     max_bytes_in_flight: int = 256 * MIB
-    typical_bytes: int = 2 * MIB
 
 
 class FetchImages(beam.PTransform):
     """ImageRef to `images` (EncodedImage) and `errors` (ImageError), both tagged.
 
-    Many fetches of a bundle are in flight at once, so that latency is hidden; their
-    results keep the bundle's order.
+    Many fetches of a bundle are in flight at once, so that latency is hidden; results come as
+    they are there.
     """
 
     def __init__(self, *, policy: FetchPolicy) -> None:
@@ -194,12 +195,14 @@ class _FetchDoFn(beam.DoFn):
 
     def setup(self) -> None:
         self._fetcher = Fetcher(self._policy)
+        self._typical: float = _TYPICAL_BYTES
 
     def start_bundle(self) -> None:
-        self._pool: OrderedPool[ImageRef, tuple[EncodedImage | ImageError, float]] = OrderedPool(
+        self._pool: BoundedPool[ImageRef, tuple[EncodedImage | ImageError, float]] = BoundedPool(
             self._timed,
             executor=io_pool(self._policy.threads),
-            max_items=self._policy.max_in_flight,
+            min_items=max(_LOCAL_CHUNK * 4, self._policy.threads // 8),
+            max_items=max(_LOCAL_CHUNK * 4, self._policy.threads),
             max_bytes=self._policy.max_bytes_in_flight,
             size_of=lambda result: (
                 len(result[0].data) if isinstance(result[0], EncodedImage) else 0
@@ -213,7 +216,7 @@ class _FetchDoFn(beam.DoFn):
 
     def process(self, ref: ImageRef) -> Iterator[Any]:
         remote = "://" in ref.uri
-        for result in self._pool.submit(ref, self._policy.typical_bytes, alone=remote):
+        for result in self._pool.submit(ref, int(self._typical), alone=remote):
             yield self._count(*result)
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -231,4 +234,5 @@ class _FetchDoFn(beam.DoFn):
         self._attempts.update(row.attempts)
         self._fetched.inc()
         self._bytes.update(len(row.data))
+        self._typical += (len(row.data) - self._typical) / _AVERAGED
         return row

@@ -30,12 +30,14 @@ class DuplicateRowError(RuntimeError):
 
 
 def write_piece(path: str, keys: Sequence[str], rows: Sequence[bytes]) -> None:
-    """Writes rows and their keys (32 ASCII characters each), in any order."""
+    """Writes rows and their keys (32 ASCII characters each), sorted by key."""
     index = np.empty(len(rows), _ENTRY)
     index["key"] = keys
     index["length"] = [len(row) for row in rows]
+    order = np.argsort(index["key"], kind="stable")
+    ordered = [rows[place] for place in order.tolist()]
     with create(path) as file:
-        file.write(b"".join((_COUNT.pack(len(rows)), index.tobytes(), *rows)))
+        file.write(b"".join((_COUNT.pack(len(rows)), index[order].tobytes(), *ordered)))
 
 
 def merge_pieces(paths: Sequence[str], write: Callable[[bytes], object]) -> int:

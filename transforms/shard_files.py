@@ -135,6 +135,7 @@ class _WritePiecesDoFn(beam.DoFn):
         self._naming = naming
         self._rows = Metrics.counter(NAMESPACE, f"write/{naming.kind}")
         self._bytes = Metrics.counter(NAMESPACE, f"write/{naming.kind}_bytes")
+        self._microseconds = Metrics.distribution(NAMESPACE, "write/microseconds")
         self._progress = Progress(naming.staging, naming.kind)
 
     def start_bundle(self) -> None:
@@ -168,7 +169,9 @@ class _WritePiecesDoFn(beam.DoFn):
         if "://" not in directory:
             os.makedirs(directory, exist_ok=True)
         path = FileSystems.join(directory, f"{self._shard:05d}-{uuid.uuid4().hex}")
+        start = time.perf_counter()
         write_piece(path, self._keys, self._payloads)
+        self._microseconds.update(int(1e6 * (time.perf_counter() - start)))
         self._rows.inc(len(self._keys))
         self._bytes.inc(self._size)
         self._progress.add(len(self._keys))
@@ -180,10 +183,12 @@ class _WritePiecesDoFn(beam.DoFn):
 class _MergeDoFn(beam.DoFn):
     def __init__(self, naming: ShardNaming) -> None:
         self._naming = naming
+        self._microseconds = Metrics.distribution(NAMESPACE, "merge/microseconds")
 
     def process(
         self, group: tuple[int, Iterable[tuple[str, dict[str, int]]]], num_shards: int
     ) -> Iterator[ShardFile]:
+        start = time.perf_counter()
         shard, pieces = group
         labels: Counter[str] = Counter()
         paths = []
@@ -208,6 +213,7 @@ class _MergeDoFn(beam.DoFn):
                 f"{sum(labels.values())}: the staging directory was changed during the run."
             )
         replace(part, final)
+        self._microseconds.update(int(1e6 * (time.perf_counter() - start)))
         labels.pop("", None)
         yield ShardFile(
             self._naming.kind,

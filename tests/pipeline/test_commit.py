@@ -2,11 +2,11 @@ import dataclasses
 
 import pytest
 
+from models.engines import PreparedModel
 from pipeline.commit import CommitError, commit
 from pipeline.config import ExtractConfig
 from pipeline.layout import RunLayout, read_run
 from pipeline.progress import Snapshot, describe, read_snapshot
-from transforms.extract import ModelSpec
 from transforms.fetch import FetchPolicy
 from transforms.manifest import ManifestSpec
 from transforms.pixels import DecodePolicy
@@ -21,7 +21,7 @@ def config(tmp_path):
         ManifestSpec(()),
         RunLayout(str(tmp_path)),
         "run",
-        ModelSpec("m", "h", (2, 2), 3, ""),
+        PreparedModel("m", "h", (2, 2), 3),
         FetchPolicy(),
         DecodePolicy((2, 2)),
         ShardPolicy(num_shards=1),

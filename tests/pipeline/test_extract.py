@@ -62,7 +62,7 @@ def test_every_image_has_the_features_tensorflow_gives_it(extract, photos):
             ("--direct_num_workers=4", "--direct_running_mode=multi_processing"),
             marks=pytest.mark.slow,
         ),
-        ("--fetch_threads=1", "--decode_threads=1"),
+        ("--fetch_threads=1", "--cpu_threads=1"),
     ],
 )
 def test_the_same_bytes_whatever_the_workers(extract, photos, options):
