@@ -16,6 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
 from transforms.concurrency import BoundedPool, in_global_window, io_pool
+from transforms.gcs import SCHEME, GcsReader
 from transforms.http import MIB, HttpClient, HttpPolicy
 from transforms.metrics import NAMESPACE, dead_letter
 from transforms.retries import FetchError, PassingError, with_retries
@@ -80,6 +81,11 @@ class Fetcher:
         self._sleep = sleep
         http = dataclasses.replace(policy.http, max_bytes=policy.max_bytes)
         self._http = HttpClient(http, pool_size=policy.threads, sleep=sleep)
+        self._gcs = GcsReader(
+            connect_timeout=http.connect_timeout,
+            read_timeout=http.read_timeout,
+            pool_size=policy.threads,
+        )
 
     def fetch(self, ref: ImageRef) -> EncodedImage | ImageError:
         """Returns the image's bytes, or the error row that stands for it."""
@@ -108,6 +114,8 @@ class Fetcher:
         return with_retries(lambda: self._read_remote(uri), self._policy.http.retries, self._sleep)
 
     def _read_remote(self, uri: str) -> bytes:
+        if uri.startswith(SCHEME):
+            return self._gcs.read(uri, self._policy.max_bytes)
         try:
             with contextlib.closing(
                 FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
@@ -123,6 +131,7 @@ class Fetcher:
     def close(self) -> None:
         """Closes idle connections."""
         self._http.close()
+        self._gcs.close()
 
 
 def _read_local(path: str, max_bytes: int) -> bytes:

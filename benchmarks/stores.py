@@ -1,0 +1,99 @@
+"""The same images in several places: on disk, behind HTTP, in a Cloud Storage emulator."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+
+from benchmarks.extraction import write_manifest
+from benchmarks.loopback import HOST, Counters, Server
+
+# Of the emulator, which is not imported here: only its own process needs it.
+BUCKET = "images"
+PROJECT = "benchmark"
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A place that images are read from.
+
+    Attributes:
+      name: For the table.
+      uris: Image i is the same in every store.
+      options: What `extract` needs to reach it.
+      env: And what variables.
+      servers: The processes that serve; the first one is the one that answers late.
+    """
+
+    name: str
+    uris: Sequence[str]
+    options: tuple[str, ...] = ()
+    env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    servers: tuple[Server, ...] = ()
+
+    def delay(self, milliseconds: float) -> Counters:
+        """Sets the delay; returns what the servers have done so far, together."""
+        if not self.servers:
+            return Counters(0, 0, 0.0)
+        all_counters = [server.delay(milliseconds) for server in self.servers]
+        cpu = sum(counters.cpu_seconds for counters in all_counters)
+        return dataclasses.replace(all_counters[0], cpu_seconds=cpu)
+
+
+def local(links: Sequence[str]) -> Store:
+    """The files themselves."""
+    return Store("local", links)
+
+
+@contextlib.contextmanager
+def http(links: Sequence[str], scratch: pathlib.Path) -> Iterator[Store]:
+    """The files in a server's memory."""
+    files = _distinct(links)
+    listed = write_manifest(files, scratch / "files.txt")
+    with Server.of_files(listed) as server:
+        uris = [f"{server.url}/{index}" for index in range(len(links))]
+        yield Store("http", uris, ("--allow_private_hosts",), servers=(server,))
+
+
+@contextlib.contextmanager
+def gcs(links: Sequence[str], scratch: pathlib.Path) -> Iterator[Store]:
+    """The files in an emulator's memory, one object a link, behind a proxy that delays."""
+    with Server("benchmarks.cloud") as cloud, Server.proxy(cloud.ports[0]) as proxy:
+        _upload(links, cloud.url)
+        metadata = f"{HOST}:{cloud.ports[1]}"
+        yield Store(
+            "gcs",
+            [f"gs://{BUCKET}/{index}" for index in range(len(links))],
+            (f"--project={PROJECT}",),
+            {
+                "STORAGE_EMULATOR_HOST": proxy.url,
+                "GCE_METADATA_HOST": metadata,
+                "GCE_METADATA_IP": metadata,
+                # The machine's own credentials must not be found, nor be sent anywhere.
+                "GOOGLE_APPLICATION_CREDENTIALS": "",
+                "CLOUDSDK_CONFIG": str(scratch / "no-configuration"),
+            },
+            (proxy, cloud),
+        )
+
+
+def _upload(links: Sequence[str], url: str) -> None:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    client = storage.Client(
+        project=PROJECT,
+        credentials=AnonymousCredentials(),
+        client_options={"api_endpoint": url},
+    )
+    bucket = client.bucket(BUCKET)
+    for index, link in enumerate(links):
+        bucket.blob(str(index)).upload_from_filename(link)
+
+
+def _distinct(links: Sequence[str]) -> list[str]:
+    """The files behind links that go round and round them."""
+    return list(dict.fromkeys(os.path.realpath(link) for link in links))
