@@ -24,7 +24,9 @@ def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
     num_shards = AsSingleton(plan.num_shards)
 
     assigned = rows.refs | "AssignShards" >> AssignShards(num_shards=num_shards)
-    fetched = assigned["refs"] | "FetchImages" >> FetchImages(policy=config.fetch)
+    fetched = assigned["refs"] | "FetchImages" >> FetchImages(
+        policy=config.fetch, threads=config.cpu_threads
+    )
     decoded = fetched.images | "DecodeImages" >> DecodeImages(
         policy=config.decode, threads=config.cpu_threads
     )

@@ -32,13 +32,56 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@functools.cache
-def cpu_pool(threads: int) -> ThreadPoolExecutor:
-    """The threads that compute in this process, whatever stage or bundle the work is of.
+class CpuPool(Executor):
+    """Threads that compute, and callers that help instead of waiting.
 
-    One pool for all keeps as many threads busy as there are cores, and no more.
+    With one thread fewer than there are cores and the caller's own, as many threads run as there
+    are cores: one more would only take turns with them for the interpreter's lock.
+
+    Args:
+      threads: How many compute, the caller's included.
     """
-    return ThreadPoolExecutor(threads, thread_name_prefix="cpu")
+
+    def __init__(self, threads: int) -> None:
+        self._tasks: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        for number in range(threads - 1):
+            threading.Thread(target=self._work, name=f"cpu_{number}", daemon=True).start()
+
+    def submit(self, fn: Callable[..., Out], /, *args: Any, **kwargs: Any) -> Future[Out]:
+        """Queues a call; some thread will do it, or a caller that helps."""
+        future: Future[Out] = Future()
+        self._tasks.put((future, functools.partial(fn, *args, **kwargs)))
+        return future
+
+    def help(self) -> bool:
+        """Does one queued call, if there is one, in the caller's thread."""
+        try:
+            future, call = self._tasks.get_nowait()
+        except queue.Empty:
+            return False
+        _fulfil(future, call)
+        return True
+
+    def _work(self) -> None:
+        while True:
+            _fulfil(*self._tasks.get())
+
+
+def _fulfil(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+@functools.cache
+def cpu_pool(threads: int) -> CpuPool:
+    """The threads that compute in this process, whatever stage or bundle the work is of."""
+    return CpuPool(threads)
 
 
 @functools.cache
@@ -56,6 +99,7 @@ class BoundedPool(Generic[In, Out]):
     Args:
       function: What to do with an item; must be safe to call from several threads.
       executor: Whose threads do it.
+      helped: The pool that the caller helps while it waits; None lets it wait.
       max_items: Items submitted and not yet yielded, at most.
       min_items: Where to begin: while results keep the caller waiting, more are submitted, up to
         `max_items`; None begins there.
@@ -70,6 +114,7 @@ class BoundedPool(Generic[In, Out]):
         function: Callable[[In], Out],
         *,
         executor: Executor,
+        helped: CpuPool | None = None,
         max_items: int,
         min_items: int | None = None,
         max_bytes: int = 2**63,
@@ -78,6 +123,7 @@ class BoundedPool(Generic[In, Out]):
     ) -> None:
         self._function = function
         self._executor = executor
+        self._helped = helped
         self._max_items = max_items
         self._limit = min(min_items or max_items, max_items)
         self._max_bytes = max_bytes
@@ -147,6 +193,9 @@ class BoundedPool(Generic[In, Out]):
     def _take(self) -> Iterator[Out]:
         if not self._flying:
             self._start()
+        # What is not queued any more is being done by other threads, and will come.
+        while self._helped is not None and self._done.empty() and self._helped.help():
+            pass
         done = self._done.get()
         self._flying -= 1
         for result, size in done.result():

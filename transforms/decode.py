@@ -60,10 +60,12 @@ class _DecodeDoFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         threads = self._threads or available_cores()
+        pool = cpu_pool(threads)
         self._pool: BoundedPool[EncodedImage, tuple[DecodedImage | ImageError, float]] = (
             BoundedPool(
                 self._decode,
-                executor=cpu_pool(threads),
+                executor=pool,
+                helped=pool,
                 max_items=_AHEAD * threads,
                 max_bytes=_MAX_BYTES_IN_FLIGHT,
                 chunk=_CHUNK,

@@ -74,12 +74,16 @@ class _ExtractDoFn(beam.DoFn):
         limit = self._model.parallelism
         self._parallelism = limit or threads
         # Waiting for a device must not keep a core from decoding.
-        self._executor: Executor = ThreadPoolExecutor(limit) if limit else cpu_pool(threads)
+        self._cpu = cpu_pool(threads)
+        self._executor: Executor = ThreadPoolExecutor(limit) if limit else self._cpu
 
     def start_bundle(self) -> None:
         self._batch: Batch = []
         self._pool: BoundedPool[Batch, Results] = BoundedPool(
-            self._run, executor=self._executor, max_items=self._parallelism + 1
+            self._run,
+            executor=self._executor,
+            helped=self._cpu,
+            max_items=self._parallelism + 1,
         )
 
     def process(self, image: DecodedImage) -> Iterator[Any]:

@@ -23,6 +23,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "J
 # Image.open knows only the commonest of them before its plugins are all registered.
 Image.init()
 _EXIF_ORIENTATION = 0x0112
+# Where Pillow looks for the orientation of a JPEG.
+_ORIENTING = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -159,6 +161,9 @@ def _decode(data: bytes, policy: DecodePolicy) -> Pixels:
         if policy.decode == "fast" and isinstance(image, JpegImageFile):
             turned = _orientation(image) in _TRANSPOSED
             drafted = image.draft(None, _draft_size(image.size, policy, turned)) is not None
+        if isinstance(image, ImageFile.ImageFile):
+            # All of the file in one call: each gives up the interpreter's lock and waits for it.
+            image.decodermaxblock = max(image.decodermaxblock, len(data))
         image.load()
         # Only now: the TIFF reader turns its image itself while loading, and says so.
         orientation = _orientation(image)
@@ -183,6 +188,8 @@ def _load_truncated(data: bytes, policy: DecodePolicy) -> Pixels:
 
 
 def _orientation(image: Image.Image) -> int:
+    if isinstance(image, JpegImageFile) and not _ORIENTING.intersection(image.info):
+        return 1  # Pillow would set up an empty directory of tags to say so.
     try:
         value = image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:  # Broken EXIF is no reason to lose the picture.

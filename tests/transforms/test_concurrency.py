@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.concurrency import BoundedPool, cpu_pool
+from transforms.concurrency import BoundedPool, CpuPool, cpu_pool
 
 
 @settings(deadline=None, max_examples=100)
@@ -140,3 +140,29 @@ def test_results_count_by_their_own_size():
 
 def test_the_process_has_one_pool():
     assert cpu_pool(2) is cpu_pool(2)
+
+
+def test_a_caller_that_waits_helps():
+    pool = CpuPool(1)  # No thread but the caller's.
+    bounded = BoundedPool(
+        lambda item: (item, threading.current_thread()),
+        executor=pool,
+        helped=pool,
+        max_items=3,
+        chunk=2,
+    )
+    out = [result for item in range(20) for result in bounded.submit(item)]
+    out += bounded.drain()
+    assert sorted(item for item, _ in out) == list(range(20))
+    assert {thread for _, thread in out} == {threading.current_thread()}
+    assert not pool.help()
+
+
+def test_a_failure_in_a_helper_reaches_its_own_caller():
+    pool = CpuPool(1)
+    failing = pool.submit(lambda: 1 // 0)
+    fine = pool.submit(lambda: 1)
+    assert pool.help()
+    assert pool.help()
+    assert isinstance(failing.exception(), ZeroDivisionError)
+    assert fine.result() == 1

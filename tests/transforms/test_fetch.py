@@ -1,9 +1,13 @@
+import threading
+import time
+
 import apache_beam as beam
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
 from tests.http_server import ImageServer
+from transforms import fetch as fetch_module
 from transforms.fetch import Fetcher, FetchImages, FetchPolicy
 from transforms.http import HttpPolicy
 from transforms.retries import RetryPolicy
@@ -64,3 +68,29 @@ def test_each_comes_once_and_failures_stand_aside():
             rows = pipeline | beam.Create(refs, reshuffle=False) | FetchImages(policy=POLICY)
             assert_that(rows.images, check, label="Images")
             assert_that(rows.errors, check_errors, label="Errors")
+
+
+def test_slow_disks_get_threads(tmp_path, monkeypatch):
+    """Reads that take long leave the bundle's own thread, and overlap."""
+    for i in range(200):
+        (tmp_path / str(i)).write_bytes(b"x")
+    threads = set()
+    plain = fetch_module._read_local
+
+    def slow(path, max_bytes):
+        threads.add(threading.current_thread().name)
+        time.sleep(0.02)
+        return plain(path, max_bytes)
+
+    monkeypatch.setattr(fetch_module, "_read_local", slow)
+    do_fn = fetch_module._FetchDoFn(POLICY, 1)
+    do_fn.setup()
+    do_fn.start_bundle()
+    start = time.monotonic()
+    refs = [ImageRef(str(tmp_path / str(i)), image_key(str(i))) for i in range(200)]
+    rows = [row for ref in refs for row in do_fn.process(ref)]
+    rows += [windowed.value for windowed in do_fn.finish_bundle()]
+    assert sorted(row.ref.uri for row in rows) == sorted(ref.uri for ref in refs)
+    assert time.monotonic() - start < 200 * 0.02 / 2
+    assert len(threads) > 4
+    do_fn.teardown()
