@@ -24,7 +24,8 @@ _LOG = logging.getLogger(__name__)
 _RATE = 50  # Samples a second; more would slow the job down.
 # Linux's prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY): linux/prctl.h.
 _PR_SET_PTRACER, _PR_SET_PTRACER_ANY = 0x59616D61, ctypes.c_ulong(-1)
-_SUFFIX = "/microseconds"
+# Each has a distribution STAGE/microseconds.
+_STAGES = ("fetch", "decode", "extract", "write", "merge")
 
 
 def check(directory: str) -> None:
@@ -74,8 +75,33 @@ def sampled(directory: str) -> Iterator[None]:
             _LOG.warning("There is no flame graph: %s", errors.strip()[-300:])
 
 
+def stages(result: Any) -> dict[str, dict[str, float]]:
+    """What each stage of a finished pipeline took, summed over threads, in the order of a run.
+
+    Returns:
+      By stage: seconds, calls, mean_milliseconds, max_milliseconds.
+    """
+    try:
+        found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
+    except Exception as error:  # The run is committed; not every runner tells metrics.
+        _LOG.info("The runner tells no stage times: %s", error)
+        return {}
+    by_name = {metric.key.metric.name: metric.result for metric in found["distributions"]}
+    table = {}
+    for stage in _STAGES:
+        took = by_name.get(f"{stage}/microseconds")
+        if took is not None and took.count:
+            table[stage] = {
+                "seconds": round(took.sum / 1e6, 3),
+                "calls": took.count,
+                "mean_milliseconds": round(took.sum / took.count / 1000, 3),
+                "max_milliseconds": round(took.max / 1000, 3),
+            }
+    return table
+
+
 def write_stages(directory: str, result: Any, seconds: float) -> list[str]:
-    """Writes DIR/stages.json: what each stage took, summed over threads.
+    """Writes DIR/stages.json.
 
     Args:
       directory: The profile's directory.
@@ -85,27 +111,13 @@ def write_stages(directory: str, result: Any, seconds: float) -> list[str]:
     Returns:
       The same as a table's lines.
     """
-    found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
-    stages = {}
-    for metric in found["distributions"]:
-        name = metric.key.metric.name
-        if name.endswith(_SUFFIX) and metric.result.count:
-            total = metric.result.sum / 1e6
-            stages[name.removesuffix(_SUFFIX)] = {
-                "seconds": round(total, 3),
-                "calls": metric.result.count,
-                "mean_milliseconds": round(1000 * total / metric.result.count, 3),
-                "max_milliseconds": round(metric.result.max / 1000, 3),
-            }
+    found = stages(result)
     with open(os.path.join(directory, "stages.json"), "w", encoding="utf-8") as file:
-        json.dump({"wall_seconds": round(seconds, 3), "stages": stages}, file, indent=2)
+        json.dump({"wall_seconds": round(seconds, 3), "stages": found}, file, indent=2)
     lines = [f"{'stage':<10} {'seconds':>9} {'calls':>9} {'mean ms':>9} {'max ms':>9}"]
-    for name in ("fetch", "decode", "extract", "write", "merge"):
-        if name in stages:
-            stage = stages[name]
-            lines.append(
-                f"{name:<10} {stage['seconds']:>9.2f} {stage['calls']:>9} "
-                f"{stage['mean_milliseconds']:>9.2f} {stage['max_milliseconds']:>9.2f}"
-            )
-    lines.append(f"{'wall':<10} {seconds:>9.2f}")
-    return lines
+    lines += [
+        f"{name:<10} {stage['seconds']:>9.2f} {stage['calls']:>9} "
+        f"{stage['mean_milliseconds']:>9.2f} {stage['max_milliseconds']:>9.2f}"
+        for name, stage in found.items()
+    ]
+    return [*lines, f"{'wall':<10} {seconds:>9.2f}"]

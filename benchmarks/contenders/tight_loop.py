@@ -1,0 +1,78 @@
+"""The ceiling: threads that read, decode and run LiteRT, and nothing around them.
+
+It holds no feature vector longer than a batch, checks nothing, and stops at the first bad file.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from benchmarks.contenders.job import Job, Summary, parse_job
+
+_BILINEAR = Image.Resampling.BILINEAR
+
+
+def main() -> None:
+    """Runs one thread a core."""
+    job = parse_job(__doc__)
+    paths = iter(job.paths())
+    summaries = [Summary() for _ in range(job.cores)]
+    failures: list[BaseException] = []
+    lock = threading.Lock()
+
+    def work(summary: Summary) -> None:
+        try:
+            _work(job, paths, lock, summary)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(summary,)) for summary in summaries]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    whole = Summary()
+    for summary in summaries:
+        whole.merge(summary)
+    whole.report()
+
+
+def _work(job: Job, paths: Iterator[str], lock: threading.Lock, summary: Summary) -> None:
+    interpreter = Interpreter(model_path=str(job.flatbuffer), num_threads=1)
+    interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]
+    target = interpreter.get_output_details()[0]["index"]
+    pixels = np.zeros(source["shape"], np.uint8)
+    height, width = job.image_size
+    size = (width, height)
+    while True:
+        with lock:
+            batch = list(itertools.islice(paths, len(pixels)))
+        if not batch:
+            return
+        for row, path in enumerate(batch):
+            with open(path, "rb") as file:
+                data = file.read()
+            # Image.open would first ask which format it is.
+            image: Image.Image = JpegImageFile(io.BytesIO(data))
+            image.draft("RGB", size)
+            if image.mode != "RGB":
+                image = image.convert("RGB")
+            pixels[row] = image.resize(size, _BILINEAR)
+        interpreter.set_tensor(source["index"], pixels)
+        interpreter.invoke()
+        summary.add(interpreter.get_tensor(target)[: len(batch)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""As many images as a benchmark wants, out of the few there are."""
+
+from __future__ import annotations
+
+import pathlib
+import random
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+_DIRECTORY_SIZE = 1000
+_MANIFEST = "manifest.txt"
+
+
+def repeat(images: pathlib.Path, count: int, directory: pathlib.Path) -> pathlib.Path:
+    """Makes distinct links to images, each as often as any other, give or take one.
+
+    The paths differ, since the extractor drops a URI that it has seen. The files do not: what is
+    measured on them has its input in the page cache.
+
+    Args:
+      images: Directory that holds the images, at any depth.
+      count: How many links.
+      directory: Where they are made, in sub-directories of at most 1000; links and a manifest of
+        a call before are replaced.
+
+    Returns:
+      A manifest: a text file with one absolute path a line.
+
+    Raises:
+      ValueError: there is no image, or count is not positive.
+    """
+    if count < 1:
+        raise ValueError(f"The count of images must be at least 1, and it is {count}.")
+    files = sorted(path for path in images.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    files = [path.resolve() for path in files if path.is_file()]
+    if not files:
+        raise ValueError(f"There is no image in {images}; name a directory that holds some.")
+    # Without an order that means something, a small corpus is like a large one.
+    random.Random(0).shuffle(files)
+    directory = directory.absolute()
+    links = []
+    for index in range(count):
+        source = files[index % len(files)]
+        parent = directory / f"{index // _DIRECTORY_SIZE:05}"
+        if index % _DIRECTORY_SIZE == 0:
+            parent.mkdir(parents=True, exist_ok=True)
+        link = parent / f"{index:08}{source.suffix}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(source)
+        links.append(str(link))
+    manifest = directory / _MANIFEST
+    manifest.write_text("".join(f"{link}\n" for link in links))
+    return manifest
