@@ -19,9 +19,13 @@ from models.quiet import import_tensorflow
 if TYPE_CHECKING:
     from models.module import FeatureModule
 
-_COMPILER_VERSION = 1  # Raise it when the same module would be compiled otherwise.
+_COMPILER_VERSION = 2  # Raise it when the same module would be compiled otherwise.
 _FLATBUFFER = "model.tflite"
 _DESCRIPTION = "model.json"
+# Pixels of one run: 8 images of 96x96, one of 224x224. The activations of more fall out of the
+# caches: with a thread on each of two cores, runs of 8 take 18 % less time an image than runs of
+# 32 (docs/performance.md).
+_PIXELS_PER_RUN = 8 * 96 * 96
 # Float32 arithmetic in another order; what is beyond is another result.
 MAX_COSINE_DIFFERENCE = 1e-5
 MAX_RELATIVE_DIFFERENCE = 1e-3
@@ -55,7 +59,6 @@ class CompiledModel:
       sha256: Of the file, hexadecimal.
       image_size: (height, width) in pixels.
       num_features: Length of a feature vector.
-      batch_size: Images per run.
       max_cosine_difference: To the module run by TensorFlow, on synthetic images.
       max_relative_difference: Likewise; of a value, in parts of its vector's largest.
     """
@@ -64,7 +67,6 @@ class CompiledModel:
     sha256: str
     image_size: tuple[int, int]
     num_features: int
-    batch_size: int
     max_cosine_difference: float
     max_relative_difference: float
 
@@ -72,7 +74,6 @@ class CompiledModel:
 def compile_module(
     module: ResolvedModule,
     *,
-    batch_size: int,
     precision: Precision = Precision.FLOAT32,
     cache_dir: str | None = None,
 ) -> CompiledModel:
@@ -80,7 +81,6 @@ def compile_module(
 
     Args:
       module: What to compile.
-      batch_size: Images per run; a module whose own batch is fixed decides itself.
       precision: Of weights and arithmetic.
       cache_dir: As `handles.resolve` takes it.
 
@@ -89,25 +89,25 @@ def compile_module(
       ModelError: it is not an image feature vector module.
     """
     versions = [importlib.metadata.version(p) for p in ("tensorflow", "ai-edge-litert")]
-    key = [module.content_hash, batch_size, precision, _COMPILER_VERSION, *versions]
+    key = [module.content_hash, precision, _COMPILER_VERSION, *versions]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     target = os.path.join(cache_root(cache_dir), f"compiled-{name}")
     if not os.path.isfile(os.path.join(target, _DESCRIPTION)):
         with staged_directory(target, keep_existing=True) as staging:
-            _write(module, batch_size, precision, staging)
+            _write(module, precision, staging)
     with open(os.path.join(target, _DESCRIPTION), encoding="utf-8") as file:
         fields = json.load(file)
     fields["image_size"] = tuple(fields["image_size"])
     return CompiledModel(path=os.path.join(target, _FLATBUFFER), **fields)
 
 
-def _write(module: ResolvedModule, batch_size: int, precision: Precision, staging: str) -> None:
+def _write(module: ResolvedModule, precision: Precision, staging: str) -> None:
     from models.litert import CompiledModule
     from models.module import FeatureModule
     from models.verify import compare, synthetic_images
 
     import_tensorflow(threads_per_operation=1)  # Batches run side by side.
-    source = FeatureModule.load(module.directory, batch_size=batch_size)
+    source = FeatureModule.load(module.directory, batch_size=1)
     flatbuffer = _convert(source, precision)
     try:
         compiled = CompiledModule(flatbuffer)
@@ -134,7 +134,6 @@ def _write(module: ResolvedModule, batch_size: int, precision: Precision, stagin
         "sha256": hashlib.sha256(flatbuffer).hexdigest(),
         "image_size": source.image_size,
         "num_features": source.num_features,
-        "batch_size": source.batch_size,
         "max_cosine_difference": cosine,
         "max_relative_difference": relative,
     }
@@ -145,7 +144,9 @@ def _write(module: ResolvedModule, batch_size: int, precision: Precision, stagin
 def _convert(source: FeatureModule, precision: Precision) -> bytes:
     import tensorflow as tf
 
-    function, owner = source.on_pixels()
+    height, width = source.image_size
+    images = max(1, _PIXELS_PER_RUN // (height * width))
+    function, owner = source.on_pixels(images)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], owner)
     if precision is not Precision.FLOAT32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -49,7 +49,7 @@ class PreparedModel:
       content_hash: Of the module's files; a worker that finds another refuses to start.
       image_size: (height, width) in pixels that it takes.
       num_features: Length of a feature vector.
-      batch_size: Images in a batch; the last one of a bundle is padded to it.
+      batch_size: Images that are handed to the engine together.
       engine: LITERT or TENSORFLOW.
       precision: What it computes with.
       directory: Where the launcher has the module; a worker elsewhere resolves `handle` itself.
@@ -86,7 +86,8 @@ def prepare(
       handle: As `handles.resolve` takes it.
       engine: AUTO falls back to TensorFlow, and logs why.
       precision: INT8 is LiteRT's only.
-      batch_size: Images per run; a module whose own batch is fixed decides itself.
+      batch_size: Images that are handed to the engine together. TensorFlow runs as many at once,
+        LiteRT as many as suit the processor's caches; both pad the last ones of a bundle.
       cache_dir: As `handles.resolve` takes it.
 
     Raises:
@@ -97,9 +98,7 @@ def prepare(
     module = resolve(handle, cache_dir=cache_dir)
     if engine is not Engine.TENSORFLOW:
         try:
-            compiled = compile_module(
-                module, batch_size=batch_size, precision=precision, cache_dir=cache_dir
-            )
+            compiled = compile_module(module, precision=precision, cache_dir=cache_dir)
         except NotCompilableError as error:
             if engine is Engine.LITERT or precision is not Precision.FLOAT32:
                 raise ModelError(
@@ -113,7 +112,7 @@ def prepare(
                 module.content_hash,
                 compiled.image_size,
                 compiled.num_features,
-                compiled.batch_size,
+                batch_size,
                 Engine.LITERT,
                 precision,
                 module.directory,

@@ -95,8 +95,8 @@ class FeatureModule:
         self.signatures: tuple[str, ...] = tuple(sorted(getattr(loaded, "signatures", ())))
         self._loaded = loaded  # Owns the variables if they are not frozen.
         self._device = device
+        self._call, self._fixed_batch = entry.call, entry.fixed_batch
         concrete, trial, expected = self._try(entry)
-        self._concrete = concrete
         self.num_features: int = expected.shape[1]
         self._infer, self.frozen = _freeze(concrete, trial, expected, directory)
 
@@ -202,8 +202,11 @@ class FeatureModule:
             features[start : start + len(chunk)] = result[: len(chunk)]
         return features
 
-    def on_pixels(self) -> tuple[Any, Any]:
+    def on_pixels(self, batch_size: int) -> tuple[Any, Any]:
         """The network for a compiler.
+
+        Args:
+          batch_size: Images per run; a model whose own batch is fixed decides itself.
 
         Returns:
           A concrete function from uint8 pixels [batch_size, height, width, 3] to float32
@@ -212,9 +215,11 @@ class FeatureModule:
         import tensorflow as tf
 
         def run(pixels: Any) -> Any:
-            return self._concrete(tf.cast(pixels, tf.float32) / _MAX_PIXEL)
+            images = tf.cast(pixels, tf.float32) / _MAX_PIXEL
+            return pick_output(self._call(images), self.directory)
 
-        spec = tf.TensorSpec([self.batch_size, *self.image_size, 3], tf.uint8, name="pixels")
+        shape = [self._fixed_batch or batch_size, *self.image_size, 3]
+        spec = tf.TensorSpec(shape, tf.uint8, name="pixels")
         return tf.function(run, autograph=False).get_concrete_function(spec), self._loaded
 
 

@@ -57,12 +57,3 @@ class Network:
         function = tf.function(self, autograph=False).get_concrete_function(spec)
         constant = convert_variables_to_constants_v2(function)
         return lambda images: constant(images)[0]
-
-    def flatbuffer(self, batch_size: int) -> bytes:
-        """A LiteRT model from uint8 [batch_size, height, width, 3] to features."""
-        spec = tf.TensorSpec([batch_size, *self.image_size, 3], tf.uint8)
-        function = tf.function(
-            lambda pixels: self(tf.cast(pixels, tf.float32) / 255.0), autograph=False
-        ).get_concrete_function(spec)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], self._loaded)
-        return bytes(converter.convert())

@@ -8,11 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import shutil
 
-from benchmarks.contenders.network import Network
+from models.compiler import compile_module
 from models.handles import resolve
-
-_BATCH_SIZE = 32
 
 
 def main() -> None:
@@ -21,10 +20,10 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="As `extract` takes it.")
     parser.add_argument("--flatbuffer", required=True, type=pathlib.Path)
     options = parser.parse_args()
-    directory = resolve(options.model).directory
-    network = Network(directory)
-    options.flatbuffer.write_bytes(network.flatbuffer(_BATCH_SIZE))
-    print(json.dumps({"directory": directory, "image_size": network.image_size}))
+    module = resolve(options.model)
+    compiled = compile_module(module)
+    shutil.copyfile(compiled.path, options.flatbuffer)
+    print(json.dumps({"directory": module.directory, "image_size": compiled.image_size}))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def compiled(tf1_dir: str, cache: str) -> CompiledModule:
-    found = compile_module(resolve(tf1_dir), batch_size=8, cache_dir=cache)
+    found = compile_module(resolve(tf1_dir), cache_dir=cache)
     return CompiledModule(Path(found.path).read_bytes())
 
 
@@ -43,7 +43,7 @@ def test_both_formats_give_the_same(
     weights: Any, compiled: CompiledModule, pixels: Any, cache: str, tmp_path: Path
 ) -> None:
     export_tf2(weights, str(tmp_path / "tf2"))
-    found = compile_module(resolve(str(tmp_path / "tf2")), batch_size=8, cache_dir=cache)
+    found = compile_module(resolve(str(tmp_path / "tf2")), cache_dir=cache)
     other = CompiledModule(Path(found.path).read_bytes())
     np.testing.assert_allclose(other(pixels), compiled(pixels), rtol=1e-4, atol=1e-5)
 
@@ -83,7 +83,7 @@ def test_the_second_time_nothing_is_compiled(
     tf1_dir: str, cache: str, compiled: CompiledModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiler, "_write", lambda *_: pytest.fail("compiled again"))
-    found = compile_module(resolve(tf1_dir), batch_size=8, cache_dir=cache)
+    found = compile_module(resolve(tf1_dir), cache_dir=cache)
     assert found.image_size == (96, 96)
 
 
@@ -91,8 +91,8 @@ def test_the_second_time_nothing_is_compiled(
 def test_lower_precision_is_smaller_and_close(
     tf1_dir: str, cache: str, compiled: CompiledModule, pixels: Any, precision: Precision
 ) -> None:
-    full = compile_module(resolve(tf1_dir), batch_size=8, cache_dir=cache)
-    found = compile_module(resolve(tf1_dir), batch_size=8, precision=precision, cache_dir=cache)
+    full = compile_module(resolve(tf1_dir), cache_dir=cache)
+    found = compile_module(resolve(tf1_dir), precision=precision, cache_dir=cache)
     assert Path(found.path).stat().st_size < 0.6 * Path(full.path).stat().st_size
     other = CompiledModule(Path(found.path).read_bytes())
     difference = compare(other, compiled, pixels)
@@ -134,7 +134,7 @@ def test_other_features_are_refused(
 ) -> None:
     monkeypatch.setattr(compiler, "MAX_RELATIVE_DIFFERENCE", 0.0)
     with pytest.raises(NotCompilableError, match="differ from TensorFlow's"):
-        compile_module(resolve(tf1_dir), batch_size=8, cache_dir=str(tmp_path))
+        compile_module(resolve(tf1_dir), cache_dir=str(tmp_path))
     assert not list(tmp_path.iterdir())  # What failed leaves nothing to be found.
 
 
@@ -157,7 +157,7 @@ def test_int8_is_litert_only(tf1_dir: str) -> None:
 
 
 def test_the_description_says_how_far_it_is_from_tensorflow(cache: str, tf1_dir: str) -> None:
-    found = compile_module(resolve(tf1_dir), batch_size=8, cache_dir=cache)
+    found = compile_module(resolve(tf1_dir), cache_dir=cache)
     description = json.loads((Path(found.path).parent / "model.json").read_text())
     assert 0 <= description["max_cosine_difference"] < 1e-5
     assert 0 < description["max_relative_difference"] < 1e-3
