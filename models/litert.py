@@ -5,9 +5,7 @@ from __future__ import annotations
 import queue
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from models.batches import Features, Pixels, run_in_batches
 from models.quiet import muted_stderr
 
 
@@ -48,7 +46,7 @@ class CompiledModule:
         self.num_features = int(outputs[0]["shape"][1])
         self._idle.put(first)
 
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def __call__(self, pixels: Pixels) -> Features:
         """Computes the features of images.
 
         Args:
@@ -60,32 +58,27 @@ class CompiledModule:
         Raises:
           ValueError: the pixels have another shape or dtype.
         """
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != (*self.image_size, 3):
-            raise ValueError(
-                f"The compiled model needs uint8 pixels of shape [N, {self.image_size[0]}, "
-                f"{self.image_size[1]}, 3], and got {pixels.dtype} {list(pixels.shape)}; resize "
-                "the images first."
-            )
-        features = np.empty((len(pixels), self.num_features), np.float32)
         try:
             interpreter = self._idle.get_nowait()
         except queue.Empty:
             interpreter = self._interpreter()
+
+        def run(batch: Pixels) -> Features:
+            interpreter.set_tensor(self._input, batch)
+            interpreter.invoke()
+            result: Features = interpreter.get_tensor(self._output)
+            return result
+
         try:
-            for start in range(0, len(pixels), self.batch_size):
-                chunk = pixels[start : start + self.batch_size]
-                if len(chunk) < self.batch_size:
-                    padded = np.zeros((self.batch_size, *chunk.shape[1:]), np.uint8)
-                    padded[: len(chunk)] = chunk
-                    interpreter.set_tensor(self._input, padded)
-                else:
-                    interpreter.set_tensor(self._input, chunk)
-                interpreter.invoke()
-                result = interpreter.get_tensor(self._output)
-                features[start : start + len(chunk)] = result[: len(chunk)]
+            return run_in_batches(
+                run,
+                pixels,
+                image_size=self.image_size,
+                batch_size=self.batch_size,
+                num_features=self.num_features,
+            )
         finally:
             self._idle.put(interpreter)
-        return features
 
     def _interpreter(self) -> Any:
         from ai_edge_litert.interpreter import Interpreter

@@ -11,13 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from models.batches import Features, Pixels, run_in_batches
 from models.entries import Entry, find_entries, image_size_of, pick_output
 from models.errors import ModelError
 from models.export import HUB_MODULE_MARKER
 
 Format = Literal["tf1_hub", "tf2_saved_model"]
-Pixels = npt.NDArray[np.uint8]
-Features = npt.NDArray[np.float32]
 
 INPUT_RANGE = (0.0, 1.0)  # The common image convention of TensorFlow Hub.
 DEFAULT_BATCH_SIZE = 32
@@ -186,21 +185,19 @@ class FeatureModule:
         """
         import tensorflow as tf
 
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != (*self.image_size, 3):
-            raise ValueError(
-                f"The model in {self.directory!r} needs uint8 pixels of shape "
-                f"[N, {self.image_size[0]}, {self.image_size[1]}, 3], and got {pixels.dtype} "
-                f"{list(pixels.shape)}; resize the images first."
-            )
-        features = np.empty((len(pixels), self.num_features), np.float32)
-        for start in range(0, len(pixels), self.batch_size):
-            chunk = pixels[start : start + self.batch_size]
-            batch = np.zeros((self.batch_size, *self.image_size, 3), np.float32)
-            np.divide(chunk, _MAX_PIXEL, out=batch[: len(chunk)], dtype=np.float32)
+        def run(batch: Pixels) -> Features:
+            images = np.divide(batch, _MAX_PIXEL, dtype=np.float32)
             with on_device(self._device):
-                result = self._infer(tf.constant(batch)).numpy()
-            features[start : start + len(chunk)] = result[: len(chunk)]
-        return features
+                result: Features = self._infer(tf.constant(images)).numpy()
+            return result
+
+        return run_in_batches(
+            run,
+            pixels,
+            image_size=self.image_size,
+            batch_size=self.batch_size,
+            num_features=self.num_features,
+        )
 
     def on_pixels(self, batch_size: int) -> tuple[Any, Any]:
         """The network for a compiler.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from models.errors import ModelError
 from models.files import content_hash
 from models.handles import resolve
+from tests.gcs import emulator
 
 pytest.importorskip("gcp_storage_emulator")
 pytestmark = pytest.mark.slow
@@ -22,30 +22,16 @@ def bucket(tf1_dir: str, archive: str) -> Iterator[str]:
     """A bucket with the module as a directory and as an archive."""
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions
-    from gcp_storage_emulator.server import create_server
-    from google.cloud import storage
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="models")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-        patch.setenv("GOOGLE_CLOUD_PROJECT", "p")
-        patch.setenv("NO_GCE_CHECK", "true")  # Else google.auth waits for a metadata server.
+    with pytest.MonkeyPatch.context() as patch, emulator(patch, "models") as target:
         FileSystems.set_options(PipelineOptions(["--no_auth", "--project=p"]))
-        server.start()
-        try:
-            target = storage.Client(project="p").bucket("models")
-            for root, _, names in os.walk(tf1_dir):
-                for name in names:
-                    path = Path(root) / name
-                    target.blob(f"dir/m/{path.relative_to(tf1_dir).as_posix()}"
-                                ).upload_from_filename(str(path))
-            target.blob("m.tar.gz").upload_from_filename(archive)
-            yield "gs://models"
-        finally:
-            server.stop()
+        for root, _, names in os.walk(tf1_dir):
+            for name in names:
+                path = Path(root) / name
+                blob = target.blob(f"dir/m/{path.relative_to(tf1_dir).as_posix()}")
+                blob.upload_from_filename(str(path))
+        target.blob("m.tar.gz").upload_from_filename(archive)
+        yield "gs://models"
 
 
 @pytest.mark.parametrize("name", ["dir/m", "dir/m/", "m.tar.gz"])

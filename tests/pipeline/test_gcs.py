@@ -1,33 +1,17 @@
 """Manifest, images and output on gs://, through Beam's own client and a server on loopback."""
 
-import socket
-
 import pytest
 
 from tests import images
+from tests.gcs import emulator
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def bucket(monkeypatch):
-    from gcp_storage_emulator.server import create_server
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
-    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="images")
-    server.start()
-    try:
-        client = storage.Client(project="p", credentials=AnonymousCredentials())
-        yield client.bucket("images")
-    finally:
-        server.stop()
+    with emulator(monkeypatch, "images") as bucket:
+        yield bucket
 
 
 def test_a_run_on_gs(bucket):

@@ -1,11 +1,11 @@
 """Objects in one request each, from an emulator and from a server that misbehaves."""
 
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.gcs import emulator
 from transforms.fetch import Fetcher, FetchPolicy
 from transforms.http import HttpPolicy
 from transforms.retries import RetryPolicy
@@ -21,22 +21,8 @@ def fetch(uri, fetcher=None):
 
 @pytest.fixture(scope="module")
 def bucket():
-    from gcp_storage_emulator.server import create_server
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-        server = create_server("127.0.0.1", port, in_memory=True, default_bucket="images")
-        server.start()
-        try:
-            client = storage.Client(project="p", credentials=AnonymousCredentials())
-            yield client.bucket("images")
-        finally:
-            server.stop()
+    with pytest.MonkeyPatch.context() as patch, emulator(patch, "images") as bucket:
+        yield bucket
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "deep/er/b c.jpg", "ü%2F?x=1#y+z.jpg"])
