@@ -20,7 +20,7 @@ _BACKOFF_SECONDS = 0.3  # Waits 0, 0.6, 1.2 seconds between the attempts.
 _RETRY_STATUSES = (429, 500, 502, 503, 504)
 _WAY_OUT = (
     "if this machine has no network, download the module elsewhere and pass "
-    "--model=/local/directory, or pass --model=untrained for a trial run without a real model"
+    "--model=/local/directory, or pass --model=builtin, whose weights come with the package"
 )
 
 
