@@ -23,13 +23,14 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
-from transforms.concurrency import in_global_window
+from transforms.concurrency import BoundedPool, in_global_window, io_pool
 from transforms.metrics import NAMESPACE
 from transforms.pieces import merge_pieces, write_piece
 from transforms.storage import create, replace
 
 # A piece is held in memory until it is whole.
 _PIECE_BYTES = 4 * 2**20
+_WRITERS = 2
 _PROGRESS_SECONDS = 1.0
 
 
@@ -128,8 +129,22 @@ def _every_shard(_: None, num_shards: int) -> Iterator[tuple[int, tuple[str, dic
     return ((shard, ("", {})) for shard in range(num_shards))
 
 
+@dataclasses.dataclass
+class _Content:
+    """Rows of one shard, to become a piece."""
+
+    shard: int = -1
+    keys: list[str] = dataclasses.field(default_factory=list)
+    payloads: list[bytes] = dataclasses.field(default_factory=list)
+    labels: Counter[str] = dataclasses.field(default_factory=Counter)
+    size: int = 0
+
+
 class _WritePiecesDoFn(beam.DoFn):
-    """Gathers one piece at a time: a new one where the shard changes or it has grown."""
+    """Gathers one piece at a time: a new one where the shard changes or it has grown.
+
+    A piece is written while the next one is gathered.
+    """
 
     def __init__(self, naming: ShardNaming) -> None:
         self._naming = naming
@@ -139,45 +154,50 @@ class _WritePiecesDoFn(beam.DoFn):
         self._progress = Progress(naming.staging, naming.kind)
 
     def start_bundle(self) -> None:
-        self._shard = -1
-        self._clear()
+        self._content = _Content()
+        self._pool: BoundedPool[_Content, tuple[_Piece, int, float]] = BoundedPool(
+            self._write, executor=io_pool(_WRITERS), max_items=_WRITERS
+        )
 
     def process(self, row: ShardRow) -> Iterator[_Piece]:
-        if row.shard != self._shard or self._size >= _PIECE_BYTES:
-            yield from self._write()
-            self._shard = row.shard
-        self._keys.append(row.key)
-        self._payloads.append(row.payload)
-        self._labels[row.label] += 1
-        self._size += len(row.payload)
+        content = self._content
+        if row.shard != content.shard or content.size >= _PIECE_BYTES:
+            yield from self._hand_over(content)
+            content = self._content = _Content(row.shard)
+        content.keys.append(row.key)
+        content.payloads.append(row.payload)
+        content.labels[row.label] += 1
+        content.size += len(row.payload)
 
     def finish_bundle(self) -> Iterator[Any]:
-        for piece in self._write():
+        for piece in self._hand_over(self._content):
             yield in_global_window(piece)
+        for result in self._pool.drain():
+            yield in_global_window(self._count(*result))
         self._progress.flush()
 
-    def _clear(self) -> None:
-        self._keys: list[str] = []
-        self._payloads: list[bytes] = []
-        self._labels: Counter[str] = Counter()
-        self._size = 0
+    def _hand_over(self, content: _Content) -> Iterator[_Piece]:
+        if content.keys:
+            for result in self._pool.submit(content):
+                yield self._count(*result)
 
-    def _write(self) -> Iterator[_Piece]:
-        if not self._keys:
-            return
+    def _write(self, content: _Content) -> tuple[_Piece, int, float]:
+        start = time.perf_counter()
         directory = FileSystems.join(self._naming.staging, self._naming.kind)
         if "://" not in directory:
             os.makedirs(directory, exist_ok=True)
-        path = FileSystems.join(directory, f"{self._shard:05d}-{uuid.uuid4().hex}")
-        start = time.perf_counter()
-        write_piece(path, self._keys, self._payloads)
-        self._microseconds.update(int(1e6 * (time.perf_counter() - start)))
-        self._rows.inc(len(self._keys))
-        self._bytes.inc(self._size)
-        self._progress.add(len(self._keys))
-        piece = _Piece(self._shard, path, dict(self._labels))
-        self._clear()
-        yield piece
+        path = FileSystems.join(directory, f"{content.shard:05d}-{uuid.uuid4().hex}")
+        write_piece(path, content.keys, content.payloads)
+        piece = _Piece(content.shard, path, dict(content.labels))
+        return piece, content.size, time.perf_counter() - start
+
+    def _count(self, piece: _Piece, size: int, seconds: float) -> _Piece:
+        rows = sum(piece.labels.values())
+        self._microseconds.update(int(1e6 * seconds))
+        self._rows.inc(rows)
+        self._bytes.inc(size)
+        self._progress.add(rows)
+        return piece
 
 
 class _MergeDoFn(beam.DoFn):
