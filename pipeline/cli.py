@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import gc
 import json
 import logging
@@ -18,6 +19,7 @@ from typing import NoReturn
 from models.quiet import import_tensorflow
 from pipeline.usage import OptionParser, UsageError
 
+_M_ARENA_MAX = -8  # glibc's malloc.h.
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 _HELP = """usage: image-features COMMAND [options]
@@ -71,10 +73,18 @@ def console() -> NoReturn:
     # Beam's imports make a hundred thousand objects that stay: looking through them for garbage
     # takes a tenth of a second each time.
     gc.set_threshold(50_000, 20, 100)
+    _limit_heaps()
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _limit_heaps() -> None:
+    """Keeps glibc from giving every thread a heap, each of which keeps the room of some images."""
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # For worker processes; this one has begun.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, int(os.environ["MALLOC_ARENA_MAX"]))
 
 
 def _quieten() -> None:

@@ -133,7 +133,7 @@ def test_passing_failures_are_retried(
 
 def test_http_refusals(server: tuple[str, type[_Handler]], tmp_path: Path) -> None:
     base, handler = server
-    with pytest.raises(ModelError, match=r"HTTP 404.*--model=untrained"):
+    with pytest.raises(ModelError, match=r"HTTP 404.*--model=builtin"):
         resolve(f"{base}/missing.tar.gz", cache_dir=str(tmp_path))
     with pytest.raises(ModelError, match="redirects"):
         resolve(f"{base}/loop.tar.gz", cache_dir=str(tmp_path))
@@ -150,7 +150,7 @@ def test_no_network_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("models.download._BACKOFF_SECONDS", 0.0)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # Bound and not listening: connections are refused.
-        with pytest.raises(ModelError, match=r"no network.*--model=/local.*--model=untrained"):
+        with pytest.raises(ModelError, match=r"no network.*--model=/local.*--model=builtin"):
             resolve(f"http://127.0.0.1:{closed.getsockname()[1]}/m.tar.gz",
                     cache_dir=str(tmp_path))
 
