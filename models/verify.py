@@ -81,15 +81,16 @@ def compare(
 ) -> Difference:
     """Runs both models on images, uint8 [count, height, width, 3]; relative is to the second."""
     a, b = first(pixels).astype(np.float64), second(pixels).astype(np.float64)
+    difference = np.abs(a - b)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     dots = (a * b).sum(axis=1)
     # Two zero vectors are alike; one zero vector is like nothing.
-    same = (norms == 0) & (np.abs(a - b).max(axis=1) == 0)
+    same = (norms == 0) & (difference.max(axis=1) == 0)
     cosine = np.where(same, 1.0, dots / np.where(norms == 0, 1.0, norms))
     return Difference(
         len(pixels),
-        float(np.abs(a - b).max()),
-        float(np.abs(a - b).mean()),
-        float((np.abs(a - b).max(axis=1) / np.maximum(np.abs(b).max(axis=1), _TINY)).max()),
+        float(difference.max()),
+        float(difference.mean()),
+        float((difference.max(axis=1) / np.maximum(np.abs(b).max(axis=1), _TINY)).max()),
         float(max(0.0, (1 - cosine).max())),
     )

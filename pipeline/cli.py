@@ -133,10 +133,11 @@ def _extract(argv: list[str]) -> int:
     )
     for reason, count in counts["failed_by_reason"].items():
         print(f"  {count} {reason}")
-    took = ", ".join(f"{k} {v['seconds']:.2f} s" for k, v in profile.stages(result).items())
+    stages = profile.stages(result)
+    took = ", ".join(f"{name} {stage['seconds']:.2f} s" for name, stage in stages.items())
     print(f"  threads' time: {took}")
     if options.profile:
-        print("\n".join(profile.write_stages(options.profile, result, seconds)))
+        print("\n".join(profile.write_stages(options.profile, stages, seconds)))
     return EXIT_OK
 
 

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from apache_beam.metrics.metric import MetricsFilter
@@ -100,18 +100,19 @@ def stages(result: Any) -> dict[str, dict[str, float]]:
     return table
 
 
-def write_stages(directory: str, result: Any, seconds: float) -> list[str]:
+def write_stages(
+    directory: str, found: Mapping[str, Mapping[str, float]], seconds: float
+) -> list[str]:
     """Writes DIR/stages.json.
 
     Args:
       directory: The profile's directory.
-      result: The finished pipeline's result.
+      found: What `stages` found.
       seconds: Wall time of the run.
 
     Returns:
       The same as a table's lines.
     """
-    found = stages(result)
     with open(os.path.join(directory, "stages.json"), "w", encoding="utf-8") as file:
         json.dump({"wall_seconds": round(seconds, 3), "stages": found}, file, indent=2)
     lines = [f"{'stage':<10} {'seconds':>9} {'calls':>9} {'mean ms':>9} {'max ms':>9}"]

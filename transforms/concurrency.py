@@ -38,11 +38,12 @@ class CpuPool(Executor):
     With one thread fewer than there are cores and the caller's own, as many threads run as there
     are cores: one more would only take turns with them for the interpreter's lock.
 
-    Args:
+    Attributes:
       threads: How many compute, the caller's included.
     """
 
     def __init__(self, threads: int) -> None:
+        self.threads = threads
         self._tasks: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         for number in range(threads - 1):
             threading.Thread(target=self._work, name=f"cpu_{number}", daemon=True).start()
@@ -78,10 +79,16 @@ def _fulfil(future: Future[Any], call: Callable[[], Any]) -> None:
         future.set_result(result)
 
 
-@functools.cache
-def cpu_pool(threads: int) -> CpuPool:
-    """The threads that compute in this process, whatever stage or bundle the work is of."""
-    return CpuPool(threads)
+def cpu_pool(threads: int | None) -> CpuPool:
+    """The threads that compute in this process, whatever stage or bundle the work is of.
+
+    Args:
+      threads: How many; None for one a core.
+    """
+    return _cpu_pool(threads or available_cores())
+
+
+_cpu_pool = functools.cache(CpuPool)
 
 
 @functools.cache

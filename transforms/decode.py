@@ -9,7 +9,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from transforms.concurrency import BoundedPool, available_cores, cpu_pool, in_global_window
+from transforms.concurrency import BoundedPool, cpu_pool, in_global_window
 from transforms.metrics import NAMESPACE, dead_letter
 from transforms.pixels import (
     MIB,
@@ -59,14 +59,13 @@ class _DecodeDoFn(beam.DoFn):
         lift_pillow_limit()
 
     def start_bundle(self) -> None:
-        threads = self._threads or available_cores()
-        pool = cpu_pool(threads)
+        pool = cpu_pool(self._threads)
         self._pool: BoundedPool[EncodedImage, tuple[DecodedImage | ImageError, float]] = (
             BoundedPool(
                 self._decode,
                 executor=pool,
                 helped=pool,
-                max_items=_AHEAD * threads,
+                max_items=_AHEAD * pool.threads,
                 max_bytes=_MAX_BYTES_IN_FLIGHT,
                 chunk=_CHUNK,
             )

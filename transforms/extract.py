@@ -14,7 +14,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
 from models.engines import FeatureFunction, PreparedModel, load
-from transforms.concurrency import BoundedPool, available_cores, cpu_pool, in_global_window
+from transforms.concurrency import BoundedPool, cpu_pool, in_global_window
 from transforms.metrics import NAMESPACE, dead_letter
 from transforms.types import DecodedImage, ImageError, ImageFeatures, Reason, Stage
 
@@ -70,11 +70,10 @@ class _ExtractDoFn(beam.DoFn):
     def setup(self) -> None:
         # Every thread of the harness has a DoFn of its own; the process has one model.
         self._model: FeatureFunction = self._shared.acquire(lambda: self._load_model(self._spec))
-        threads = self._threads or available_cores()
+        self._cpu = cpu_pool(self._threads)
         limit = self._model.parallelism
-        self._parallelism = limit or threads
+        self._parallelism = limit or self._cpu.threads
         # Waiting for a device must not keep a core from decoding.
-        self._cpu = cpu_pool(threads)
         self._executor: Executor = ThreadPoolExecutor(limit) if limit else self._cpu
 
     def start_bundle(self) -> None:

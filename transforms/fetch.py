@@ -17,7 +17,6 @@ from apache_beam.metrics import Metrics
 
 from transforms.concurrency import (
     BoundedPool,
-    available_cores,
     cpu_pool,
     in_global_window,
     io_pool,
@@ -222,7 +221,7 @@ class _FetchDoFn(beam.DoFn):
         self._pool: BoundedPool[ImageRef, tuple[EncodedImage | ImageError, float]] = BoundedPool(
             self._timed,
             executor=io_pool(self._policy.threads),
-            helped=cpu_pool(self._threads or available_cores()),
+            helped=cpu_pool(self._threads),
             min_items=max(_LOCAL_CHUNK * 4, self._policy.threads // 8),
             max_items=max(_LOCAL_CHUNK * 4, self._policy.threads),
             max_bytes=self._policy.max_bytes_in_flight,
