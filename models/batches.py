@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import abc
 
 import numpy as np
 import numpy.typing as npt
@@ -11,41 +11,50 @@ Pixels = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
 
 
-def run_in_batches(
-    run: Callable[[Pixels], Features],
-    pixels: Pixels,
-    *,
-    image_size: tuple[int, int],
-    batch_size: int,
-    num_features: int,
-) -> Features:
-    """Computes the features of images, the last batch padded with zeros.
+class FixedBatches(abc.ABC):
+    """A model that computes in batches of exactly one size, the last one padded with zeros.
 
-    Args:
-      run: From uint8 [batch_size, height, width, 3] to float32 [batch_size, num_features].
-      pixels: uint8 [N, height, width, 3], RGB; N may be 0.
+    Attributes:
       image_size: (height, width) in pixels.
-      batch_size: Images per run.
       num_features: Length of a feature vector.
-
-    Returns:
-      float32 [N, num_features].
-
-    Raises:
-      ValueError: the pixels have another shape or dtype.
+      batch_size: Images per run of the network.
+      parallelism: Calls worth making at once; None for one a core.
     """
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != (*image_size, 3):
-        raise ValueError(
-            f"The model needs uint8 pixels of shape [N, {image_size[0]}, {image_size[1]}, 3], and "
-            f"got {pixels.dtype} {list(pixels.shape)}; resize the images first."
-        )
-    features = np.empty((len(pixels), num_features), np.float32)
-    for start in range(0, len(pixels), batch_size):
-        chunk = pixels[start : start + batch_size]
-        count = len(chunk)
-        if count < batch_size:
-            padded = np.zeros((batch_size, *image_size, 3), np.uint8)
-            padded[:count] = chunk
-            chunk = padded
-        features[start : start + count] = run(chunk)[:count]
-    return features
+
+    image_size: tuple[int, int]
+    num_features: int
+    batch_size: int
+    parallelism: int | None = None
+
+    def __call__(self, pixels: Pixels) -> Features:
+        """Computes the features of images.
+
+        Args:
+          pixels: uint8 [N, height, width, 3], RGB, at `image_size`; N may be 0.
+
+        Returns:
+          float32 [N, num_features].
+
+        Raises:
+          ValueError: the pixels have another shape or dtype.
+        """
+        height, width = self.image_size
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (height, width, 3):
+            raise ValueError(
+                f"The model needs uint8 pixels of shape [N, {height}, {width}, 3], and got "
+                f"{pixels.dtype} {list(pixels.shape)}; resize the images first."
+            )
+        features = np.empty((len(pixels), self.num_features), np.float32)
+        for start in range(0, len(pixels), self.batch_size):
+            chunk = pixels[start : start + self.batch_size]
+            count = len(chunk)
+            if count < self.batch_size:
+                padded = np.zeros((self.batch_size, height, width, 3), np.uint8)
+                padded[:count] = chunk
+                chunk = padded
+            features[start : start + count] = self._run(chunk)[:count]
+        return features
+
+    @abc.abstractmethod
+    def _run(self, batch: Pixels) -> Features:
+        """float32 [batch_size, num_features] of uint8 [batch_size, height, width, 3]."""

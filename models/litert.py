@@ -5,24 +5,16 @@ from __future__ import annotations
 import queue
 from typing import Any
 
-from models.batches import Features, Pixels, run_in_batches
+from models.batches import Features, FixedBatches, Pixels
 from models.quiet import muted_stderr
 
 
-class CompiledModule:
+class CompiledModule(FixedBatches):
     """Runs a flatbuffer on batches of one fixed size; may be called from many threads.
 
-    Each call that runs at the same time as others has an interpreter of its own, with one
+    Each batch that runs at the same time as others has an interpreter of its own, with one
     thread: batches side by side use the cores better than threads that meet in every layer.
-
-    Attributes:
-      image_size: (height, width) in pixels.
-      num_features: Length of a feature vector.
-      batch_size: Images per run of the network; a smaller last batch is padded.
-      parallelism: None: as many calls at once as there are cores.
     """
-
-    parallelism: int | None = None
 
     def __init__(self, flatbuffer: bytes) -> None:
         """Makes the first interpreter.
@@ -46,37 +38,16 @@ class CompiledModule:
         self.num_features = int(outputs[0]["shape"][1])
         self._idle.put(first)
 
-    def __call__(self, pixels: Pixels) -> Features:
-        """Computes the features of images.
-
-        Args:
-          pixels: uint8 [N, height, width, 3], RGB, at `image_size`; N may be 0.
-
-        Returns:
-          float32 [N, num_features].
-
-        Raises:
-          ValueError: the pixels have another shape or dtype.
-        """
+    def _run(self, batch: Pixels) -> Features:
         try:
             interpreter = self._idle.get_nowait()
         except queue.Empty:
             interpreter = self._interpreter()
-
-        def run(batch: Pixels) -> Features:
+        try:
             interpreter.set_tensor(self._input, batch)
             interpreter.invoke()
             result: Features = interpreter.get_tensor(self._output)
             return result
-
-        try:
-            return run_in_batches(
-                run,
-                pixels,
-                image_size=self.image_size,
-                batch_size=self.batch_size,
-                num_features=self.num_features,
-            )
         finally:
             self._idle.put(interpreter)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from models.batches import Features, Pixels, run_in_batches
+from models.batches import Features, FixedBatches, Pixels
 from models.entries import Entry, find_entries, image_size_of, pick_output
 from models.errors import ModelError
 from models.export import HUB_MODULE_MARKER
@@ -51,7 +51,7 @@ def load_saved_model(directory: str) -> tuple[Any, Format]:
     return loaded, "tf1_hub" if is_hub else "tf2_saved_model"
 
 
-class FeatureModule:
+class FeatureModule(FixedBatches):
     """An image feature vector model with batches of one fixed size.
 
     A call cuts its images into batches of exactly `batch_size`, the last one padded with zeros,
@@ -68,10 +68,7 @@ class FeatureModule:
       signatures: Names of the signatures, sorted.
       entry: "__call__" or the name of the signature that runs.
       frozen: Whether the variables were folded into the graph as constants.
-      parallelism: Calls worth making at once; None for one a core.
     """
-
-    parallelism: int | None = None
 
     input_range: tuple[float, float] = INPUT_RANGE
 
@@ -171,33 +168,13 @@ class FeatureModule:
             )
         return concrete, trial, expected
 
-    def __call__(self, pixels: Pixels) -> Features:
-        """Computes the features of images.
-
-        Args:
-          pixels: uint8 [N, height, width, 3], RGB, at `image_size`; N may be 0.
-
-        Returns:
-          float32 [N, num_features].
-
-        Raises:
-          ValueError: the pixels have another shape or dtype.
-        """
+    def _run(self, batch: Pixels) -> Features:
         import tensorflow as tf
 
-        def run(batch: Pixels) -> Features:
-            images = np.divide(batch, _MAX_PIXEL, dtype=np.float32)
-            with on_device(self._device):
-                result: Features = self._infer(tf.constant(images)).numpy()
-            return result
-
-        return run_in_batches(
-            run,
-            pixels,
-            image_size=self.image_size,
-            batch_size=self.batch_size,
-            num_features=self.num_features,
-        )
+        images = np.divide(batch, _MAX_PIXEL, dtype=np.float32)
+        with on_device(self._device):
+            result: Features = self._infer(tf.constant(images)).numpy()
+        return result
 
     def on_pixels(self, batch_size: int) -> tuple[Any, Any]:
         """The network for a compiler.
