@@ -24,7 +24,7 @@ from transforms.concurrency import (
 from transforms.gcs import SCHEME, GcsReader
 from transforms.http import MIB, HttpClient, HttpPolicy
 from transforms.metrics import NAMESPACE, dead_letter
-from transforms.retries import FetchError, PassingError, with_retries
+from transforms.retries import FetchError, PassingError, too_large, with_retries
 from transforms.storage import is_http
 from transforms.types import EncodedImage, ImageError, ImageRef, Reason, Stage
 from transforms.uris import redact_text, redact_uri
@@ -156,7 +156,7 @@ def _read_local(path: str, max_bytes: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise FetchError(Reason.READ_FAILED, f"{path} is not a regular file.")
         if status.st_size > max_bytes:
-            raise _too_large(path, max_bytes)
+            raise too_large(path, max_bytes)
         # Without a buffered reader, which costs as much again as the reading.
         blocks, left = [], status.st_size
         while left and (block := os.read(descriptor, min(_BLOCK, left))):
@@ -173,13 +173,9 @@ def _read_bounded(file: Any, uri: str, max_bytes: int) -> bytes:
     while block := file.read(_BLOCK):
         size += len(block)
         if size > max_bytes:
-            raise _too_large(uri, max_bytes)
+            raise too_large(uri, max_bytes)
         blocks.append(block)
     return blocks[0] if len(blocks) == 1 else b"".join(blocks)
-
-
-def _too_large(uri: str, max_bytes: int) -> FetchError:
-    return FetchError(Reason.TOO_MANY_BYTES, f"{uri} is larger than {max_bytes} bytes.")
 
 
 def _remote_reason(error: BaseException) -> Reason:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import urllib3
 
-from transforms.retries import FetchError, PassingError
+from transforms.retries import FetchError, PassingError, retry_after, too_large
 from transforms.types import Reason
 
 SCHEME = "gs://"
@@ -71,9 +71,7 @@ class GcsReader:
                 while block := response.read(_BLOCK):
                     body += block
                     if len(body) > max_bytes:
-                        raise FetchError(
-                            Reason.TOO_MANY_BYTES, f"{uri} is larger than {max_bytes} bytes."
-                        )
+                        raise too_large(uri, max_bytes)
                 if announced.isdigit() and len(body) != int(announced):
                     raise PassingError(
                         Reason.READ_FAILED, f"{uri} ended after {len(body)} of {announced} bytes."
@@ -123,8 +121,8 @@ def _check_status(uri: str, response: Any) -> None:
         return
     message = f"{uri} answered {status}."
     if status in _RETRIED:
-        asked = response.headers.get("Retry-After", "")
-        raise PassingError(Reason.SERVER_ERROR, message, float(asked) if asked.isdigit() else None)
+        wait = retry_after(response.headers.get("Retry-After"))
+        raise PassingError(Reason.SERVER_ERROR, message, wait)
     if status == 404:
         raise FetchError(Reason.NOT_FOUND, message)
     if status in (401, 403):

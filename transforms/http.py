@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import email.utils
 import io
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
@@ -22,7 +20,14 @@ from urllib3.exceptions import (
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from transforms.http_guard import WATCHDOG, BlockedHostError, current, pool_classes, shut
-from transforms.retries import FetchError, PassingError, RetryPolicy, with_retries
+from transforms.retries import (
+    FetchError,
+    PassingError,
+    RetryPolicy,
+    retry_after,
+    too_large,
+    with_retries,
+)
 from transforms.types import Reason
 from transforms.uris import redact_text, redact_uri
 
@@ -140,14 +145,14 @@ class HttpClient:
             limit = self._policy.max_bytes
             announced = response.headers.get("Content-Length", "")
             if announced.isdigit() and int(announced) > limit:
-                _too_large(shown, limit)
+                raise too_large(shown, limit)
             ticket = WATCHDOG.guard(deadline, lambda: shut(response))
             try:
                 body = bytearray()
                 while block := response.read1(_BLOCK):
                     body += block
                     if len(body) > limit:
-                        _too_large(shown, limit)
+                        raise too_large(shown, limit)
                     if time.monotonic() > deadline:
                         raise self._too_late(shown)
             except (HTTPError, OSError, ValueError, AttributeError) as error:
@@ -241,11 +246,11 @@ class HttpClient:
         status, shown = response.status, redact_uri(url)
         if 200 <= status < 300 and status != 204:
             return
-        retry_after = _retry_after(response.headers.get("Retry-After"))
+        wait = retry_after(response.headers.get("Retry-After"))
         response.close()
         message = f"{shown} answered {status}."
         if status in _RETRIED:
-            raise PassingError(Reason.SERVER_ERROR, message, retry_after)
+            raise PassingError(Reason.SERVER_ERROR, message, wait)
         if status in (404, 410):
             raise FetchError(Reason.NOT_FOUND, message)
         if status in (401, 403):
@@ -290,20 +295,3 @@ def _translate(error: Exception, shown: str) -> FetchError:
     if isinstance(error, Urllib3TimeoutError | TimeoutError):
         return PassingError(Reason.TIMEOUT, f"{shown} did not answer in time.")
     return PassingError(Reason.CONNECTION_FAILED, f"{shown} broke off: {type(error).__name__}.")
-
-
-def _too_large(shown: str, limit: int) -> NoReturn:
-    raise FetchError(Reason.TOO_MANY_BYTES, f"{shown} is larger than {limit} bytes.")
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds to wait; the header holds seconds or an HTTP date (RFC 9110, 10.2.3)."""
-    if not value:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        when = email.utils.parsedate_to_datetime(value)
-        return max(0.0, (when - datetime.datetime.now(datetime.UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import email.utils
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -27,6 +29,11 @@ class FetchError(Exception):
         self.reason = reason
         self.message = message
         self.attempts = attempts
+
+
+def too_large(shown: str, max_bytes: int) -> FetchError:
+    """The failure of a file beyond the limit."""
+    return FetchError(Reason.TOO_MANY_BYTES, f"{shown} is larger than {max_bytes} bytes.")
 
 
 class PassingError(FetchError):
@@ -87,3 +94,16 @@ def with_retries(
         error.attempts = retrying.statistics["attempt_number"]
         raise
     return result, retrying.statistics["attempt_number"]
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds to wait; the header holds seconds or an HTTP date (RFC 9110, 10.2.3)."""
+    if not value:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+        return max(0.0, (when - datetime.datetime.now(datetime.UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
