@@ -11,7 +11,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from models.errors import ModelError
+from models.errors import ModelError, first_line
 from models.files import staged_directory
 from models.handles import ResolvedModule, cache_root
 from models.quiet import import_tensorflow
@@ -113,7 +113,7 @@ def _write(module: ResolvedModule, precision: Precision, staging: str) -> None:
         compiled = CompiledModule(flatbuffer)
         difference = compare(compiled, source, synthetic_images(*source.image_size))
     except Exception as error:  # LiteRT raises RuntimeError and ValueError for what it cannot run.
-        raise NotCompilableError(f"LiteRT cannot run it ({_first_line(error)})") from error
+        raise NotCompilableError(f"LiteRT cannot run it ({first_line(error)})") from error
     cosine, relative = difference.max_cosine, difference.max_relative
     if precision is Precision.FLOAT32 and not (
         cosine <= MAX_COSINE_DIFFERENCE and relative <= MAX_RELATIVE_DIFFERENCE
@@ -155,10 +155,5 @@ def _convert(source: FeatureModule, precision: Precision) -> bytes:
     try:
         flatbuffer: Any = converter.convert()
     except Exception as error:  # The converter lets MLIR's and its own errors out.
-        raise NotCompilableError(f"it cannot be converted ({_first_line(error)})") from error
+        raise NotCompilableError(f"it cannot be converted ({first_line(error)})") from error
     return bytes(flatbuffer)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

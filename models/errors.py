@@ -8,3 +8,9 @@ class ModelError(ValueError):
 
     The message is one sentence or two: what was given, what is wrong with it, the way out.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of TensorFlow's or LiteRT's says, without the pages that follow."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from models.batches import Features, FixedBatches, Pixels
 from models.entries import Entry, find_entries, image_size_of, pick_output
-from models.errors import ModelError
+from models.errors import ModelError, first_line
 from models.export import HUB_MODULE_MARKER
 
 Format = Literal["tf1_hub", "tf2_saved_model"]
@@ -46,7 +46,7 @@ def load_saved_model(directory: str) -> tuple[Any, Format]:
     except Exception as error:
         raise ModelError(
             f"TensorFlow {tf.__version__} cannot load the SavedModel in {directory!r} "
-            f"({_first_line(error)}); copy it afresh, or export it again."
+            f"({first_line(error)}); copy it afresh, or export it again."
         ) from error
     return loaded, "tf1_hub" if is_hub else "tf2_saved_model"
 
@@ -158,7 +158,7 @@ class FeatureModule(FixedBatches):
         except Exception as error:
             raise ModelError(
                 f"The model in {self.directory!r} fails on a batch of {shape[0]} images of "
-                f"{shape[1]}x{shape[2]} pixels ({_first_line(error)}); if that size is wrong, "
+                f"{shape[1]}x{shape[2]} pixels ({first_line(error)}); if that size is wrong, "
                 "give the image size that the model was made for."
             ) from error
         if not np.isfinite(expected).all():
@@ -202,11 +202,6 @@ def on_device(name: str | None) -> contextlib.AbstractContextManager[Any]:
     import tensorflow as tf
 
     return contextlib.nullcontext() if name is None else tf.device(name)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def _set_threads(count: int | None) -> None:
@@ -265,6 +260,6 @@ def _freeze(
             return infer, True
         reason = "its outputs change"
     except Exception as error:  # TensorFlow raises many types here; the plain function works.
-        reason = _first_line(error)
+        reason = first_line(error)
     _log.info("The model in %r runs without constant folding: %s.", directory, reason)
     return concrete, False

@@ -28,15 +28,12 @@ def serialize_example(features: Mapping[str, FeatureValue]) -> bytes:
       features: For each name a list of bytes, a list of int64, or a float32 array.
         An empty list is written as an absent feature.
     """
-    entries: list[bytes] = []
+    entries = []
     for name in sorted(features):
         value = features[name]
         if len(value):
-            feature = _feature(value)
-            body = b"".join((_name_field(name), b"\x12", _varint(len(feature)), feature))
-            entries += (b"\x0a", _varint(len(body)), body)
-    map_ = b"".join(entries)
-    return b"".join((b"\x0a", _varint(len(map_)), map_))
+            entries.append(_field(1, _name_field(name) + _field(2, _feature(value))))
+    return _field(1, b"".join(entries))
 
 
 @functools.cache
@@ -63,8 +60,6 @@ def _field(number: int, payload: bytes) -> bytes:
 def _varint(value: int) -> bytes:
     if value < 0x80:
         return _SMALL[value]
-    if value < 0x4000:
-        return bytes((value & 0x7F | 0x80, value >> 7))
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
