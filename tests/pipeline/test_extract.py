@@ -195,9 +195,11 @@ def test_tensorflow_datasets_opens_a_run(extract, tmp_path, photos):
         for i, path in enumerate(sorted(photos.iterdir()))
     ]
     manifest.write_text("\n".join(map(json.dumps, lines)))
-    run = extract(manifest, "--num_shards=4")
+    run = extract(manifest, "--num_shards=2")
     builder = tfds.builder_from_directory(str(run))
-    rows = list(tfds.as_numpy(builder.as_dataset(split="features")))
+    # One shard after another: by default TFDS takes 16 rows from each in turn.
+    in_order = tfds.ReadConfig(interleave_cycle_length=1)
+    rows = list(tfds.as_numpy(builder.as_dataset(split="features", read_config=in_order)))
     assert len(rows) == builder.info.splits["features"].num_examples == 40
     arrays = dataset.load_numpy(str(run))
     for row, features, label in zip(rows, arrays.features, arrays.columns["label"], strict=True):
