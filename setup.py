@@ -59,5 +59,10 @@ setup(
         "train": QUALITY + TRAIN,
         "dev": GCP + PROFILE + TEST + DEV,
     },
-    entry_points={"console_scripts": ["image-features = pipeline.cli:console"]},
+    entry_points={
+        "console_scripts": [
+            "image-features = pipeline.cli:console",
+            "image-features-worker = pipeline.worker:console",
+        ]
+    },
 )

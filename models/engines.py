@@ -52,7 +52,8 @@ class PreparedModel:
       batch_size: Images that are handed to the engine together.
       engine: LITERT or TENSORFLOW.
       precision: What it computes with.
-      directory: Where the launcher has the module; a worker elsewhere resolves `handle` itself.
+      directory: Where the launcher has the module, or put a .tar.gz of it for the workers; one
+        that cannot read it there resolves `handle` itself.
       flatbuffer: What LiteRT runs: a local path, or anything else that Beam can open; "" on
         TensorFlow.
       flatbuffer_sha256: Of that file, hexadecimal; "" on TensorFlow.
@@ -152,7 +153,8 @@ def load(model: PreparedModel) -> FeatureFunction:
     import_tensorflow(threads_per_operation=1)  # Batches run side by side.
     directory = model.directory
     if not os.path.isdir(directory):
-        module = resolve(model.handle)
+        staged = directory.endswith(".tar.gz")
+        module = resolve(directory if staged else model.handle)
         if module.content_hash != model.content_hash:
             raise ModelError(
                 f"The module {model.handle} has changed since the job was launched (hash "

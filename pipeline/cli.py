@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
-import gc
+import atexit
 import json
-import logging
 import os
 import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from models.quiet import import_tensorflow
+from pipeline.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE
+from pipeline.process import limit_garbage_collection, limit_heaps, log_to_stderr, quieten
 from pipeline.usage import OptionParser, UsageError
-
-_M_ARENA_MAX = -8  # glibc's malloc.h.
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 _HELP = """usage: image-features COMMAND [options]
 
@@ -40,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-      0 done, 1 failed, 2 bad arguments. A signal ends the process with 128 + its number.
+      0 done, 1 failed, 2 bad arguments, 3 done with more failed rows than were allowed. A signal
+      ends the process with 128 + its number.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands: dict[str, Callable[[list[str]], int]] = {
@@ -52,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(_HELP)
         return EXIT_OK if arguments else EXIT_USAGE
-    _quieten()
+    quieten()
+    log_to_stderr()
     try:
         command = commands.get(arguments[0])
         if command is None:
@@ -70,31 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def console() -> NoReturn:
     """The console script: `main`, then out, without waiting for fetches of a failed run."""
-    # Beam's imports make a hundred thousand objects that stay: looking through them for garbage
-    # takes a tenth of a second each time.
-    gc.set_threshold(50_000, 20, 100)
-    _limit_heaps()
-    code = main()
+    limit_garbage_collection()
+    limit_heaps()
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else EXIT_FAILED
+    atexit._run_exitfuncs()  # Stops the job servers that Beam has started.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _limit_heaps() -> None:
-    """Keeps glibc from giving every thread a heap, each of which keeps the room of some images."""
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # For worker processes; this one has begun.
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, int(os.environ["MALLOC_ARENA_MAX"]))
-
-
-def _quieten() -> None:
-    # TensorFlow prints a page about the processor before any line of ours.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(asctime)s %(message)s")
-    logging.getLogger().setLevel(logging.ERROR)
-    for name in ("pipeline", "transforms", "models"):
-        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _extract(argv: list[str]) -> int:
@@ -105,63 +86,10 @@ def _extract(argv: list[str]) -> int:
         print_help()
         return EXIT_OK
     options, beam_options = parse_extract(argv)
-    from pipeline import launch, profile
-    from pipeline.layout import read_run
+    log_to_stderr(options.log_format)
+    from pipeline.extract_command import extract
 
-    if options.profile:
-        profile.check(options.profile)
-    try:
-        config = launch.prepare(options, beam_options)
-        start = time.monotonic()
-        with (
-            _stopped_by_signals(),
-            profile.sampled(options.profile) if options.profile else contextlib.nullcontext(),
-        ):
-            result = launch.run(config, beam_options)
-    except launch.RunFailedError as error:
-        print(f"image-features: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    seconds = time.monotonic() - start
-    run = read_run(config.layout.directory)
-    if run is None:
-        print(f"image-features: {config.layout.directory} has no commit.", file=sys.stderr)
-        return EXIT_FAILED
-    counts = run["counts"]
-    print(
-        f"{config.layout.directory}: {counts['rows_out']} of {counts['rows_in']} images, "
-        f"{counts['rows_failed']} failed, {counts['rows_in'] / seconds:.1f} images/s"
-    )
-    for reason, count in counts["failed_by_reason"].items():
-        print(f"  {count} {reason}")
-    stages = profile.stages(result)
-    took = ", ".join(f"{name} {stage['seconds']:.2f} s" for name, stage in stages.items())
-    print(f"  threads' time: {took}")
-    if options.profile:
-        print("\n".join(profile.write_stages(options.profile, stages, seconds)))
-    return EXIT_OK
-
-
-@contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Ends the process at once on Ctrl-C or SIGTERM.
-
-    An exception would be taken for a failing row's by the runner, and its threads cannot
-    be joined. Nothing is left to save: without run.json no reader sees the run.
-    """
-
-    def stop(number: int, _: object) -> None:
-        os.write(2, b"image-features: interrupted; the run is not committed.\n")
-        os._exit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return extract(options, beam_options)
 
 
 def _inspect(argv: list[str]) -> int:

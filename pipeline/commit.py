@@ -7,8 +7,10 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
+import shutil
 import uuid
 from collections import Counter
 from collections.abc import Iterable
@@ -19,13 +21,14 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsSingleton
 
 from pipeline.config import ExtractConfig, utc_now
-from pipeline.layout import FORMAT_VERSION, RUN_FILE
+from pipeline.layout import FORMAT_VERSION, RUN_FILE, read_run
 from pipeline.schema import dataset_info_json, features_json, schema_pbtxt
 from transforms.shard_files import ShardFile
 from transforms.shards import ShardPolicy, error_shards
-from transforms.storage import create, replace
+from transforms.storage import create_once, create_whole
 from transforms.uris import redact_uri
 
+_LOG = logging.getLogger(__name__)
 _PACKAGES = (
     "apache-beam",
     "ai-edge-litert",
@@ -82,7 +85,8 @@ def _plan(rows: int, policy: ShardPolicy, staging: str) -> int:
 class CommitRun(beam.PTransform):
     """Checks that no row was lost or invented, then writes the run's descriptions.
 
-    run.json comes last: a reader believes a run only when it is there.
+    run.json comes last: a reader believes a run only when it is there. Then nothing staged is of
+    use any more; the launcher, which may be gone by then, has no part in it.
     """
 
     def __init__(self, *, config: ExtractConfig, rows_read: Any, duplicates: Any) -> None:
@@ -103,6 +107,7 @@ class CommitRun(beam.PTransform):
                 duplicates=AsSingleton(duplicates),
                 config=self._config,
             )
+            | "RemoveStaging" >> beam.Map(_remove_staging, self._config.layout.staging)
         )
 
 
@@ -112,11 +117,11 @@ def commit(
     """Writes features.json, dataset_info.json, schema.pbtxt, and at last run.json.
 
     Returns:
-      The content of run.json.
+      The content of run.json: of an earlier attempt, if one got that far.
 
     Raises:
-      CommitError: rows read differ from rows written plus failed plus duplicates, or a
-        shard is missing.
+      CommitError: rows read differ from rows written plus failed plus duplicates, a shard is
+        missing, or another run is committed there.
     """
     files = sorted(shards, key=lambda shard: (shard.kind != "features", shard.name))
     features = [shard for shard in files if shard.kind == "features"]
@@ -187,7 +192,29 @@ def commit(
         "versions": _versions(),
         "files": entries,
     }
-    _write_atomically(config, RUN_FILE, (json.dumps(run, indent=2) + "\n").encode())
+    if create_once(
+        layout.path(RUN_FILE),
+        (json.dumps(run, indent=2) + "\n").encode(),
+        FileSystems.join(layout.staging, f"{RUN_FILE}.{uuid.uuid4().hex}"),
+    ):
+        return run
+    found = read_run(layout.directory) or {}
+    if any(found.get(part) != run[part] for part in ("run_id", "started", "counts", "files")):
+        raise CommitError(
+            f"{layout.path(RUN_FILE)} was written by another job, so this one is not committed."
+        )
+    return found
+
+
+def _remove_staging(run: dict[str, Any], staging: str) -> dict[str, Any]:
+    try:
+        if "://" not in staging:
+            shutil.rmtree(staging)
+        else:
+            files = FileSystems.match([staging + "/**"])[0].metadata_list
+            FileSystems.delete([file.path for file in files])
+    except Exception as error:  # The run is committed: tidiness must not undo that.
+        _LOG.warning("Could not remove the staging directory %s: %s", staging, error)
     return run
 
 
@@ -199,9 +226,8 @@ def _preprocessing(config: ExtractConfig) -> dict[str, Any]:
 
 def _write_atomically(config: ExtractConfig, name: str, data: bytes) -> None:
     part = FileSystems.join(config.layout.staging, f"{name}.{uuid.uuid4().hex}")
-    with create(part) as file:
+    with create_whole(config.layout.path(name), part) as file:
         file.write(data)
-    replace(part, config.layout.path(name))
 
 
 def _versions() -> dict[str, str]:

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import json
 import logging
 import os
+import platform
 import shutil
-from collections.abc import Iterator
+import tarfile
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import (
-    DirectOptions,
-    PipelineOptions,
-    SetupOptions,
-    StandardOptions,
-)
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from models.compiler import Precision
 from models.engines import Engine, PreparedModel
 from models.engines import prepare as prepare_model
 from models.errors import ModelError
-from pipeline import extract
+from pipeline import extract, runners
 from pipeline.config import ExtractConfig, default_run_id, is_run_id, utc_now
-from pipeline.layout import RunLayout
+from pipeline.layout import RunLayout, read_run
 from pipeline.options import MIB, FeatureExtractorOptions
 from pipeline.progress import watch
 from pipeline.schema import check_column_names
 from pipeline.usage import UsageError
 from transforms.columns import parse_column_types
-from transforms.concurrency import available_cores
 from transforms.fetch import FetchPolicy
 from transforms.http import HttpPolicy
 from transforms.manifest import ManifestSpec, examine, find_sources
@@ -39,16 +35,11 @@ from transforms.manifest_rows import ManifestFormat
 from transforms.pixels import DecodePolicy
 from transforms.retries import FetchError, RetryPolicy
 from transforms.shards import ShardPolicy
-from transforms.storage import create
+from transforms.storage import create, reason_of
+from transforms.types import Reason
 from transforms.uris import redact_text
 
 _LOG = logging.getLogger(__name__)
-
-# "DirectRunner" would first look for another runner on the network, by name it does not.
-IN_PROCESS_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-# What one interpreter's lock serves: a core's share of it is about a tenth (docs/performance.md).
-CORES_PER_PROCESS = 4
-_LOCAL_NAMES = {"", "local", "directrunner", "direct", "fnapirunner"}
 
 
 class RunFailedError(RuntimeError):
@@ -68,10 +59,12 @@ def prepare(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
             raise UsageError(f"--{flag} is missing; see image-features extract --help.")
     if options.num_shards and options.images_per_shard:
         raise UsageError("--num_shards and --images_per_shard exclude each other; give one.")
+    runners.check(options, beam_options)
     layout, run_id = _layout(options)
     fetch = _fetch_policy(options)
     manifest = _manifest(options, fetch.http)
     model = _model(options)
+    _begin(options, layout, started)
     return ExtractConfig(
         manifest=manifest,
         layout=layout,
@@ -115,8 +108,22 @@ def _layout(options: FeatureExtractorOptions) -> tuple[RunLayout, str]:
     except UsageError:
         raise
     except (OSError, ValueError) as error:
-        raise UsageError(f"--output={options.output} cannot be used: {error}.") from error
+        raise UsageError(f"--output={options.output} cannot be used: {_why(error)}.") from error
     return RunLayout(directory, options.compression), run_id
+
+
+def _begin(options: FeatureExtractorOptions, layout: RunLayout, started: str) -> None:
+    """Makes the run's place, last of all checks: it may be readable and not writable."""
+    try:
+        if "://" not in layout.staging:
+            os.makedirs(layout.staging)
+        else:
+            with create(FileSystems.join(layout.staging, "launch.json")) as file:
+                file.write(json.dumps({"started": started, "host": platform.node()}).encode())
+    except Exception as error:  # Each file system has exceptions of its own.
+        raise UsageError(
+            f"--output={options.output} cannot be written to: {_why(error)}."
+        ) from error
 
 
 def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
@@ -150,8 +157,7 @@ def _manifest(options: FeatureExtractorOptions, http: HttpPolicy) -> ManifestSpe
     except FetchError as error:
         raise UsageError(f"The input cannot be read: {error}") from error
     except (ValueError, OSError, EOFError) as error:
-        message = redact_text(str(error)).rstrip(".")
-        raise UsageError(f"The input cannot be used: {message}.") from error
+        raise UsageError(f"The input cannot be used: {_why(error)}.") from error
     if not any_row and not options.allow_empty:
         raise UsageError(
             f"The input {', '.join(options.input)} names no image; if that may be, "
@@ -172,86 +178,91 @@ def _model(options: FeatureExtractorOptions) -> PreparedModel:
         raise UsageError(f"--model={options.model}: {error}") from error
 
 
-def run(config: ExtractConfig, beam_options: PipelineOptions) -> Any:
-    """Runs the pipeline to its commit.
+def submit(config: ExtractConfig, beam_options: PipelineOptions) -> Any:
+    """Starts the pipeline; the local runner has then finished it.
 
     Returns:
-      Beam's result of the finished pipeline.
+      Beam's result of the pipeline.
+
+    Raises:
+      RunFailedError: it could not be started, or failed already.
+    """
+    config = runners.settle(config, beam_options)
+    staging = config.layout.staging
+    try:
+        if runners.runner_of(beam_options) is not runners.Runner.LOCAL:
+            config = _staged(config)
+        pipeline = beam.Pipeline(options=beam_options)
+        extract.build(pipeline, config)
+        with watch(staging if "://" not in staging else None):
+            return pipeline.run()
+    except Exception as error:
+        raise _failed(config, error) from error
+
+
+def wait(config: ExtractConfig, result: Any) -> dict[str, Any]:
+    """Waits for a pipeline's commit.
+
+    Returns:
+      The content of run.json.
 
     Raises:
       RunFailedError: it ended without one.
     """
-    standard = beam_options.view_as(StandardOptions)
-    local = (standard.runner or "").lower() in _LOCAL_NAMES
-    if local:
-        standard.runner = IN_PROCESS_RUNNER
-        config = _on_this_machine(config, beam_options.view_as(DirectOptions))
-    beam_options.view_as(SetupOptions).save_main_session = False
     staging = config.layout.staging
-    if "://" not in staging:
-        os.makedirs(staging)
-    if not local:
-        config = _staged(config)
-    pipeline = beam.Pipeline(options=beam_options)
-    extract.build(pipeline, config)
-    with watch(staging if "://" not in staging else None):
-        try:
-            result = pipeline.run()
-            state = result.wait_until_finish()
-        except Exception as error:
-            raise RunFailedError(
-                f"The run {config.run_id} failed and is not committed: "
-                f"{redact_text(_last_line(error))}"
-            ) from error
-    if str(state) != "DONE":
+    failure: Exception | None = None
+    state = ""
+    try:
+        with watch(staging if "://" not in staging else None):
+            state = str(result.wait_until_finish())
+    except Exception as error:
+        failure = error
+    run = read_run(config.layout.directory)
+    if run is None:
+        if failure is not None:
+            raise _failed(config, failure) from failure
         raise RunFailedError(f"The run {config.run_id} ended {state} and is not committed.")
-    with _tolerated("remove the staging directory"):
-        remove_staging(staging)
-    return result
+    if failure is not None or state != "DONE":
+        # Its last step was done; what the engine lost after that was of no more use.
+        _LOG.warning("The run is committed, though the job ended %s.", failure or state)
+    return run
 
 
-def _on_this_machine(config: ExtractConfig, direct: DirectOptions) -> ExtractConfig:
-    """Settles how many workers a local run has, and how many cores each of them."""
-    cores = available_cores()
-    if (direct.direct_num_workers, direct.direct_running_mode) == (1, "in_memory"):
-        direct.direct_num_workers = max(1, cores // CORES_PER_PROCESS)
-        if direct.direct_num_workers > 1:
-            direct.direct_running_mode = "multi_processing"
-    elif direct.direct_running_mode == "in_memory":
-        direct.direct_running_mode = "multi_threading"  # In memory there is one worker only.
-    threads = cores
-    if direct.direct_running_mode == "multi_processing":
-        # Workers of 0 are Beam's word for one a core.
-        threads = max(1, cores // (direct.direct_num_workers or cores))
-    return dataclasses.replace(config, cpu_threads=config.cpu_threads or threads)
+def _failed(config: ExtractConfig, error: Exception) -> RunFailedError:
+    return RunFailedError(
+        f"The run {config.run_id} failed and is not committed: {redact_text(_last_line(error))}"
+    )
 
 
 def _staged(config: ExtractConfig) -> ExtractConfig:
-    """Puts the compiled model where workers elsewhere can read it: they write there too."""
-    model = config.model
-    if not model.flatbuffer:
-        return config
-    target = FileSystems.join(config.layout.staging, "model.tflite")
-    with open(model.flatbuffer, "rb") as source, create(target) as copy:
-        shutil.copyfileobj(source, copy)
-    return dataclasses.replace(config, model=dataclasses.replace(model, flatbuffer=target))
+    """Puts the model where workers elsewhere can read it: they write there too."""
+    model, staging = config.model, config.layout.staging
+    if model.flatbuffer:
+        target = FileSystems.join(staging, "model.tflite")
+        with open(model.flatbuffer, "rb") as source, create(target) as copy:
+            shutil.copyfileobj(source, copy)
+        model = dataclasses.replace(model, flatbuffer=target)
+    elif "://" not in model.handle:
+        # A module that only this machine has.
+        target = FileSystems.join(staging, "module.tar.gz")
+        with create(target) as copy, tarfile.open(fileobj=copy, mode="w:gz") as archive:
+            archive.add(model.directory, ".")
+        model = dataclasses.replace(model, directory=target)
+    return dataclasses.replace(config, model=model)
 
 
-def remove_staging(staging: str) -> None:
-    """Deletes the staging directory of a committed run."""
-    if "://" not in staging:
-        shutil.rmtree(staging)
-    else:
-        files = FileSystems.match([staging + "/**"])[0].metadata_list
-        FileSystems.delete([file.path for file in files])
-
-
-@contextlib.contextmanager
-def _tolerated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # The run is committed: tidiness must not undo that.
-        _LOG.warning("Could not %s: %s", what, error)
+def _why(error: Exception) -> str:
+    """What is wrong with a location, as a user would say it, without a full stop."""
+    shown = ""
+    if isinstance(error, BeamIOError) and error.exception_details:
+        shown = f"{next(iter(error.exception_details))} "
+    reason = reason_of(error)
+    if shown and reason is Reason.NOT_FOUND:
+        return f"{shown}does not exist, or its bucket does not"
+    if reason is Reason.ACCESS_DENIED:
+        of = f" to {shown.strip()}" if shown else ""
+        return f"access{of} is denied; check the credentials and what they may do"
+    return redact_text(str(error)).strip().rstrip(".")
 
 
 def _last_line(error: BaseException) -> str:

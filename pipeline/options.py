@@ -25,6 +25,7 @@ class FeatureExtractorOptions(PipelineOptions):
         _add_model(parser.add_argument_group("model"))
         _add_decode(parser.add_argument_group("decoding and resizing"))
         _add_fetch(parser.add_argument_group("fetching"))
+        _add_job(parser.add_argument_group("the job"))
 
 
 def _add_input(group: Any) -> None:
@@ -232,6 +233,37 @@ def _add_fetch(group: Any) -> None:
     )
 
 
+def _add_job(group: Any) -> None:
+    group.add_argument(
+        "--error_budget",
+        type=_rate,
+        default=None,
+        metavar="RATE",
+        help="Exit with 3 if a larger part of the rows failed, such as 0.01; the run is committed "
+        "all the same.",
+    )
+    group.add_argument(
+        "--wait",
+        action="store_true",
+        default=True,
+        help="Wait for the commit (the default); --no_wait ends when the engine has the job.",
+    )
+    group.add_argument("--no_wait", dest="wait", action="store_false", help=argparse.SUPPRESS)
+    group.add_argument(
+        "--log_format",
+        choices=["text", "json"],
+        default="text",
+        help="Of the lines on stderr; json is one object a line (text).",
+    )
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -288,7 +320,8 @@ def extract_help() -> str:
         "--direct_running_mode, --temp_location. Without --runner the run stays on this machine:\n"
         "in this process, or in one for every four cores.\n"
         "\n"
-        "exit codes: 0 committed, 1 failed, 2 bad arguments, 130 interrupted",
+        "exit codes: 0 committed (or submitted, with --no_wait), 1 failed, 2 bad arguments,\n"
+        "3 committed but over --error_budget, 130 interrupted",
     )
     FeatureExtractorOptions._add_argparse_args(parser)
     return parser.format_help()

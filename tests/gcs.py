@@ -1,31 +1,173 @@
-"""A Cloud Storage emulator on loopback, in this process."""
+"""Cloud Storage on loopback: a server, and a proxy before it that makes trouble."""
 
 from __future__ import annotations
 
 import contextlib
-import socket
-from collections.abc import Iterator
+import email
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
+import urllib3
+
+from tests import tools
+from tests.http_server import QuietServer
+
+# What a request is answered instead of being passed on: a status, or None.
+Trouble = Callable[[str, str, int], int | None]
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "host"})
 
 
 @contextlib.contextmanager
 def emulator(patch: pytest.MonkeyPatch, bucket: str) -> Iterator[Any]:
-    """Gives google-cloud-storage's Bucket of a server that all clients of this process find."""
+    """gcp-storage-emulator, in this process; gives google-cloud-storage's Bucket."""
     from gcp_storage_emulator.server import create_server
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-    patch.setenv("GOOGLE_CLOUD_PROJECT", "p")
-    patch.setenv("NO_GCE_CHECK", "true")  # Else google.auth waits for a metadata server.
+    port = tools.free_port()
     server = create_server("127.0.0.1", port, in_memory=True, default_bucket=bucket)
     server.start()
     try:
-        yield storage.Client(project="p", credentials=AnonymousCredentials()).bucket(bucket)
+        yield _client(patch, f"http://127.0.0.1:{port}").bucket(bucket)
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def server(patch: pytest.MonkeyPatch, bucket: str) -> Iterator[tuple[Any, Proxy]]:
+    """fake-gcs-server behind a proxy; gives google-cloud-storage's Bucket, and the proxy."""
+    binary = tools.go_program(tools.FAKE_GCS_SERVER)
+    port = tools.free_port()
+    with Proxy(f"http://127.0.0.1:{port}") as proxy:
+        command = [binary, "-scheme=http", "-host=127.0.0.1", f"-port={port}", "-backend=memory"]
+        # Uploads in pieces go where the server says that it is.
+        command += [f"-external-url={proxy.url}", f"-public-host=127.0.0.1:{proxy.port}"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            ready = f"http://127.0.0.1:{port}/storage/v1/b"
+            tools.wait_until(lambda: tools.answers(ready), "fake-gcs-server")
+            yield _client(patch, proxy.url).create_bucket(bucket), proxy
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _client(patch: pytest.MonkeyPatch, endpoint: str) -> Any:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    patch.setenv("STORAGE_EMULATOR_HOST", endpoint)
+    patch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+    patch.setenv("NO_GCE_CHECK", "true")  # Else google.auth waits for a metadata server.
+    return storage.Client(project="p", credentials=AnonymousCredentials())
+
+
+class Proxy:
+    """Passes requests on, unless `trouble` has an answer of its own.
+
+    Attributes:
+      trouble: Gets the method, the path without its query, and how often it was asked for; gives a
+        status or None.
+      statuses: How often each status was the trouble's.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.trouble: Trouble = lambda method, path, times: None
+        self.statuses: Counter[int] = Counter()
+        self._target = target
+        self._asked: Counter[tuple[str, str]] = Counter()
+
+    def __enter__(self) -> Proxy:
+        self._server = QuietServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self.port = int(self._server.server_address[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def forget(self) -> None:
+        """Begins to count requests anew."""
+        self._asked.clear()
+        self.statuses.clear()
+
+    def answer(self, method: str, path: str) -> int | None:
+        """What the trouble is for a request, if any."""
+        plain = path.partition("?")[0]
+        self._asked[method, plain] += 1
+        status = self.trouble(method, plain, self._asked[method, plain])
+        if status is not None:
+            self.statuses[status] += 1
+        return status
+
+
+def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
+    pool = urllib3.PoolManager(maxsize=64)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def pass_on(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status = proxy.answer(self.command, self.path)
+            headers: dict[str, str] = {}
+            data = b"{}"
+            if status is None and self.path.startswith("/batch/"):
+                status, headers, data = self.pass_on_each(body)
+            elif status is None:
+                answer = self.ask(self.command, self.path, body, dict(self.headers))
+                status, headers, data = answer.status, dict(answer.headers), answer.data
+            self.send_response(status)
+            for name, value in headers.items():
+                if name.lower() not in _HOP_BY_HOP | {"content-length", "date", "server"}:
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(data)
+
+        def pass_on_each(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+            """A batch, which fake-gcs-server does not take as Google's own client writes it."""
+            kind = self.headers["Content-Type"]
+            parts = email.message_from_bytes(b"Content-Type: " + kind.encode() + b"\n\n" + body)
+            answers = b""
+            for part in parts.get_payload():
+                head, _, content = part.get_payload().replace("\r\n", "\n").partition("\n\n")
+                method, url, _ = head.split("\n")[0].split()
+                path = "/" + url.partition("://")[2].partition("/")[2]
+                headers = {"Content-Type": "application/json"} if content.strip() else {}
+                answer = self.ask(method, path, content.strip().encode(), headers)
+                answers += (
+                    b"--answer\r\nContent-Type: application/http\r\n\r\n"
+                    b"HTTP/1.1 %d -\r\nContent-Type: application/json\r\n\r\n%b\r\n"
+                ) % (answer.status, answer.data)
+            return (
+                200,
+                {"Content-Type": "multipart/mixed; boundary=answer"},
+                answers + b"--answer--",
+            )
+
+        def ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Any:
+            passed = {k: v for k, v in headers.items() if k.lower() not in _HOP_BY_HOP}
+            return pool.request(
+                method,
+                proxy._target + path,
+                body=body or None,
+                headers=passed,
+                redirect=False,
+                retries=False,
+                decode_content=False,
+            )
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = pass_on
+
+    return Handler

@@ -14,7 +14,8 @@ class ImageServer:
 
     /flaky/N/NAME fails N times with 503, then serves; /later/SECONDS; /status/CODE;
     /endless; /slow; /drip and /dripping-headers send a byte now
-    and then; /loop redirects to itself; /to?URL redirects; /short/NAME breaks off halfway.
+    and then; /loop redirects to itself; /to?URL redirects; /short/NAME breaks off halfway;
+    /held/NAME waits until `held` is set. While `down` is set, connections are closed unanswered.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
@@ -22,9 +23,11 @@ class ImageServer:
         self.hits: Counter[str] = Counter()
         self.headers: dict[str, str] = {}
         self.closing = threading.Event()
+        self.held = threading.Event()
+        self.down = threading.Event()
 
     def __enter__(self) -> ImageServer:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = QuietServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
@@ -47,6 +50,15 @@ class ImageServer:
         return f"http://127.0.0.1:{self.port}/{path}"
 
 
+class QuietServer(ThreadingHTTPServer):
+    """Says nothing of clients that hang up."""
+
+    request_queue_size = 1024
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass
+
+
 def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -55,6 +67,9 @@ def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
             pass
 
         def do_GET(self) -> None:
+            if server.down.is_set():
+                self.close_connection = True
+                return
             path = self.path.lstrip("/")
             server.hits[path] += 1
             server.headers = dict(self.headers)
@@ -104,6 +119,9 @@ def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(data[: len(data) // 2])
                 self.close_connection = True
                 return None
+            if kind == "held":
+                server.held.wait()
+                path = rest
             name = path.split("?", 1)[0]
             if name in server.files:
                 return self.send(200, server.files[name])

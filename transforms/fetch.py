@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
@@ -21,11 +21,11 @@ from transforms.concurrency import (
     in_global_window,
     io_pool,
 )
-from transforms.gcs import SCHEME, GcsReader
+from transforms.gcs import SCHEME, GcsClient
 from transforms.http import MIB, HttpClient, HttpPolicy
 from transforms.metrics import NAMESPACE, dead_letter
 from transforms.retries import FetchError, PassingError, too_large, with_retries
-from transforms.storage import is_http
+from transforms.storage import is_http, reason_of
 from transforms.types import EncodedImage, ImageError, ImageRef, Reason, Stage
 from transforms.uris import redact_text, redact_uri
 
@@ -90,7 +90,7 @@ class Fetcher:
         self._sleep = sleep
         http = dataclasses.replace(policy.http, max_bytes=policy.max_bytes)
         self._http = HttpClient(http, pool_size=policy.threads, sleep=sleep)
-        self._gcs = GcsReader(
+        self._gcs = GcsClient(
             connect_timeout=http.connect_timeout,
             read_timeout=http.read_timeout,
             pool_size=policy.threads,
@@ -133,7 +133,7 @@ class Fetcher:
         except FetchError:
             raise
         except Exception as error:  # Each file system has failures of its own.
-            reason = _remote_reason(error)
+            reason = reason_of(error)
             kind = PassingError if reason is Reason.READ_FAILED else FetchError
             raise kind(reason, f"{uri} cannot be read: {redact_text(str(error))[:300]}") from error
 
@@ -176,23 +176,6 @@ def _read_bounded(file: Any, uri: str, max_bytes: int) -> bytes:
             raise too_large(uri, max_bytes)
         blocks.append(block)
     return blocks[0] if len(blocks) == 1 else b"".join(blocks)
-
-
-def _remote_reason(error: BaseException) -> Reason:
-    """What a Beam file system means; its errors are of many classes, with HTTP codes within."""
-    seen: BaseException | None = error
-    while seen is not None:
-        code = getattr(seen, "code", None) or getattr(seen, "status_code", None)
-        if isinstance(seen, FileNotFoundError) or code == 404:
-            return Reason.NOT_FOUND
-        if isinstance(seen, PermissionError) or code in (401, 403):
-            return Reason.ACCESS_DENIED
-        if isinstance(seen, BeamIOError) and seen.exception_details:
-            details = [e for e in seen.exception_details.values() if isinstance(e, Exception)]
-            if details and (reason := _remote_reason(details[0])) is not Reason.READ_FAILED:
-                return reason
-        seen = seen.__cause__
-    return Reason.READ_FAILED
 
 
 def _error(ref: ImageRef, error: FetchError) -> ImageError:

@@ -1,6 +1,10 @@
-"""The job's Beam metrics: one namespace, and one way to count a dead letter."""
+"""What a job tells of itself: Beam metrics in one namespace, and events in its log."""
 
 from __future__ import annotations
+
+import json
+import logging
+from typing import Any
 
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
@@ -16,3 +20,8 @@ def dead_letter(error: ImageError) -> TaggedOutput:
     Metrics.counter(NAMESPACE, f"{error.stage}/failed").inc()
     Metrics.counter(NAMESPACE, f"{error.stage}/failed_{error.reason}").inc()
     return TaggedOutput(ERRORS_TAG, error)
+
+
+def log_event(logger: logging.Logger, event: str, **fields: Any) -> None:
+    """Logs one line that is a JSON object, so that it can be found again in any engine's log."""
+    logger.info("%s", json.dumps({"event": event, **fields}))

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import gzip
 import hashlib
+import logging
 import os
 import time
 import uuid
@@ -24,10 +25,11 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
 from transforms.concurrency import BoundedPool, in_global_window, io_pool
-from transforms.metrics import NAMESPACE
+from transforms.metrics import NAMESPACE, log_event
 from transforms.pieces import merge_pieces, write_piece
-from transforms.storage import create, replace
+from transforms.storage import create_whole
 
+_LOG = logging.getLogger(__name__)
 # A piece is held in memory until it is whole.
 _PIECE_BYTES = 4 * 2**20
 _WRITERS = 2
@@ -219,7 +221,7 @@ class _MergeDoFn(beam.DoFn):
         name = self._naming.name(shard, num_shards)
         final = FileSystems.join(self._naming.directory, name)
         part = FileSystems.join(self._naming.staging, f"{name}.{uuid.uuid4().hex}")
-        with create(part) as file:
+        with create_whole(final, part) as file:
             sink = _HashingSink(file)
             if self._naming.suffix.endswith(".gz"):
                 # No name and no time in the header: the same rows are the same bytes.
@@ -227,21 +229,17 @@ class _MergeDoFn(beam.DoFn):
                     rows = merge_pieces(paths, out.write)
             else:
                 rows = merge_pieces(paths, sink.write)
-        if rows != sum(labels.values()):
-            raise RuntimeError(
-                f"{name} has {rows} rows but its pieces were written with "
-                f"{sum(labels.values())}: the staging directory was changed during the run."
-            )
-        replace(part, final)
+            if rows != sum(labels.values()):
+                raise RuntimeError(
+                    f"{name} has {rows} rows but its pieces were written with "
+                    f"{sum(labels.values())}: the staging directory was changed during the run."
+                )
         self._microseconds.update(int(1e6 * (time.perf_counter() - start)))
         labels.pop("", None)
+        digest = sink.digest.hexdigest()
+        log_event(_LOG, "shard", name=name, rows=rows, bytes=sink.size, sha256=digest)
         yield ShardFile(
-            self._naming.kind,
-            name,
-            rows,
-            sink.size,
-            sink.digest.hexdigest(),
-            dict(sorted(labels.items())),
+            self._naming.kind, name, rows, sink.size, digest, dict(sorted(labels.items()))
         )
 
 

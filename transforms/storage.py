@@ -10,10 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, BinaryIO, cast
 
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from transforms import gcs
 from transforms.http import HttpClient, HttpPolicy
+from transforms.retries import FetchError
+from transforms.types import Reason
 
 _SPOOL_BYTES = 16 * 2**20
 
@@ -66,9 +69,83 @@ def open_plain(path: str) -> IO[bytes]:
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
-def replace(source: str, target: str) -> None:
-    """Renames over whatever is there; atomic on local disks and for one object."""
-    if "://" in target:
-        FileSystems.rename([source], [target])
+@contextlib.contextmanager
+def create_whole(path: str, part: str) -> Iterator[IO[bytes]]:
+    """Opens a file for writing that is there once it is whole, over whatever was there.
+
+    Object stores show an object when its last byte has come. Disks get it under another name
+    first.
+
+    Args:
+      path: Where to.
+      part: A free path on the same disk.
+    """
+    if "://" in path:
+        with create(path) as file:
+            yield file
     else:
-        os.replace(source, target)
+        with create(part) as file:
+            yield file
+        os.replace(part, path)
+
+
+def create_once(path: str, data: bytes, part: str) -> bool:
+    """Writes a whole file where there is none: of several writers, one.
+
+    Atomic on local disks (a hard link) and on gs:// (a condition on the generation); on other
+    stores two writers at the same moment may both believe that they were first.
+
+    Args:
+      path: Where to.
+      data: All of it.
+      part: A free path on the same disk.
+
+    Returns:
+      Whether it was written; False if something is there.
+
+    Raises:
+      OSError: it cannot be written.
+      transforms.retries.FetchError: gs:// refuses it.
+    """
+    if path.startswith(gcs.SCHEME):
+        return gcs.create_once(path, data)
+    if "://" in path:
+        if FileSystems.exists(path):
+            return False
+        with create(path) as file:
+            file.write(data)
+        return True
+    with create(part) as file:
+        file.write(data)
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return False
+    except OSError:  # A disk that knows no hard links.
+        if os.path.exists(path):
+            return False
+        os.replace(part, path)
+        return True
+    os.unlink(part)
+    return True
+
+
+def reason_of(error: BaseException) -> Reason:
+    """What a file system's error means; they are of many classes, with HTTP codes within."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, FetchError):
+            return seen.reason
+        answer = getattr(seen, "response", None)
+        codes = [getattr(seen, "code", None), getattr(seen, "status_code", None)]
+        codes.append(getattr(answer, "status_code", None))
+        if isinstance(seen, FileNotFoundError) or 404 in codes:
+            return Reason.NOT_FOUND
+        if isinstance(seen, PermissionError) or 401 in codes or 403 in codes:
+            return Reason.ACCESS_DENIED
+        if isinstance(seen, BeamIOError) and seen.exception_details:
+            details = [e for e in seen.exception_details.values() if isinstance(e, Exception)]
+            if details and (reason := reason_of(details[0])) is not Reason.READ_FAILED:
+                return reason
+        seen = seen.__cause__
+    return Reason.READ_FAILED

@@ -2,37 +2,18 @@ import dataclasses
 
 import pytest
 
-from models.engines import PreparedModel
 from pipeline.commit import CommitError, commit
-from pipeline.config import ExtractConfig
-from pipeline.layout import RunLayout, read_run
+from pipeline.layout import read_run
 from pipeline.progress import Snapshot, describe, read_snapshot
-from transforms.fetch import FetchPolicy
-from transforms.manifest import ManifestSpec
-from transforms.pixels import DecodePolicy
-from transforms.shard_files import Progress, ShardFile
-from transforms.shards import ShardPolicy
+from tests import runs
+from tests.runs import ERRORS, FEATURES
+from transforms.shard_files import Progress
 
 
 @pytest.fixture
 def config(tmp_path):
     (tmp_path / ".staging").mkdir()
-    return ExtractConfig(
-        ManifestSpec(()),
-        RunLayout(str(tmp_path)),
-        "run",
-        PreparedModel("m", "h", (2, 2), 3),
-        FetchPolicy(),
-        DecodePolicy((2, 2)),
-        ShardPolicy(num_shards=1),
-        False,
-        None,
-        "now",
-    )
-
-
-FEATURES = ShardFile("features", "features-00000-of-00001.tfrecord", 5, 100, "aa")
-ERRORS = ShardFile("errors", "errors-00000-of-00001.jsonl", 2, 10, "bb", {"not_found": 2})
+    return runs.config(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +43,21 @@ def test_what_adds_up_is(config):
         "rows_failed": 2,
         "failed_by_reason": {"not_found": 2},
     }
+
+
+def test_a_commit_that_is_tried_again_finds_the_first_one(config):
+    commit([ERRORS, FEATURES], 8, 1, config)
+    first = read_run(config.layout.directory)
+    assert commit([FEATURES, ERRORS], 8, 1, config) == first == read_run(config.layout.directory)
+
+
+@pytest.mark.parametrize("change", [{"started": "later"}, {"run_id": "other"}])
+def test_another_jobs_commit_is_not_replaced(config, change):
+    commit([ERRORS, FEATURES], 8, 1, config)
+    first = read_run(config.layout.directory)
+    with pytest.raises(CommitError, match="written by another job"):
+        commit([ERRORS, FEATURES], 8, 1, dataclasses.replace(config, **change))
+    assert read_run(config.layout.directory) == first
 
 
 def test_progress_is_summed_over_workers(tmp_path):

@@ -1,0 +1,99 @@
+"""Our package as Dataflow's workers install it: an sdist of what is running here.
+
+It is made from the installed packages, so that a launcher installed from a wheel has it too, and
+it asks for what workers need: TensorFlow only where the model runs on it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gzip
+import importlib
+import importlib.metadata
+import io
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+
+from models.engines import Engine
+from pipeline.process import PACKAGES
+
+DISTRIBUTION = "image-feature-extractor"
+# What only launchers and readers need.
+_LAUNCHER_ONLY = frozenset({"h5py", "rich"})
+_TENSORFLOW = frozenset({"tensorflow", "tensorflow-hub"})
+_NOT_FOR_WORKERS = ("__pycache__", "builtin.npz")
+_EPOCH = 315_532_800  # 1980-01-01, the first time that archives of every kind can hold.
+
+
+def worker_requirements(engine: Engine) -> list[str]:
+    """The requirements of a worker that runs models with an engine, as pip takes them."""
+    left_out = _LAUNCHER_ONLY if engine is Engine.TENSORFLOW else _LAUNCHER_ONLY | _TENSORFLOW
+    wanted = []
+    for line in importlib.metadata.requires(DISTRIBUTION) or []:
+        requirement, _, marker = line.partition(";")
+        name = re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0]
+        extra = re.search(r"extra\s*==\s*[\"'](?P<name>[^\"']+)", marker)
+        # Google's clients are an extra for users, and what a worker on Dataflow reads with.
+        if (extra is None or extra["name"] == "gcp") and name.lower() not in left_out:
+            wanted.append(requirement.strip())
+    return wanted
+
+
+def worker_sdist(engine: Engine, directory: str | None = None) -> str:
+    """Writes the sdist; the same bytes for the same code.
+
+    Args:
+      engine: What runs the model.
+      directory: Where to write it; one that is gone when this process ends without it.
+
+    Returns:
+      The path of a .tar.gz that pip installs.
+    """
+    if directory is None:
+        directory = tempfile.mkdtemp(prefix="image-features-")
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    version = importlib.metadata.version(DISTRIBUTION)
+    name = f"{DISTRIBUTION.replace('-', '_')}-{version}"
+    path = os.path.join(directory, f"{name}.tar.gz")
+    with (
+        open(path, "wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
+        for member, data in _members(version, worker_requirements(engine)):
+            info = tarfile.TarInfo(f"{name}/{member}")
+            info.size, info.mtime, info.mode = len(data), _EPOCH, 0o644
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def _members(version: str, requirements: list[str]) -> Iterator[tuple[str, bytes]]:
+    listed = "".join(f"        {requirement!r},\n" for requirement in requirements)
+    yield (
+        "setup.py",
+        (
+            "from setuptools import setup\n\n"
+            "setup(\n"
+            f"    name={DISTRIBUTION!r},\n"
+            f"    version={version!r},\n"
+            f"    packages={list(PACKAGES)!r},\n"
+            f"    package_data={{name: ['py.typed'] for name in {list(PACKAGES)!r}}},\n"
+            f"    install_requires=[\n{listed}    ],\n"
+            "    entry_points={'console_scripts': "
+            "['image-features-worker = pipeline.worker:console']},\n"
+            ")\n"
+        ).encode(),
+    )
+    metadata = f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {version}\n"
+    yield "PKG-INFO", metadata.encode()
+    for package in PACKAGES:
+        (root,) = importlib.import_module(package).__path__
+        for entry in sorted(os.listdir(root)):
+            path = os.path.join(root, entry)
+            if entry not in _NOT_FOR_WORKERS and os.path.isfile(path):
+                with open(path, "rb") as file:
+                    yield f"{package}/{entry}", file.read()

@@ -1,0 +1,30 @@
+"""What the tests of deploy/dataflow read, and how `extract` reads options."""
+
+import json
+import pathlib
+
+from pipeline.options import FeatureExtractorOptions, parse_extract
+from pipeline.usage import OptionParser
+
+ROOT = pathlib.Path(__file__).parents[2]
+HERE = ROOT / "deploy" / "dataflow"
+METADATA = json.loads((HERE / "metadata.json").read_text())
+PARAMETERS = {parameter["name"]: parameter for parameter in METADATA["parameters"]}
+REQUIRED = {"input": "gs://b/images.csv", "output": "gs://b/features"}
+# What makes no sense where nobody waits, or is main.py's to say.
+NOT_FOR_TEMPLATES = {"error_budget", "log_format", "no_wait", "profile", "wait"}
+# "Failed to read the job file" at cloud.google.com/dataflow/docs/guides/troubleshoot-templates.
+THE_LAUNCHERS = {"runner", "project", "job_name", "template_location", "region"}
+
+
+def our_options():
+    parser = OptionParser(add_help=False)
+    FeatureExtractorOptions._add_argparse_args(parser)
+    return {action.option_strings[0].removeprefix("--"): action for action in parser._actions}
+
+
+OURS = our_options()
+
+
+def parse(**parameters):
+    return parse_extract([f"--{name}={value}" for name, value in parameters.items()])

@@ -1,0 +1,300 @@
+"""A job for Dataflow up to the wire, and its work as its workers would do it."""
+
+import functools
+import pathlib
+import re
+import signal
+import tarfile
+
+import pytest
+from apache_beam.options.pipeline_options import GoogleCloudOptions, WorkerOptions
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+
+from models.engines import Engine, PreparedModel
+from pipeline import cli, config, inspection, layout, package, process, runners
+from pipeline.options import parse_extract
+from tests import gcs, images
+from tests.engines import dataflow
+from tests.engines.dataflow_jobs import (
+    ROOT,
+    SDIST,
+    SECONDS,
+    arguments,
+    begin,
+    console,
+    launch,
+    options_of,
+    pipeline_of,
+    pool,
+    setup_of,
+    staged,
+    work,
+)
+
+PHOTOS = 8
+IMAGE = "europe-docker.pkg.dev/my-project/images/image-features:1"
+GPU = "worker_accelerator=type:nvidia-tesla-t4;count:1;install-nvidia-driver"
+INSTALLED = "submission_environment_dependencies.txt"  # Beam's, of the launcher: for people.
+TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 3, in process\nOSError: gone'
+
+
+def names(bucket, prefix=""):
+    return {blob.name for blob in bucket.client.list_blobs(bucket.name, prefix=prefix)}
+
+
+def last_line(error):
+    """What a launcher says in the end, after nothing but warnings and what a job itself says."""
+    *before, last = error.splitlines()
+    assert not [line for line in before if "dataflow_runner.py" in line or "HTTP status" in line]
+    return last
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    with pytest.MonkeyPatch.context() as patch, gcs.server(patch, "images") as (bucket, _):
+        for i in range(PHOTOS):
+            bucket.blob(f"in/{i}.jpg").upload_from_string(images.encode(images.noise(i)))
+        rows = [f"{i}.jpg,{i}" for i in range(PHOTOS)]
+        bucket.blob("in/m.csv").upload_from_string("\n".join(["uri,label", *rows, "gone.jpg,99"]))
+        yield bucket
+
+
+@pytest.fixture
+def service(bucket, tmp_path):
+    with dataflow.Service(tmp_path) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def launched(bucket, tmp_path_factory):
+    """One job that was not waited for, and what its launcher said."""
+    with dataflow.Service(tmp_path_factory.mktemp("dataflow")) as service:
+        options = ["--no_wait", "--labels=team=vision", "--labels=run=nightly"]
+        yield service, launch(service, *options, run_id="Run_1.x")
+
+
+def test_a_whole_job(bucket, service):
+    service.run = functools.partial(work, bucket, service)
+    code, output, error = launch(service)
+    assert code == 0, error
+    (job,) = service.jobs
+    assert output.startswith(f"submitted job {job.id}: {console(job)}\n")
+    assert f"gs://images/out/run: {PHOTOS} of {PHOTOS + 1} images, 1 failed" in output
+    assert "threads' time: fetch 9.00 s" in output
+    local = ["--no_auth", *arguments(output="gs://images/local", runner=None)]
+    assert cli.main(["extract", *local]) == 0
+    runs = [layout.read_run(f"gs://images/{place}/run") for place in ("out", "local")]
+    files = [{(file["name"], file["sha256"]) for file in run["files"]} for run in runs]
+    assert files[0] == files[1]
+    assert "tensorflow" not in runs[0]["versions"]
+    assert inspection.verify("gs://images/out") == []
+    assert not [name for name in names(bucket, "out/run/") if ".staging" in name]
+
+
+def test_no_wait_ends_when_the_job_is_taken(launched):
+    service, (code, output, error) = launched
+    assert code == 0, error
+    (job,) = service.jobs
+    assert output == f"submitted job {job.id}: {console(job)}\n"
+    assert service.asked("POST", "/jobs") == 1
+    assert service.asked("GET", job.id) <= 1
+    assert service.asked("GET", "/messages") == 0
+
+
+def test_what_the_job_asks_for(bucket, launched):
+    (job,) = launched[0].jobs
+    request, environment = job.request, job.request["environment"]
+    assert (request["name"], request["type"]) == ("image-features-run-1-x", "JOB_TYPE_BATCH")
+    # A user's label is kept, also where there is one of ours.
+    ours = {"application": "image-features"}
+    assert request["labels"] == {**ours, "team": "vision", "run": "nightly"}
+    assert (pool(job)["machineType"], pool(job)["diskSizeGb"]) == ("e2-standard-4", 30)
+    assert pool(job)["autoscalingSettings"] == {"maxNumWorkers": 20}
+    assert pool(job)["numThreadsPerWorker"] == 2
+    assert pool(job)["workerHarnessContainerImage"].endswith("/beam_python3.11_sdk:2.77.0")
+    (container,) = pool(job)["sdkHarnessContainerImages"]
+    assert container["useSingleCorePerContainer"]
+    assert {"use_multiple_sdk_containers", "use_runner_v2"} <= set(environment["experiments"])
+    assert environment["tempStoragePrefix"].startswith("storage.googleapis.com/images/temp/")
+    assert options_of(job)["input"] == ["gs://images/in/m.csv"]
+    assert options_of(job)["save_main_session"] is False
+    (hints,) = [e.resource_hints for e in pipeline_of(bucket, job).components.environments.values()]
+    assert dict(hints) == {"beam:resources:min_ram_bytes:v1": b"4000000000"}
+
+
+def test_what_is_staged(bucket, launched):
+    (job,) = launched[0].jobs
+    files = staged(bucket, job)
+    assert set(files) == {SDIST, "extra_packages.txt", "pipeline.pb", INSTALLED}
+    folder = options_of(job)["pipelineUrl"].removeprefix("gs://images/").rpartition("/")[0]
+    assert names(bucket, folder) == {f"{folder}/{name}" for name in files}
+    staging = "out/Run_1.x/.staging"
+    assert names(bucket, "out/Run_1.x") == {f"{staging}/launch.json", f"{staging}/model.tflite"}
+    sizes = [bucket.get_blob(f"{staging}/model.tflite").size, *map(len, files.values())]
+    assert sum(sizes) < 6e6
+    assert re.findall(r"'tensorflow[\w-]*", setup_of(bucket, job)) == ["'tensorflow-metadata"]
+    assert files["extra_packages.txt"].decode().split() == [SDIST]
+
+
+def test_the_graph_reads_like_its_picture(bucket, launched):
+    transforms = pipeline_of(bucket, launched[0].jobs[0]).components.transforms.values()
+    steps = {transform.unique_name.partition("/")[0] for transform in transforms}
+    named = set(re.findall(r'"(\w+)" >>', (ROOT / "pipeline/extract.py").read_text()))
+    assert {"ReadManifest", "FetchImages", "WriteFeatureShards", "CommitRun"} <= named
+    assert {step for step in steps if not step.startswith("ref_")} == named
+
+
+def test_an_image_of_ones_own_needs_no_package(bucket, service):
+    code, _, error = launch(service, "--no_wait", f"--sdk_container_image={IMAGE}", run_id="image")
+    assert code == 0, error
+    (job,) = service.jobs
+    assert set(staged(bucket, job)) == {"pipeline.pb", INSTALLED}
+    assert pool(job)["workerHarnessContainerImage"] == IMAGE
+
+
+def test_a_gpu_has_one_process_and_tensorflow(bucket, service):
+    options = ["--no_wait", f"--dataflow_service_options={GPU}", "--engine=tensorflow"]
+    code, _, error = launch(service, *options, run_id="gpu")
+    assert code == 0, error
+    (job,) = service.jobs
+    assert (pool(job)["machineType"], pool(job)["diskSizeGb"]) == ("n1-standard-4", 50)
+    assert "numThreadsPerWorker" not in pool(job)
+    assert "no_use_multiple_sdk_containers" in job.request["environment"]["experiments"]
+    assert job.request["environment"]["serviceOptions"] == [GPU]
+    wanted = re.findall(r"'(tensorflow(?:-hub)?)<", setup_of(bucket, job))
+    assert wanted == ["tensorflow", "tensorflow-hub"]
+    assert "out/gpu/.staging/module.tar.gz" in names(bucket, "out/gpu/")
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (403, "(a1): The caller does not have permission"),
+        (409, "(a1): There is already an active job named image-features-run."),
+        (429, "Quota exceeded for quota metric 'Create requests'."),
+    ],
+)
+def test_a_job_that_is_refused(service, status, message):
+    service.refusals = [(status, message)]
+    code, output, error = launch(service, run_id=f"refused-{status}")
+    assert (code, output) == (1, "")
+    assert last_line(error).startswith(f"image-features: The run refused-{status} failed and is")
+    assert last_line(error).endswith(message)
+    assert "Traceback" not in error
+    assert error.count(message) == 1
+    assert service.asked("POST", "/jobs") == 1
+
+
+def test_a_service_that_is_away_is_asked_again(service):
+    service.refusals = [(503, "The service is currently unavailable.")]
+    code, _, error = launch(service, "--no_wait", run_id="again")
+    assert code == 0, error
+    assert service.asked("POST", "/jobs") == 2
+    assert "unavailable" not in error
+
+
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        (["Workflow failed. Causes: No machines."], "Workflow failed. Causes: No machines."),
+        (["Workflow failed.", TRACEBACK, "The work item was attempted 4 times."], "OSError: gone"),
+    ],
+)
+def test_a_job_that_fails(service, messages, says):
+    def fail(job):
+        raise dataflow.JobFailedError(*messages)
+
+    service.run = fail
+    code, output, error = launch(service, run_id=f"failed-{len(messages)}")
+    assert code == 1
+    assert output.startswith("submitted job ")
+    assert last_line(error).startswith("image-features: The run failed-")
+    assert last_line(error).endswith(says)
+    assert error.count("Traceback") == str(messages).count("Traceback")
+
+
+def test_a_launcher_that_is_interrupted_leaves_the_job(service):
+    process = begin(service, run_id="interrupted")
+    assert process.stdout.readline().startswith("submitted job ")
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    assert last_line(error).endswith("interrupted; a job that was submitted goes on.")
+    assert service.asked("PUT", "") == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"project": None}, "needs --project"),
+        ({"region": None}, "needs --region"),
+        ({"temp_location": None}, "needs --temp_location"),
+        ({"temp_location": "/tmp/x"}, "must be on gs://"),
+        ({"temp_location": "gs://images"}, "temp_location"),
+        ({"temp_location": "gs://no-such-bucket/x"}, "gs://no-such-bucket/x cannot be used"),
+        ({"staging_location": "/tmp/x"}, "staging_location"),
+        ({"output": "out"}, "--output=out is on this machine"),
+        ({"input": "m.csv"}, "--input=m.csv is on this machine"),
+        ({"project": "12345", "dataflow_endpoint": None}, "not project number"),
+        ({"job_name": "My_Job", "dataflow_endpoint": None}, "Invalid job_name (My_Job)"),
+        ({"template_location": "gs://images/t"}, "use the Flex Template"),
+    ],
+)
+def test_what_cannot_be_is_said_before_any_work(bucket, service, capsys, changed, says):
+    before = names(bucket)
+    options = arguments("usage", **{"dataflow_endpoint": service.url, **changed})
+    assert cli.main(["extract", *options, "--no_auth"]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert names(bucket) == before
+    assert service.requests == []
+
+
+def test_a_launcher_without_credentials_says_so(service):
+    service.key_file = service.key_file.with_name("absent.json")
+    code, output, error = launch(service, run_id="anonymous")
+    assert (code, output) == (2, "")
+    assert last_line(error).startswith("image-features: --runner=DataflowRunner finds no Google")
+    assert service.requests == []
+
+
+def settled(*options, run_id="run"):
+    _, beam_options = parse_extract([*arguments(run_id), *options])
+    model = PreparedModel("m", "hash", (96, 96), 1280, engine=Engine.LITERT)
+    others = dict.fromkeys(config.ExtractConfig.__dataclass_fields__)
+    made = config.ExtractConfig(**{**others, "run_id": run_id, "model": model})
+    return runners.settle(made, beam_options), beam_options
+
+
+@pytest.mark.parametrize("run_id", ["20261124T125212Z", "A.b_C-", "9", "x" * 128])
+def test_every_run_id_makes_a_name_and_a_label(run_id):
+    made, options = settled(run_id=run_id)
+    cloud = options.view_as(GoogleCloudOptions)
+    assert PipelineOptionsValidator(options, None).validate_cloud_options(cloud) == []
+    assert re.fullmatch(r"run=[a-z0-9_-]{1,63}", cloud.labels[-1])
+    assert made.cpu_threads == 1  # One process a core.
+
+
+def test_what_the_user_says_stays():
+    given = ["--machine_type=n2-highcpu-8", "--disk_size_gb=99", "--max_num_workers=3"]
+    made, options = settled(*given, f"--dataflow_service_options={GPU}", "--job_name=mine")
+    worker = options.view_as(WorkerOptions)
+    assert (worker.machine_type, worker.disk_size_gb) == ("n2-highcpu-8", 99)
+    assert worker.max_num_workers == 3
+    assert options.view_as(GoogleCloudOptions).job_name == "mine"
+    assert made.cpu_threads is None  # One process, and all cores to decode for the GPU.
+
+
+def test_the_package_is_the_same_each_time(tmp_path):
+    made = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        path = pathlib.Path(package.worker_sdist(Engine.LITERT, str(tmp_path / name)))
+        made.append(path.read_bytes())
+    assert made[0] == made[1]
+    with tarfile.open(path) as archive:
+        members = {name.partition("/")[2] for name in archive.getnames()}
+    sources = [file for name in process.PACKAGES for file in (ROOT / name).rglob("*.py")]
+    assert {str(file.relative_to(ROOT)) for file in sources} <= members
+    assert not [name for name in members if name.endswith(".npz")]

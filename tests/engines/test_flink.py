@@ -1,0 +1,231 @@
+"""The main job on a Flink cluster of separate processes, and what it does when they die."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pipeline import dataset, inspection
+from pipeline.layout import read_run
+from tests import images, tools
+from tests.engines import flink
+from tests.http_server import ImageServer
+
+ROWS = 1200
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with flink.cluster(tmp_path_factory.mktemp("flink")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def whole_cluster(cluster):
+    """With all its TaskManagers, whatever a test before has done to them."""
+    cluster.managers = [manager for manager in cluster.managers if manager.poll() is None]
+    while len(cluster.managers) < 2:
+        cluster.add_manager()
+    cluster.wait_for_slots(2)
+    yield cluster
+
+
+@pytest.fixture(scope="module")
+def server():
+    files = {f"{i}.jpg": images.encode(images.noise(i)) for i in range(20)}
+    with ImageServer(files) as server:
+        yield server
+
+
+@pytest.fixture
+def manifest(tmp_path, server):
+    """Rows of one server, most of them fast, and some so slow that a test can step in."""
+    path = tmp_path / "m.txt"
+    path.write_text("\n".join(server.url(f"{i % 20}.jpg?{i}") for i in range(ROWS)))
+    return path
+
+
+@pytest.fixture
+def held(tmp_path, server):
+    """The same, with rows that are answered when `server.held` is set: a run to interfere with."""
+    path = tmp_path / "held.txt"
+    rows = [server.url(f"{i % 20}.jpg?{i}") for i in range(ROWS)]
+    rows += [server.url(f"held/{i % 20}.jpg?{i}") for i in range(40)]
+    path.write_text("\n".join(rows))
+    server.held.clear()
+    yield path
+    server.held.set()
+
+
+def local(*options):
+    command = [sys.executable, "-m", "pipeline", "extract", "--model=untrained", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+
+
+def arguments(manifest, output, *options):
+    return [
+        f"--input={manifest}",
+        f"--output={output}",
+        "--run_id=run",
+        "--num_shards=4",
+        "--allow_private_hosts",
+        *options,
+    ]
+
+
+def begin(cluster, *options):
+    return subprocess.Popen(
+        flink.command(cluster, *options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    try:
+        output, error = process.communicate(timeout=SECONDS)
+    finally:
+        process.kill()
+    return process.returncode, output, error
+
+
+def complete(output, rows=ROWS):
+    """Asserts a verified run that has every row once."""
+    assert inspection.verify(str(output)) == []
+    counts = read_run(str(output / "run"))["counts"]
+    assert counts["rows_in"] == counts["rows_out"] == rows
+    uris = dataset.load_numpy(str(output)).uris
+    assert len(set(uris)) == len(uris) == rows
+    assert not (output / "run" / ".staging").exists()
+
+
+def files(output):
+    run = read_run(str(output / "run"))
+    return {(file["name"], file["sha256"]) for file in run["files"]}
+
+
+def hits(server):
+    return server.hits.total()
+
+
+def under_way(server, before, count=200):
+    """Waits until a run has fetched some images and waits for those that are held."""
+    tools.wait_until(lambda: hits(server) > before + count, "images fetched", SECONDS)
+    time.sleep(1)
+
+
+def test_the_same_bytes_as_a_local_run(whole_cluster, manifest, tmp_path):
+    code, output, error = finish(begin(whole_cluster, *arguments(manifest, tmp_path / "flink")))
+    assert code == 0, error
+    assert "submitted job " in output
+    assert f"http://{whole_cluster.address}/#/" in output
+    complete(tmp_path / "flink")
+    assert local(*arguments(manifest, tmp_path / "local")).returncode == 0
+    assert files(tmp_path / "flink") == files(tmp_path / "local")
+
+
+@pytest.mark.parametrize("victim", ["worker", "manager"])
+def test_a_killed_process_costs_nothing(whole_cluster, server, held, tmp_path, victim):
+    before = hits(server)
+    # As many slots as one TaskManager has: the cluster can do without the other one.
+    process = begin(whole_cluster, *arguments(held, tmp_path / "out", "--parallelism=2"))
+    under_way(server, before)
+    if victim == "worker":
+        whole_cluster.workers()[0].kill()
+    else:
+        os.killpg(whole_cluster.managers[0].pid, signal.SIGKILL)
+        whole_cluster.managers[0].wait()
+    server.held.set()
+    code, _, error = finish(process)
+    assert code == 0, error
+    complete(tmp_path / "out", ROWS + 40)
+
+
+def test_a_killed_launcher_leaves_no_half_run(whole_cluster, server, held, tmp_path):
+    before = hits(server)
+    process = begin(whole_cluster, *arguments(held, tmp_path / "out"))
+    under_way(server, before)
+    process.kill()
+    server.held.set()
+    process.communicate()
+    tools.wait_until(lambda: "RUNNING" not in whole_cluster.jobs(), "the job's end", SECONDS)
+    if read_run(str(tmp_path / "out" / "run")) is None:
+        code, _, error = finish(begin(whole_cluster, *arguments(held, tmp_path / "again")))
+        assert code == 0, error
+        complete(tmp_path / "again", ROWS + 40)
+    else:
+        complete(tmp_path / "out", ROWS + 40)
+
+
+def test_no_wait_leaves_the_job_to_the_cluster(whole_cluster, manifest, tmp_path):
+    options = [*arguments(manifest, tmp_path / "out"), "--no_wait"]
+    code, output, error = finish(begin(whole_cluster, *options))
+    assert code == 0, error
+    assert output.startswith("submitted job ")
+    tools.wait_until(
+        lambda: read_run(str(tmp_path / "out" / "run")) is not None, "the commit", SECONDS
+    )
+    tools.wait_until(lambda: not (tmp_path / "out/run/.staging").exists(), "staging's end")
+    complete(tmp_path / "out")
+
+
+def test_an_output_that_cannot_be_written_ends_the_job_cleanly(
+    whole_cluster, server, held, tmp_path
+):
+    before = hits(server)
+    process = begin(whole_cluster, *arguments(held, tmp_path / "out"))
+    under_way(server, before)
+    run = tmp_path / "out" / "run"
+    # Root may write to read-only directories; to an immutable one not even root may.
+    frozen = subprocess.run(["chattr", "+i", str(run)], capture_output=True)
+    if frozen.returncode:
+        process.kill()
+        pytest.skip(f"This disk has no immutable directories: {frozen.stderr.decode()}")
+    try:
+        server.held.set()
+        code, _, error = finish(process)
+    finally:
+        subprocess.run(["chattr", "-i", str(run)], check=True)
+    assert code == 1
+    assert "is not committed" in error
+    assert "Traceback" not in error
+    assert read_run(str(run)) is None
+    code, _, error = finish(begin(whole_cluster, *arguments(held, tmp_path / "again")))
+    assert code == 0, error
+    complete(tmp_path / "again", ROWS + 40)
+
+
+def test_an_image_server_that_is_down_for_a_while(whole_cluster, server, manifest, tmp_path):
+    before = hits(server)
+    options = arguments(manifest, tmp_path / "out", "--fetch_attempts=12")
+    process = begin(whole_cluster, *options)
+    tools.wait_until(lambda: hits(server) > before, "the first image", SECONDS)
+    server.down.set()
+    time.sleep(20)
+    server.down.clear()
+    code, _, error = finish(process)
+    assert code == 0, error
+    complete(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--flink_master=localhost:1"], "cannot be used"),
+        (["--flink_version=1.20"], "pass --flink_version=2."),
+        (["--flink_job_server_jar=/no/such.jar"], "does not exist"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_said_before_any_work(
+    whole_cluster, manifest, tmp_path, options, says
+):
+    code, _, error = finish(begin(whole_cluster, *arguments(manifest, tmp_path / "out"), *options))
+    assert code == 2
+    assert says in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

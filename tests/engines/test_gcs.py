@@ -1,0 +1,143 @@
+"""gs:// for everything, against fake-gcs-server, with trouble on the way."""
+
+import dataclasses
+import tarfile
+
+import numpy as np
+import pytest
+
+from models import export, mobilenet_v2
+from pipeline import cli, dataset, inspection, layout
+from pipeline.commit import CommitError, commit
+from tests import gcs, images, runs
+from transforms.retries import FetchError
+from transforms.storage import create_once
+from transforms.types import Reason
+
+BEAM = ["--no_auth", "--project=p"]
+PHOTOS = 8
+
+
+@pytest.fixture(scope="module")
+def place():
+    with pytest.MonkeyPatch.context() as patch, gcs.server(patch, "images") as (bucket, proxy):
+        lines = ["uri,label"]
+        for i in range(PHOTOS):
+            bucket.blob(f"in/{i}.jpg").upload_from_string(images.encode(images.noise(i)))
+            lines.append(f"{i}.jpg,{i}")
+        bucket.blob("in/m.csv").upload_from_string("\n".join([*lines, "gone.jpg,99"]))
+        yield bucket, proxy
+
+
+@pytest.fixture
+def bucket(place):
+    yield place[0]
+    place[1].trouble = lambda method, path, times: None
+
+
+@pytest.fixture
+def proxy(place, bucket):
+    place[1].forget()
+    return place[1]
+
+
+def extract(*options, run_id="run", output="gs://images/out", model="untrained"):
+    arguments = [f"--model={model}", f"--output={output}", f"--run_id={run_id}", "--num_shards=2"]
+    return cli.main(["extract", *arguments, *options, *BEAM])
+
+
+def names(bucket, prefix):
+    return {blob.name for blob in bucket.client.list_blobs(bucket.name, prefix=prefix)}
+
+
+def test_manifest_images_model_and_output_on_gs(bucket, tmp_path):
+    module = tmp_path / "module"
+    export.export_tf1_hub(mobilenet_v2.seeded_weights(seed=7), str(module))
+    with tarfile.open(tmp_path / "module.tar.gz", "w:gz") as archive:
+        archive.add(module, ".")
+    bucket.blob("models/tiny.tar.gz").upload_from_filename(tmp_path / "module.tar.gz")
+    assert extract("--input=gs://images/in/m.csv", model="gs://images/models/tiny.tar.gz") == 0
+    assert inspection.verify("gs://images/out") == []
+    run = layout.read_run("gs://images/out/run")
+    assert run["counts"]["failed_by_reason"] == {"not_found": 1}
+    arrays = dataset.load_numpy("gs://images/out")
+    for uri, label in zip(arrays.uris, arrays.columns["label"], strict=True):
+        assert uri == f"gs://images/in/{label}.jpg"
+    assert not [name for name in names(bucket, "out/") if ".staging" in name]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_every_request_may_fail_once(bucket, proxy, status):
+    output = f"gs://images/out-{status}"
+    assert extract("--input=gs://images/in", output=f"{output}-calm") == 0
+    proxy.forget()
+    proxy.trouble = lambda method, path, times: status if times == 1 else None
+    assert extract("--input=gs://images/in", output=output) == 0
+    assert proxy.statuses[status] > PHOTOS
+    assert inspection.verify(output) == []
+    assert len(dataset.load_numpy(output).uris) == PHOTOS
+    same = [
+        {(f["name"], f["sha256"]) for f in layout.read_run(f"{place}/run")["files"]}
+        for place in (output, f"{output}-calm")
+    ]
+    assert same[0] == same[1]
+
+
+def test_the_commit_is_one_object_that_is_never_replaced(bucket, proxy):
+    assert create_once("gs://images/once/run.json", b"one", "")
+    assert not create_once("gs://images/once/run.json", b"two", "")
+    assert bucket.blob("once/run.json").download_as_bytes() == b"one"
+    # An answer that is lost: the object is there, and the next attempt finds it.
+    proxy.trouble = lambda method, path, times: 503 if times < 3 else None
+    assert create_once("gs://images/twice/run.json", b"one", "")
+    with pytest.raises(FetchError) as caught:
+        create_once("gs://no-such-bucket/run.json", b"one", "")
+    assert caught.value.reason is Reason.NOT_FOUND
+
+
+def test_a_second_commit_is_refused_and_a_repeated_one_is_not(bucket):
+    config = runs.config("gs://images/again/run")
+    first = commit([runs.FEATURES, runs.ERRORS], 7, 0, config)
+    assert commit([runs.ERRORS, runs.FEATURES], 7, 0, config)["finished"] == first["finished"]
+    with pytest.raises(CommitError, match="written by another job"):
+        commit([runs.FEATURES, runs.ERRORS], 7, 0, dataclasses.replace(config, started="later"))
+    assert layout.read_run("gs://images/again/run")["finished"] == first["finished"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--input=gs://no-such-bucket/m.csv"], "no-such-bucket/m.csv/ does not exist, or its bu"),
+        (["--input=gs://images/in/absent.csv"], "absent.csv does not exist"),
+        (["--input=gs://images/in", "--output=gs://no-such-bucket/out"], "or its bucket does not"),
+        (["--input=gs://images/in", "--model=gs://no-such-bucket/m.tar.gz"], "no-such-bucket"),
+    ],
+)
+def test_what_is_not_there_is_said_before_any_work(bucket, capsys, options, says):
+    before = names(bucket, "")
+    arguments = ["--output=gs://images/nothing", "--model=untrained", *options, *BEAM]
+    assert cli.main(["extract", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+    assert names(bucket, "") == before
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_is_forbidden_is_said_before_any_work(bucket, proxy, capsys, method):
+    proxy.trouble = lambda verb, path, times: 403 if verb == method else None
+    assert extract("--input=gs://images/in", output="gs://images/forbidden") == 2
+    error = capsys.readouterr().err
+    assert "--output=gs://images/forbidden cannot be" in error
+    assert "is denied; check the credentials" in error
+    assert error.count("\n") == 1
+
+
+def test_images_that_are_forbidden_are_error_rows(bucket, proxy):
+    proxy.trouble = lambda verb, path, times: 403 if path.endswith("in%2F3.jpg") else None
+    assert extract("--input=gs://images/in", output="gs://images/partly") == 0
+    counts = layout.read_run("gs://images/partly/run")["counts"]
+    assert counts["failed_by_reason"] == {"access_denied": 1}
+    assert counts["rows_out"] == PHOTOS - 1
+    assert np.isfinite(dataset.load_numpy("gs://images/partly").features).all()
