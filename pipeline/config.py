@@ -7,6 +7,7 @@ import datetime
 import re
 
 from models.engines import PreparedModel
+from pipeline.guards import Guards
 from pipeline.layout import RunLayout
 from transforms.fetch import FetchPolicy
 from transforms.manifest import ManifestSpec
@@ -31,6 +32,8 @@ class ExtractConfig:
       keep_secrets: Whether URIs keep their credentials and signatures in the output.
       cpu_threads: Threads that decode and compute within a worker; None for one a core.
       started: When the launcher began, ISO 8601, UTC.
+      resumed: Whether an earlier attempt has left something to take over.
+      guards: What must hold for a commit.
     """
 
     manifest: ManifestSpec
@@ -43,6 +46,8 @@ class ExtractConfig:
     keep_secrets: bool
     cpu_threads: int | None
     started: str
+    resumed: bool = False
+    guards: Guards = Guards()
 
 
 def utc_now() -> str:

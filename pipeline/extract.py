@@ -12,7 +12,9 @@ from pipeline.config import ExtractConfig
 from transforms.decode import DecodeImages
 from transforms.extract import ExtractFeatures
 from transforms.fetch import FetchImages
+from transforms.health import MeasureFeatures
 from transforms.manifest import ReadManifest
+from transforms.resume import EarlierPieces
 from transforms.shards import AssignShards
 from transforms.write import WriteErrors, WriteFeatureShards
 
@@ -23,7 +25,10 @@ def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
     plan = (rows.refs, rows.errors) | "PlanShards" >> PlanShards(config=config)
     num_shards = AsSingleton(plan.num_shards)
 
-    assigned = rows.refs | "AssignShards" >> AssignShards(num_shards=num_shards)
+    assigned = rows.refs | "AssignShards" >> AssignShards(
+        num_shards=num_shards,
+        earlier=EarlierPieces(config.layout.features) if config.resumed else None,
+    )
     fetched = assigned["refs"] | "FetchImages" >> FetchImages(
         policy=config.fetch, threads=config.cpu_threads
     )
@@ -34,11 +39,15 @@ def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
         model=config.model, threads=config.cpu_threads
     )
 
+    health = extracted.features | "MeasureFeatures" >> MeasureFeatures(
+        num_features=config.model.num_features
+    )
     feature_shards = extracted.features | "WriteFeatureShards" >> WriteFeatureShards(
         naming=config.layout.features,
         columns=config.manifest.columns,
         num_shards=num_shards,
         keep_secrets=config.keep_secrets,
+        earlier=assigned["earlier"],
     )
     failures = {
         "Read": rows.errors,
@@ -52,5 +61,8 @@ def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
 
     shards = (feature_shards, error_shards) | "CollectShards" >> beam.Flatten()
     return shards | "CommitRun" >> CommitRun(
-        config=config, rows_read=plan.rows_read, duplicates=assigned["duplicates"]
+        config=config,
+        rows_read=plan.rows_read,
+        duplicates=assigned["duplicates"],
+        health=health,
     )

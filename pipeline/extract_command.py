@@ -34,7 +34,11 @@ def extract(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
         if runners.runner_of(beam_options) is not runners.Runner.LOCAL:
             raise UsageError("--profile looks at this machine only; leave --runner out with it.")
         profile.check(options.profile)
-    config = launch.prepare(options, beam_options)
+    try:
+        config = launch.prepare(options, beam_options)
+    except launch.AlreadyCommittedError as done:
+        print(f"{done} is committed already.")
+        return EXIT_OK
     start = time.monotonic()
     try:
         with (

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
-import os
-import platform
 import shutil
 import tarfile
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -20,9 +16,10 @@ from models.compiler import Precision
 from models.engines import Engine, PreparedModel
 from models.engines import prepare as prepare_model
 from models.errors import ModelError
-from pipeline import extract, runners
-from pipeline.config import ExtractConfig, default_run_id, is_run_id, utc_now
-from pipeline.layout import RunLayout, read_run
+from pipeline import extract, place, runners
+from pipeline.config import ExtractConfig, utc_now
+from pipeline.fingerprint import fingerprint
+from pipeline.layout import read_run
 from pipeline.options import MIB, FeatureExtractorOptions
 from pipeline.progress import watch
 from pipeline.schema import check_column_names
@@ -35,11 +32,14 @@ from transforms.manifest_rows import ManifestFormat
 from transforms.pixels import DecodePolicy
 from transforms.retries import FetchError, RetryPolicy
 from transforms.shards import ShardPolicy
-from transforms.storage import create, reason_of
-from transforms.types import Reason
+from transforms.storage import create
 from transforms.uris import redact_text
 
 _LOG = logging.getLogger(__name__)
+
+
+class AlreadyCommittedError(Exception):
+    """The run is there, made of the same input, model and preprocessing; str() is its directory."""
 
 
 class RunFailedError(RuntimeError):
@@ -51,6 +51,7 @@ def prepare(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
 
     Raises:
       UsageError: an argument, the input, the output or the model is not usable.
+      AlreadyCommittedError: this very run is done.
     """
     started = utc_now()
     FileSystems.set_options(beam_options)
@@ -60,70 +61,37 @@ def prepare(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
     if options.num_shards and options.images_per_shard:
         raise UsageError("--num_shards and --images_per_shard exclude each other; give one.")
     runners.check(options, beam_options)
-    layout, run_id = _layout(options)
+    found = place.find(options)
     fetch = _fetch_policy(options)
     manifest = _manifest(options, fetch.http)
     model = _model(options)
-    _begin(options, layout, started)
+    decode = DecodePolicy(
+        image_size=model.image_size,
+        resize=options.resize,
+        decode=options.decode,
+        allow_truncated=options.allow_truncated,
+        max_pixels=int(options.max_megapixels * 1e6),
+        max_bytes=fetch.max_bytes,
+    )
+    mark = fingerprint(
+        manifest=manifest, model=model, decode=decode, keep_secrets=options.keep_uri_secrets
+    )
+    entered = place.enter(found, mark, started)
+    if entered.standing is place.Standing.COMMITTED:
+        raise AlreadyCommittedError(entered.layout.directory)
     return ExtractConfig(
         manifest=manifest,
-        layout=layout,
-        run_id=run_id,
+        layout=entered.layout,
+        run_id=entered.run_id,
         model=model,
         fetch=fetch,
-        decode=DecodePolicy(
-            image_size=model.image_size,
-            resize=options.resize,
-            decode=options.decode,
-            allow_truncated=options.allow_truncated,
-            max_pixels=int(options.max_megapixels * 1e6),
-            max_bytes=fetch.max_bytes,
-        ),
+        decode=decode,
         shards=ShardPolicy(options.num_shards, options.images_per_shard or 10_000),
         keep_secrets=options.keep_uri_secrets,
         cpu_threads=options.cpu_threads,
         started=started,
+        resumed=entered.standing is place.Standing.TAKEN_UP,
     )
-
-
-def _layout(options: FeatureExtractorOptions) -> tuple[RunLayout, str]:
-    run_id = options.run_id or default_run_id()
-    if not is_run_id(run_id):
-        raise UsageError(f"--run_id={run_id} must be letters, digits, dots, dashes, underscores.")
-    output = options.output
-    if "://" not in output:
-        output = os.path.abspath(os.path.expanduser(output))
-    directory = FileSystems.join(output, run_id)
-    try:
-        if FileSystems.match([directory.rstrip("/") + "/**"], [1])[0].metadata_list or (
-            "://" not in directory and os.path.exists(directory)
-        ):
-            raise UsageError(
-                f"The output {directory} exists already; choose another --run_id or remove it."
-            )
-        if "://" not in output:
-            os.makedirs(output, exist_ok=True)
-            if not os.access(output, os.W_OK):
-                raise UsageError(f"--output={output} is not writable.")
-    except UsageError:
-        raise
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--output={options.output} cannot be used: {_why(error)}.") from error
-    return RunLayout(directory, options.compression), run_id
-
-
-def _begin(options: FeatureExtractorOptions, layout: RunLayout, started: str) -> None:
-    """Makes the run's place, last of all checks: it may be readable and not writable."""
-    try:
-        if "://" not in layout.staging:
-            os.makedirs(layout.staging)
-        else:
-            with create(FileSystems.join(layout.staging, "launch.json")) as file:
-                file.write(json.dumps({"started": started, "host": platform.node()}).encode())
-    except Exception as error:  # Each file system has exceptions of its own.
-        raise UsageError(
-            f"--output={options.output} cannot be written to: {_why(error)}."
-        ) from error
 
 
 def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
@@ -157,7 +125,7 @@ def _manifest(options: FeatureExtractorOptions, http: HttpPolicy) -> ManifestSpe
     except FetchError as error:
         raise UsageError(f"The input cannot be read: {error}") from error
     except (ValueError, OSError, EOFError) as error:
-        raise UsageError(f"The input cannot be used: {_why(error)}.") from error
+        raise UsageError(f"The input cannot be used: {place.why(error)}.") from error
     if not any_row and not options.allow_empty:
         raise UsageError(
             f"The input {', '.join(options.input)} names no image; if that may be, "
@@ -251,20 +219,7 @@ def _staged(config: ExtractConfig) -> ExtractConfig:
     return dataclasses.replace(config, model=model)
 
 
-def _why(error: Exception) -> str:
-    """What is wrong with a location, as a user would say it, without a full stop."""
-    shown = ""
-    if isinstance(error, BeamIOError) and error.exception_details:
-        shown = f"{next(iter(error.exception_details))} "
-    reason = reason_of(error)
-    if shown and reason is Reason.NOT_FOUND:
-        return f"{shown}does not exist, or its bucket does not"
-    if reason is Reason.ACCESS_DENIED:
-        of = f" to {shown.strip()}" if shown else ""
-        return f"access{of} is denied; check the credentials and what they may do"
-    return redact_text(str(error)).strip().rstrip(".")
-
-
 def _last_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:1000] if lines else type(error).__name__
+    # Dataflow's runner ends with "None" where the service gave no reason.
+    lines = [line for line in str(error).splitlines() if line.strip() not in ("", "None")]
+    return lines[-1].removesuffix(", Error:")[:1000] if lines else type(error).__name__

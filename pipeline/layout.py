@@ -12,6 +12,7 @@ from transforms.shard_files import ShardNaming
 from transforms.storage import open_plain
 
 RUN_FILE = "run.json"
+LAUNCH_FILE = "launch.json"
 FORMAT_VERSION = 1
 STAGING_NAME = ".staging"
 
@@ -27,10 +28,12 @@ class RunLayout:
     Attributes:
       directory: OUT/<run_id>.
       compression: "none" or "gzip".
+      fingerprint: Of what the run's bytes depend on.
     """
 
     directory: str
     compression: str = "none"
+    fingerprint: str = ""
 
     @property
     def staging(self) -> str:
@@ -41,7 +44,7 @@ class RunLayout:
     def features(self) -> ShardNaming:
         """Names of the feature shards."""
         suffix = ".tfrecord.gz" if self.compression == "gzip" else ".tfrecord"
-        return ShardNaming("features", self.directory, self.staging, suffix)
+        return ShardNaming("features", self.directory, self.staging, suffix, self.fingerprint)
 
     @property
     def errors(self) -> ShardNaming:

@@ -12,11 +12,12 @@ import importlib
 import importlib.metadata
 import io
 import os
-import re
 import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
+
+from packaging.requirements import Requirement
 
 from models.engines import Engine
 from pipeline.process import PACKAGES
@@ -34,13 +35,18 @@ def worker_requirements(engine: Engine) -> list[str]:
     left_out = _LAUNCHER_ONLY if engine is Engine.TENSORFLOW else _LAUNCHER_ONLY | _TENSORFLOW
     wanted = []
     for line in importlib.metadata.requires(DISTRIBUTION) or []:
-        requirement, _, marker = line.partition(";")
-        name = re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0]
-        extra = re.search(r"extra\s*==\s*[\"'](?P<name>[^\"']+)", marker)
+        requirement = Requirement(line)
         # Google's clients are an extra for users, and what a worker on Dataflow reads with.
-        if (extra is None or extra["name"] == "gcp") and name.lower() not in left_out:
-            wanted.append(requirement.strip())
+        needed = requirement.marker is None or requirement.marker.evaluate({"extra": "gcp"})
+        if needed and requirement.name.lower() not in left_out:
+            extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+            wanted.append(f"{requirement.name}{extras}=={_version(requirement)}")
     return wanted
+
+
+def _version(requirement: Requirement) -> str:
+    # The launcher's: other versions may compute other bytes. Local labels are not on PyPI.
+    return importlib.metadata.version(requirement.name).partition("+")[0]
 
 
 def worker_sdist(engine: Engine, directory: str | None = None) -> str:

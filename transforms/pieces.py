@@ -1,7 +1,7 @@
 """Pieces: the rows of one shard that one bundle made, on their way into the shard's file.
 
-A piece is its rows' number, an index of keys and lengths, and the rows. Merging reads the
-indexes, settles the order by them, and copies stretches of rows that lie together already,
+A piece is its rows' number, a checksum, an index of keys and lengths, and the rows. Merging reads
+the indexes, settles the order by them, and copies stretches of rows that lie together already,
 as nearly all do: rows come sorted in slices.
 """
 
@@ -12,13 +12,15 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import IO
 
+import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from transforms.storage import create, open_plain
+from transforms.storage import create_whole, open_plain
 
 KEY_BYTES = 32
-_COUNT = struct.Struct("<Q")
+PART_SUFFIX = ".part"
+_HEAD = struct.Struct("<QI")  # The number of rows, and CRC-32C of all that follows.
 _ENTRY = np.dtype([("key", f"S{KEY_BYTES}"), ("length", "<u8")])
 _BLOCK = 2**20
 # Pieces whose keys overlap are open at the same time; systems allow a process about 1000.
@@ -29,6 +31,10 @@ class DuplicateRowError(RuntimeError):
     """Two rows with one key reached a shard: the runner delivered a row twice."""
 
 
+class BrokenPieceError(OSError):
+    """A file is not a whole piece."""
+
+
 def write_piece(path: str, keys: Sequence[str], rows: Sequence[bytes]) -> None:
     """Writes rows and their keys (32 ASCII characters each), sorted by key."""
     index = np.empty(len(rows), _ENTRY)
@@ -36,16 +42,42 @@ def write_piece(path: str, keys: Sequence[str], rows: Sequence[bytes]) -> None:
     index["length"] = [len(row) for row in rows]
     order = np.argsort(index["key"], kind="stable")
     ordered = [rows[place] for place in order.tolist()]
-    with create(path) as file:
-        file.write(b"".join((_COUNT.pack(len(rows)), index[order].tobytes(), *ordered)))
+    body = b"".join((index[order].tobytes(), *ordered))
+    with create_whole(path, f"{path}{PART_SUFFIX}") as file:
+        file.write(_HEAD.pack(len(rows), google_crc32c.value(body)))
+        file.write(body)
 
 
-def merge_pieces(paths: Sequence[str], write: Callable[[bytes], object]) -> int:
+def read_keys(path: str) -> list[str]:
+    """The keys of a piece's rows, after a look at every byte of it.
+
+    Raises:
+      BrokenPieceError: it is not what was written.
+      OSError: it cannot be read.
+    """
+    with open_plain(path) as file:
+        head = file.read(_HEAD.size)
+        body = file.read() if len(head) == _HEAD.size else b""
+    if not body:
+        raise BrokenPieceError(f"The piece {path} is cut short.")
+    count, checksum = _HEAD.unpack(head)
+    if google_crc32c.value(body) != checksum:
+        raise BrokenPieceError(f"The piece {path} does not match its checksum.")
+    index = np.frombuffer(body, _ENTRY, count)
+    return [key.decode() for key in index["key"].tolist()]
+
+
+def merge_pieces(
+    paths: Sequence[str],
+    write: Callable[[bytes], object],
+    chosen: Sequence[npt.NDArray[np.uint32] | None] | None = None,
+) -> int:
     """Writes the rows of pieces in the order of their keys.
 
     Args:
       paths: The pieces.
       write: Takes the bytes.
+      chosen: For each piece the places of its rows to write, None for all of them.
 
     Returns:
       The number of rows.
@@ -58,10 +90,14 @@ def merge_pieces(paths: Sequence[str], write: Callable[[bytes], object]) -> int:
         indexes = [pieces.read_index(number) for number in range(len(paths))]
         if not indexes:
             return 0
+        begins = [_starts(index) for index in indexes]
+        for number, rows in enumerate(chosen or ()):
+            if rows is not None:
+                indexes[number], begins[number] = indexes[number][rows], begins[number][rows]
         keys = np.concatenate([index["key"] for index in indexes])
         lengths = np.concatenate([index["length"] for index in indexes]).astype(np.int64)
         owners = np.repeat(np.arange(len(paths)), [len(index) for index in indexes])
-        starts = np.concatenate([_starts(index) for index in indexes])
+        starts = np.concatenate(begins)
         order = np.argsort(keys, kind="stable")
         keys, lengths, owners, starts = (a[order] for a in (keys, lengths, owners, starts))
         twice = np.flatnonzero(keys[1:] == keys[:-1])
@@ -80,7 +116,7 @@ def merge_pieces(paths: Sequence[str], write: Callable[[bytes], object]) -> int:
 def _starts(index: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
     """Where each row of a piece begins in its file."""
     lengths = index["length"].astype(np.int64)
-    header = _COUNT.size + len(index) * _ENTRY.itemsize
+    header = _HEAD.size + len(index) * _ENTRY.itemsize
     starts: npt.NDArray[np.int64] = header + np.cumsum(lengths) - lengths
     return starts
 
@@ -95,7 +131,7 @@ class _OpenPieces:
     def read_index(self, number: int) -> npt.NDArray[np.void]:
         """Number and lengths of a piece's rows."""
         file = self._file(number)
-        (count,) = _COUNT.unpack(self._read(file, number, _COUNT.size))
+        count, _ = _HEAD.unpack(self._read(file, number, _HEAD.size))
         return np.frombuffer(self._read(file, number, count * _ENTRY.itemsize), _ENTRY)
 
     def copy(self, number: int, start: int, end: int, write: Callable[[bytes], object]) -> None:
@@ -124,5 +160,5 @@ class _OpenPieces:
     def _read(self, file: IO[bytes], number: int, count: int) -> bytes:
         data = file.read(count)
         if len(data) < count:
-            raise OSError(f"The piece {self._paths[number]} is cut short.")
+            raise BrokenPieceError(f"The piece {self._paths[number]} is cut short.")
         return data

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
@@ -45,16 +46,29 @@ class ShardNaming:
       directory: The run's directory.
       staging: A directory for pieces, deleted after the commit.
       suffix: The last part of the name, with its dot; ".gz" compresses.
+      fingerprint: Of all that a row's bytes depend on beside the row; pieces of one fingerprint
+        are together.
     """
 
     kind: str
     directory: str
     staging: str
     suffix: str
+    fingerprint: str = ""
 
     def name(self, index: int, count: int) -> str:
         """The file name of a shard."""
         return f"{self.kind}-{index:05d}-of-{count:05d}{self.suffix}"
+
+    @property
+    def pieces(self) -> str:
+        """The directory of pieces."""
+        name = f"{self.kind}-{self.fingerprint}" if self.fingerprint else self.kind
+        return FileSystems.join(self.staging, name)
+
+    def piece_prefix(self, index: int) -> str:
+        """What the paths of all pieces of a shard begin with."""
+        return FileSystems.join(self.pieces, f"{index:05d}-")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +103,20 @@ class ShardRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Piece:
+class StagedPiece:
+    """Rows of a shard in staging.
+
+    Attributes:
+      shard: The shard.
+      path: The piece.
+      labels: Its rows by label.
+      chosen: Places of the rows to take from it, as uint32's bytes; empty for all.
+    """
+
     shard: int
     path: str
     labels: dict[str, int]
+    chosen: bytes = b""
 
 
 class WriteShards(beam.PTransform):
@@ -101,18 +125,25 @@ class WriteShards(beam.PTransform):
     Args:
       naming: Where the files go.
       num_shards: Side input, the number of shards; each gets a file, if need be empty.
+      earlier: PCollection[StagedPiece] of rows to add, that an earlier attempt has written.
     """
 
-    def __init__(self, *, naming: ShardNaming, num_shards: Any) -> None:
+    def __init__(self, *, naming: ShardNaming, num_shards: Any, earlier: Any = None) -> None:
         super().__init__()
         self._naming = naming
         self._num_shards = num_shards
+        self._earlier = earlier
 
     def expand(self, rows: Any) -> Any:
         pieces = (
             rows
             | "WritePieces" >> beam.ParDo(_WritePiecesDoFn(self._naming))
-            | "KeyByShard" >> beam.Map(lambda piece: (piece.shard, (piece.path, piece.labels)))
+            | "KeyByShard" >> beam.Map(_by_shard)
+        )
+        earlier = (
+            []
+            if self._earlier is None
+            else [self._earlier | "KeyEarlierByShard" >> beam.Map(_by_shard)]
         )
         every = (
             rows.pipeline
@@ -120,15 +151,23 @@ class WriteShards(beam.PTransform):
             | "NameEveryShard" >> beam.FlatMap(_every_shard, self._num_shards)
         )
         return (
-            (pieces, every)
+            (pieces, every, *earlier)
             | "JoinPieces" >> beam.Flatten()
             | "GroupPieces" >> beam.GroupByKey()
             | "MergePieces" >> beam.ParDo(_MergeDoFn(self._naming), self._num_shards)
         )
 
 
-def _every_shard(_: None, num_shards: int) -> Iterator[tuple[int, tuple[str, dict[str, int]]]]:
-    return ((shard, ("", {})) for shard in range(num_shards))
+# Path, labels and chosen rows of a piece.
+_Part = tuple[str, dict[str, int], bytes]
+
+
+def _by_shard(piece: StagedPiece) -> tuple[int, _Part]:
+    return piece.shard, (piece.path, piece.labels, piece.chosen)
+
+
+def _every_shard(_: None, num_shards: int) -> Iterator[tuple[int, _Part]]:
+    return ((shard, ("", {}, b"")) for shard in range(num_shards))
 
 
 @dataclasses.dataclass
@@ -157,11 +196,11 @@ class _WritePiecesDoFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._content = _Content()
-        self._pool: BoundedPool[_Content, tuple[_Piece, int, float]] = BoundedPool(
+        self._pool: BoundedPool[_Content, tuple[StagedPiece, int, float]] = BoundedPool(
             self._write, executor=io_pool(_WRITERS), max_items=_WRITERS
         )
 
-    def process(self, row: ShardRow) -> Iterator[_Piece]:
+    def process(self, row: ShardRow) -> Iterator[StagedPiece]:
         content = self._content
         if row.shard != content.shard or content.size >= _PIECE_BYTES:
             yield from self._hand_over(content)
@@ -178,22 +217,21 @@ class _WritePiecesDoFn(beam.DoFn):
             yield in_global_window(self._count(*result))
         self._progress.flush()
 
-    def _hand_over(self, content: _Content) -> Iterator[_Piece]:
+    def _hand_over(self, content: _Content) -> Iterator[StagedPiece]:
         if content.keys:
             for result in self._pool.submit(content):
                 yield self._count(*result)
 
-    def _write(self, content: _Content) -> tuple[_Piece, int, float]:
+    def _write(self, content: _Content) -> tuple[StagedPiece, int, float]:
         start = time.perf_counter()
-        directory = FileSystems.join(self._naming.staging, self._naming.kind)
-        if "://" not in directory:
-            os.makedirs(directory, exist_ok=True)
-        path = FileSystems.join(directory, f"{content.shard:05d}-{uuid.uuid4().hex}")
+        if "://" not in self._naming.pieces:
+            os.makedirs(self._naming.pieces, exist_ok=True)
+        path = f"{self._naming.piece_prefix(content.shard)}{uuid.uuid4().hex}"
         write_piece(path, content.keys, content.payloads)
-        piece = _Piece(content.shard, path, dict(content.labels))
+        piece = StagedPiece(content.shard, path, dict(content.labels))
         return piece, content.size, time.perf_counter() - start
 
-    def _count(self, piece: _Piece, size: int, seconds: float) -> _Piece:
+    def _count(self, piece: StagedPiece, size: int, seconds: float) -> StagedPiece:
         rows = sum(piece.labels.values())
         self._microseconds.update(int(1e6 * seconds))
         self._rows.inc(rows)
@@ -207,17 +245,17 @@ class _MergeDoFn(beam.DoFn):
         self._naming = naming
         self._microseconds = Metrics.distribution(NAMESPACE, "merge/microseconds")
 
-    def process(
-        self, group: tuple[int, Iterable[tuple[str, dict[str, int]]]], num_shards: int
-    ) -> Iterator[ShardFile]:
+    def process(self, group: tuple[int, Iterable[_Part]], num_shards: int) -> Iterator[ShardFile]:
         start = time.perf_counter()
         shard, pieces = group
         labels: Counter[str] = Counter()
-        paths = []
-        for path, piece_labels in pieces:
+        paths: list[str] = []
+        chosen: list[Any] = []
+        for path, piece_labels, rows_of_it in pieces:
             labels.update(piece_labels)
             if path:
                 paths.append(path)
+                chosen.append(np.frombuffer(rows_of_it, "<u4") if rows_of_it else None)
         name = self._naming.name(shard, num_shards)
         final = FileSystems.join(self._naming.directory, name)
         part = FileSystems.join(self._naming.staging, f"{name}.{uuid.uuid4().hex}")
@@ -226,9 +264,9 @@ class _MergeDoFn(beam.DoFn):
             if self._naming.suffix.endswith(".gz"):
                 # No name and no time in the header: the same rows are the same bytes.
                 with gzip.GzipFile("", "wb", compresslevel=6, fileobj=sink, mtime=0) as out:  # type: ignore[arg-type]
-                    rows = merge_pieces(paths, out.write)
+                    rows = merge_pieces(paths, out.write, chosen)
             else:
-                rows = merge_pieces(paths, sink.write)
+                rows = merge_pieces(paths, sink.write, chosen)
             if rows != sum(labels.values()):
                 raise RuntimeError(
                     f"{name} has {rows} rows but its pieces were written with "

@@ -8,6 +8,7 @@ original in its shard and is dropped there, and the shard's rows come out sorted
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,11 +17,13 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
-from transforms.metrics import NAMESPACE
+from transforms.metrics import NAMESPACE, log_event
 from transforms.packing import PackRows, Row, pack, unpack
+from transforms.resume import EarlierPieces
 from transforms.types import ImageRef
 from transforms.uris import shard_of
 
+_LOG = logging.getLogger(__name__)
 # Rows that one worker takes at a time: small enough to spread a shard over workers,
 # large enough that a piece file (256 rows of 5 KB) is worth opening.
 ROWS_PER_SLICE = 256
@@ -53,15 +56,18 @@ class AssignShards(beam.PTransform):
     """Gives every reference its shard; drops duplicates of the same image.
 
     Input: PCollection[ImageRef]. Tagged outputs: `refs`, ImageRef sorted by key within
-    slices of a shard, and `duplicates`, one int for each shard that had some.
+    slices of a shard; `duplicates`, one int for each shard that had some; and `earlier`,
+    StagedPiece of rows that need not be made again, which are not among the `refs`.
 
     Args:
       num_shards: Side input, the number of shards.
+      earlier: What earlier attempts have left, if this is not the first.
     """
 
-    def __init__(self, *, num_shards: Any) -> None:
+    def __init__(self, *, num_shards: Any, earlier: EarlierPieces | None = None) -> None:
         super().__init__()
         self._num_shards = num_shards
+        self._earlier = earlier
 
     def expand(self, refs: Any) -> Any:
         ordered = (
@@ -71,14 +77,17 @@ class AssignShards(beam.PTransform):
             | "PackRows" >> PackRows()
             | "HashToShard" >> beam.FlatMap(_by_shard, self._num_shards)
             | "GroupByShard" >> beam.GroupByKey()
-            | "OrderAndDedupe" >> beam.ParDo(_OrderDoFn()).with_outputs("duplicates", main="slices")
+            | "OrderAndDedupe"
+            >> beam.ParDo(_OrderDoFn(self._earlier)).with_outputs(
+                "duplicates", "earlier", main="slices"
+            )
         )
         spread = (
             ordered.slices
             | "SpreadOverWorkers" >> beam.Reshuffle()
             | "TakeSlices" >> beam.FlatMap(_refs_of)
         )
-        return {"refs": spread, "duplicates": ordered.duplicates}
+        return {"refs": spread, "duplicates": ordered.duplicates, "earlier": ordered.earlier}
 
 
 def _row_of(ref: ImageRef) -> Row:
@@ -100,8 +109,10 @@ def _refs_of(slice_: tuple[int, bytes]) -> Iterator[ImageRef]:
 
 
 class _OrderDoFn(beam.DoFn):
-    def __init__(self) -> None:
+    def __init__(self, earlier: EarlierPieces | None) -> None:
+        self._earlier = earlier
         self._duplicates = Metrics.counter(NAMESPACE, "assign_shards/duplicates")
+        self._kept = Metrics.counter(NAMESPACE, "assign_shards/kept")
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         shard, packs = group
@@ -112,5 +123,12 @@ class _OrderDoFn(beam.DoFn):
         if len(unique) < len(rows):
             self._duplicates.inc(len(rows) - len(unique))
             yield TaggedOutput("duplicates", len(rows) - len(unique))
+        if self._earlier is not None:
+            pieces, taken = self._earlier.take(shard, [row[0] for row in unique])
+            unique = [row for row in unique if row[0] not in taken]
+            self._kept.inc(len(taken))
+            log_event(_LOG, "taken_over", shard=shard, rows=len(taken), left=len(unique))
+            for piece in pieces:
+                yield TaggedOutput("earlier", piece)
         for start in range(0, len(unique), ROWS_PER_SLICE):
             yield shard, pack(unique[start : start + ROWS_PER_SLICE])

@@ -29,6 +29,7 @@ class WriteFeatureShards(beam.PTransform):
       columns: The types of the passed-through columns.
       num_shards: Side input, the number of feature shards.
       keep_secrets: Whether URIs keep their credentials and signatures.
+      earlier: PCollection[StagedPiece] of rows that an earlier attempt has written.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class WriteFeatureShards(beam.PTransform):
         columns: tuple[Column, ...],
         num_shards: Any,
         keep_secrets: bool = False,
+        earlier: Any = None,
     ) -> None:
         super().__init__()
+        self._earlier = earlier
         self._naming = naming
         self._columns = {column.name: column for column in columns}
         self._num_shards = num_shards
@@ -49,7 +52,8 @@ class WriteFeatureShards(beam.PTransform):
         return (
             rows
             | "SerializeExamples" >> beam.Map(_feature_row, self._columns, self._keep_secrets)
-            | "WriteShards" >> WriteShards(naming=self._naming, num_shards=self._num_shards)
+            | "WriteShards"
+            >> WriteShards(naming=self._naming, num_shards=self._num_shards, earlier=self._earlier)
         )
 
 

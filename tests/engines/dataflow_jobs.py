@@ -65,6 +65,18 @@ def launch(service: Service, *options: str, run_id: str = "run") -> tuple[int, s
     return process.returncode, output, error
 
 
+def last_line(error: str) -> str:
+    """What a launcher says in the end, after nothing but warnings and what a job itself says."""
+    *before, last = error.splitlines()
+    assert not [line for line in before if "dataflow_runner.py" in line or "HTTP status" in line]
+    return last
+
+
+def names(bucket: Any, prefix: str = "") -> set[str]:
+    """The names of a bucket's objects."""
+    return {blob.name for blob in bucket.client.list_blobs(bucket.name, prefix=prefix)}
+
+
 def console(job: Job) -> str:
     """Where the console shows a job."""
     return f"https://console.cloud.google.com/dataflow/jobs/{REGION}/{job.id}?project={PROJECT}"

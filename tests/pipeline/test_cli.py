@@ -56,7 +56,7 @@ def test_an_output_that_exists_is_refused(photo, capsys):
     (photo / "out" / "run").mkdir(parents=True)
     arguments = [f"--input={photo}/list.txt", f"--output={photo}/out", "--run_id=run"]
     assert cli.main(["extract", "--model=untrained", *arguments]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "exists already and is no run" in capsys.readouterr().err
 
 
 def test_inspect_and_model_refuse_what_is_not_there(tmp_path, capsys):

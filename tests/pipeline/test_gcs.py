@@ -38,4 +38,5 @@ def test_a_run_on_gs(bucket):
         ]
         names = {blob.name for blob in bucket.client.list_blobs("images", prefix=f"out-{failed}/")}
         assert not [name for name in names if ".staging" in name]
-        assert cli.main(["extract", "--model=untrained", *arguments, *beam]) == 2
+        # Once more: it is done.
+        assert cli.main(["extract", "--model=untrained", *arguments, *beam]) == 0

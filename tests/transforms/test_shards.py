@@ -20,14 +20,14 @@ from transforms.uris import image_key, shard_of
 def write(directory, rows, bundles, num_shards, suffix):
     naming = ShardNaming("features", str(directory), str(directory / ".staging"), suffix)
     (directory / ".staging").mkdir(parents=True)
-    pieces = {shard: [("", {})] for shard in range(num_shards)}
+    pieces = {shard: [("", {}, b"")] for shard in range(num_shards)}
     for bundle in bundles(rows):
         writer = _WritePiecesDoFn(naming)
         writer.start_bundle()
         made = [piece for row in bundle for piece in writer.process(row)]
         made += [windowed.value for windowed in writer.finish_bundle()]
         for piece in made:
-            pieces[piece.shard].append((piece.path, piece.labels))
+            pieces[piece.shard].append((piece.path, piece.labels, piece.chosen))
     merge = _MergeDoFn(naming)
     files = [f for group in pieces.items() for f in merge.process(group, num_shards)]
     return {f.name: (f.rows, f.sha256, (directory / f.name).read_bytes()) for f in files}
