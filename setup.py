@@ -6,6 +6,7 @@ GCP = ["apache-beam[gcp]>=2.77,<2.79", "google-cloud-storage>=3.4,<4"]
 TEST = [
     "gcp-storage-emulator>=2024.8.3",
     "hypothesis>=6.130,<7",
+    "prometheus-client>=0.21,<1",
     "psutil>=7,<8",
     "pytest>=8.3,<10",
     "scikit-image>=0.25,<0.27",
@@ -19,6 +20,8 @@ QUALITY = ["scikit-learn>=1.5,<2"]
 # Only for the other benchmarks: what is measured against, and what measures.
 BENCH = ["psutil>=7,<8", "ray[data]>=2.50,<3"]
 PROFILE = ["py-spy>=0.4,<0.5"]
+REPORT = ["jinja2>=3.1.5,<4", "vl-convert-python>=1.7,<2"]
+SEARCH = ["usearch>=2.20,<3"]
 # Apart from them, without constraints.txt: it asks for an older tqdm than is pinned there.
 DAFT = ["daft>=0.7,<0.8"]
 DEV = ["mypy>=2.0,<3", "ruff>=0.14,<0.18"]
@@ -30,7 +33,7 @@ setup(
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["pipeline*", "transforms*", "models*"]),
     package_data={
-        "pipeline": ["py.typed"],
+        "pipeline": ["py.typed", "templates/*"],
         "transforms": ["py.typed"],
         "models": ["py.typed", "builtin.npz"],
     },
@@ -40,6 +43,7 @@ setup(
         "google-crc32c>=1.6,<2",
         "h5py>=3.12,<4",
         "numpy>=2.0,<3",
+        "packaging>=24,<27",
         "pillow>=11.3,<14",
         "pyarrow>=18,<27",
         "rich>=13.9,<16",
@@ -52,12 +56,14 @@ setup(
     extras_require={
         "gcp": GCP,
         "samples": ["scikit-image>=0.25,<0.27"],
-        "test": GCP + PROFILE + TEST,
+        "report": REPORT,
+        "search": SEARCH,
+        "test": GCP + PROFILE + REPORT + SEARCH + TEST,
         "profile": PROFILE,
         "bench": QUALITY + PROFILE + BENCH,
         "bench-daft": DAFT,
         "train": QUALITY + TRAIN,
-        "dev": GCP + PROFILE + TEST + DEV,
+        "dev": GCP + PROFILE + REPORT + SEARCH + TEST + DEV,
     },
     entry_points={
         "console_scripts": [

@@ -1,4 +1,4 @@
-"""The command line: `image-features extract | inspect | model | samples`."""
+"""The command line: `image-features extract | inspect | search | report | model | samples`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ Extracts feature vectors from images in batches, at any scale.
 commands:
   extract   read image URIs, write one feature vector an image as TFRecord shards
   inspect   show what is in a run, and verify its checksums
+  search    find the images of a dataset that are nearest to one
+  report    write a page that shows a dataset: runs, errors, features, neighbours
   model     describe, convert, compare or fine-tune feature-vector modules
   samples   write sample photographs to try things with
 
@@ -41,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "extract": _extract,
         "inspect": _inspect,
+        "search": _search,
+        "report": _report,
         "model": _model,
         "samples": _samples,
     }
@@ -127,6 +131,18 @@ def _inspect(argv: list[str]) -> int:
     except (RunNotFoundError, ValueError, OSError) as error:
         raise UsageError(f"{options.path} cannot be inspected: {error}") from error
     return EXIT_OK
+
+
+def _search(argv: list[str]) -> int:
+    from pipeline.search_command import make_parser, run
+
+    return run(make_parser().parse_args(argv))
+
+
+def _report(argv: list[str]) -> int:
+    from pipeline.report_command import make_parser, run
+
+    return run(make_parser().parse_args(argv))
 
 
 def _model(argv: list[str]) -> int:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import logging
 import os
-import platform
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -21,27 +20,32 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsSingleton
 
 from pipeline.config import ExtractConfig, utc_now
+from pipeline.descriptions import (
+    as_json,
+    health_document,
+    health_section,
+    provenance,
+    write_description,
+    write_schemas,
+)
+from pipeline.drift import HEALTH_FILE, find
+from pipeline.guards import check, record
 from pipeline.layout import FORMAT_VERSION, RUN_FILE, read_run
-from pipeline.schema import dataset_info_json, features_json, schema_pbtxt
+from pipeline.prometheus import METRICS_FILE, exposition
+from transforms.health import FeatureStatistics
 from transforms.shard_files import ShardFile
 from transforms.shards import ShardPolicy, error_shards
-from transforms.storage import create_once, create_whole
-from transforms.uris import redact_uri
+from transforms.storage import create_once, open_plain
 
 _LOG = logging.getLogger(__name__)
-_PACKAGES = (
-    "apache-beam",
-    "ai-edge-litert",
-    "tensorflow",
-    "tensorflow-cpu",
-    "tensorflow-hub",
-    "pillow",
-    "numpy",
-)
 
 
 class CommitError(RuntimeError):
     """The run does not add up, so it is not committed."""
+
+
+class GuardError(CommitError):
+    """The run adds up, but a guard stops its commit."""
 
 
 class Plan(NamedTuple):
@@ -89,11 +93,14 @@ class CommitRun(beam.PTransform):
     use any more; the launcher, which may be gone by then, has no part in it.
     """
 
-    def __init__(self, *, config: ExtractConfig, rows_read: Any, duplicates: Any) -> None:
+    def __init__(
+        self, *, config: ExtractConfig, rows_read: Any, duplicates: Any, health: Any
+    ) -> None:
         super().__init__()
         self._config = config
         self._rows_read = rows_read
         self._duplicates = duplicates
+        self._health = health
 
     def expand(self, shards: Any) -> Any:
         duplicates = self._duplicates | "SumDuplicates" >> beam.CombineGlobally(sum)
@@ -106,15 +113,27 @@ class CommitRun(beam.PTransform):
                 rows_read=AsSingleton(self._rows_read),
                 duplicates=AsSingleton(duplicates),
                 config=self._config,
+                health=AsSingleton(self._health),
             )
             | "RemoveStaging" >> beam.Map(_remove_staging, self._config.layout.staging)
         )
 
 
 def commit(
-    shards: Iterable[ShardFile], rows_read: int, duplicates: int, config: ExtractConfig
+    shards: Iterable[ShardFile],
+    rows_read: int,
+    duplicates: int,
+    config: ExtractConfig,
+    health: FeatureStatistics | None = None,
 ) -> dict[str, Any]:
-    """Writes features.json, dataset_info.json, schema.pbtxt, and at last run.json.
+    """Checks the run, writes what describes it, and at last run.json.
+
+    Args:
+      shards: All there are.
+      rows_read: Rows of the manifests.
+      duplicates: Of them, those that name an image again.
+      config: Of the run.
+      health: Of its features; None where nothing was measured.
 
     Returns:
       The content of run.json: of an earlier attempt, if one got that far.
@@ -122,8 +141,66 @@ def commit(
     Raises:
       CommitError: rows read differ from rows written plus failed plus duplicates, a shard is
         missing, or another run is committed there.
+      GuardError: a guard stops the commit.
     """
     files = sorted(shards, key=lambda shard: (shard.kind != "features", shard.name))
+    counts = _counts(files, rows_read, duplicates, config)
+    statistics = health or FeatureStatistics.empty(config.model.num_features)
+    entries = [_entry(shard) for shard in files]
+    layout = config.layout
+    run: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "run_id": config.run_id,
+        "fingerprint": layout.fingerprint,
+        "started": config.started,
+        "finished": "",
+        "duration_seconds": 0.0,
+        "images_per_second": 0.0,
+        "counts": counts,
+        "health": health_section(statistics),
+        "drift": None,
+        "guards": dataclasses.asdict(config.guards),
+        **provenance(config),
+        "files": entries,
+    }
+    found = read_run(layout.directory)
+    if found is not None:
+        # What it lists must not be written again: only its shards are sure to be the same bytes.
+        return _same(found, run, layout.path(RUN_FILE))
+    finished = _finish_time(config)
+    seconds = max(0.0, (finished - datetime.fromisoformat(config.started)).total_seconds())
+    run["finished"] = finished.isoformat()
+    run["duration_seconds"] = round(seconds, 3)
+    run["images_per_second"] = round(counts["rows_in"] / seconds, 3) if seconds else 0.0
+    document = health_document(statistics)
+    drift = find(layout.directory, run, document)
+    if drift is not None:
+        threshold = config.guards.drift_threshold
+        run["drift"] = dataclasses.asdict(drift) | {
+            "threshold": threshold,
+            "drifted": drift.exceeds(threshold),
+        }
+    broken = check(config.guards, counts, seconds=seconds, drift=drift)
+    if broken:
+        record(layout.staging, config.started, broken)
+        raise GuardError(f"The run {config.run_id} is not committed: {' '.join(broken)}")
+    features = [shard for shard in files if shard.kind == "features"]
+    run["files"] = [
+        *write_schemas(config, features),
+        write_description(config, HEALTH_FILE, "health", as_json(document)),
+        write_description(config, METRICS_FILE, "metrics", exposition(run)),
+        *entries,
+    ]
+    part = FileSystems.join(layout.staging, f"{RUN_FILE}.{uuid.uuid4().hex}")
+    if create_once(layout.path(RUN_FILE), (json.dumps(run, indent=2) + "\n").encode(), part):
+        return run
+    return _same(read_run(layout.directory) or {}, run, layout.path(RUN_FILE))
+
+
+def _counts(
+    files: Sequence[ShardFile], rows_read: int, duplicates: int, config: ExtractConfig
+) -> dict[str, Any]:
+    """The counts of run.json, if they add up."""
     features = [shard for shard in files if shard.kind == "features"]
     errors = [shard for shard in files if shard.kind == "errors"]
     expected = config.shards.feature_shards(rows_read)
@@ -142,67 +219,42 @@ def commit(
     reasons: Counter[str] = Counter()
     for shard in errors:
         reasons.update(shard.labels)
+    return {
+        "rows_read": rows_read,
+        "duplicates": duplicates,
+        "rows_in": rows_read - duplicates,
+        "rows_out": rows_out,
+        "rows_failed": rows_failed,
+        "failed_by_reason": dict(sorted(reasons.items())),
+    }
 
-    columns, layout = config.manifest.columns, config.layout
-    descriptions = {
-        "schema.pbtxt": schema_pbtxt(columns, config.model.num_features),
-    }
-    if layout.compression == "none":
-        # TFDS reads plain TFRecord only: files it could not open would be a false promise.
-        descriptions["features.json"] = features_json(columns, config.model.num_features)
-        descriptions["dataset_info.json"] = dataset_info_json(
-            "image_features", "1.0.0", [s.rows for s in features], sum(s.bytes for s in features)
-        )
-    entries = []
-    for name, text in sorted(descriptions.items()):
-        data = text.encode()
-        _write_atomically(config, name, data)
-        digest = hashlib.sha256(data).hexdigest()
-        entries.append({"name": name, "kind": "schema", "bytes": len(data), "sha256": digest})
-    for shard in files:
-        entry = dataclasses.asdict(shard)
-        entry.pop("labels")
-        entries.append(entry)
-    run = {
-        "format_version": FORMAT_VERSION,
-        "run_id": config.run_id,
-        "started": config.started,
-        "finished": utc_now(),
-        "counts": {
-            "rows_read": rows_read,
-            "duplicates": duplicates,
-            "rows_in": rows_read - duplicates,
-            "rows_out": rows_out,
-            "rows_failed": rows_failed,
-            "failed_by_reason": dict(sorted(reasons.items())),
-        },
-        "input": [redact_uri(source.location) for source in config.manifest.sources],
-        "columns": [dataclasses.asdict(column) for column in columns],
-        "model": {
-            "handle": redact_uri(config.model.handle),
-            "content_hash": config.model.content_hash,
-            "image_size": list(config.model.image_size),
-            "num_features": config.model.num_features,
-            "engine": str(config.model.engine),
-            "precision": str(config.model.precision),
-            "max_cosine_difference": config.model.max_cosine_difference,
-        },
-        "preprocessing": _preprocessing(config),
-        "compression": layout.compression,
-        "versions": _versions(),
-        "files": entries,
-    }
-    if create_once(
-        layout.path(RUN_FILE),
-        (json.dumps(run, indent=2) + "\n").encode(),
-        FileSystems.join(layout.staging, f"{RUN_FILE}.{uuid.uuid4().hex}"),
-    ):
-        return run
-    found = read_run(layout.directory) or {}
-    if any(found.get(part) != run[part] for part in ("run_id", "started", "counts", "files")):
-        raise CommitError(
-            f"{layout.path(RUN_FILE)} was written by another job, so this one is not committed."
-        )
+
+def _entry(shard: ShardFile) -> dict[str, Any]:
+    entry = dataclasses.asdict(shard)
+    entry.pop("labels")
+    return entry
+
+
+def _finish_time(config: ExtractConfig) -> datetime:
+    """The time of this launch's first attempt to commit: all of its attempts write one content."""
+    mark = hashlib.sha256(config.started.encode()).hexdigest()[:8]
+    path = FileSystems.join(config.layout.staging, f"finished.{mark}")
+    now = utc_now()
+    if create_once(path, now.encode(), f"{path}.{uuid.uuid4().hex}"):
+        return datetime.fromisoformat(now)
+    with open_plain(path) as file:
+        return datetime.fromisoformat(file.read().decode())
+
+
+def _same(found: dict[str, Any], run: dict[str, Any], path: str) -> dict[str, Any]:
+    """What is committed, if this run's attempts may have committed it."""
+
+    def identity(of: dict[str, Any]) -> tuple[Any, ...]:
+        shards = [file for file in of.get("files", ()) if file["kind"] in ("features", "errors")]
+        return of.get("run_id"), of.get("started"), of.get("counts"), shards
+
+    if identity(found) != identity(run):
+        raise CommitError(f"{path} was written by another job, so this one is not committed.")
     return found
 
 
@@ -216,23 +268,3 @@ def _remove_staging(run: dict[str, Any], staging: str) -> dict[str, Any]:
     except Exception as error:  # The run is committed: tidiness must not undo that.
         _LOG.warning("Could not remove the staging directory %s: %s", staging, error)
     return run
-
-
-def _preprocessing(config: ExtractConfig) -> dict[str, Any]:
-    options = dataclasses.asdict(config.decode)
-    options["max_fetch_bytes"] = config.fetch.max_bytes
-    return options
-
-
-def _write_atomically(config: ExtractConfig, name: str, data: bytes) -> None:
-    part = FileSystems.join(config.layout.staging, f"{name}.{uuid.uuid4().hex}")
-    with create_whole(config.layout.path(name), part) as file:
-        file.write(data)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions

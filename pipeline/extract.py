@@ -40,7 +40,8 @@ def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
     )
 
     health = extracted.features | "MeasureFeatures" >> MeasureFeatures(
-        num_features=config.model.num_features
+        num_features=config.model.num_features,
+        earlier=assigned["earlier"] if config.resumed else None,
     )
     feature_shards = extracted.features | "WriteFeatureShards" >> WriteFeatureShards(
         naming=config.layout.features,

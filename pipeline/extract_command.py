@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -14,10 +15,17 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import launch, profile, runners
-from pipeline.config import ExtractConfig
-from pipeline.exits import EXIT_FAILED, EXIT_OK, EXIT_OVER_BUDGET
+from pipeline.claim import LEASE_SECONDS, Claim, HeldError
+from pipeline.config import ExtractConfig, utc_now
+from pipeline.exits import EXIT_FAILED, EXIT_GUARDED, EXIT_HELD, EXIT_OK, EXIT_OVER_BUDGET
+from pipeline.layout import read_run
+from pipeline.notify import notify
 from pipeline.options import FeatureExtractorOptions
 from pipeline.usage import UsageError
+from transforms.uris import redact_uri
+
+_LOG = logging.getLogger(__name__)
+_LONG_SECONDS = 24 * 3600.0  # That a job may take while nobody waits for it.
 
 
 def extract(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> int:
@@ -25,7 +33,8 @@ def extract(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
 
     Returns:
       0 committed (or submitted, with --no_wait), 1 failed, 3 committed with more failed rows than
-      --error_budget allows.
+      --error_budget allows, 4 another launcher works on the run, 5 computed but not committed
+      because of a guard.
 
     Raises:
       UsageError: something asked for cannot be done; no work has started.
@@ -34,15 +43,27 @@ def extract(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
         if runners.runner_of(beam_options) is not runners.Runner.LOCAL:
             raise UsageError("--profile looks at this machine only; leave --runner out with it.")
         profile.check(options.profile)
+    begun = time.monotonic()
+    address = _take_address(options)
     try:
         config = launch.prepare(options, beam_options)
     except launch.AlreadyCommittedError as done:
         print(f"{done} is committed already.")
         return EXIT_OK
+    # Nobody renews the claim of a job that is not waited for.
+    claim = Claim(config.layout.staging, lease=LEASE_SECONDS if options.wait else _LONG_SECONDS)
+    try:
+        claim.take()
+    except HeldError as error:
+        print(f"image-features: {config.layout.directory} is held: {error}.", file=sys.stderr)
+        return EXIT_HELD
     start = time.monotonic()
+    deadline = begun + options.max_duration if options.max_duration else None
     try:
         with (
+            claim.kept() if options.wait else contextlib.nullcontext(),
             _stopped_by_signals(beam_options),
+            _stopped_in_time(config, beam_options, address, deadline),
             profile.sampled(options.profile) if options.profile else contextlib.nullcontext(),
         ):
             result = launch.submit(config, beam_options)
@@ -50,10 +71,12 @@ def extract(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
             if not options.wait:
                 _see_it_run(result)
                 return EXIT_OK
-            run = launch.wait(config, result)
+            run = launch.wait(config, result, deadline=deadline)
     except launch.RunFailedError as error:
+        code = EXIT_GUARDED if isinstance(error, launch.GuardedError) else EXIT_FAILED
         print(f"image-features: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        _notify_failure(address, config, str(error), code)
+        return code
     seconds = time.monotonic() - start
     _summarize(config, run, seconds)
     stages = profile.stages(result)
@@ -62,7 +85,31 @@ def extract(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
         print(f"  threads' time: {took}")
     if options.profile:
         print("\n".join(profile.write_stages(options.profile, stages, seconds)))
+    if address:
+        notify(address, run)
     return _judge(run["counts"], options.error_budget)
+
+
+def _take_address(options: FeatureExtractorOptions) -> str | None:
+    """Where to notify, which is nobody else's business: engines show a job's options."""
+    if options.notify and not options.wait:
+        raise UsageError("--notify needs someone who waits; leave out --notify or --no_wait.")
+    address, options.notify = options.notify, None
+    return address
+
+
+def _notify_failure(address: str | None, config: ExtractConfig, error: str, code: int) -> None:
+    if address:
+        message = {
+            "run_id": config.run_id,
+            "state": "STOPPED_BY_GUARD" if code == EXIT_GUARDED else "FAILED",
+            "error": error,
+            "exit_code": code,
+            "directory": redact_uri(config.layout.directory),
+            "started": config.started,
+            "finished": utc_now(),
+        }
+        notify(address, message)
 
 
 def _say_where(config: ExtractConfig, beam_options: PipelineOptions, result: Any) -> None:
@@ -92,6 +139,16 @@ def _summarize(config: ExtractConfig, run: dict[str, Any], seconds: float) -> No
     )
     for reason, count in counts["failed_by_reason"].items():
         print(f"  {count} {reason}")
+    drift = run.get("drift")
+    if drift and drift["drifted"]:
+        _LOG.warning(
+            "The features have drifted from the run %s: stability index %.3g, difference of means "
+            "%.3g, --drift_threshold=%g.",
+            drift["run_id"],
+            drift["psi"],
+            drift["mean_difference"],
+            drift["threshold"],
+        )
 
 
 def _judge(counts: dict[str, Any], budget: float | None) -> int:
@@ -104,6 +161,38 @@ def _judge(counts: dict[str, Any], budget: float | None) -> int:
         file=sys.stderr,
     )
     return EXIT_OVER_BUDGET
+
+
+@contextlib.contextmanager
+def _stopped_in_time(
+    config: ExtractConfig,
+    beam_options: PipelineOptions,
+    address: str | None,
+    deadline: float | None,
+) -> Iterator[None]:
+    """Ends the process at its deadline, as a signal would.
+
+    That is for a local run, which can be stopped in no other way; `launch.wait` cancels others.
+    """
+    if deadline is None or runners.runner_of(beam_options) is not runners.Runner.LOCAL:
+        yield
+        return
+
+    def stop() -> None:
+        if read_run(config.layout.directory) is not None:
+            return
+        sentence = launch.too_long(config)
+        os.write(2, f"image-features: {sentence}\n".encode())
+        _notify_failure(address, config, sentence, EXIT_FAILED)
+        os._exit(EXIT_FAILED)
+
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager

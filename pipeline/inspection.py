@@ -54,6 +54,23 @@ def summarize(path: str) -> Iterator[str]:
     yield f"shards    {len(shards)}, {sum(s['bytes'] for s in shards) / 1e6:.1f} MB"
     for reason, count in counts["failed_by_reason"].items():
         yield f"failed    {count:>8}  {reason}"
+    yield from _health(run)
+
+
+def _health(run: dict[str, Any]) -> Iterator[str]:
+    health, drift = run.get("health"), run.get("drift")
+    if health and health["rows"]:  # Runs of earlier versions have none.
+        norm = health["norm"]
+        yield (
+            f"health    norm {norm['mean']:.4g} +- {norm['std']:.2g};  {health['zero_rows']} zero "
+            f"rows, {health['constant_dimensions']} constant dimensions"
+        )
+    if drift:
+        yield (
+            f"drift     {'YES' if drift['drifted'] else 'no'}, against {drift['run_id']}: "
+            f"stability index {drift['psi']:.3g}, difference of means "
+            f"{drift['mean_difference']:.3g}, threshold {drift['threshold']:g}"
+        )
 
 
 def sample_rows(path: str, count: int) -> Iterator[str]:

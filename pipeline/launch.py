@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import shutil
 import tarfile
+import time
 from typing import Any
 
 import apache_beam as beam
@@ -19,6 +20,7 @@ from models.errors import ModelError
 from pipeline import extract, place, runners
 from pipeline.config import ExtractConfig, utc_now
 from pipeline.fingerprint import fingerprint
+from pipeline.guards import Guards, recorded
 from pipeline.layout import read_run
 from pipeline.options import MIB, FeatureExtractorOptions
 from pipeline.progress import watch
@@ -36,6 +38,8 @@ from transforms.storage import create
 from transforms.uris import redact_text
 
 _LOG = logging.getLogger(__name__)
+_ENDED = frozenset({"DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED"})
+_CANCEL_SECONDS = 120.0
 
 
 class AlreadyCommittedError(Exception):
@@ -44,6 +48,10 @@ class AlreadyCommittedError(Exception):
 
 class RunFailedError(RuntimeError):
     """The pipeline stopped before its commit."""
+
+
+class GuardedError(RunFailedError):
+    """All was computed, but a guard stopped the commit; str() holds its sentences."""
 
 
 def prepare(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> ExtractConfig:
@@ -91,6 +99,13 @@ def prepare(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
         cpu_threads=options.cpu_threads,
         started=started,
         resumed=entered.standing is place.Standing.TAKEN_UP,
+        guards=Guards(
+            max_error_rate=options.max_error_rate,
+            min_rows=options.min_rows,
+            max_duration=options.max_duration,
+            fail_on_drift=options.fail_on_drift,
+            drift_threshold=options.drift_threshold,
+        ),
     )
 
 
@@ -153,6 +168,7 @@ def submit(config: ExtractConfig, beam_options: PipelineOptions) -> Any:
       Beam's result of the pipeline.
 
     Raises:
+      GuardedError: a guard stopped the commit already.
       RunFailedError: it could not be started, or failed already.
     """
     config = runners.settle(config, beam_options)
@@ -168,35 +184,78 @@ def submit(config: ExtractConfig, beam_options: PipelineOptions) -> Any:
         raise _failed(config, error) from error
 
 
-def wait(config: ExtractConfig, result: Any) -> dict[str, Any]:
+def wait(config: ExtractConfig, result: Any, *, deadline: float | None = None) -> dict[str, Any]:
     """Waits for a pipeline's commit.
+
+    Args:
+      config: Of the run.
+      result: What `submit` returned.
+      deadline: When to cancel the job, by time.monotonic(); None waits for ever.
 
     Returns:
       The content of run.json.
 
     Raises:
+      GuardedError: a guard stopped the commit.
       RunFailedError: it ended without one.
     """
     staging = config.layout.staging
     failure: Exception | None = None
     state = ""
+    cancelled = False
     try:
         with watch(staging if "://" not in staging else None):
-            state = str(result.wait_until_finish())
+            if deadline is None:
+                state = str(result.wait_until_finish())
+            else:
+                left = max(1, int(1000 * (deadline - time.monotonic())))
+                state = str(result.wait_until_finish(duration=left))
+                if state not in _ENDED:
+                    cancelled = True
+                    state = _cancel(result)
     except Exception as error:
         failure = error
     run = read_run(config.layout.directory)
     if run is None:
-        if failure is not None:
-            raise _failed(config, failure) from failure
-        raise RunFailedError(f"The run {config.run_id} ended {state} and is not committed.")
+        if cancelled:
+            raise RunFailedError(f"{too_long(config)} Its job is {state}.") from failure
+        raise _failed(config, failure, state) from failure
     if failure is not None or state != "DONE":
         # Its last step was done; what the engine lost after that was of no more use.
         _LOG.warning("The run is committed, though the job ended %s.", failure or state)
     return run
 
 
-def _failed(config: ExtractConfig, error: Exception) -> RunFailedError:
+def too_long(config: ExtractConfig) -> str:
+    """What is said of a run that is given up."""
+    return (
+        f"The run {config.run_id} lasted longer than "
+        f"--max_duration={config.guards.max_duration:g} and was stopped; it is not committed."
+    )
+
+
+def _cancel(result: Any) -> str:
+    """Cancels a job, and waits a while for its end; returns its state."""
+    try:
+        result.cancel()
+    except Exception as error:  # Each engine has exceptions of its own.
+        # The commit's own guard still keeps it from committing.
+        _LOG.warning("The job could not be cancelled: %s", redact_text(str(error)))
+    end = time.monotonic() + _CANCEL_SECONDS
+    while (state := str(result.state)) not in _ENDED and time.monotonic() < end:
+        time.sleep(0.5)
+    return state
+
+
+def _failed(config: ExtractConfig, error: Exception | None, state: str = "") -> RunFailedError:
+    sentences = recorded(config.layout.staging, config.started)
+    if sentences:
+        return GuardedError(
+            f"The run {config.run_id} is not committed: {' '.join(sentences)} What was computed "
+            "is kept: the same command with other limits goes on from there."
+        )
+    if error is None:
+        return RunFailedError(f"The run {config.run_id} ended {state} and is not committed.")
     return RunFailedError(
         f"The run {config.run_id} failed and is not committed: {redact_text(_last_line(error))}"
     )

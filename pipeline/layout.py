@@ -13,6 +13,7 @@ from transforms.storage import open_plain
 
 RUN_FILE = "run.json"
 LAUNCH_FILE = "launch.json"
+CLAIM_FILE = "claim.json"
 FORMAT_VERSION = 1
 STAGING_NAME = ".staging"
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipeline.drift import DRIFT_THRESHOLD
 from pipeline.usage import OptionParser, UsageError
+from transforms.storage import is_http
 
 MIB = 2**20
 
@@ -25,6 +27,7 @@ class FeatureExtractorOptions(PipelineOptions):
         _add_model(parser.add_argument_group("model"))
         _add_decode(parser.add_argument_group("decoding and resizing"))
         _add_fetch(parser.add_argument_group("fetching"))
+        _add_guards(parser.add_argument_group("guards"))
         _add_job(parser.add_argument_group("the job"))
 
 
@@ -233,6 +236,46 @@ def _add_fetch(group: Any) -> None:
     )
 
 
+def _add_guards(group: Any) -> None:
+    group.add_argument(
+        "--max_error_rate",
+        type=_rate,
+        default=None,
+        metavar="RATE",
+        help="Do not commit if a larger part of the rows failed, such as 0.05.",
+    )
+    group.add_argument(
+        "--min_rows",
+        type=_positive,
+        default=None,
+        metavar="N",
+        help="Do not commit if fewer rows were read, as of a manifest that was cut short.",
+    )
+    group.add_argument(
+        "--max_duration",
+        type=_positive_float,
+        default=None,
+        metavar="SECONDS",
+        help="Give up a run that lasts longer, from launch to commit: stop it, commit nothing.",
+    )
+    group.add_argument(
+        "--fail_on_drift",
+        action="store_true",
+        default=False,
+        help="Do not commit if the features differ from the latest run's of the same model and "
+        "preprocessing by more than --drift_threshold; without it that is only told.",
+    )
+    group.add_argument(
+        "--drift_threshold",
+        type=_positive_float,
+        default=DRIFT_THRESHOLD,
+        metavar="X",
+        help="What is drift: a population stability index of the vectors' norms above it, or "
+        "means that differ by so many standard deviations, averaged over dimensions; and in both "
+        "cases more than chance explains (0.25, a major shift by convention).",
+    )
+
+
 def _add_job(group: Any) -> None:
     group.add_argument(
         "--error_budget",
@@ -241,6 +284,13 @@ def _add_job(group: Any) -> None:
         metavar="RATE",
         help="Exit with 3 if a larger part of the rows failed, such as 0.01; the run is committed "
         "all the same.",
+    )
+    group.add_argument(
+        "--notify",
+        type=_web_address,
+        default=None,
+        metavar="URL",
+        help="Post run.json there as JSON after the commit, or what went wrong after a failure.",
     )
     group.add_argument(
         "--wait",
@@ -255,6 +305,13 @@ def _add_job(group: Any) -> None:
         default="text",
         help="Of the lines on stderr; json is one object a line (text).",
     )
+
+
+def _web_address(text: str) -> str:
+    if not is_http(text):
+        # Not repeated here: it may be a secret.
+        raise argparse.ArgumentTypeError("the address does not begin with http:// or https://")
+    return text
 
 
 def _rate(text: str) -> float:
@@ -321,7 +378,8 @@ def extract_help() -> str:
         "in this process, or in one for every four cores.\n"
         "\n"
         "exit codes: 0 committed (or submitted, with --no_wait), 1 failed, 2 bad arguments,\n"
-        "3 committed but over --error_budget, 130 interrupted",
+        "3 committed but over --error_budget, 5 computed but a guard stopped the commit,\n"
+        "130 interrupted",
     )
     FeatureExtractorOptions._add_argparse_args(parser)
     return parser.format_help()

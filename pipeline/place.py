@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import shutil
+import uuid
 
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
@@ -17,7 +18,7 @@ from pipeline.config import default_run_id, is_run_id
 from pipeline.layout import LAUNCH_FILE, RunLayout, RunNotFoundError, read_run
 from pipeline.options import FeatureExtractorOptions
 from pipeline.usage import UsageError
-from transforms.storage import create, open_plain, reason_of
+from transforms.storage import create_once, open_plain, reason_of
 from transforms.types import Reason
 from transforms.uris import redact_text
 
@@ -104,9 +105,13 @@ def enter(place: Place, fingerprint: str, started: str) -> Place:
         if place.standing is Standing.NEW:
             details = {"fingerprint": fingerprint, "started": started, "host": platform.node()}
             if "://" not in layout.staging:
-                os.makedirs(layout.staging)
-            with create(launch) as file:
-                file.write(json.dumps(details).encode())
+                os.makedirs(layout.staging, exist_ok=True)
+            data = json.dumps(details).encode()
+            if not create_once(launch, data, f"{launch}.{uuid.uuid4().hex}"):
+                # Another launcher came first, at this moment.
+                return enter(
+                    dataclasses.replace(place, standing=Standing.TAKEN_UP), fingerprint, started
+                )
         elif place.standing is Standing.COMMITTED:
             _same(layout, (read_run(layout.directory) or {}).get("fingerprint"), "committed")
         else:

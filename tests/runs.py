@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from models.engines import PreparedModel
-from pipeline.config import ExtractConfig
-from pipeline.layout import RunLayout
+from pipeline.config import ExtractConfig, utc_now
+from pipeline.layout import RunLayout, read_run
 from transforms.fetch import FetchPolicy
+from transforms.health import FeatureStatistics
 from transforms.manifest import ManifestSpec
 from transforms.pixels import DecodePolicy
 from transforms.shard_files import ShardFile
@@ -28,5 +31,21 @@ def config(directory: str) -> ExtractConfig:
         ShardPolicy(num_shards=1),
         False,
         None,
-        "now",
+        utc_now(),
     )
+
+
+def health(
+    seed: int, rows: int = 2000, shift: float = 0.0, scale: float = 1.0
+) -> FeatureStatistics:
+    """Statistics of normal vectors of three dimensions, moved and stretched."""
+    vectors = 5 + np.random.default_rng(seed).normal(shift, scale, (rows, 3))
+    return FeatureStatistics.of(vectors.astype(np.float32))
+
+
+def shard_files(directory: str) -> set[tuple[str, str]]:
+    """Name and checksum of each shard of a committed run: what must be equal, byte for byte."""
+    run = read_run(directory)
+    assert run is not None
+    shards = [file for file in run["files"] if file["kind"] in ("features", "errors")]
+    return {(shard["name"], shard["sha256"]) for shard in shards}

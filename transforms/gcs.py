@@ -35,7 +35,7 @@ _SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _BLOCK = 1024 * 1024
 # Of a night's work one object is left to write: some minutes of trouble are waited for.
-_COMMIT_RETRIES = RetryPolicy(max_attempts=10)
+_PATIENCE = (RetryPolicy(max_attempts=10), time.sleep)
 
 
 class GcsClient:
@@ -82,20 +82,39 @@ class GcsClient:
                 )
             return bytes(body)
 
-    def create(self, uri: str, data: bytes) -> bool:
-        """Writes a whole object where there is none.
+    def generation(self, uri: str) -> int:
+        """The generation of an object: a number that each version has of its own; 0 for none.
+
+        Raises:
+          PassingError: it may work the next time.
+          FetchError: it may not be asked for.
+        """
+        bucket, name = _split(uri)
+        with self._answer("GET", f"/storage/v1/b/{bucket}/o/{name}", uri) as response:
+            body = response.read()
+            if response.status == 404:
+                return 0
+            _check_status(uri, response)
+            return int(json.loads(body)["generation"])
+
+    def write(self, uri: str, data: bytes, generation: int) -> int | None:
+        """Writes a whole object over one generation of it, and no other.
+
+        Args:
+          uri: The object.
+          data: All of it.
+          generation: Of what is there; 0 if nothing is.
 
         Returns:
-          Whether it did; False if there is one.
+          The new generation, or None if something else is there.
 
         Raises:
           PassingError: it may work the next time, or have worked this time.
           FetchError: the bucket does not exist, or may not be written to.
         """
         bucket, name = _split(uri)
-        # An object that is not there has generation 0: cloud.google.com/storage/docs/
-        # request-preconditions.
-        path = f"/upload/storage/v1/b/{bucket}/o?uploadType=multipart&ifGenerationMatch=0"
+        # cloud.google.com/storage/docs/request-preconditions
+        path = f"/upload/storage/v1/b/{bucket}/o?uploadType=multipart&ifGenerationMatch="
         metadata = json.dumps({"name": unquote(name)}).encode()
         boundary = b"image-features-" + uuid.uuid4().hex.encode()
         body = (
@@ -103,12 +122,12 @@ class GcsClient:
             b"--%b\r\nContent-Type: application/octet-stream\r\n\r\n%b\r\n--%b--"
         ) % (boundary, metadata, boundary, data, boundary)
         headers = {"Content-Type": f"multipart/related; boundary={boundary.decode()}"}
-        with self._answer("POST", path, uri, body, headers) as response:
-            response.read()
+        with self._answer("POST", f"{path}{generation}", uri, body, headers) as response:
+            answer = response.read()
             if response.status == 412:
-                return False
+                return None
             _check_status(uri, response)
-            return True
+            return int(json.loads(answer)["generation"])
 
     @contextlib.contextmanager
     def _answer(
@@ -169,11 +188,33 @@ def create_once(uri: str, data: bytes) -> bool:
     Raises:
       FetchError: it cannot be written.
     """
-    client = GcsClient(connect_timeout=10.0, read_timeout=60.0, pool_size=1)
+    with patient() as client:
+        return client.write(uri, data, 0) is not None
+
+
+@contextlib.contextmanager
+def patient() -> Iterator[PatientClient]:
+    """A client for the few objects that a run's life depends on."""
+    client = PatientClient(connect_timeout=10.0, read_timeout=60.0, pool_size=1)
     try:
-        return with_retries(lambda: client.create(uri, data), _COMMIT_RETRIES, time.sleep)[0]
+        yield client
     finally:
         client.close()
+
+
+class PatientClient(GcsClient):
+    """A client that tries as often as it takes."""
+
+    def read(self, uri: str, max_bytes: int) -> bytes:
+        return with_retries(lambda: super(PatientClient, self).read(uri, max_bytes), *_PATIENCE)[0]
+
+    def generation(self, uri: str) -> int:
+        return with_retries(lambda: super(PatientClient, self).generation(uri), *_PATIENCE)[0]
+
+    def write(self, uri: str, data: bytes, generation: int) -> int | None:
+        return with_retries(
+            lambda: super(PatientClient, self).write(uri, data, generation), *_PATIENCE
+        )[0]
 
 
 def _split(uri: str) -> tuple[str, str]:

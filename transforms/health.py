@@ -7,6 +7,7 @@ fixed size (24 bytes a dimension and 10 KiB); features themselves are neither ke
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -16,6 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from transforms.concurrency import in_global_window
+from transforms.pieces import merge_pieces
+from transforms.shard_files import StagedPiece
+from transforms.tfrecord import read_records
 from transforms.types import ImageFeatures
 
 # Bins of norms are a 32nd of an octave (2.2 %) wide and centred at powers of 2^(1/32): vectors
@@ -160,16 +164,22 @@ class MeasureFeatures(beam.PTransform):
 
     Args:
       num_features: Length of a vector.
+      earlier: PCollection[StagedPiece] of rows that an earlier attempt at the run has written,
+        which are measured too; None for none.
     """
 
-    def __init__(self, *, num_features: int) -> None:
+    def __init__(self, *, num_features: int, earlier: Any = None) -> None:
         super().__init__()
         self._num_features = num_features
+        self._earlier = earlier
 
     def expand(self, features: Any) -> Any:
+        parts = [features | "MeasureBundles" >> beam.ParDo(_MeasureDoFn())]
+        if self._earlier is not None:
+            parts.append(self._earlier | "MeasureEarlier" >> beam.Map(_measure_piece))
         return (
-            features
-            | "MeasureBundles" >> beam.ParDo(_MeasureDoFn())
+            parts
+            | "CollectStatistics" >> beam.Flatten()
             | "MergeStatistics" >> beam.CombineGlobally(MergeStatistics(self._num_features))
         )
 
@@ -221,3 +231,44 @@ class _MeasureDoFn(beam.DoFn):
         block = FeatureStatistics.of(np.stack(self._vectors))
         self._vectors = []
         self._whole = [FeatureStatistics.merged([*self._whole, block])]
+
+
+def _measure_piece(piece: StagedPiece) -> FeatureStatistics:
+    """The statistics of the rows that are taken from a piece, of which there is at least one."""
+    rows = io.BytesIO()
+    chosen = np.frombuffer(piece.chosen, "<u4") if piece.chosen else None
+    merge_pieces([piece.path], rows.write, [chosen])
+    rows.seek(0)
+    return FeatureStatistics.of(np.stack([_vector(row) for row in read_records(rows)]))
+
+
+def _vector(record: bytes) -> npt.NDArray[np.float32]:
+    """The `image/features` of a record, as `transforms.example` has written it."""
+    ((_, features),) = _fields(memoryview(record))
+    for _, entry in _fields(features):
+        (_, name), (_, feature) = _fields(entry)
+        if bytes(name) == b"image/features":
+            ((_, values),) = _fields(feature)
+            ((_, packed),) = _fields(values)
+            return np.frombuffer(packed, "<f4")
+    raise ValueError("A record that an earlier attempt has written holds no features.")
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Number and content of a message's fields, all below 16 and length-delimited.
+
+    Wire format: https://protobuf.dev/programming-guides/encoding/.
+    """
+    place = 0
+    while place < len(data):
+        number, length, shift = data[place] >> 3, 0, 0
+        place += 1
+        while True:
+            byte = data[place]
+            place += 1
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        yield number, data[place : place + length]
+        place += length

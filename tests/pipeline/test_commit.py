@@ -1,8 +1,15 @@
 import dataclasses
+import datetime
+import hashlib
+import json
+import math
+import pathlib
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.commit import CommitError, commit
+from pipeline.config import utc_now
 from pipeline.layout import read_run
 from pipeline.progress import Snapshot, describe, read_snapshot
 from tests import runs
@@ -12,8 +19,9 @@ from transforms.shard_files import Progress
 
 @pytest.fixture
 def config(tmp_path):
-    (tmp_path / ".staging").mkdir()
-    return runs.config(str(tmp_path))
+    # In a dataset of its own, where it finds no earlier run.
+    (tmp_path / "run" / ".staging").mkdir(parents=True)
+    return runs.config(str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +59,70 @@ def test_a_commit_that_is_tried_again_finds_the_first_one(config):
     assert commit([FEATURES, ERRORS], 8, 1, config) == first == read_run(config.layout.directory)
 
 
-@pytest.mark.parametrize("change", [{"started": "later"}, {"run_id": "other"}])
+def test_what_a_first_attempt_has_written_is_not_written_again(config):
+    directory = pathlib.Path(config.layout.directory)
+
+    def read():
+        return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+    commit([ERRORS, FEATURES], 8, 1, config, runs.health(1))
+    before = read()
+    # Sums may differ in their last digits when an engine adds up again.
+    commit([FEATURES, ERRORS], 8, 1, config, runs.health(2))
+    assert read() == before
+
+
+def test_attempts_that_write_nothing_new_agree_on_the_time(config):
+    first = commit([ERRORS, FEATURES], 8, 1, config)
+    pathlib.Path(config.layout.path("run.json")).unlink()
+    assert commit([ERRORS, FEATURES], 8, 1, config) == first
+
+
+def test_the_run_file_tells_of_the_features(config):
+    run = commit([ERRORS, FEATURES], 8, 1, config, runs.health(1))
+    assert run["health"]["rows"] == 2000
+    assert run["health"]["norm"]["mean"] == pytest.approx(math.sqrt(3 * 26), rel=0.05)
+    assert run["health"]["norm"]["percentiles"]["50"] == pytest.approx(math.sqrt(3 * 25), rel=0.05)
+    assert run["drift"] is None
+    assert run["guards"]["drift_threshold"] == 0.25
+    assert run["duration_seconds"] >= 0
+    kinds = {file["name"]: file["kind"] for file in run["files"]}
+    assert (kinds["health.json"], kinds["metrics.prom"]) == ("health", "metrics")
+    for file in run["files"]:
+        if file["kind"] in ("health", "metrics"):
+            data = pathlib.Path(config.layout.path(file["name"])).read_bytes()
+            assert (file["bytes"], file["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    health = json.loads(pathlib.Path(config.layout.path("health.json")).read_text())
+    assert health["dimensions"]["mean"] == pytest.approx([5, 5, 5], abs=0.2)
+    assert health["dimensions"]["std"] == pytest.approx([1, 1, 1], abs=0.1)
+    assert sum(health["norm_histogram"]["counts"]) == 2000
+
+
+def test_prometheus_reads_the_metrics(config):
+    name = 'a"b\\c'
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, content_hash=name))
+    run = commit([ERRORS, FEATURES], 8, 1, config, runs.health(1))
+    text = pathlib.Path(config.layout.path("metrics.prom")).read_text()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert all(family.documentation and family.type == "gauge" for family in families.values())
+    values = {}
+    for family in families.values():
+        for sample in family.samples:
+            labels = dict(sample.labels)
+            assert (labels.pop("run_id"), labels.pop("model")) == ("run", name)
+            values[family.name, *labels.values()] = sample.value
+    short = "image_features_"
+    assert values[f"{short}rows_in",] == 7
+    assert values[f"{short}rows_failed_by_reason", "not_found"] == 2
+    assert values[f"{short}duration_seconds",] == run["duration_seconds"]
+    assert values[f"{short}health_norm", "0.5"] == run["health"]["norm"]["percentiles"]["50"]
+    started = datetime.datetime.fromtimestamp(
+        values[f"{short}started_timestamp_seconds",], datetime.UTC
+    )
+    assert started.isoformat() == config.started
+
+
+@pytest.mark.parametrize("change", [{"started": utc_now()}, {"run_id": "other"}])
 def test_another_jobs_commit_is_not_replaced(config, change):
     commit([ERRORS, FEATURES], 8, 1, config)
     first = read_run(config.layout.directory)

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import dataset, inspection
 from pipeline.layout import read_run
-from tests import images
+from tests import images, runs
 
 ROWS = 1500
 
@@ -52,8 +52,7 @@ def extract(*arguments):
 
 
 def contents(output):
-    run = read_run(str(output / "run"))
-    return run["counts"], {(f["name"], f["rows"], f["sha256"]) for f in run["files"] if "rows" in f}
+    return read_run(str(output / "run"))["counts"], runs.shard_files(str(output / "run"))
 
 
 def killed(manifest, output, pieces):
