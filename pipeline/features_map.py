@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 
+from models.quiet import import_tensorflow
 from pipeline.rows import Floats
 
 _NEIGHBOURS = 15
@@ -60,6 +61,7 @@ def principal_components(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
 
 
 def _umap(vectors: Floats) -> Floats:
+    import_tensorflow()  # UMAP would import it, and it talks.
     import umap
 
     with warnings.catch_warnings():

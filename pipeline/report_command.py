@@ -6,8 +6,7 @@ import argparse
 import importlib.util
 import os
 import uuid
-
-from apache_beam.io.filesystems import FileSystems
+import zlib
 
 from pipeline.exits import EXIT_OK
 from pipeline.rows import committed_runs
@@ -61,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         report = gather(options.path, committed_runs(options.path), options.max_points)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{options.path} cannot be reported on: {error}") from error
     wanted = wanted_thumbnails(report, options.thumbnails)
     pictures = read_thumbnails([report.rows[row].uri for row in wanted])
@@ -80,7 +79,7 @@ def _write(path: str, page: bytes) -> None:
     path = path if "://" in path else os.path.abspath(os.path.expanduser(path))
     directory, _, name = path.rpartition("/")
     try:
-        with create_whole(path, FileSystems.join(directory, f".{name}.{uuid.uuid4().hex}")) as file:
+        with create_whole(path, f"{directory}/.{name}.{uuid.uuid4().hex}") as file:
             file.write(page)
     except (OSError, ValueError) as error:
         raise UsageError(f"--output={path} cannot be written: {error}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import logging
 from typing import Any
 
 import apache_beam as beam
@@ -94,10 +93,6 @@ def settle(config: ExtractConfig, beam_options: PipelineOptions) -> ExtractConfi
     if runner is Runner.LOCAL:
         beam_options.view_as(StandardOptions).runner = IN_PROCESS_RUNNER
         return _settle_local(config, beam_options.view_as(DirectOptions))
-    # It logs all of a worker's traceback: the engine's log has that, and we tell its last line.
-    logging.getLogger("apache_beam.runners.portability.portable_runner").setLevel(
-        logging.CRITICAL + 1
-    )
     if runner is Runner.FLINK:
         flink.settle(beam_options)
     if runner is Runner.DATAFLOW:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -87,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
         found = _search(options, runs)(query, options.k, without)
     except UsageError:
         raise
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{options.path} cannot be searched: {error}") from error
     for rank, row in enumerate(found, 1):
         print(_line(rank, row, options.json))

@@ -12,7 +12,7 @@ METADATA = json.loads((HERE / "metadata.json").read_text())
 PARAMETERS = {parameter["name"]: parameter for parameter in METADATA["parameters"]}
 REQUIRED = {"input": "gs://b/images.csv", "output": "gs://b/features"}
 # What makes no sense where nobody waits, or is main.py's to say.
-NOT_FOR_TEMPLATES = {"error_budget", "log_format", "no_wait", "profile", "wait"}
+NOT_FOR_TEMPLATES = {"error_budget", "log_format", "no_wait", "notify", "profile", "wait"}
 # "Failed to read the job file" at cloud.google.com/dataflow/docs/guides/troubleshoot-templates.
 THE_LAUNCHERS = {"runner", "project", "job_name", "template_location", "region"}
 

@@ -15,8 +15,8 @@ from apache_beam.options.pipeline_options import (
 from google.cloud import dataflow_v1beta3 as dataflow
 
 from pipeline import runners
-from pipeline.config import ExtractConfig
 from pipeline.options import parse_extract
+from tests import runs
 from tests.deploy.files import HERE, PARAMETERS, REQUIRED, parse
 
 RECORD = """#!/usr/bin/env bash
@@ -203,8 +203,7 @@ def test_the_page_tells_the_defaults_that_are_set(gpu):
     _, beam_options = parse(**(REQUIRED | ({"dataflow_service_options": services} if gpu else {})))
     beam_options.view_as(StandardOptions).runner = "DataflowRunner"
     beam_options.view_as(WorkerOptions).sdk_container_image = "r/i:1"
-    none = dict.fromkeys(ExtractConfig.__dataclass_fields__)
-    settled = runners.settle(ExtractConfig(**{**none, "run_id": "run"}), beam_options)
+    settled = runners.settle(runs.config("gs://b/features/run"), beam_options)
     rows = dict(re.findall(r"^\| `--(\w+)` \| (.*) \|$", README, re.M))
     cells = {name: row.split("|") for name, row in rows.items()}
     shown = {

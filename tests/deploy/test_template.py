@@ -106,6 +106,7 @@ EXAMPLES = {
         ["builtin", "gs://b/model", "https://tfhub.dev/google/x/1"],
         ["models/mine", "/models/mine", "builtin2", "gs://"],
     ),
+    "max_error_rate": (["0", "1", "0.05", ".5", "1.0"], ["2", "1.5", "-0.1", "1e-3", "5%", ""]),
     "max_redirects": (["0", "5"], ["-1", "x", "1.5"]),
     "sdk_container_image": (
         ["europe-west4-docker.pkg.dev/p/images/image-features:0.1.0", "gcr.io/p/i@sha256:0f"],
@@ -118,11 +119,14 @@ EXAMPLES = {
     "fetch_threads": COUNT,
     "fetch_attempts": COUNT,
     "disk_size_gb": COUNT,
+    "min_rows": COUNT,
     "max_megapixels": POSITIVE,
     "max_megabytes": POSITIVE,
     "connect_timeout": POSITIVE,
     "read_timeout": POSITIVE,
     "total_timeout": POSITIVE,
+    "max_duration": POSITIVE,
+    "drift_threshold": POSITIVE,
 }
 
 
