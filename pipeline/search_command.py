@@ -32,8 +32,8 @@ from transforms.types import ImageError, ImageRef
 from transforms.uris import image_key, redact_uri, resolve_uri
 
 _LOG = logging.getLogger(__name__)
-# Comparing with so many rows takes some seconds; the index of more pays after some searches.
-_EXACT_ROWS = 200_000
+# Comparing with so many takes half a minute; to make their index takes as long as 60 searches.
+_EXACT_ROWS = 1_000_000
 _REPORT_SECONDS = 10.0
 
 

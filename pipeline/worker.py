@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for service in ("logging", "artifact", "control"):
         parser.add_argument(f"--{service}_endpoint", default="", metavar="HOST:PORT")
     options, _ = parser.parse_known_args(argv)
+    options.id = options.id.strip("'")  # Prism quotes it for a shell that there is not.
     quieten()
     limit_garbage_collection()
     limit_heaps()

@@ -189,9 +189,9 @@ def test_the_build_stage_makes_the_whole_wheel(tmp_path):
         (scripts,) = (n for n in names if n.endswith(".dist-info/entry_points.txt"))
         assert "image-features = pipeline.cli:console" in archive.read(scripts).decode()
     expected = {
-        f"{package}/{path.name}"
+        str(path.relative_to(ROOT))
         for package in PACKAGES
-        for path in (ROOT / package).iterdir()
-        if path.is_file() and path.suffix in (".py", ".npz", ".typed")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert {name for name in names if ".dist-info/" not in name} == expected
