@@ -27,9 +27,9 @@ def fingerprint(
 ) -> str:
     """16 hexadecimal digits.
 
-    A manifest counts by its size and time of change, a listing by its name only: images that
-    come or go are rows of the next attempt like others. Of images that change between two
-    attempts either version may be taken.
+    A manifest counts by its size and time of change, one over http(s) and a listing by their
+    names only: images that come or go are rows of the next attempt like others. Of images that
+    change between two attempts either version may be taken.
     """
     parts: dict[str, Any] = {
         "sources": [_identity(source) for source in manifest.sources],

@@ -84,6 +84,8 @@ def _standing(layout: RunLayout) -> Standing:
         return Standing.COMMITTED
     if FileSystems.exists(FileSystems.join(layout.staging, LAUNCH_FILE)):
         return Standing.TAKEN_UP
+    if "://" not in directory and os.path.isdir(layout.staging):
+        return Standing.NEW  # Of an attempt that died before it could write anything.
     raise UsageError(
         f"The output {directory} exists already and is no run; choose another --run_id or remove "
         "it."

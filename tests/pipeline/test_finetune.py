@@ -41,7 +41,7 @@ def _finetune(manifest: Path, output: Path, *options: str) -> int:
     return cli.main(["model", "finetune", f"--train={manifest}", f"--output={output}", *options])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_finetuned_module_beats_the_linear_probe_and_extracts(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,7 +83,7 @@ def test_finetuned_module_beats_the_linear_probe_and_extracts(
     assert (logits.argmax(axis=1) == labels).mean() >= record["accuracy"] - 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_run_goes_on_to_the_same_result(manifest: Path, tmp_path: Path) -> None:
     module = tmp_path / "module"
     export_tf2(

@@ -57,6 +57,12 @@ def test_every_line_of_a_json_log_is_an_object(photos, tmp_path):
     assert any("RANDOM weights" in line.get("message", "") for line in lines)
 
 
+def test_an_attempt_that_died_at_once_is_in_nobodys_way(photos, tmp_path):
+    (tmp_path / "out" / "run" / ".staging").mkdir(parents=True)
+    (tmp_path / "out" / "run" / ".staging" / "launch.json.part").write_text("{")
+    assert cli.main(arguments(photos, tmp_path)) == 0
+
+
 def test_what_stays_here_is_waited_for(photos, tmp_path, capsys):
     assert cli.main(arguments(photos, tmp_path, "--no_wait")) == 2
     assert "--no_wait needs an engine that goes on without this process" in capsys.readouterr().err
