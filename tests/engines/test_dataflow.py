@@ -119,7 +119,8 @@ def test_what_is_staged(bucket, launched):
     folder = options_of(job)["pipelineUrl"].removeprefix("gs://images/").rpartition("/")[0]
     assert names(bucket, folder) == {f"{folder}/{name}" for name in files}
     staging = "out/Run_1.x/.staging"
-    assert names(bucket, "out/Run_1.x") == {f"{staging}/launch.json", f"{staging}/model.tflite"}
+    ours = {"claim.json", "launch.json", "model.tflite"}
+    assert names(bucket, "out/Run_1.x") == {f"{staging}/{name}" for name in ours}
     sizes = [bucket.get_blob(f"{staging}/model.tflite").size, *map(len, files.values())]
     assert sum(sizes) < 6e6
     assert re.findall(r"'tensorflow[\w-]*", setup_of(bucket, job)) == ["'tensorflow-metadata"]
