@@ -79,25 +79,35 @@ def read_run(directory: str) -> dict[str, Any] | None:
     return dict(run)
 
 
-def find_run(path: str) -> tuple[str, dict[str, Any]]:
-    """Finds the committed run at a path: itself, or the latest one below it.
+def committed_runs(path: str) -> list[tuple[str, dict[str, Any]]]:
+    """Directory and run.json of the committed run at a path, or of all one level below.
+
+    The latest comes first.
 
     Raises:
       RunNotFoundError: there is none.
     """
     run = read_run(path)
     if run is not None:
-        return path, run
+        return [(path, run)]
     runs = []
     pattern = FileSystems.join(path, "*", RUN_FILE)
     for match in FileSystems.match([pattern])[0].metadata_list:
         directory = match.path.rsplit("/", 1)[0]
         found = read_run(directory)
         if found is not None:
-            runs.append((str(found["finished"]), directory, found))
+            runs.append((directory, found))
     if not runs:
         raise RunNotFoundError(
             f"There is no committed run at {path}: no {RUN_FILE} there or one level below."
         )
-    _, directory, latest = max(runs, key=lambda item: item[:2])
-    return directory, latest
+    return sorted(runs, key=lambda item: (str(item[1]["finished"]), item[0]), reverse=True)
+
+
+def find_run(path: str) -> tuple[str, dict[str, Any]]:
+    """Finds the committed run at a path: itself, or the latest one below it.
+
+    Raises:
+      RunNotFoundError: there is none.
+    """
+    return committed_runs(path)[0]

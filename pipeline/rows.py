@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.layout import RUN_FILE, RunNotFoundError, read_run
+from pipeline import layout
 from transforms.storage import open_plain
 from transforms.tfrecord import read_records
 from transforms.uris import shard_of
@@ -76,20 +76,7 @@ def committed_runs(path: str) -> list[Run]:
     Raises:
       RunNotFoundError: there is none.
     """
-    record = read_run(path)
-    if record is not None:
-        return [Run(path, record)]
-    found = []
-    for match in FileSystems.match([FileSystems.join(path, "*", RUN_FILE)])[0].metadata_list:
-        directory = match.path.rsplit("/", 1)[0]
-        record = read_run(directory)
-        if record is not None:
-            found.append(Run(directory, record))
-    if not found:
-        raise RunNotFoundError(
-            f"There is no committed run at {path}: no {RUN_FILE} there or one level below."
-        )
-    return sorted(found, key=lambda r: (str(r.record["finished"]), r.directory), reverse=True)
+    return [Run(directory, record) for directory, record in layout.committed_runs(path)]
 
 
 def read_blocks(run: Run, first_file: int = 0) -> Iterator[Block]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -37,3 +38,12 @@ def bomb() -> bytes:
 
 
 HTML = b"<!doctype html><html><body>Not found</body></html>"
+
+
+def write_noise(directory: pathlib.Path, count: int) -> pathlib.Path:
+    """A new directory of so many pictures, and of one file that is broken."""
+    directory.mkdir()
+    for i in range(count):
+        (directory / f"{i}.jpg").write_bytes(encode(noise(i)))
+    (directory / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    return directory

@@ -13,12 +13,7 @@ from tests import images, runs, tools
 
 @pytest.fixture
 def photos(tmp_path):
-    directory = tmp_path / "photos"
-    directory.mkdir()
-    for i in range(40):
-        (directory / f"{i}.jpg").write_bytes(images.encode(images.noise(i)))
-    (directory / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    return directory
+    return images.write_noise(tmp_path / "photos", 40)
 
 
 def worker():
