@@ -87,6 +87,7 @@ class _DecodeDoFn(beam.DoFn):
                 pixels.format,
                 pixels.width,
                 pixels.height,
+                image.version,
             )
         return row, time.perf_counter() - start
 

@@ -133,4 +133,12 @@ def _row(image: DecodedImage, vector: Any, finite: bool) -> ImageFeatures | Imag
     if not finite:
         message = "The module's features for this image hold NaN or infinity."
         return ImageError(image.ref, Stage.EXTRACT, Reason.NOT_FINITE, message)
-    return ImageFeatures(image.ref, vector, image.sha256, image.format, image.width, image.height)
+    return ImageFeatures(
+        image.ref,
+        vector,
+        image.sha256,
+        image.format,
+        image.width,
+        image.height,
+        image.version,
+    )

@@ -15,6 +15,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
+from transforms import versions
 from transforms.concurrency import (
     BoundedPool,
     cpu_pool,
@@ -99,37 +100,57 @@ class Fetcher:
     def fetch(self, ref: ImageRef) -> EncodedImage | ImageError:
         """Returns the image's bytes, or the error row that stands for it."""
         try:
-            data, attempts = self._read(ref.uri)
+            data, version, attempts = self._read(ref.uri)
             if not data:
                 raise FetchError(Reason.EMPTY_FILE, f"{redact_uri(ref.uri)} is empty.", attempts)
-            return EncodedImage(ref, data, attempts)
+            # What was told before the fetch is never newer than what was fetched.
+            return EncodedImage(ref, data, attempts, ref.version or version)
         except FetchError as error:
             return _error(ref, error)
         except Exception as error:  # One row's failure must stay that row's.
             message = f"{redact_uri(ref.uri)} cannot be read: {redact_text(str(error))[:300]}"
             return _error(ref, FetchError(Reason.READ_FAILED, message))
 
-    def _read(self, uri: str) -> tuple[bytes, int]:
+    def is_unchanged(self, uri: str, version: str) -> bool:
+        """Whether a location still holds a version of an image; never raises.
+
+        What cannot be told is no: the image is fetched then, and its failure is that row's.
+        """
+        try:
+            if is_http(uri):
+                return self._http.version(uri, version) == version
+            if uri.startswith(SCHEME):
+                return versions.of_object(self._gcs.generation(uri)) == version
+            return "://" not in uri and versions.of_file(os.stat(uri)) == version
+        except Exception:
+            return False
+
+    def _read(self, uri: str) -> tuple[bytes, str, int]:
+        """Content, version and attempts."""
         if is_http(uri):
             fetched = self._http.fetch(uri)
-            return fetched.data, fetched.attempts
+            return fetched.data, fetched.version, fetched.attempts
         scheme, separator, _ = uri.partition("://")
         if not separator:
-            return _read_local(uri, self._policy.max_bytes), 1
+            return *_read_local(uri, self._policy.max_bytes), 1
         if scheme.lower() not in _SCHEMES:
             raise FetchError(
                 Reason.UNSUPPORTED_SCHEME, f"{redact_uri(uri)} has the unknown scheme {scheme}://."
             )
-        return with_retries(lambda: self._read_remote(uri), self._policy.http.retries, self._sleep)
+        (data, version), attempts = with_retries(
+            lambda: self._read_remote(uri), self._policy.http.retries, self._sleep
+        )
+        return data, version, attempts
 
-    def _read_remote(self, uri: str) -> bytes:
+    def _read_remote(self, uri: str) -> tuple[bytes, str]:
         if uri.startswith(SCHEME):
-            return self._gcs.read(uri, self._policy.max_bytes)
+            data, generation = self._gcs.read_version(uri, self._policy.max_bytes)
+            return data, versions.of_object(generation)
         try:
             with contextlib.closing(
                 FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
             ) as file:
-                return _read_bounded(file, uri, self._policy.max_bytes)
+                return _read_bounded(file, uri, self._policy.max_bytes), ""
         except FetchError:
             raise
         except Exception as error:  # Each file system has failures of its own.
@@ -143,7 +164,7 @@ class Fetcher:
         self._gcs.close()
 
 
-def _read_local(path: str, max_bytes: int) -> bytes:
+def _read_local(path: str, max_bytes: int) -> tuple[bytes, str]:
     try:
         # Opening a pipe would wait for a writer that never comes.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
@@ -162,7 +183,8 @@ def _read_local(path: str, max_bytes: int) -> bytes:
         while left and (block := os.read(descriptor, min(_BLOCK, left))):
             blocks.append(block)
             left -= len(block)
-        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        return data, versions.of_file(status)
     finally:
         os.close(descriptor)
 

@@ -59,7 +59,11 @@ class GcsClient:
         self._endpoint = ""
 
     def read(self, uri: str, max_bytes: int) -> bytes:
-        """Reads a whole object.
+        """Reads a whole object; raises what `read_version` does."""
+        return self.read_version(uri, max_bytes)[0]
+
+    def read_version(self, uri: str, max_bytes: int) -> tuple[bytes, str]:
+        """Reads a whole object, and its generation, which is empty if the server tells none.
 
         Raises:
           PassingError: it may work the next time.
@@ -80,7 +84,7 @@ class GcsClient:
                 raise PassingError(
                     Reason.READ_FAILED, f"{uri} ended after {len(body)} of {announced} bytes."
                 )
-            return bytes(body)
+            return bytes(body), response.headers.get("X-Goog-Generation", "")
 
     def generation(self, uri: str) -> int:
         """The generation of an object: a number that each version has of its own; 0 for none.

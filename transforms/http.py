@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -19,6 +19,7 @@ from urllib3.exceptions import (
 )
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
+from transforms import versions
 from transforms.http_guard import WATCHDOG, BlockedHostError, current, pool_classes, shut
 from transforms.retries import (
     FetchError,
@@ -35,6 +36,7 @@ MIB = 2**20
 Out = TypeVar("Out")
 _BLOCK = 64 * 1024
 _RETRIED = frozenset({429, 500, 502, 503, 504})
+_NOT_MODIFIED = 304
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -65,9 +67,10 @@ class HttpPolicy:
 
 @dataclasses.dataclass(frozen=True)
 class Fetched:
-    """An answer's body, and the attempts it took."""
+    """An answer's body, its version (see `transforms.versions`), and the attempts it took."""
 
     data: bytes
+    version: str
     attempts: int
 
 
@@ -110,8 +113,33 @@ class HttpClient:
         Raises:
           FetchError: it cannot be had.
         """
-        data, attempts = self._retrying(url, self._read_whole)
-        return Fetched(data, attempts)
+        (data, version), attempts = self._retrying(url, self._read_whole)
+        return Fetched(data, version, attempts)
+
+    def version(self, url: str, known: str) -> str:
+        """The version that is there now, without its body; empty if the server tells none.
+
+        A server that does not know the request's conditions tells the version all the same.
+
+        Args:
+          url: The location.
+          known: The version that may still be there.
+
+        Raises:
+          FetchError: it cannot be had.
+        """
+
+        def ask(url: str, deadline: float) -> str:
+            response = self._follow(url, deadline, versions.conditions(known))
+            if response.status == _NOT_MODIFIED:
+                response.drain_conn()
+                response.release_conn()
+                return known
+            self._check_status(url, response)
+            response.close()
+            return versions.of_answer(response.headers)
+
+        return self._retrying(url, ask)[0]
 
     def open_stream(self, url: str) -> Any:
         """Opens a body for reading as a stream, whatever its size (a manifest).
@@ -137,7 +165,7 @@ class HttpClient:
             lambda: action(url, time.monotonic() + total), self._policy.retries, self._sleep
         )
 
-    def _read_whole(self, url: str, deadline: float) -> bytes:
+    def _read_whole(self, url: str, deadline: float) -> tuple[bytes, str]:
         shown = redact_uri(url)
         response = self._follow(url, deadline)
         try:
@@ -169,17 +197,17 @@ class HttpClient:
                     f"{shown} ended after {len(body)} of {announced} bytes.",
                 )
             response.release_conn()
-            return bytes(body)
+            return bytes(body), versions.of_answer(response.headers)
         finally:
             if not response.closed:
                 response.close()
 
-    def _follow(self, url: str, deadline: float) -> Any:
+    def _follow(self, url: str, deadline: float, extra: Mapping[str, str] | None = None) -> Any:
         """Requests a URL and follows its redirects, each under the same guard."""
         seen: set[str] = set()
         hop = url
         while True:
-            response = self._request(hop, deadline)
+            response = self._request(hop, deadline, extra or {})
             target = response.headers.get("Location")
             if response.status not in _REDIRECTS or not target:
                 return response
@@ -200,7 +228,7 @@ class HttpClient:
                 )
             hop = following
 
-    def _request(self, url: str, deadline: float) -> Any:
+    def _request(self, url: str, deadline: float, extra: Mapping[str, str]) -> Any:
         shown = redact_uri(url)
         policy = self._policy
         left = deadline - time.monotonic()
@@ -213,7 +241,7 @@ class HttpClient:
             parts = urlsplit(url)
             if not parts.hostname or parts.port == 0:
                 raise LocationParseError(shown)
-            headers = dict(self._pools.headers)
+            headers = {**self._pools.headers, **extra}
             if parts.username is not None:
                 user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
                 headers |= urllib3.make_headers(basic_auth=user)

@@ -26,8 +26,9 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
 from transforms.concurrency import BoundedPool, in_global_window, io_pool
+from transforms.index import INDEX_KIND, index_file
 from transforms.metrics import NAMESPACE, log_event
-from transforms.pieces import merge_pieces, write_piece
+from transforms.pieces import MergedRows, merge_pieces, write_piece
 from transforms.storage import create_whole
 
 _LOG = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class ShardNaming:
       directory: The run's directory.
       staging: A directory for pieces, deleted after the commit.
       suffix: The last part of the name, with its dot; ".gz" compresses.
+      indexed: Whether each shard gets an index beside it (see `transforms.index`).
       fingerprint: Of all that a row's bytes depend on beside the row; pieces of one fingerprint
         are together.
     """
@@ -55,10 +57,15 @@ class ShardNaming:
     staging: str
     suffix: str
     fingerprint: str = ""
+    indexed: bool = False
 
     def name(self, index: int, count: int) -> str:
         """The file name of a shard."""
         return f"{self.kind}-{index:05d}-of-{count:05d}{self.suffix}"
+
+    def index_name(self, index: int, count: int) -> str:
+        """The file name of a shard's index."""
+        return f"{INDEX_KIND}-{index:05d}-of-{count:05d}.parquet"
 
     @property
     def pieces(self) -> str:
@@ -76,7 +83,7 @@ class ShardFile:
     """A finished shard.
 
     Attributes:
-      kind: "features" or "errors".
+      kind: "features", "errors", "removed" or "tombstones", or "index" of a shard's index.
       name: File name within the run directory.
       rows: Number of records.
       bytes: Size of the file.
@@ -94,12 +101,13 @@ class ShardFile:
 
 @dataclasses.dataclass(frozen=True)
 class ShardRow:
-    """A serialised row on its way to a shard."""
+    """A serialised row on its way to a shard; `note` is for the shard's index."""
 
     shard: int
     key: str
     payload: bytes
     label: str = ""
+    note: bytes = b""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +128,7 @@ class StagedPiece:
 
 
 class WriteShards(beam.PTransform):
-    """Writes ShardRow to one file a shard; PCollection[ShardFile], one for every shard.
+    """Writes ShardRow to one file a shard; PCollection[ShardFile], also of each shard's index.
 
     Args:
       naming: Where the files go.
@@ -177,6 +185,7 @@ class _Content:
     shard: int = -1
     keys: list[str] = dataclasses.field(default_factory=list)
     payloads: list[bytes] = dataclasses.field(default_factory=list)
+    notes: list[bytes] = dataclasses.field(default_factory=list)
     labels: Counter[str] = dataclasses.field(default_factory=Counter)
     size: int = 0
 
@@ -207,6 +216,7 @@ class _WritePiecesDoFn(beam.DoFn):
             content = self._content = _Content(row.shard)
         content.keys.append(row.key)
         content.payloads.append(row.payload)
+        content.notes.append(row.note)
         content.labels[row.label] += 1
         content.size += len(row.payload)
 
@@ -227,7 +237,7 @@ class _WritePiecesDoFn(beam.DoFn):
         if "://" not in self._naming.pieces:
             os.makedirs(self._naming.pieces, exist_ok=True)
         path = f"{self._naming.piece_prefix(content.shard)}{uuid.uuid4().hex}"
-        write_piece(path, content.keys, content.payloads)
+        write_piece(path, content.keys, content.payloads, content.notes)
         piece = StagedPiece(content.shard, path, dict(content.labels))
         return piece, content.size, time.perf_counter() - start
 
@@ -257,9 +267,7 @@ class _MergeDoFn(beam.DoFn):
                 paths.append(path)
                 chosen.append(np.frombuffer(rows_of_it, "<u4") if rows_of_it else None)
         name = self._naming.name(shard, num_shards)
-        final = FileSystems.join(self._naming.directory, name)
-        part = FileSystems.join(self._naming.staging, f"{name}.{uuid.uuid4().hex}")
-        with create_whole(final, part) as file:
+        with self._create(name) as file:
             sink = _HashingSink(file)
             if self._naming.suffix.endswith(".gz"):
                 # No name and no time in the header: the same rows are the same bytes.
@@ -267,18 +275,31 @@ class _MergeDoFn(beam.DoFn):
                     rows = merge_pieces(paths, out.write, chosen)
             else:
                 rows = merge_pieces(paths, sink.write, chosen)
-            if rows != sum(labels.values()):
+            if len(rows.keys) != sum(labels.values()):
                 raise RuntimeError(
-                    f"{name} has {rows} rows but its pieces were written with "
+                    f"{name} has {len(rows.keys)} rows but its pieces were written with "
                     f"{sum(labels.values())}: the staging directory was changed during the run."
                 )
         self._microseconds.update(int(1e6 * (time.perf_counter() - start)))
         labels.pop("", None)
-        digest = sink.digest.hexdigest()
-        log_event(_LOG, "shard", name=name, rows=rows, bytes=sink.size, sha256=digest)
+        digest, count = sink.digest.hexdigest(), len(rows.keys)
+        log_event(_LOG, "shard", name=name, rows=count, bytes=sink.size, sha256=digest)
         yield ShardFile(
-            self._naming.kind, name, rows, sink.size, digest, dict(sorted(labels.items()))
+            self._naming.kind, name, count, sink.size, digest, dict(sorted(labels.items()))
         )
+        if self._naming.indexed:
+            yield self._write_index(self._naming.index_name(shard, num_shards), rows)
+
+    def _write_index(self, name: str, rows: MergedRows) -> ShardFile:
+        data = index_file(rows.keys, rows.notes)
+        with self._create(name) as file:
+            file.write(data)
+        digest = hashlib.sha256(data).hexdigest()
+        return ShardFile(INDEX_KIND, name, len(rows.keys), len(data), digest)
+
+    def _create(self, name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+        part = FileSystems.join(self._naming.staging, f"{name}.{uuid.uuid4().hex}")
+        return create_whole(FileSystems.join(self._naming.directory, name), part)
 
 
 class _HashingSink:

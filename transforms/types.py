@@ -57,6 +57,7 @@ class ImageRef:
       row: 1-based row in `source`; 0 for a file that was listed.
       columns: The manifest's other columns, in manifest order.
       shard: Output shard, set by AssignShards; -1 before.
+      version: Of the image, where a listing or the manifest tells it (see `transforms.versions`).
     """
 
     uri: str
@@ -65,15 +66,17 @@ class ImageRef:
     row: int = 0
     columns: Columns = ()
     shard: int = -1
+    version: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """The bytes of one image file, as fetched."""
+    """The bytes of one image file, as fetched, and which version of it they are."""
 
     ref: ImageRef
     data: bytes
     attempts: int = 1
+    version: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class DecodedImage:
       format: Pillow's format name in lower case: "jpeg", "png", ...
       width: Width of the original in pixels, after EXIF orientation.
       height: Height of the original in pixels, after EXIF orientation.
+      version: Of the encoded file.
     """
 
     ref: ImageRef
@@ -95,6 +99,7 @@ class DecodedImage:
     format: str
     width: int
     height: int
+    version: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ class ImageFeatures:
     format: str
     width: int
     height: int
+    version: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

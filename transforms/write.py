@@ -12,6 +12,7 @@ import numpy as np
 
 from transforms.columns import Column, Kind
 from transforms.example import FeatureValue, serialize_example
+from transforms.index import index_note
 from transforms.manifest_rows import COLLISION_PREFIX, ERROR_FIELDS
 from transforms.packing import PackRows, unpack
 from transforms.shard_files import ShardNaming, ShardRow, WriteShards
@@ -112,7 +113,8 @@ def _feature_row(row: ImageFeatures, columns: dict[str, Column], keep_secrets: b
     }
     for name, value in row.ref.columns:
         record[name] = column_feature(value, columns[name])
-    return ShardRow(row.ref.shard, row.ref.key, frame(serialize_example(record)))
+    note = index_note(row.sha256, row.version, uri)
+    return ShardRow(row.ref.shard, row.ref.key, frame(serialize_example(record)), note=note)
 
 
 def column_feature(value: ColumnValue, column: Column) -> FeatureValue:
