@@ -84,7 +84,7 @@ def console() -> NoReturn:
 
 def _extract(argv: list[str]) -> int:
     # Beam takes seconds to import, and must find the logs already quiet.
-    from pipeline.options import parse_extract, print_help
+    from pipeline.parsing import parse_extract, print_help
 
     if "-h" in argv or "--help" in argv:
         print_help()

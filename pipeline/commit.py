@@ -13,7 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -30,9 +30,11 @@ from pipeline.descriptions import (
 )
 from pipeline.drift import HEALTH_FILE, find
 from pipeline.guards import check, record
-from pipeline.layout import FORMAT_VERSION, RUN_FILE, read_run
+from pipeline.layout import FORMAT_VERSION, REMOVED_KINDS, RUN_FILE, read_run
 from pipeline.prometheus import METRICS_FILE, exposition
 from transforms.health import FeatureStatistics
+from transforms.index import INDEX_KIND
+from transforms.known import Skipped
 from transforms.shard_files import ShardFile
 from transforms.shards import ShardPolicy, error_shards
 from transforms.storage import create_once, open_plain
@@ -48,32 +50,28 @@ class GuardError(CommitError):
     """The run adds up, but a guard stops its commit."""
 
 
-class Plan(NamedTuple):
-    """Two PCollections of one int each."""
+class CountRows(beam.PTransform):
+    """References and errors to one int, how many there are together."""
 
-    rows_read: Any
-    num_shards: Any
+    def expand(self, rows: Any) -> Any:
+        # Counted apart: to flatten the rows themselves, a runner would keep them all.
+        counts = [
+            part | f"Count{name}" >> beam.combiners.Count.Globally()
+            for name, part in zip(("Refs", "Errors"), rows, strict=True)
+        ]
+        return counts | "Both" >> beam.Flatten() | "Sum" >> beam.CombineGlobally(sum)
 
 
 class PlanShards(beam.PTransform):
-    """Counts the rows read, and from it the feature shards to write."""
+    """The number of rows to do, to that of the feature shards to write."""
 
     def __init__(self, *, config: ExtractConfig) -> None:
         super().__init__()
         self._policy = config.shards
         self._staging = config.layout.staging
 
-    def expand(self, rows: Any) -> Plan:
-        # Counted apart: to flatten the rows themselves, a runner would keep them all.
-        counts = [
-            part | f"Count{name}" >> beam.combiners.Count.Globally()
-            for name, part in zip(("Refs", "Errors"), rows, strict=True)
-        ]
-        rows_read = counts | "Both" >> beam.Flatten() | "CountRows" >> beam.CombineGlobally(sum)
-        return Plan(
-            rows_read,
-            rows_read | "CountShards" >> beam.Map(_plan, self._policy, self._staging),
-        )
+    def expand(self, rows: Any) -> Any:
+        return rows | "CountShards" >> beam.Map(_plan, self._policy, self._staging)
 
 
 def _plan(rows: int, policy: ShardPolicy, staging: str) -> int:
@@ -94,16 +92,30 @@ class CommitRun(beam.PTransform):
     """
 
     def __init__(
-        self, *, config: ExtractConfig, rows_read: Any, duplicates: Any, health: Any
+        self,
+        *,
+        config: ExtractConfig,
+        rows_read: Any,
+        duplicates: Any,
+        health: Any,
+        skipped: Skipped | None = None,
     ) -> None:
         super().__init__()
         self._config = config
         self._rows_read = rows_read
-        self._duplicates = duplicates
+        self._duplicates = [duplicates] if skipped is None else [duplicates, skipped.duplicates]
+        self._unchanged = None if skipped is None else skipped.unchanged
         self._health = health
 
     def expand(self, shards: Any) -> Any:
-        duplicates = self._duplicates | "SumDuplicates" >> beam.CombineGlobally(sum)
+        duplicates = (
+            self._duplicates
+            | "Duplicates" >> beam.Flatten()
+            | "SumDuplicates" >> beam.CombineGlobally(sum)
+        )
+        unchanged: Any = 0
+        if self._unchanged is not None:
+            unchanged = AsSingleton(self._unchanged | "SumUnchanged" >> beam.CombineGlobally(sum))
         return (
             shards
             | "GatherShards" >> beam.combiners.ToList()
@@ -114,6 +126,7 @@ class CommitRun(beam.PTransform):
                 duplicates=AsSingleton(duplicates),
                 config=self._config,
                 health=AsSingleton(self._health),
+                unchanged=unchanged,
             )
             | "RemoveStaging" >> beam.Map(_remove_staging, self._config.layout.staging)
         )
@@ -125,6 +138,7 @@ def commit(
     duplicates: int,
     config: ExtractConfig,
     health: FeatureStatistics | None = None,
+    unchanged: int = 0,
 ) -> dict[str, Any]:
     """Checks the run, writes what describes it, and at last run.json.
 
@@ -134,17 +148,18 @@ def commit(
       duplicates: Of them, those that name an image again.
       config: Of the run.
       health: Of its features; None where nothing was measured.
+      unchanged: Rows that the dataset has already.
 
     Returns:
       The content of run.json: of an earlier attempt, if one got that far.
 
     Raises:
-      CommitError: rows read differ from rows written plus failed plus duplicates, a shard is
-        missing, or another run is committed there.
+      CommitError: rows read differ from rows written plus failed, unchanged and duplicates, a
+        shard is missing, or another run is committed there.
       GuardError: a guard stops the commit.
     """
     files = sorted(shards, key=lambda shard: (shard.kind != "features", shard.name))
-    counts = _counts(files, rows_read, duplicates, config)
+    counts = _counts(files, rows_read, duplicates, unchanged, config)
     statistics = health or FeatureStatistics.empty(config.model.num_features)
     entries = [_entry(shard) for shard in files]
     layout = config.layout
@@ -169,9 +184,10 @@ def commit(
         return _same(found, run, layout.path(RUN_FILE))
     finished = _finish_time(config)
     seconds = max(0.0, (finished - datetime.fromisoformat(config.started)).total_seconds())
+    done = counts["rows_in"] - unchanged
     run["finished"] = finished.isoformat()
     run["duration_seconds"] = round(seconds, 3)
-    run["images_per_second"] = round(counts["rows_in"] / seconds, 3) if seconds else 0.0
+    run["images_per_second"] = round(done / seconds, 3) if seconds else 0.0
     document = health_document(statistics)
     drift = find(layout.directory, run, document)
     if drift is not None:
@@ -198,12 +214,18 @@ def commit(
 
 
 def _counts(
-    files: Sequence[ShardFile], rows_read: int, duplicates: int, config: ExtractConfig
+    files: Sequence[ShardFile],
+    rows_read: int,
+    duplicates: int,
+    unchanged: int,
+    config: ExtractConfig,
 ) -> dict[str, Any]:
     """The counts of run.json, if they add up."""
     features = [shard for shard in files if shard.kind == "features"]
     errors = [shard for shard in files if shard.kind == "errors"]
-    expected = config.shards.feature_shards(rows_read)
+    # What SkipKnown has left out, and only that, was never planned for.
+    planned = rows_read if config.known is None else rows_read - duplicates - unchanged
+    expected = config.shards.feature_shards(planned)
     if len(features) != expected or len(errors) != error_shards(expected):
         raise CommitError(
             f"The run has {len(features)} feature and {len(errors)} errors shards where "
@@ -211,10 +233,17 @@ def _counts(
         )
     rows_out = sum(shard.rows for shard in features)
     rows_failed = sum(shard.rows for shard in errors)
-    if rows_read != duplicates + rows_out + rows_failed:
+    if rows_read != duplicates + unchanged + rows_out + rows_failed:
         raise CommitError(
-            f"Of {rows_read} rows read, {rows_out} were written, {rows_failed} failed and "
-            f"{duplicates} were duplicates, which does not add up; the run is not committed."
+            f"Of {rows_read} rows read, {rows_out} were written, {rows_failed} failed, "
+            f"{unchanged} were unchanged and {duplicates} were duplicates, which does not add up; "
+            "the run is not committed."
+        )
+    indexes = [shard for shard in files if shard.kind == INDEX_KIND]
+    if sum(shard.rows for shard in indexes) != rows_out or len(indexes) != expected:
+        raise CommitError(
+            f"The indexes hold {sum(shard.rows for shard in indexes)} rows in {len(indexes)} files "
+            f"where the features are {rows_out} in {expected}; the run is not committed."
         )
     reasons: Counter[str] = Counter()
     for shard in errors:
@@ -225,6 +254,8 @@ def _counts(
         "rows_in": rows_read - duplicates,
         "rows_out": rows_out,
         "rows_failed": rows_failed,
+        "rows_unchanged": unchanged,
+        "rows_removed": sum(shard.rows for shard in files if shard.kind in REMOVED_KINDS),
         "failed_by_reason": dict(sorted(reasons.items())),
     }
 

@@ -10,6 +10,7 @@ from models.engines import PreparedModel
 from pipeline.guards import Guards
 from pipeline.layout import RunLayout
 from transforms.fetch import FetchPolicy
+from transforms.known import Known
 from transforms.manifest import ManifestSpec
 from transforms.pixels import DecodePolicy
 from transforms.shards import ShardPolicy
@@ -34,6 +35,7 @@ class ExtractConfig:
       started: When the launcher began, ISO 8601, UTC.
       resumed: Whether an earlier attempt has left something to take over.
       guards: What must hold for a commit.
+      known: What the dataset has already and need not be made again; None to make all.
     """
 
     manifest: ManifestSpec
@@ -48,6 +50,7 @@ class ExtractConfig:
     started: str
     resumed: bool = False
     guards: Guards = Guards()
+    known: Known | None = None
 
 
 def utc_now() -> str:

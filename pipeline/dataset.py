@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import gzip
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.layout import find_run
+from pipeline.latest import LatestRows
+from pipeline.rows import Run, comparable, current_runs, open_shard, text
 from transforms.columns import Column, Kind
-from transforms.storage import open_plain
 from transforms.tfrecord import read_records
 
 if TYPE_CHECKING:
@@ -39,10 +37,13 @@ class FeatureArrays:
 
 
 def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
-    """Opens a committed run as a tf.data.Dataset.
+    """Opens a committed run, or what is current in a dataset of them, as a tf.data.Dataset.
+
+    Of a dataset, the runs of the latest one's model and preprocessing are read: of each image the
+    latest version, once, and none that a tombstone hides. Rows come in no particular order.
 
     Args:
-      path: A run's directory, or a dataset's, of which the latest run is read.
+      path: A run's directory, or a dataset's.
       batch_size: Parse and batch so many rows at once; None yields single rows.
 
     Returns:
@@ -52,40 +53,45 @@ def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
 
     Raises:
       pipeline.layout.RunNotFoundError: there is no committed run.
+      ValueError: runs hold a column with different types.
     """
     import tensorflow as tf
 
-    directory, run = find_run(path)
-    files = [FileSystems.join(directory, entry["name"]) for entry in _feature_files(run)]
-    compression = "GZIP" if run["compression"] == "gzip" else ""
-    spec = _parse_spec(tf, run)
-    dataset = tf.data.TFRecordDataset(files, compression_type=compression)
+    latest = _open(path)
+    columns = merged_columns(latest.runs)
+    spec = _parse_spec(tf, latest.runs[0].record["model"]["num_features"], columns)
+    records = None
+    for compression in ("", "GZIP"):
+        for part in _records(tf, latest, compression):
+            records = part if records is None else records.concatenate(part)
+    if records is None:
+        records = tf.data.TFRecordDataset([])
     # Parsing whole batches is several times cheaper than row by row.
-    parsed = dataset.batch(batch_size or 256).map(
-        lambda rows: _cast(tf, tf.io.parse_example(rows, spec), run), tf.data.AUTOTUNE
+    parsed = records.batch(batch_size or 256).map(
+        lambda rows: _cast(tf, tf.io.parse_example(rows, spec), columns), tf.data.AUTOTUNE
     )
     return parsed if batch_size else parsed.unbatch()
 
 
 def load_numpy(path: str) -> FeatureArrays:
-    """Reads a committed run into arrays; for what fits in memory.
+    """Reads the rows that `load` would into arrays; for what fits in memory.
 
     Raises:
       pipeline.layout.RunNotFoundError: there is no committed run.
+      ValueError: runs hold a column with different types, or a shard is corrupt.
     """
-    _, run = find_run(path)
-    rows = run["counts"]["rows_out"]
-    features = np.empty((rows, run["model"]["num_features"]), np.float32)
-    columns = _columns(run)
+    latest = _open(path)
+    columns = merged_columns(latest.runs)
+    features = np.empty((latest.rows(), latest.runs[0].record["model"]["num_features"]), np.float32)
     values: dict[str, list[Any]] = {column.name: [] for column in columns}
-    keys, uris = [], []
-    for i, example in enumerate(read_examples(path)):
-        feature = example.features.feature
-        features[i] = feature["image/features"].float_list.value
-        keys.append(feature["image/key"].bytes_list.value[0].decode())
-        uris.append(feature["image/uri"].bytes_list.value[0].decode())
+    keys: list[str] = []
+    uris: list[str] = []
+    for block in latest.seen():
+        features[len(keys) : len(keys) + len(block.keys)] = block.features
+        keys += [text(example, "image/key") for example in block.examples]
+        uris += [text(example, "image/uri") for example in block.examples]
         for column in columns:
-            values[column.name].append(_value(feature, column))
+            values[column.name] += [_value(example, column) for example in block.examples]
     return FeatureArrays(
         np.array(keys, np.str_),
         np.array(uris, np.str_),
@@ -95,40 +101,91 @@ def load_numpy(path: str) -> FeatureArrays:
 
 
 def read_examples(path: str) -> Iterator[Any]:
-    """Yields a run's tf.train.Example messages, shard by shard."""
+    """Yields the rows that `load` would as tf.train.Example messages, shard by shard."""
     from tensorflow.core.example import example_pb2
 
-    directory, run = find_run(path)
-    for entry in _feature_files(run):
-        with contextlib.ExitStack() as stack:
-            file: Any = stack.enter_context(
-                contextlib.closing(open_plain(FileSystems.join(directory, entry["name"])))
+    latest = _open(path)
+    for run in latest.runs:
+        for entry in run.files():
+            if entry["rows"]:
+                mask = latest.mask(run, entry)
+                with open_shard(run, entry) as file:
+                    for row, record in enumerate(read_records(cast(BinaryIO, file))):
+                        if mask is None or mask[row]:
+                            yield example_pb2.Example.FromString(record)
+
+
+def merged_columns(runs: Sequence[Run]) -> list[Column]:
+    """The columns that rows of several runs have; one that a run lacks may be absent.
+
+    Raises:
+      ValueError: two runs hold a column with different types.
+    """
+    merged: dict[str, Column] = {}
+    for run in runs:
+        for column in run.columns:
+            known = merged.setdefault(column.name, column)
+            if (known.kind, known.repeated) != (column.kind, column.repeated):
+                raise ValueError(
+                    f"The column {column.name!r} of {run.directory} holds {column.kind} where a "
+                    f"later run has {known.kind}: read the runs one by one."
+                )
+    for run in runs:
+        certain = {column.name for column in run.columns if not column.nullable}
+        for name, column in merged.items():
+            if name not in certain:
+                merged[name] = dataclasses.replace(column, nullable=True)
+    return list(merged.values())
+
+
+def _open(path: str) -> LatestRows:
+    return LatestRows(comparable(current_runs(path)))
+
+
+def _records(tf: Any, latest: LatestRows, compression: str) -> Iterator[Any]:
+    """Datasets of records: of the shards that are seen in full, and of the others."""
+    whole: list[str] = []
+    partly: list[tuple[str, bytes]] = []
+    for run in latest.runs:
+        if (run.record["compression"] == "gzip") != bool(compression):
+            continue
+        for entry in run.files():
+            # An empty file is not valid gzip to every reader; a shard without rows says nothing.
+            if entry["rows"]:
+                shard, mask = (
+                    FileSystems.join(run.directory, entry["name"]),
+                    latest.mask(run, entry),
+                )
+                if mask is None:
+                    whole.append(shard)
+                elif mask.any():
+                    partly.append((shard, mask.astype(np.uint8).tobytes()))
+    if whole:
+        yield tf.data.TFRecordDataset(whole, compression_type=compression)
+    if partly:
+        shards, masks = zip(*partly, strict=True)
+
+        def seen(shard: Any, mask: Any) -> Any:
+            flags = tf.data.Dataset.from_tensor_slices(tf.io.decode_raw(mask, tf.uint8))
+            rows = tf.data.TFRecordDataset(shard, compression_type=compression)
+            return (
+                tf.data.Dataset.zip(rows, flags)
+                .filter(lambda _, flag: flag > 0)
+                .map(lambda record, _: record)
             )
-            if run["compression"] == "gzip":
-                file = stack.enter_context(cast(Any, gzip.GzipFile(fileobj=file)))
-            for record in read_records(file):
-                yield example_pb2.Example.FromString(record)
+
+        yield tf.data.Dataset.from_tensor_slices((list(shards), list(masks))).flat_map(seen)
 
 
-def _feature_files(run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    # An empty file is not valid gzip to every reader; a shard without rows says nothing.
-    return [f for f in run["files"] if f["kind"] == "features" and f["rows"]]
-
-
-def _columns(run: Mapping[str, Any]) -> list[Column]:
-    return [Column(**{**entry, "kind": Kind(entry["kind"])}) for entry in run["columns"]]
-
-
-def _parse_spec(tf: Any, run: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_spec(tf: Any, length: int, columns: Sequence[Column]) -> dict[str, Any]:
     dtypes = {Kind.INT64: tf.int64, Kind.BOOL: tf.int64, Kind.FLOAT32: tf.float32}
     spec: dict[str, Any] = {
         f"image/{name}": tf.io.FixedLenFeature((), tf.string)
         for name in ("uri", "key", "sha256", "format")
     }
     spec |= {f"image/{n}": tf.io.FixedLenFeature((), tf.int64) for n in ("width", "height")}
-    length = run["model"]["num_features"]
     spec["image/features"] = tf.io.FixedLenFeature((length,), tf.float32)
-    for column in _columns(run):
+    for column in columns:
         dtype = dtypes.get(column.kind, tf.string)
         if column.is_sequence:
             spec[column.name] = tf.io.RaggedFeature(dtype)
@@ -137,21 +194,25 @@ def _parse_spec(tf: Any, run: Mapping[str, Any]) -> dict[str, Any]:
     return spec
 
 
-def _cast(tf: Any, row: dict[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-    for column in _columns(run):
+def _cast(tf: Any, row: dict[str, Any], columns: Sequence[Column]) -> dict[str, Any]:
+    for column in columns:
         if column.kind is Kind.BOOL:
             row[column.name] = tf.cast(row[column.name], tf.bool)
     return row
 
 
-def _value(feature: Any, column: Column) -> Any:
-    if column.kind is Kind.FLOAT32:
-        items: list[Any] = list(feature[column.name].float_list.value)
+def _value(example: Any, column: Column) -> Any:
+    # Reading a map's entry that is not there would make it.
+    feature = example.get(column.name)
+    if feature is None:
+        items: list[Any] = []
+    elif column.kind is Kind.FLOAT32:
+        items = np.frombuffer(feature.float_list.value, "<f4").tolist()
     elif column.kind in (Kind.INT64, Kind.BOOL):
-        items = list(feature[column.name].int64_list.value)
+        items = list(feature.int64_list.value)
         items = [bool(item) for item in items] if column.kind is Kind.BOOL else items
     else:
-        items = list(feature[column.name].bytes_list.value)
+        items = list(feature.bytes_list.value)
         items = [item.decode() for item in items] if column.kind is Kind.STRING else items
     if column.repeated:
         return items

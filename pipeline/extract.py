@@ -7,13 +7,15 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
-from pipeline.commit import CommitRun, PlanShards
+from pipeline.commit import CommitRun, CountRows, PlanShards
 from pipeline.config import ExtractConfig
 from transforms.decode import DecodeImages
 from transforms.extract import ExtractFeatures
 from transforms.fetch import FetchImages
 from transforms.health import MeasureFeatures
+from transforms.known import SkipKnown
 from transforms.manifest import ReadManifest
+from transforms.removed import WriteRemoved
 from transforms.resume import EarlierPieces
 from transforms.shards import AssignShards
 from transforms.write import WriteErrors, WriteFeatureShards
@@ -22,10 +24,18 @@ from transforms.write import WriteErrors, WriteFeatureShards
 def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
     """Adds the extraction to a pipeline; returns the PCollection of its one commit."""
     rows = pipeline | "ReadManifest" >> ReadManifest(spec=config.manifest)
-    plan = (rows.refs, rows.errors) | "PlanShards" >> PlanShards(config=config)
-    num_shards = AsSingleton(plan.num_shards)
+    rows_read = (rows.refs, rows.errors) | "CountRows" >> CountRows()
+    refs, rows_to_do, skipped = rows.refs, rows_read, None
+    if config.known is not None:
+        skipped = rows.refs | "SkipKnown" >> SkipKnown(
+            known=config.known, rows_read=rows_read, fetch=config.fetch
+        )
+        refs = skipped.refs
+        rows_to_do = (refs, rows.errors) | "CountRowsToDo" >> CountRows()
+    shard_count = rows_to_do | "PlanShards" >> PlanShards(config=config)
+    num_shards = AsSingleton(shard_count)
 
-    assigned = rows.refs | "AssignShards" >> AssignShards(
+    assigned = refs | "AssignShards" >> AssignShards(
         num_shards=num_shards,
         earlier=EarlierPieces(config.layout.features) if config.resumed else None,
     )
@@ -60,10 +70,24 @@ def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
         naming=config.layout.errors, num_shards=num_shards, keep_secrets=config.keep_secrets
     )
 
-    shards = (feature_shards, error_shards) | "CollectShards" >> beam.Flatten()
-    return shards | "CommitRun" >> CommitRun(
-        config=config,
-        rows_read=plan.rows_read,
-        duplicates=assigned["duplicates"],
-        health=health,
+    shards = [feature_shards, error_shards]
+    if skipped is not None and config.known is not None:
+        shards.append(
+            skipped.removed
+            | "WriteRemoved"
+            >> WriteRemoved(
+                naming=config.layout.removed(config.known.tombstones), num_shards=shard_count
+            )
+        )
+    return (
+        shards
+        | "CollectShards" >> beam.Flatten()
+        | "CommitRun"
+        >> CommitRun(
+            config=config,
+            rows_read=rows_read,
+            duplicates=assigned["duplicates"],
+            health=health,
+            skipped=skipped,
+        )
     )

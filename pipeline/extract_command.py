@@ -133,9 +133,13 @@ def _see_it_run(result: Any) -> None:
 
 def _summarize(config: ExtractConfig, run: dict[str, Any], seconds: float) -> None:
     counts = run["counts"]
+    done = counts["rows_in"] - counts["rows_unchanged"]
+    known = ""
+    if config.known is not None:
+        known = f"{counts['rows_unchanged']} unchanged, {counts['rows_removed']} removed, "
     print(
         f"{config.layout.directory}: {counts['rows_out']} of {counts['rows_in']} images, "
-        f"{counts['rows_failed']} failed, {counts['rows_in'] / seconds:.1f} images/s"
+        f"{counts['rows_failed']} failed, {known}{done / seconds:.1f} images/s"
     )
     for reason, count in counts["failed_by_reason"].items():
         print(f"  {count} {reason}")
@@ -152,7 +156,7 @@ def _summarize(config: ExtractConfig, run: dict[str, Any], seconds: float) -> No
 
 
 def _judge(counts: dict[str, Any], budget: float | None) -> int:
-    failed, rows = counts["rows_failed"], counts["rows_in"]
+    failed, rows = counts["rows_failed"], counts["rows_in"] - counts["rows_unchanged"]
     if budget is None or failed <= budget * rows:
         return EXIT_OK
     print(

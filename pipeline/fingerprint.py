@@ -23,7 +23,12 @@ _PACKAGES = ("ai-edge-litert", "tensorflow", "numpy", "pillow")
 
 
 def fingerprint(
-    *, manifest: ManifestSpec, model: PreparedModel, decode: DecodePolicy, keep_secrets: bool
+    *,
+    manifest: ManifestSpec,
+    model: PreparedModel,
+    decode: DecodePolicy,
+    keep_secrets: bool,
+    incremental: bool = False,
 ) -> str:
     """16 hexadecimal digits.
 
@@ -38,6 +43,7 @@ def fingerprint(
         "model": [model.content_hash, str(model.engine), str(model.precision)],
         "decode": dataclasses.asdict(decode),
         "keep_secrets": keep_secrets,
+        "incremental": incremental,
         "versions": [_version(package) for package in _PACKAGES],
     }
     text = json.dumps(parts, sort_keys=True, default=str)

@@ -21,7 +21,8 @@ class Guards:
     """The limits in force; None is no limit.
 
     Attributes:
-      max_error_rate: Part of the rows that may fail.
+      max_error_rate: Part of the rows that may fail, of those that are not known already.
+      max_removed_rate: Part of the rows, known or read, that the input may name no more.
       min_rows: Rows that must have been read.
       max_duration: Seconds from the launch to the commit.
       fail_on_drift: Whether drift stops the commit, or is only told.
@@ -33,6 +34,7 @@ class Guards:
     max_duration: float | None = None
     fail_on_drift: bool = False
     drift_threshold: float = DRIFT_THRESHOLD
+    max_removed_rate: float | None = None
 
 
 def check(
@@ -47,7 +49,7 @@ def check(
       drift: The comparison with an earlier run, if there is one.
     """
     broken = []
-    failed, rows = counts["rows_failed"], counts["rows_in"]
+    failed, rows = counts["rows_failed"], counts["rows_in"] - counts["rows_unchanged"]
     if guards.max_error_rate is not None and failed > guards.max_error_rate * rows:
         broken.append(
             f"{failed} of {rows} rows failed ({failed / rows:.2%}), more than "
@@ -66,6 +68,13 @@ def check(
         broken.append(
             f"The features have drifted: {drift}, beyond "
             f"--drift_threshold={guards.drift_threshold:g}."
+        )
+    removed, kept = counts["rows_removed"], counts["rows_in"]
+    if guards.max_removed_rate is not None and removed > guards.max_removed_rate * (removed + kept):
+        broken.append(
+            f"{removed} rows of the dataset are not in the input any more "
+            f"({removed / (removed + kept):.2%}), more than "
+            f"--max_removed_rate={guards.max_removed_rate:g} allows; is the manifest whole?"
         )
     return broken
 

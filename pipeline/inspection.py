@@ -47,9 +47,11 @@ def summarize(path: str) -> Iterator[str]:
         f"model     {run['model']['handle']}  ({run['model']['num_features']} features, "
         f"hash {run['model']['content_hash'][:12]})"
     )
+    unchanged, removed = counts.get("rows_unchanged", 0), counts.get("rows_removed", 0)
     yield (
         f"rows      {counts['rows_in']} in = {counts['rows_out']} out + "
-        f"{counts['rows_failed']} failed;  {counts['duplicates']} duplicates dropped"
+        f"{counts['rows_failed']} failed{f' + {unchanged} unchanged' if unchanged else ''};  "
+        f"{counts['duplicates']} duplicates dropped{f', {removed} removed' if removed else ''}"
     )
     yield f"shards    {len(shards)}, {sum(s['bytes'] for s in shards) / 1e6:.1f} MB"
     for reason, count in counts["failed_by_reason"].items():
@@ -77,7 +79,7 @@ def sample_rows(path: str, count: int) -> Iterator[str]:
     """Yields a line for each of the first rows."""
     if count < 1:
         return
-    with contextlib.closing(read_examples(path)) as examples:  # type: ignore[type-var]
+    with contextlib.closing(read_examples(find_run(path)[0])) as examples:  # type: ignore[type-var]
         for number, example in enumerate(examples, 1):
             feature = example.features.feature
             vector = feature["image/features"].float_list.value

@@ -17,22 +17,21 @@ from models.compiler import Precision
 from models.engines import Engine, PreparedModel
 from models.engines import prepare as prepare_model
 from models.errors import ModelError
-from pipeline import extract, place, runners
+from pipeline import extract, inputs, place, runners
 from pipeline.config import ExtractConfig, utc_now
+from pipeline.descriptions import provenance
 from pipeline.fingerprint import fingerprint
 from pipeline.guards import Guards, recorded
+from pipeline.known import known_files
 from pipeline.layout import read_run
 from pipeline.options import MIB, FeatureExtractorOptions
 from pipeline.progress import watch
-from pipeline.schema import check_column_names
 from pipeline.usage import UsageError
-from transforms.columns import parse_column_types
 from transforms.fetch import FetchPolicy
 from transforms.http import HttpPolicy
-from transforms.manifest import ManifestSpec, examine, find_sources
-from transforms.manifest_rows import ManifestFormat
+from transforms.known import Known
 from transforms.pixels import DecodePolicy
-from transforms.retries import FetchError, RetryPolicy
+from transforms.retries import RetryPolicy
 from transforms.shards import ShardPolicy
 from transforms.storage import create
 from transforms.uris import redact_text
@@ -63,15 +62,11 @@ def prepare(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
     """
     started = utc_now()
     FileSystems.set_options(beam_options)
-    for flag in ("input", "output", "model"):
-        if not getattr(options, flag):
-            raise UsageError(f"--{flag} is missing; see image-features extract --help.")
-    if options.num_shards and options.images_per_shard:
-        raise UsageError("--num_shards and --images_per_shard exclude each other; give one.")
+    _check_options(options)
     runners.check(options, beam_options)
     found = place.find(options)
     fetch = _fetch_policy(options)
-    manifest = _manifest(options, fetch.http)
+    manifest = inputs.examine_input(options, fetch.http)
     model = _model(options)
     decode = DecodePolicy(
         image_size=model.image_size,
@@ -82,12 +77,16 @@ def prepare(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
         max_bytes=fetch.max_bytes,
     )
     mark = fingerprint(
-        manifest=manifest, model=model, decode=decode, keep_secrets=options.keep_uri_secrets
+        manifest=manifest,
+        model=model,
+        decode=decode,
+        keep_secrets=options.keep_uri_secrets,
+        incremental=options.incremental,
     )
     entered = place.enter(found, mark, started)
     if entered.standing is place.Standing.COMMITTED:
         raise AlreadyCommittedError(entered.layout.directory)
-    return ExtractConfig(
+    config = ExtractConfig(
         manifest=manifest,
         layout=entered.layout,
         run_id=entered.run_id,
@@ -105,8 +104,38 @@ def prepare(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
             max_duration=options.max_duration,
             fail_on_drift=options.fail_on_drift,
             drift_threshold=options.drift_threshold,
+            max_removed_rate=options.max_removed_rate,
         ),
     )
+    return _with_known(config, options) if options.incremental else config
+
+
+def _check_options(options: FeatureExtractorOptions) -> None:
+    for flag in ("input", "output", "model"):
+        if not getattr(options, flag) and not (flag == "input" and options.retry_errors):
+            raise UsageError(f"--{flag} is missing; see image-features extract --help.")
+    if options.input and options.retry_errors:
+        raise UsageError("--input and --retry_errors exclude each other; give one.")
+    if options.num_shards and options.images_per_shard:
+        raise UsageError("--num_shards and --images_per_shard exclude each other; give one.")
+    for flag in ("verify_content", "tombstone_removed", "max_removed_rate"):
+        if getattr(options, flag) not in (None, False) and not options.incremental:
+            raise UsageError(f"--{flag} is of use with --incremental only; add it.")
+    if options.tombstone_removed and options.retry_errors:
+        raise UsageError(
+            "--tombstone_removed would hide every row that did not fail: leave it out with "
+            "--retry_errors."
+        )
+
+
+def _with_known(config: ExtractConfig, options: FeatureExtractorOptions) -> ExtractConfig:
+    dataset = config.layout.directory.rpartition("/")[0]
+    try:
+        files = known_files(dataset, config.run_id, provenance(config))
+    except (ValueError, OSError) as error:
+        raise UsageError(f"--incremental cannot read {dataset}: {place.why(error)}.") from error
+    known = Known(files, options.verify_content, options.tombstone_removed)
+    return dataclasses.replace(config, known=known)
 
 
 def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
@@ -124,29 +153,6 @@ def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
         max_bytes=max_bytes,
         threads=options.fetch_threads,
     )
-
-
-def _manifest(options: FeatureExtractorOptions, http: HttpPolicy) -> ManifestSpec:
-    wanted = None if options.input_format == "auto" else ManifestFormat(options.input_format)
-    try:
-        sources = find_sources(options.input, wanted)
-        spec, any_row = examine(
-            sources,
-            uri_column=options.uri_column,
-            declared=parse_column_types(options.column_types),
-            http=http,
-        )
-        check_column_names(spec.columns)
-    except FetchError as error:
-        raise UsageError(f"The input cannot be read: {error}") from error
-    except (ValueError, OSError, EOFError) as error:
-        raise UsageError(f"The input cannot be used: {place.why(error)}.") from error
-    if not any_row and not options.allow_empty:
-        raise UsageError(
-            f"The input {', '.join(options.input)} names no image; if that may be, "
-            "pass --allow_empty."
-        )
-    return spec
 
 
 def _model(options: FeatureExtractorOptions) -> PreparedModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -16,6 +17,8 @@ LAUNCH_FILE = "launch.json"
 CLAIM_FILE = "claim.json"
 FORMAT_VERSION = 1
 STAGING_NAME = ".staging"
+# Of shards that list rows which the input does not name any more: told only, or gone to readers.
+REMOVED_KINDS = ("removed", "tombstones")
 
 
 class RunNotFoundError(ValueError):
@@ -45,12 +48,18 @@ class RunLayout:
     def features(self) -> ShardNaming:
         """Names of the feature shards."""
         suffix = ".tfrecord.gz" if self.compression == "gzip" else ".tfrecord"
-        return ShardNaming("features", self.directory, self.staging, suffix, self.fingerprint)
+        return ShardNaming(
+            "features", self.directory, self.staging, suffix, self.fingerprint, indexed=True
+        )
 
     @property
     def errors(self) -> ShardNaming:
         """Names of the errors shards."""
         return ShardNaming("errors", self.directory, self.staging, ".jsonl")
+
+    def removed(self, tombstones: bool) -> ShardNaming:
+        """Names of the shards of removed rows, which readers heed if they are tombstones."""
+        return ShardNaming(REMOVED_KINDS[tombstones], self.directory, self.staging, ".jsonl")
 
     def path(self, name: str) -> str:
         """Path of a file in the run."""
@@ -101,7 +110,17 @@ def committed_runs(path: str) -> list[tuple[str, dict[str, Any]]]:
         raise RunNotFoundError(
             f"There is no committed run at {path}: no {RUN_FILE} there or one level below."
         )
-    return sorted(runs, key=lambda item: (str(item[1]["finished"]), item[0]), reverse=True)
+    return sorted(runs, key=_age, reverse=True)
+
+
+def _age(item: tuple[str, dict[str, Any]]) -> tuple[str, str, str]:
+    directory, run = item
+    return as_of(run), str(run["finished"]), directory
+
+
+def as_of(run: Mapping[str, Any]) -> str:
+    """The time that a run's rows are of: its commit's, or of the latest run that was merged."""
+    return str(run.get("as_of") or run["finished"])
 
 
 def find_run(path: str) -> tuple[str, dict[str, Any]]:

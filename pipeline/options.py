@@ -1,18 +1,14 @@
-"""The options of `extract`, in Beam's own way, and their reading into a config."""
+"""The options of `extract`, in Beam's own way."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipeline.argument_types import positive, positive_float, rate, web_address
 from pipeline.drift import DRIFT_THRESHOLD
-from pipeline.usage import OptionParser, UsageError
-from transforms.storage import is_http
 
 MIB = 2**20
 
@@ -24,6 +20,7 @@ class FeatureExtractorOptions(PipelineOptions):
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         _add_input(parser.add_argument_group("input"))
         _add_output(parser.add_argument_group("output"))
+        _add_dataset(parser.add_argument_group("going on from committed runs"))
         _add_model(parser.add_argument_group("model"))
         _add_decode(parser.add_argument_group("decoding and resizing"))
         _add_fetch(parser.add_argument_group("fetching"))
@@ -80,14 +77,14 @@ def _add_output(group: Any) -> None:
     )
     group.add_argument(
         "--num_shards",
-        type=_positive,
+        type=positive,
         default=None,
         metavar="N",
         help="A fixed number of feature shards.",
     )
     group.add_argument(
         "--images_per_shard",
-        type=_positive,
+        type=positive,
         default=None,
         metavar="N",
         help="Rows a shard holds on average, where --num_shards is not given (10000).",
@@ -113,6 +110,44 @@ def _add_output(group: Any) -> None:
     )
 
 
+def _add_dataset(group: Any) -> None:
+    group.add_argument(
+        "--incremental",
+        action="store_true",
+        default=False,
+        help="Extract only images that are new or have changed: a row is done if a committed run "
+        "in --output holds it with the same version of the image, model and preprocessing.",
+    )
+    group.add_argument(
+        "--verify_content",
+        action="store_true",
+        default=False,
+        help="With --incremental: read every image and compare its content, by its hash, instead "
+        "of its version (an ETag, a generation, a file's size and time).",
+    )
+    group.add_argument(
+        "--version_column",
+        default=None,
+        metavar="NAME",
+        help="The manifests' column that tells an image's version, such as an ETag or a time of "
+        "change: nothing is then asked of where the images are.",
+    )
+    group.add_argument(
+        "--tombstone_removed",
+        action="store_true",
+        default=False,
+        help="With --incremental: hide rows that the input does not name any more from readers of "
+        "the dataset; without it they are only reported.",
+    )
+    group.add_argument(
+        "--retry_errors",
+        default=None,
+        metavar="RUN",
+        help="Take the rows that failed in a committed run as input: its id in --output, or its "
+        "directory.",
+    )
+
+
 def _add_model(group: Any) -> None:
     group.add_argument(
         "--model",
@@ -124,7 +159,7 @@ def _add_model(group: Any) -> None:
     )
     group.add_argument(
         "--batch_size",
-        type=_positive,
+        type=positive,
         default=32,
         metavar="N",
         help="Images in an inference batch (32).",
@@ -145,7 +180,7 @@ def _add_model(group: Any) -> None:
     )
     group.add_argument(
         "--cpu_threads",
-        type=_positive,
+        type=positive,
         default=None,
         metavar="N",
         help="Threads that decode and compute within a worker process (one a core).",
@@ -174,7 +209,7 @@ def _add_decode(group: Any) -> None:
     )
     group.add_argument(
         "--max_megapixels",
-        type=_positive_float,
+        type=positive_float,
         default=64.0,
         metavar="N",
         help="Larger images fail before they are decoded (64).",
@@ -184,42 +219,42 @@ def _add_decode(group: Any) -> None:
 def _add_fetch(group: Any) -> None:
     group.add_argument(
         "--max_megabytes",
-        type=_positive_float,
+        type=positive_float,
         default=50.0,
         metavar="N",
         help="Larger files fail while they are read (50 MiB).",
     )
     group.add_argument(
         "--fetch_threads",
-        type=_positive,
+        type=positive,
         default=256,
         metavar="N",
         help="Fetches at once within a worker, at most; it takes as many as it needs (256).",
     )
     group.add_argument(
         "--fetch_attempts",
-        type=_positive,
+        type=positive,
         default=4,
         metavar="N",
         help="Tries for a fetch that fails in a way that may pass (4).",
     )
     group.add_argument(
         "--connect_timeout",
-        type=_positive_float,
+        type=positive_float,
         default=10.0,
         metavar="SECONDS",
         help="For an http(s) connection (10).",
     )
     group.add_argument(
         "--read_timeout",
-        type=_positive_float,
+        type=positive_float,
         default=30.0,
         metavar="SECONDS",
         help="Between two pieces of an http(s) answer (30).",
     )
     group.add_argument(
         "--total_timeout",
-        type=_positive_float,
+        type=positive_float,
         default=120.0,
         metavar="SECONDS",
         help="For one http(s) attempt as a whole (120).",
@@ -239,21 +274,29 @@ def _add_fetch(group: Any) -> None:
 def _add_guards(group: Any) -> None:
     group.add_argument(
         "--max_error_rate",
-        type=_rate,
+        type=rate,
         default=None,
         metavar="RATE",
         help="Do not commit if a larger part of the rows failed, such as 0.05.",
     )
     group.add_argument(
         "--min_rows",
-        type=_positive,
+        type=positive,
         default=None,
         metavar="N",
         help="Do not commit if fewer rows were read, as of a manifest that was cut short.",
     )
     group.add_argument(
+        "--max_removed_rate",
+        type=rate,
+        default=None,
+        metavar="RATE",
+        help="With --incremental: do not commit if the input does not name a larger part of the "
+        "dataset's rows any more.",
+    )
+    group.add_argument(
         "--max_duration",
-        type=_positive_float,
+        type=positive_float,
         default=None,
         metavar="SECONDS",
         help="Give up a run that lasts longer, from launch to commit: stop it, commit nothing.",
@@ -267,7 +310,7 @@ def _add_guards(group: Any) -> None:
     )
     group.add_argument(
         "--drift_threshold",
-        type=_positive_float,
+        type=positive_float,
         default=DRIFT_THRESHOLD,
         metavar="X",
         help="What is drift: a population stability index of the vectors' norms above it, or "
@@ -279,7 +322,7 @@ def _add_guards(group: Any) -> None:
 def _add_job(group: Any) -> None:
     group.add_argument(
         "--error_budget",
-        type=_rate,
+        type=rate,
         default=None,
         metavar="RATE",
         help="Exit with 3 if a larger part of the rows failed, such as 0.01; the run is committed "
@@ -287,7 +330,7 @@ def _add_job(group: Any) -> None:
     )
     group.add_argument(
         "--notify",
-        type=_web_address,
+        type=web_address,
         default=None,
         metavar="URL",
         help="Post run.json there as JSON after the commit, or what went wrong after a failure.",
@@ -305,86 +348,3 @@ def _add_job(group: Any) -> None:
         default="text",
         help="Of the lines on stderr; json is one object a line (text).",
     )
-
-
-def _web_address(text: str) -> str:
-    if not is_http(text):
-        # Not repeated here: it may be a secret.
-        raise argparse.ArgumentTypeError("the address does not begin with http:// or https://")
-    return text
-
-
-def _rate(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return value
-
-
-def _positive_float(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def parse_extract(argv: Sequence[str]) -> tuple[FeatureExtractorOptions, PipelineOptions]:
-    """Parses the arguments of `extract`, Beam's among them.
-
-    Raises:
-      UsageError: an option is unknown or malformed.
-    """
-    parser = OptionParser(prog="image-features extract", add_help=False, allow_abbrev=False)
-    for options in _all_options():
-        options._add_argparse_args(parser)
-    _, unknown = parser.parse_known_args(list(argv))
-    if unknown:
-        known = [name for name in parser._option_string_actions if name.startswith("--")]
-        name = unknown[0].split("=", 1)[0]
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]}?" if close else "see image-features extract --help."
-        raise UsageError(f"Unknown option {unknown[0]!r}: {hint}")
-    beam_options = PipelineOptions(list(argv))
-    return beam_options.view_as(FeatureExtractorOptions), beam_options
-
-
-def _all_options() -> list[type[PipelineOptions]]:
-    found: list[type[PipelineOptions]] = []
-    for options in PipelineOptions.__subclasses__():
-        # Test modules and others' code may subclass too; the same flag twice is Beam's own.
-        if options is FeatureExtractorOptions or options.__module__.startswith("apache_beam."):
-            found.append(options)
-    return found
-
-
-def extract_help() -> str:
-    """The help of `extract`, without Beam's two hundred options."""
-    parser = OptionParser(
-        prog="image-features extract",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="image-features extract --input=LOCATION --output=DIR [options] [Beam options]",
-        description="Extracts one feature vector for every image that the input names.\n\n"
-        "Rows that fail become error rows with a reason; the run goes on. Readers see the run\n"
-        "once OUT/<run_id>/run.json is there, when every row is accounted for.",
-        epilog="Beam options pass through, such as --runner, --direct_num_workers,\n"
-        "--direct_running_mode, --temp_location. Without --runner the run stays on this machine:\n"
-        "in this process, or in one for every four cores.\n"
-        "\n"
-        "exit codes: 0 committed (or submitted, with --no_wait), 1 failed, 2 bad arguments,\n"
-        "3 committed but over --error_budget, 5 computed but a guard stopped the commit,\n"
-        "130 interrupted",
-    )
-    FeatureExtractorOptions._add_argparse_args(parser)
-    return parser.format_help()
-
-
-def print_help() -> None:
-    """Prints the help of `extract`."""
-    sys.stdout.write(extract_help())

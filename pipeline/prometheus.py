@@ -42,6 +42,8 @@ def _metrics(run: Mapping[str, Any]) -> Iterator[Metric]:
     yield single("rows_in", "Rows read, without duplicates.", counts["rows_in"])
     yield single("rows_out", "Rows with features.", counts["rows_out"])
     yield single("rows_failed", "Rows that failed.", counts["rows_failed"])
+    yield single("rows_unchanged", "Rows that the dataset had already.", counts["rows_unchanged"])
+    yield single("rows_removed", "Rows that the input named no more.", counts["rows_removed"])
     reasons = counts["failed_by_reason"]
     if reasons:
         yield (
@@ -51,7 +53,9 @@ def _metrics(run: Mapping[str, Any]) -> Iterator[Metric]:
         )
     yield single("duplicates", "Rows dropped as duplicates.", counts["duplicates"])
     yield single("duration_seconds", "From launch to commit.", run["duration_seconds"])
-    yield single("images_per_second", "Rows in over the duration.", run["images_per_second"])
+    yield single(
+        "images_per_second", "Rows done, unchanged ones apart, a second.", run["images_per_second"]
+    )
     yield single("started_timestamp_seconds", "Time of launch.", _timestamp(run["started"]))
     yield single("finished_timestamp_seconds", "Time of commit.", _timestamp(run["finished"]))
     yield single("health_rows", "Feature vectors measured.", health["rows"])

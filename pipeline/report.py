@@ -17,7 +17,8 @@ from typing import Any, cast
 import numpy as np
 
 from pipeline.features_map import FeatureMap, draw_map
-from pipeline.rows import Block, Floats, Run, number, open_shard, read_blocks, text
+from pipeline.latest import LatestRows
+from pipeline.rows import Block, Floats, Run, comparable, number, open_shard, text, unreplaced
 from pipeline.search import near_duplicates, neighbours, unit
 from transforms.columns import Kind
 
@@ -130,26 +131,25 @@ def gather(path: str, runs: Sequence[Run], max_points: int) -> Report:
     Raises:
       ValueError: a shard is not as it was written.
     """
-    comparable = [run for run in runs if run.made_by == runs[0].made_by]
+    current = unreplaced(runs)
+    latest = LatestRows(comparable(current))
     everything = _Sample(max_points)
-    health, samples = [], []
-    for position, run in enumerate(comparable):
-        tally, sample = _Tally(run), _Sample(max_points)
-        for block in read_blocks(run):
-            everything.add(block)
-            if position < 2:
-                tally.add(block)
-                sample.add(block)
-        if position < 2:
-            health.append(tally.health(sample))
-            samples.append(sample)
+    # Of the latest two runs each on its own.
+    tallies = {run.directory: (_Tally(run), _Sample(max_points)) for run in latest.runs[:2]}
+    for block, seen in latest.blocks():
+        everything.add(block.only(seen))
+        if block.run.directory in tallies:
+            for whole in tallies[block.run.directory]:
+                whole.add(block)
+    health = [tally.health(sample) for tally, sample in tallies.values()]
+    samples = [sample for _, sample in tallies.values()]
     vectors = unit(everything.features)
     groups = near_duplicates(vectors, NEAR_DUPLICATE)
     return Report(
         path=path,
         runs=tuple(runs),
-        others=len(runs) - len(comparable),
-        failures=_failures(runs[0]),
+        others=len(current) - len(latest.runs),
+        failures=_failures(current[0]),
         health=tuple(health),
         shared=_shared(*samples) if len(samples) == 2 else None,
         rows=tuple(everything.rows()),

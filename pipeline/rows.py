@@ -15,6 +15,7 @@ import numpy.typing as npt
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline import layout
+from transforms.columns import Column, Kind
 from transforms.storage import open_plain
 from transforms.tfrecord import read_records
 from transforms.uris import shard_of
@@ -45,6 +46,13 @@ class Run:
         made = (model["content_hash"], model["precision"], *(options.get(name) for name in names))
         return tuple(json.dumps(part) for part in made)
 
+    @property
+    def columns(self) -> list[Column]:
+        """The passed-through columns of its rows."""
+        return [
+            Column(**{**entry, "kind": Kind(entry["kind"])}) for entry in self.record["columns"]
+        ]
+
     def files(self, kind: str = "features") -> list[Mapping[str, Any]]:
         """The shards of a kind, in order, empty ones too."""
         return [entry for entry in self.record["files"] if entry["kind"] == kind]
@@ -60,7 +68,7 @@ class Block:
       features: float32 [rows, num_features].
       examples: The records' maps from a name to a value, [rows]; see `text` and `number`.
       places: uint64 [rows]: the number of the file among all of the dataset's, shifted by
-        OFFSET_BITS, and the offset in it; all that an index keeps of a row.
+        OFFSET_BITS, and the offset in it; all that a search index keeps of a row.
     """
 
     run: Run
@@ -68,6 +76,14 @@ class Block:
     features: Floats
     examples: Sequence[Any]
     places: npt.NDArray[np.uint64]
+
+    def only(self, mask: npt.NDArray[np.bool_]) -> Block:
+        """Some of its rows."""
+        if mask.all():
+            return self
+        rows = np.flatnonzero(mask)
+        examples = [self.examples[int(row)] for row in rows]
+        return Block(self.run, self.keys[rows], self.features[rows], examples, self.places[rows])
 
 
 def committed_runs(path: str) -> list[Run]:
@@ -79,43 +95,24 @@ def committed_runs(path: str) -> list[Run]:
     return [Run(directory, record) for directory, record in layout.committed_runs(path)]
 
 
-def read_blocks(run: Run, first_file: int = 0) -> Iterator[Block]:
-    """Yields a run's rows.
-
-    Args:
-      run: Which.
-      first_file: Number of its first file among all of the dataset's.
+def current_runs(path: str) -> list[Run]:
+    """As `committed_runs`, without those that another of them replaces.
 
     Raises:
-      ValueError: a shard is not as it was written.
+      RunNotFoundError: there is none.
     """
-    for number, entry in enumerate(run.files(), first_file):
-        if entry["rows"]:
-            with open_shard(run, entry) as file:
-                yield from blocks(run, file, number << OFFSET_BITS)
+    return unreplaced(committed_runs(path))
 
 
-def latest_rows(runs: Sequence[Run]) -> Iterator[Block]:
-    """Yields the rows of all runs, of each key the one of the first run that has it."""
-    seen = _Keys()
-    first_file = 0
-    for run in runs:
-        for block in read_blocks(run, first_file):
-            if len(runs) == 1:
-                yield block
-                continue
-            rows = np.flatnonzero(~seen.holds(block.keys))
-            seen.add(block.keys[rows])
-            if len(rows):
-                yield Block(
-                    run,
-                    block.keys[rows],
-                    block.features[rows],
-                    [block.examples[int(row)] for row in rows],
-                    block.places[rows],
-                )
-        seen.settle()
-        first_file += len(run.files())
+def unreplaced(runs: Sequence[Run]) -> list[Run]:
+    """Those of all runs of a dataset that no other one of them replaces."""
+    replaced = {name for run in runs for name in run.record.get("replaces", ())}
+    return [run for run in runs if run.record["run_id"] not in replaced]
+
+
+def comparable(runs: Sequence[Run]) -> list[Run]:
+    """Of runs, the latest first, those whose vectors can be compared with the latest's."""
+    return [run for run in runs if run.made_by == runs[0].made_by]
 
 
 def find_vector(runs: Sequence[Run], key: str) -> Floats | None:
@@ -188,29 +185,6 @@ def _block(run: Run, examples: list[Any], places: list[int], width: int) -> Bloc
     keys = [bytes.fromhex(text(example, "image/key")) for example in examples]
     features = np.frombuffer(data, "<f4").reshape(len(examples), width)
     return Block(run, np.array(keys, "S16"), features, examples, np.array(places, np.uint64))
-
-
-class _Keys:
-    """A set of keys in 16 bytes each."""
-
-    def __init__(self) -> None:
-        self._sorted = np.empty(0, "S16")
-        self._new: list[npt.NDArray[np.bytes_]] = []
-
-    def holds(self, keys: npt.NDArray[np.bytes_]) -> npt.NDArray[np.bool_]:
-        """Which of the keys were there at the last `settle`."""
-        if not len(self._sorted):
-            return np.zeros(len(keys), np.bool_)
-        at = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
-        return cast(npt.NDArray[np.bool_], self._sorted[at] == keys)
-
-    def add(self, keys: npt.NDArray[np.bytes_]) -> None:
-        self._new.append(keys)
-
-    def settle(self) -> None:
-        """Makes what was added count; a run has each key once."""
-        self._sorted = np.sort(np.concatenate([self._sorted, *self._new]))
-        self._new = []
 
 
 @functools.cache

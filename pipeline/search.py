@@ -14,7 +14,8 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.rows import OFFSET_BITS, Block, Floats, Run, blocks, latest_rows, open_shard, text
+from pipeline.latest import LatestRows
+from pipeline.rows import OFFSET_BITS, Block, Floats, Run, blocks, open_shard, text
 
 # Candidates that the index gives, for each neighbour asked for; they are compared exactly.
 _CANDIDATES = 8
@@ -49,7 +50,7 @@ def nearest(runs: Sequence[Run], query: Floats, count: int, without: str = "") -
       without: A key to leave out.
     """
     best: list[Neighbour] = []
-    for block in latest_rows(runs):
+    for block in LatestRows(runs).seen():
         best = _merge(best, block, query, count, without)
     return best
 
@@ -82,7 +83,7 @@ class Index:
         from usearch.index import Index as Usearch
 
         index = Usearch(ndim=runs[0].record["model"]["num_features"], metric="cos", dtype="i8")
-        for block in latest_rows(runs):
+        for block in LatestRows(runs).seen():
             index.add(block.places, block.features)
             report(len(index))
         part = f"{path}.{uuid.uuid4().hex}"

@@ -22,7 +22,7 @@ from models.engines import Engine, load, prepare
 from models.errors import ModelError
 from models.handles import cache_root
 from pipeline.exits import EXIT_OK
-from pipeline.rows import Floats, Run, committed_runs, find_vector
+from pipeline.rows import Floats, Run, comparable, current_runs, find_vector
 from pipeline.search import Index, Neighbour, index_name, nearest
 from pipeline.usage import OptionParser, UsageError
 from transforms.fetch import Fetcher, FetchPolicy
@@ -82,8 +82,15 @@ def run(options: argparse.Namespace) -> int:
     if options.k < 1:
         raise UsageError(f"-k {options.k} must be above 0.")
     try:
-        runs = committed_runs(options.path)
-        _check_comparable(runs)
+        found_runs = current_runs(options.path)
+        runs = comparable(found_runs)
+        if len(runs) < len(found_runs):
+            _LOG.warning(
+                "%d runs of other models or options are left out: their vectors cannot be "
+                "compared with those of %s.",
+                len(found_runs) - len(runs),
+                runs[0].directory,
+            )
         query, without = _query(options, runs)
         found = _search(options, runs)(query, options.k, without)
     except UsageError:
@@ -103,15 +110,6 @@ def _line(rank: int, row: Neighbour, as_json: bool) -> str:
     # A URI may hold what a terminal obeys.
     shown = "".join(c if c.isprintable() else f"%{ord(c):02X}" for c in row.uri)
     return f"{rank:>4}  {similarity:.4f}  {shown}"
-
-
-def _check_comparable(runs: Sequence[Run]) -> None:
-    for other in runs[1:]:
-        if other.made_by != runs[0].made_by:
-            raise UsageError(
-                f"The runs {runs[0].directory} and {other.directory} were made by different "
-                "models or options, so their vectors cannot be compared; name one run."
-            )
 
 
 def _query(options: argparse.Namespace, runs: Sequence[Run]) -> tuple[Floats, str]:

@@ -16,12 +16,17 @@ class ImageServer:
     /endless; /slow; /drip and /dripping-headers send a byte now
     and then; /loop redirects to itself; /to?URL redirects; /short/NAME breaks off halfway;
     /held/NAME waits until `held` is set. While `down` is set, connections are closed unanswered.
+    Files have the versions of `validators` (header name and value), which requests may be
+    conditional on if `conditional` is set.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
         self.hits: Counter[str] = Counter()
         self.headers: dict[str, str] = {}
+        self.validators: dict[str, dict[str, str]] = {}
+        self.conditional = True
+        self.sent: Counter[str] = Counter()
         self.closing = threading.Event()
         self.held = threading.Event()
         self.down = threading.Event()
@@ -124,7 +129,14 @@ def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
                 path = rest
             name = path.split("?", 1)[0]
             if name in server.files:
-                return self.send(200, server.files[name])
+                validators = server.validators.get(name, {})
+                conditions = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
+                if server.conditional and any(
+                    self.headers[conditions[name]] == value for name, value in validators.items()
+                ):
+                    return self.send(304, b"", validators)
+                server.sent[name] += 1
+                return self.send(200, server.files[name], validators)
             return self.send(404, b"no")
 
         def send(self, status: int, data: bytes, headers: dict[str, str] | None = None) -> None:

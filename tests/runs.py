@@ -16,6 +16,7 @@ from transforms.shards import ShardPolicy
 
 # Seven rows in, or eight with a duplicate.
 FEATURES = ShardFile("features", "features-00000-of-00001.tfrecord", 5, 100, "aa")
+INDEX = ShardFile("index", "index-00000-of-00001.parquet", 5, 10, "cc")
 ERRORS = ShardFile("errors", "errors-00000-of-00001.jsonl", 2, 10, "bb", {"not_found": 2})
 
 

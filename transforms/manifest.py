@@ -15,6 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
+from transforms import versions
 from transforms.columns import Column, ColumnError, conform, infer_columns
 from transforms.http import HttpPolicy
 from transforms.manifest_rows import (
@@ -72,6 +73,7 @@ class ManifestSpec:
     columns: tuple[Column, ...] = ()
     uri_column: str | None = None
     http: HttpPolicy = HttpPolicy()
+    version_column: str | None = None
 
     @property
     def schema(self) -> dict[str, Column]:
@@ -102,17 +104,20 @@ class ReadManifest(beam.PTransform):
 def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | ImageError]:
     """Yields what one source names, in its own order."""
     if source.format is None:
-        yield from (ImageRef(uri, image_key(uri), source.location) for uri in list_images(source))
+        for uri, version in list_images(source):
+            yield ImageRef(uri, image_key(uri), source.location, version=version)
         return
     schema = spec.schema
     rows = read_rows(
         source.location, format=source.format, uri_column=spec.uri_column, http=spec.http
     )
     for row in rows:
-        yield _to_ref(row, source.location, schema)
+        yield _to_ref(row, source.location, schema, spec.version_column)
 
 
-def _to_ref(row: Row, location: str, schema: Mapping[str, Column]) -> ImageRef | ImageError:
+def _to_ref(
+    row: Row, location: str, schema: Mapping[str, Column], version_column: str | None
+) -> ImageRef | ImageError:
     problem = row.problem
     columns: Columns = ()
     if not problem:
@@ -120,7 +125,8 @@ def _to_ref(row: Row, location: str, schema: Mapping[str, Column]) -> ImageRef |
             columns = conform(row.values, schema)
             uri = resolve_uri(row.uri, location)
             uri.encode()
-            return ImageRef(uri, image_key(uri), location, row.number, columns)
+            version = versions.of_column(row.values.get(version_column)) if version_column else ""
+            return ImageRef(uri, image_key(uri), location, row.number, columns, version=version)
         except UnicodeEncodeError:
             problem = f"the URI is not UTF-8: {row.uri!r:.80}"
         except (ColumnError, ValueError) as error:
@@ -132,26 +138,33 @@ def _to_ref(row: Row, location: str, schema: Mapping[str, Column]) -> ImageRef |
     return ImageError(ref, Stage.READ_MANIFEST, Reason.BAD_MANIFEST_ROW, message)
 
 
-def list_images(source: Source) -> Iterator[str]:
-    """Yields the image files of a directory (recursively) or a glob, as they are listed."""
+def list_images(source: Source) -> Iterator[tuple[str, str]]:
+    """Yields the image files of a directory (recursively) or a glob, as they are listed.
+
+    Beside each its version, where the listing tells one: on disks it is asked for when it counts.
+    """
     location = source.location
     if _has_wildcard(location):
         filesystem = FileSystems.get_filesystem(location)
         if "://" in location:
             prefix = location[: min(location.find(c) for c in "*?[" if c in location)]
             metadata = filesystem.match_files(filesystem._list(prefix), location)
-            yield from (file.path for file in metadata)
+            yield from map(_listed, metadata)
         else:
             found = local_glob.iglob(location, recursive=True)
-            yield from (path for path in found if os.path.isfile(path))
+            yield from ((path, "") for path in found if os.path.isfile(path))
     elif "://" in location:
         filesystem = FileSystems.get_filesystem(location)
         for file in filesystem._list(location.rstrip("/") + "/"):
             if _is_image(file.path):
-                yield file.path
+                yield _listed(file)
     else:
         for directory, _, names in os.walk(location):
-            yield from (os.path.join(directory, name) for name in names if _is_image(name))
+            yield from ((os.path.join(directory, name), "") for name in names if _is_image(name))
+
+
+def _listed(file: Any) -> tuple[str, str]:
+    return file.path, versions.of_listing(file.size_in_bytes, file.last_updated_in_seconds)
 
 
 def find_sources(locations: Sequence[str], format: ManifestFormat | None = None) -> list[Source]:
@@ -203,6 +216,7 @@ def examine(
     uri_column: str | None,
     declared: Mapping[str, Column],
     http: HttpPolicy,
+    version_column: str | None = None,
 ) -> tuple[ManifestSpec, bool]:
     """Reads the head of every source: the columns' types, and whether anything is there.
 
@@ -233,7 +247,13 @@ def examine(
                 schema[column.name] = column
     for name in declared:
         schema[name] = declared[name]
-    return ManifestSpec(tuple(sources), tuple(schema.values()), uri_column, http), any_row
+    if version_column and version_column not in schema:
+        raise ValueError(
+            f"No manifest has the column --version_column={version_column}; the columns are "
+            f"{', '.join(schema) or 'none'}."
+        )
+    columns = tuple(schema.values())
+    return ManifestSpec(tuple(sources), columns, uri_column, http, version_column), any_row
 
 
 def _columns_of(

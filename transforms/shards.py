@@ -19,6 +19,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from transforms.metrics import NAMESPACE, log_event
 from transforms.packing import PackRows, Row, pack, unpack
+from transforms.refs import ref_of, row_of, sorted_once
 from transforms.resume import EarlierPieces
 from transforms.types import ImageRef
 from transforms.uris import shard_of
@@ -73,7 +74,7 @@ class AssignShards(beam.PTransform):
         ordered = (
             refs
             # The number of shards is known when all rows have been read: they wait, packed.
-            | "TakeRows" >> beam.Map(_row_of)
+            | "TakeRows" >> beam.Map(row_of)
             | "PackRows" >> PackRows()
             | "HashToShard" >> beam.FlatMap(_by_shard, self._num_shards)
             | "GroupByShard" >> beam.GroupByKey()
@@ -90,11 +91,6 @@ class AssignShards(beam.PTransform):
         return {"refs": spread, "duplicates": ordered.duplicates, "earlier": ordered.earlier}
 
 
-def _row_of(ref: ImageRef) -> Row:
-    """A reference as it is shuffled, in the order that sorts."""
-    return ref.key, ref.source, ref.row, ref.uri, ref.columns
-
-
 def _by_shard(packed: bytes, num_shards: int) -> Iterator[tuple[int, bytes]]:
     shards: dict[int, list[Row]] = {}
     for row in unpack(packed):
@@ -104,8 +100,8 @@ def _by_shard(packed: bytes, num_shards: int) -> Iterator[tuple[int, bytes]]:
 
 def _refs_of(slice_: tuple[int, bytes]) -> Iterator[ImageRef]:
     shard, packed = slice_
-    for key, source, row, uri, columns in unpack(packed):
-        yield ImageRef(uri, key, source, row, columns, shard)
+    for row in unpack(packed):
+        yield ref_of(row, shard)
 
 
 class _OrderDoFn(beam.DoFn):
@@ -116,13 +112,10 @@ class _OrderDoFn(beam.DoFn):
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         shard, packs = group
-        rows = [row for pack in packs for row in unpack(pack)]
-        # The first mention in the manifest wins, whatever order the runner delivers.
-        rows.sort(key=lambda row: row[:4])
-        unique = [row for i, row in enumerate(rows) if i == 0 or row[0] != rows[i - 1][0]]
-        if len(unique) < len(rows):
-            self._duplicates.inc(len(rows) - len(unique))
-            yield TaggedOutput("duplicates", len(rows) - len(unique))
+        unique, duplicates = sorted_once(packs)
+        if duplicates:
+            self._duplicates.inc(duplicates)
+            yield TaggedOutput("duplicates", duplicates)
         if self._earlier is not None:
             pieces, taken = self._earlier.take(shard, [row[0] for row in unique])
             unique = [row for row in unique if row[0] not in taken]

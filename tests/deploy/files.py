@@ -3,7 +3,8 @@
 import json
 import pathlib
 
-from pipeline.options import FeatureExtractorOptions, parse_extract
+from pipeline.options import FeatureExtractorOptions
+from pipeline.parsing import parse_extract
 from pipeline.usage import OptionParser
 
 ROOT = pathlib.Path(__file__).parents[2]

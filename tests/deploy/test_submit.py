@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import (
 from google.cloud import dataflow_v1beta3 as dataflow
 
 from pipeline import runners
-from pipeline.options import parse_extract
+from pipeline.parsing import parse_extract
 from tests import runs
 from tests.deploy.files import HERE, PARAMETERS, REQUIRED, parse
 

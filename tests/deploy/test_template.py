@@ -16,7 +16,7 @@ from google.cloud import dataflow_v1beta3 as dataflow
 from google.protobuf import json_format
 
 from pipeline import cli
-from pipeline.options import parse_extract
+from pipeline.parsing import parse_extract
 from pipeline.usage import UsageError
 from tests import images
 from tests.deploy.files import (

@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 
 from models.engines import Engine, PreparedModel
 from pipeline import cli, config, inspection, layout, package, process, runners
-from pipeline.options import parse_extract
+from pipeline.parsing import parse_extract
 from tests import gcs, images, runs
 from tests.engines import dataflow
 from tests.engines.dataflow_jobs import (

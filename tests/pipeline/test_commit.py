@@ -13,7 +13,7 @@ from pipeline.config import utc_now
 from pipeline.layout import read_run
 from pipeline.progress import Snapshot, describe, read_snapshot
 from tests import runs
-from tests.runs import ERRORS, FEATURES
+from tests.runs import ERRORS, FEATURES, INDEX
 from transforms.shard_files import Progress
 
 
@@ -27,11 +27,13 @@ def config(tmp_path):
 @pytest.mark.parametrize(
     ("shards", "rows_read", "duplicates"),
     [
-        ([FEATURES, ERRORS], 9, 1),
-        ([FEATURES, ERRORS], 7, 1),
-        ([FEATURES], 5, 0),
+        ([FEATURES, INDEX, ERRORS], 9, 1),
+        ([FEATURES, INDEX, ERRORS], 7, 1),
+        ([FEATURES, INDEX], 5, 0),
         ([ERRORS], 2, 0),
         ([FEATURES, dataclasses.replace(FEATURES, rows=0), ERRORS], 7, 0),
+        ([FEATURES, ERRORS], 8, 1),
+        ([FEATURES, dataclasses.replace(INDEX, rows=4), ERRORS], 8, 1),
     ],
 )
 def test_what_does_not_add_up_is_not_committed(config, shards, rows_read, duplicates):
@@ -41,7 +43,7 @@ def test_what_does_not_add_up_is_not_committed(config, shards, rows_read, duplic
 
 
 def test_what_adds_up_is(config):
-    commit([ERRORS, FEATURES], 8, 1, config)
+    commit([ERRORS, INDEX, FEATURES], 8, 1, config)
     run = read_run(config.layout.directory)
     assert run["counts"] == {
         "rows_read": 8,
@@ -49,14 +51,17 @@ def test_what_adds_up_is(config):
         "rows_in": 7,
         "rows_out": 5,
         "rows_failed": 2,
+        "rows_unchanged": 0,
+        "rows_removed": 0,
         "failed_by_reason": {"not_found": 2},
     }
 
 
 def test_a_commit_that_is_tried_again_finds_the_first_one(config):
-    commit([ERRORS, FEATURES], 8, 1, config)
+    commit([ERRORS, INDEX, FEATURES], 8, 1, config)
     first = read_run(config.layout.directory)
-    assert commit([FEATURES, ERRORS], 8, 1, config) == first == read_run(config.layout.directory)
+    again = commit([FEATURES, ERRORS, INDEX], 8, 1, config)
+    assert again == first == read_run(config.layout.directory)
 
 
 def test_what_a_first_attempt_has_written_is_not_written_again(config):
@@ -65,21 +70,21 @@ def test_what_a_first_attempt_has_written_is_not_written_again(config):
     def read():
         return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
-    commit([ERRORS, FEATURES], 8, 1, config, runs.health(1))
+    commit([ERRORS, INDEX, FEATURES], 8, 1, config, runs.health(1))
     before = read()
     # Sums may differ in their last digits when an engine adds up again.
-    commit([FEATURES, ERRORS], 8, 1, config, runs.health(2))
+    commit([FEATURES, ERRORS, INDEX], 8, 1, config, runs.health(2))
     assert read() == before
 
 
 def test_attempts_that_write_nothing_new_agree_on_the_time(config):
-    first = commit([ERRORS, FEATURES], 8, 1, config)
+    first = commit([ERRORS, INDEX, FEATURES], 8, 1, config)
     pathlib.Path(config.layout.path("run.json")).unlink()
-    assert commit([ERRORS, FEATURES], 8, 1, config) == first
+    assert commit([ERRORS, INDEX, FEATURES], 8, 1, config) == first
 
 
 def test_the_run_file_tells_of_the_features(config):
-    run = commit([ERRORS, FEATURES], 8, 1, config, runs.health(1))
+    run = commit([ERRORS, INDEX, FEATURES], 8, 1, config, runs.health(1))
     assert run["health"]["rows"] == 2000
     assert run["health"]["norm"]["mean"] == pytest.approx(math.sqrt(3 * 26), rel=0.05)
     assert run["health"]["norm"]["percentiles"]["50"] == pytest.approx(math.sqrt(3 * 25), rel=0.05)
@@ -101,7 +106,7 @@ def test_the_run_file_tells_of_the_features(config):
 def test_prometheus_reads_the_metrics(config):
     name = 'a"b\\c'
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, content_hash=name))
-    run = commit([ERRORS, FEATURES], 8, 1, config, runs.health(1))
+    run = commit([ERRORS, INDEX, FEATURES], 8, 1, config, runs.health(1))
     text = pathlib.Path(config.layout.path("metrics.prom")).read_text()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert all(family.documentation and family.type == "gauge" for family in families.values())
@@ -124,10 +129,10 @@ def test_prometheus_reads_the_metrics(config):
 
 @pytest.mark.parametrize("change", [{"started": utc_now()}, {"run_id": "other"}])
 def test_another_jobs_commit_is_not_replaced(config, change):
-    commit([ERRORS, FEATURES], 8, 1, config)
+    commit([ERRORS, INDEX, FEATURES], 8, 1, config)
     first = read_run(config.layout.directory)
     with pytest.raises(CommitError, match="written by another job"):
-        commit([ERRORS, FEATURES], 8, 1, dataclasses.replace(config, **change))
+        commit([ERRORS, INDEX, FEATURES], 8, 1, dataclasses.replace(config, **change))
     assert read_run(config.layout.directory) == first
 
 

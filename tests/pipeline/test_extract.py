@@ -69,7 +69,7 @@ def test_the_same_bytes_whatever_the_workers(extract, photos, options):
     alone = extract(photos, "--num_shards=3", "--batch_size=8", run_id="alone")
     many = extract(photos, "--num_shards=3", "--batch_size=8", *options, run_id="many")
     assert files_of(alone) == files_of(many)
-    assert len(files_of(alone)) == 3 + 1 + 3 + 1
+    assert len(files_of(alone)) == 3 + 1 + 3 + 3 + 1
 
 
 def test_each_bad_row_fails_alone_with_its_reason(extract, tmp_path):

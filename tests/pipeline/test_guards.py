@@ -18,10 +18,13 @@ from pipeline.guards import Guards, check, record, recorded
 from pipeline.layout import RunLayout, find_run, read_run
 from tests import images, runs
 from tests.http_server import ImageServer
-from tests.runs import ERRORS, FEATURES
+from tests.runs import ERRORS, FEATURES, INDEX
 from transforms.health import FeatureStatistics
 
-COUNTS = {"rows_read": 102, "rows_in": 100, "rows_failed": 5}
+NOTHING = dict.fromkeys(
+    ("rows_read", "rows_in", "rows_failed", "rows_unchanged", "rows_removed"), 0
+)
+COUNTS = NOTHING | {"rows_read": 102, "rows_in": 100, "rows_failed": 5}
 DRIFTED = drift.Drift("before", 1000, 0.3, 0.1, 0.0, 0.1)
 
 
@@ -48,10 +51,9 @@ def test_each_guard_stops_what_it_is_for(guards, says):
 
 
 def test_no_rows_and_no_earlier_run_break_nothing_by_themselves():
-    nothing = {"rows_read": 0, "rows_in": 0, "rows_failed": 0}
     guards = Guards(max_error_rate=0.0, fail_on_drift=True)
-    assert check(guards, nothing, seconds=0.0, drift=None) == []
-    assert len(check(Guards(min_rows=1), nothing, seconds=0.0, drift=None)) == 1
+    assert check(guards, NOTHING, seconds=0.0, drift=None) == []
+    assert len(check(Guards(min_rows=1), NOTHING, seconds=0.0, drift=None)) == 1
 
 
 def measure(new, old):
@@ -102,7 +104,9 @@ def run(tmp_path):
         config = runs.config(str(tmp_path / name))
         (tmp_path / name / ".staging").mkdir(parents=True)
         changes = {"run_id": name, "guards": guards or Guards(), **changes}
-        return commit([FEATURES, ERRORS], 7, 0, dataclasses.replace(config, **changes), health)
+        return commit(
+            [FEATURES, INDEX, ERRORS], 7, 0, dataclasses.replace(config, **changes), health
+        )
 
     return commit_run
 
@@ -244,7 +248,7 @@ def test_a_job_that_lasts_too_long_is_cancelled(tmp_path, monkeypatch, caplog, c
 def test_a_job_that_commits_in_time_is_left_alone(tmp_path):
     (tmp_path / ".staging").mkdir()
     config = runs.config(str(tmp_path))
-    commit([FEATURES, ERRORS], 7, 0, config)
+    commit([FEATURES, INDEX, ERRORS], 7, 0, config)
     job = Job("DONE")
     run = launch.wait(config, job, deadline=time.monotonic() + 0.1)
     assert run == read_run(str(tmp_path))

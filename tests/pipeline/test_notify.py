@@ -11,7 +11,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline import cli, extract_command
 from pipeline.layout import read_run
 from pipeline.notify import notify
-from pipeline.options import FeatureExtractorOptions, parse_extract
+from pipeline.options import FeatureExtractorOptions
+from pipeline.parsing import parse_extract
 from tests import images
 from tests.http_server import QuietServer
 

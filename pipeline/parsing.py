@@ -1,0 +1,68 @@
+"""The command line of `extract`: its options and all of Beam's, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline.options import FeatureExtractorOptions
+from pipeline.usage import OptionParser, UsageError
+
+
+def parse_extract(argv: Sequence[str]) -> tuple[FeatureExtractorOptions, PipelineOptions]:
+    """Parses the arguments of `extract`, Beam's among them.
+
+    Raises:
+      UsageError: an option is unknown or malformed.
+    """
+    parser = OptionParser(prog="image-features extract", add_help=False, allow_abbrev=False)
+    for options in _all_options():
+        options._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(list(argv))
+    if unknown:
+        known = [name for name in parser._option_string_actions if name.startswith("--")]
+        name = unknown[0].split("=", 1)[0]
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]}?" if close else "see image-features extract --help."
+        raise UsageError(f"Unknown option {unknown[0]!r}: {hint}")
+    beam_options = PipelineOptions(list(argv))
+    return beam_options.view_as(FeatureExtractorOptions), beam_options
+
+
+def _all_options() -> list[type[PipelineOptions]]:
+    found: list[type[PipelineOptions]] = []
+    for options in PipelineOptions.__subclasses__():
+        # Test modules and others' code may subclass too; the same flag twice is Beam's own.
+        if options is FeatureExtractorOptions or options.__module__.startswith("apache_beam."):
+            found.append(options)
+    return found
+
+
+def extract_help() -> str:
+    """The help of `extract`, without Beam's two hundred options."""
+    parser = OptionParser(
+        prog="image-features extract",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="image-features extract --input=LOCATION --output=DIR [options] [Beam options]",
+        description="Extracts one feature vector for every image that the input names.\n\n"
+        "Rows that fail become error rows with a reason; the run goes on. Readers see the run\n"
+        "once OUT/<run_id>/run.json is there, when every row is accounted for.",
+        epilog="Beam options pass through, such as --runner, --direct_num_workers,\n"
+        "--direct_running_mode, --temp_location. Without --runner the run stays on this machine:\n"
+        "in this process, or in one for every four cores.\n"
+        "\n"
+        "exit codes: 0 committed (or submitted, with --no_wait), 1 failed, 2 bad arguments,\n"
+        "3 committed but over --error_budget, 5 computed but a guard stopped the commit,\n"
+        "130 interrupted",
+    )
+    FeatureExtractorOptions._add_argparse_args(parser)
+    return parser.format_help()
+
+
+def print_help() -> None:
+    """Prints the help of `extract`."""
+    sys.stdout.write(extract_help())
