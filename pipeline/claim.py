@@ -156,6 +156,12 @@ class Claim:
             yield
 
 
+def is_held(staging: str) -> bool:
+    """Whether somebody works on the run with this staging directory."""
+    found = Claim(staging)._read()
+    return bool(found) and not _is_dead(found)
+
+
 def _clock(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 

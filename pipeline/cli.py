@@ -1,4 +1,4 @@
-"""The command line: `image-features extract | inspect | search | report | model | samples`."""
+"""The command line: `image-features COMMAND`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ Extracts feature vectors from images in batches, at any scale.
 commands:
   extract   read image URIs, write one feature vector an image as TFRecord shards
   inspect   show what is in a run, and verify its checksums
+  compact   merge a dataset's runs into one, of each image the latest row
+  gc        remove runs that were merged into others, and what died
   search    find the images of a dataset that are nearest to one
   report    write a page that shows a dataset: runs, errors, features, neighbours
   model     describe, convert, compare or fine-tune feature-vector modules
@@ -43,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "extract": _extract,
         "inspect": _inspect,
+        "compact": _compact,
+        "gc": _gc,
         "search": _search,
         "report": _report,
         "model": _model,
@@ -131,6 +135,24 @@ def _inspect(argv: list[str]) -> int:
     except (RunNotFoundError, ValueError, OSError) as error:
         raise UsageError(f"{options.path} cannot be inspected: {error}") from error
     return EXIT_OK
+
+
+def _compact(argv: list[str]) -> int:
+    from pipeline.compact_command import make_parser, run
+
+    if "-h" in argv or "--help" in argv:
+        make_parser().print_help()
+        return EXIT_OK
+    return run(argv)
+
+
+def _gc(argv: list[str]) -> int:
+    from pipeline.gc_command import make_parser, run
+
+    if "-h" in argv or "--help" in argv:
+        make_parser().print_help()
+        return EXIT_OK
+    return run(argv)
 
 
 def _search(argv: list[str]) -> int:

@@ -132,6 +132,48 @@ class CommitRun(beam.PTransform):
         )
 
 
+class CommitMerge(beam.PTransform):
+    """As `CommitRun`, of rows that other runs have made; checks that each was chosen or replaced.
+
+    Args:
+      config: Of the run that they become.
+      chosen: PCollection of one int, the rows taken.
+      replaced: PCollection of one int, the rows left.
+      health: PCollection of one FeatureStatistics.
+    """
+
+    def __init__(self, *, config: ExtractConfig, chosen: Any, replaced: Any, health: Any) -> None:
+        super().__init__()
+        self._config = config
+        self._sides = {"chosen": chosen, "replaced": replaced, "health": health}
+
+    def expand(self, shards: Any) -> Any:
+        sides = {name: AsSingleton(side) for name, side in self._sides.items()}
+        return (
+            shards
+            | "GatherShards" >> beam.combiners.ToList()
+            | "WriteRunFile" >> beam.Map(_commit_merge, config=self._config, **sides)
+            | "RemoveStaging" >> beam.Map(_remove_staging, self._config.layout.staging)
+        )
+
+
+def _commit_merge(
+    shards: Sequence[ShardFile],
+    config: ExtractConfig,
+    chosen: int,
+    replaced: int,
+    health: FeatureStatistics,
+) -> dict[str, Any]:
+    rows = config.merging.rows if config.merging else 0
+    if chosen + replaced != rows:
+        raise CommitError(
+            f"Of {rows} rows {chosen} were taken and {replaced} were replaced, which does not add "
+            "up; the run is not committed."
+        )
+    failed = sum(shard.rows for shard in shards if shard.kind == "errors")
+    return commit(shards, chosen + failed, 0, config, health)
+
+
 def commit(
     shards: Iterable[ShardFile],
     rows_read: int,
@@ -178,6 +220,8 @@ def commit(
         **provenance(config),
         "files": entries,
     }
+    if config.merging:
+        run |= {"replaces": list(config.merging.run_ids), "as_of": config.merging.as_of}
     found = read_run(layout.directory)
     if found is not None:
         # What it lists must not be written again: only its shards are sure to be the same bytes.
@@ -189,7 +233,7 @@ def commit(
     run["duration_seconds"] = round(seconds, 3)
     run["images_per_second"] = round(done / seconds, 3) if seconds else 0.0
     document = health_document(statistics)
-    drift = find(layout.directory, run, document)
+    drift = None if config.merging else find(layout.directory, run, document)
     if drift is not None:
         threshold = config.guards.drift_threshold
         run["drift"] = dataclasses.asdict(drift) | {

@@ -9,6 +9,7 @@ import re
 from models.engines import PreparedModel
 from pipeline.guards import Guards
 from pipeline.layout import RunLayout
+from transforms.compaction import Merge
 from transforms.fetch import FetchPolicy
 from transforms.known import Known
 from transforms.manifest import ManifestSpec
@@ -16,6 +17,23 @@ from transforms.pixels import DecodePolicy
 from transforms.shards import ShardPolicy
 
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Merging:
+    """Committed runs that become one.
+
+    Attributes:
+      merge: Their files.
+      run_ids: Their names, the latest first.
+      as_of: When the latest of them was finished.
+      rows: In all of them.
+    """
+
+    merge: Merge
+    run_ids: tuple[str, ...]
+    as_of: str
+    rows: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +54,7 @@ class ExtractConfig:
       resumed: Whether an earlier attempt has left something to take over.
       guards: What must hold for a commit.
       known: What the dataset has already and need not be made again; None to make all.
+      merging: The runs to make it of, instead of images.
     """
 
     manifest: ManifestSpec
@@ -51,6 +70,7 @@ class ExtractConfig:
     resumed: bool = False
     guards: Guards = Guards()
     known: Known | None = None
+    merging: Merging | None = None
 
 
 def utc_now() -> str:

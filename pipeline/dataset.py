@@ -11,7 +11,7 @@ import numpy.typing as npt
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.latest import LatestRows
-from pipeline.rows import Run, comparable, current_runs, open_shard, text
+from pipeline.rows import comparable, current_runs, merged_columns, open_shard, text
 from transforms.columns import Column, Kind
 from transforms.tfrecord import read_records
 
@@ -113,29 +113,6 @@ def read_examples(path: str) -> Iterator[Any]:
                     for row, record in enumerate(read_records(cast(BinaryIO, file))):
                         if mask is None or mask[row]:
                             yield example_pb2.Example.FromString(record)
-
-
-def merged_columns(runs: Sequence[Run]) -> list[Column]:
-    """The columns that rows of several runs have; one that a run lacks may be absent.
-
-    Raises:
-      ValueError: two runs hold a column with different types.
-    """
-    merged: dict[str, Column] = {}
-    for run in runs:
-        for column in run.columns:
-            known = merged.setdefault(column.name, column)
-            if (known.kind, known.repeated) != (column.kind, column.repeated):
-                raise ValueError(
-                    f"The column {column.name!r} of {run.directory} holds {column.kind} where a "
-                    f"later run has {known.kind}: read the runs one by one."
-                )
-    for run in runs:
-        certain = {column.name for column in run.columns if not column.nullable}
-        for name, column in merged.items():
-            if name not in certain:
-                merged[name] = dataclasses.replace(column, nullable=True)
-    return list(merged.values())
 
 
 def _open(path: str) -> LatestRows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -10,14 +11,14 @@ from apache_beam.io.filesystems import FileSystems
 from pipeline.layout import REMOVED_KINDS, RunNotFoundError
 from pipeline.rows import Run, current_runs
 from transforms.index import INDEX_KIND
-from transforms.known import KnownFile
+from transforms.known_index import KnownFile
 
 _LOG = logging.getLogger(__name__)
 _KINDS = (INDEX_KIND, REMOVED_KINDS[True])
 
 
-def known_files(dataset: str, run_id: str, record: dict[str, Any]) -> tuple[KnownFile, ...]:
-    """The indexes and tombstones of the runs that a new one can go on from.
+def earlier_runs(dataset: str, run_id: str, record: dict[str, Any]) -> list[Run]:
+    """The runs that a new one can go on from, the latest first.
 
     Args:
       dataset: The directory of runs.
@@ -27,23 +28,24 @@ def known_files(dataset: str, run_id: str, record: dict[str, Any]) -> tuple[Know
     try:
         runs = current_runs(dataset)
     except RunNotFoundError:
-        return ()
-    like = Run(dataset, record)
+        return []
+    made_by = Run(dataset, record).made_by
+    return [run for run in runs if run.record["run_id"] != run_id and run.made_by == made_by]
+
+
+def known_files(runs: Sequence[Run]) -> tuple[KnownFile, ...]:
+    """The indexes and tombstones of runs, the latest first."""
     files = []
-    for age, run in enumerate(run for run in runs if run.record["run_id"] != run_id):
-        if run.made_by != like.made_by:
-            continue
-        entries = [entry for kind in _KINDS for entry in run.files(kind)]
+    for age, run in enumerate(runs):
         if run.rows and not run.files(INDEX_KIND):
             _LOG.warning(
                 "The run %s has no index, as of an earlier version: its images are new.",
                 run.record["run_id"],
             )
         files += [
-            KnownFile(
-                FileSystems.join(run.directory, entry["name"]), entry["kind"], age, entry["rows"]
-            )
-            for entry in entries
+            KnownFile(FileSystems.join(run.directory, entry["name"]), kind, age, entry["rows"])
+            for kind in _KINDS
+            for entry in run.files(kind)
             if entry["rows"]
         ]
     return tuple(files)

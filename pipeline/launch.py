@@ -17,12 +17,12 @@ from models.compiler import Precision
 from models.engines import Engine, PreparedModel
 from models.engines import prepare as prepare_model
 from models.errors import ModelError
-from pipeline import extract, inputs, place, runners
+from pipeline import compact, extract, inputs, place, runners
 from pipeline.config import ExtractConfig, utc_now
 from pipeline.descriptions import provenance
 from pipeline.fingerprint import fingerprint
 from pipeline.guards import Guards, recorded
-from pipeline.known import known_files
+from pipeline.known import earlier_runs, known_files
 from pipeline.layout import read_run
 from pipeline.options import MIB, FeatureExtractorOptions
 from pipeline.progress import watch
@@ -131,7 +131,7 @@ def _check_options(options: FeatureExtractorOptions) -> None:
 def _with_known(config: ExtractConfig, options: FeatureExtractorOptions) -> ExtractConfig:
     dataset = config.layout.directory.rpartition("/")[0]
     try:
-        files = known_files(dataset, config.run_id, provenance(config))
+        files = known_files(earlier_runs(dataset, config.run_id, provenance(config)))
     except (ValueError, OSError) as error:
         raise UsageError(f"--incremental cannot read {dataset}: {place.why(error)}.") from error
     known = Known(files, options.verify_content, options.tombstone_removed)
@@ -180,10 +180,10 @@ def submit(config: ExtractConfig, beam_options: PipelineOptions) -> Any:
     config = runners.settle(config, beam_options)
     staging = config.layout.staging
     try:
-        if runners.runner_of(beam_options) is not runners.Runner.LOCAL:
+        if runners.runner_of(beam_options) is not runners.Runner.LOCAL and not config.merging:
             config = _staged(config)
         pipeline = beam.Pipeline(options=beam_options)
-        extract.build(pipeline, config)
+        (compact if config.merging else extract).build(pipeline, config)
         with watch(staging if "://" not in staging else None):
             return pipeline.run()
     except Exception as error:

@@ -19,18 +19,35 @@ def parse_extract(argv: Sequence[str]) -> tuple[FeatureExtractorOptions, Pipelin
     Raises:
       UsageError: an option is unknown or malformed.
     """
-    parser = OptionParser(prog="image-features extract", add_help=False, allow_abbrev=False)
-    for options in _all_options():
+    _check_known(argv, "extract", _all_options())
+    beam_options = PipelineOptions(list(argv))
+    return beam_options.view_as(FeatureExtractorOptions), beam_options
+
+
+def parse_beam(argv: Sequence[str], command: str) -> PipelineOptions:
+    """Parses what a command's own parser has left, which must be Beam's.
+
+    Raises:
+      UsageError: an option is unknown or malformed.
+    """
+    theirs = [options for options in _all_options() if options is not FeatureExtractorOptions]
+    _check_known(argv, command, theirs)
+    return PipelineOptions(list(argv))
+
+
+def _check_known(
+    argv: Sequence[str], command: str, classes: Sequence[type[PipelineOptions]]
+) -> None:
+    parser = OptionParser(prog=f"image-features {command}", add_help=False, allow_abbrev=False)
+    for options in classes:
         options._add_argparse_args(parser)
     _, unknown = parser.parse_known_args(list(argv))
     if unknown:
         known = [name for name in parser._option_string_actions if name.startswith("--")]
         name = unknown[0].split("=", 1)[0]
         close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]}?" if close else "see image-features extract --help."
+        hint = f"did you mean {close[0]}?" if close else f"see image-features {command} --help."
         raise UsageError(f"Unknown option {unknown[0]!r}: {hint}")
-    beam_options = PipelineOptions(list(argv))
-    return beam_options.view_as(FeatureExtractorOptions), beam_options
 
 
 def _all_options() -> list[type[PipelineOptions]]:

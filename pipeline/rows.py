@@ -16,6 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipeline import layout
 from transforms.columns import Column, Kind
+from transforms.pixels import DecodePolicy
 from transforms.storage import open_plain
 from transforms.tfrecord import read_records
 from transforms.uris import shard_of
@@ -52,6 +53,17 @@ class Run:
         return [
             Column(**{**entry, "kind": Kind(entry["kind"])}) for entry in self.record["columns"]
         ]
+
+    @property
+    def decode_policy(self) -> DecodePolicy:
+        """How its images became pixels."""
+        known = {field.name for field in dataclasses.fields(DecodePolicy)}
+        options: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in self.record["preprocessing"].items()
+            if name in known
+        }
+        return DecodePolicy(**options)
 
     def files(self, kind: str = "features") -> list[Mapping[str, Any]]:
         """The shards of a kind, in order, empty ones too."""
@@ -113,6 +125,29 @@ def unreplaced(runs: Sequence[Run]) -> list[Run]:
 def comparable(runs: Sequence[Run]) -> list[Run]:
     """Of runs, the latest first, those whose vectors can be compared with the latest's."""
     return [run for run in runs if run.made_by == runs[0].made_by]
+
+
+def merged_columns(runs: Sequence[Run]) -> list[Column]:
+    """The columns that rows of several runs have; one that a run lacks may be absent.
+
+    Raises:
+      ValueError: two runs hold a column with different types.
+    """
+    merged: dict[str, Column] = {}
+    for run in runs:
+        for column in run.columns:
+            known = merged.setdefault(column.name, column)
+            if (known.kind, known.repeated) != (column.kind, column.repeated):
+                raise ValueError(
+                    f"The column {column.name!r} of {run.directory} holds {column.kind} where a "
+                    f"later run has {known.kind}: read the runs one by one."
+                )
+    for run in runs:
+        certain = {column.name for column in run.columns if not column.nullable}
+        for name, column in merged.items():
+            if name not in certain:
+                merged[name] = dataclasses.replace(column, nullable=True)
+    return list(merged.values())
 
 
 def find_vector(runs: Sequence[Run], key: str) -> Floats | None:

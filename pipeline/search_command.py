@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import glob
 import importlib.util
 import json
@@ -27,7 +26,7 @@ from pipeline.search import Index, Neighbour, index_name, nearest
 from pipeline.usage import OptionParser, UsageError
 from transforms.fetch import Fetcher, FetchPolicy
 from transforms.http import HttpPolicy
-from transforms.pixels import DecodeError, DecodePolicy, decode_image, lift_pillow_limit
+from transforms.pixels import DecodeError, decode_image, lift_pillow_limit
 from transforms.types import ImageError, ImageRef
 from transforms.uris import image_key, redact_uri, resolve_uri
 
@@ -152,13 +151,7 @@ def _embed(uri: str, options: argparse.Namespace, latest: Run) -> Floats:
 
 
 def _pixels(uri: str, latest: Run, private_hosts: bool) -> Any:
-    known = {field.name for field in dataclasses.fields(DecodePolicy)}
-    options: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in latest.record["preprocessing"].items()
-        if name in known
-    }
-    policy = DecodePolicy(**options)
+    policy = latest.decode_policy
     lift_pillow_limit()
     http = HttpPolicy(allow_private_hosts=private_hosts)
     fetcher = Fetcher(FetchPolicy(http=http, max_bytes=policy.max_bytes, threads=1))

@@ -239,10 +239,10 @@ def _measure_piece(piece: StagedPiece) -> FeatureStatistics:
     chosen = np.frombuffer(piece.chosen, "<u4") if piece.chosen else None
     merge_pieces([piece.path], rows.write, [chosen])
     rows.seek(0)
-    return FeatureStatistics.of(np.stack([_vector(row) for row in read_records(rows)]))
+    return FeatureStatistics.of(np.stack([vector_of(row) for row in read_records(rows)]))
 
 
-def _vector(record: bytes) -> npt.NDArray[np.float32]:
+def vector_of(record: bytes) -> npt.NDArray[np.float32]:
     """The `image/features` of a record, as `transforms.example` has written it."""
     ((_, features),) = _fields(memoryview(record))
     for _, entry in _fields(features):

@@ -9,49 +9,33 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
-import numpy.typing as npt
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
 from transforms.concurrency import BoundedPool, io_pool
 from transforms.fetch import Fetcher, FetchPolicy
-from transforms.index import INDEX_KIND, key_array, read_index
+from transforms.known_index import (
+    TOMBSTONE,
+    KnownFile,
+    batches,
+    count_partitions,
+    latest_of,
+    partition_of,
+    read_known,
+    split_table,
+)
 from transforms.metrics import NAMESPACE
 from transforms.packing import PackRows, Row, pack, unpack
 from transforms.refs import KEY, URI, VERSION, ref_of, row_of, sorted_once
-from transforms.storage import open_plain
 from transforms.types import EncodedImage
 
-# A partition is held in memory: some hundred bytes a row.
-_ROWS_PER_PARTITION = 50_000
-_ROWS_READ_TOGETHER = 1_000_000
 _ROWS_PER_SLICE = 1024
 _VERIFIED_AT_ONCE = 32
-_TOMBSTONE = -1
-
-
-@dataclasses.dataclass(frozen=True)
-class KnownFile:
-    """What a committed run says of some keys.
-
-    Attributes:
-      path: Of a shard's index, or of a tombstones shard.
-      kind: "index" or "tombstones".
-      age: Number of the run, the latest 0: of what several say of a key the latest holds.
-      rows: In it.
-    """
-
-    path: str
-    kind: str
-    age: int
-    rows: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +94,9 @@ class SkipKnown(beam.PTransform):
         )
         indexes = (
             refs.pipeline
-            | "NameIndexes" >> beam.Create(_batches(self._known.files), reshuffle=True)
-            | "ReadIndexes" >> beam.FlatMap(_read_known, self._known.verify_content)
-            | "HashIndexes" >> beam.FlatMap(_split_table, partitions)
+            | "NameIndexes" >> beam.Create(batches(self._known.files), reshuffle=True)
+            | "ReadIndexes" >> beam.FlatMap(read_known, self._known.verify_content)
+            | "HashIndexes" >> beam.FlatMap(split_table, partitions)
         )
         paths = {number: file.path for number, file in enumerate(self._known.files)}
         joined = (
@@ -136,114 +120,14 @@ class SkipKnown(beam.PTransform):
 
 
 def _partitions(rows_read: int, known_rows: int) -> int:
-    return max(1, math.ceil(max(rows_read, known_rows) / _ROWS_PER_PARTITION))
+    return count_partitions(max(rows_read, known_rows))
 
 
 def _split_rows(packed: bytes, partitions: int) -> Iterator[tuple[int, bytes]]:
     parts: dict[int, list[Row]] = {}
     for row in unpack(packed):
-        parts.setdefault(int(row[KEY][:8], 16) % partitions, []).append(row)
+        parts.setdefault(partition_of(row[KEY], partitions), []).append(row)
     return ((number, pack(rows)) for number, rows in parts.items())
-
-
-def _batches(files: Sequence[KnownFile]) -> list[list[tuple[int, KnownFile]]]:
-    """Files and their numbers, so many together that their partitions are worth sending."""
-    batches: list[list[tuple[int, KnownFile]]] = []
-    rows = _ROWS_READ_TOGETHER
-    for number, file in enumerate(files):
-        if rows >= _ROWS_READ_TOGETHER:
-            batches.append([])
-            rows = 0
-        batches[-1].append((number, file))
-        rows += file.rows
-    return batches
-
-
-def _read_known(batch: Iterable[tuple[int, KnownFile]], verify: bool) -> Iterator[Any]:
-    """A table of what a batch of files says: key, mark (version or hash), age, file, row."""
-    import pyarrow as pa
-
-    tables = []
-    for number, file in batch:
-        if file.kind == INDEX_KIND:
-            read = read_index(file.path, ["key", "sha256" if verify else "version"])
-            keys, marks = read.column(0), read.column(1).cast(pa.binary())
-        else:
-            keys = pa.array(_tombstones(file.path), pa.binary(16))
-            number, marks = _TOMBSTONE, pa.nulls(len(keys), pa.binary())
-        count = len(keys)
-        tables.append(
-            pa.table(
-                {
-                    "key": keys,
-                    "mark": marks,
-                    "age": pa.array(np.full(count, file.age, np.int32)),
-                    "file": pa.array(np.full(count, number, np.int32)),
-                    "row": pa.array(np.arange(count, dtype=np.uint32)),
-                }
-            )
-        )
-    yield pa.concat_tables(tables)
-
-
-def _tombstones(path: str) -> list[bytes]:
-    with open_plain(path) as file:
-        return [bytes.fromhex(json.loads(line)["key"]) for line in file.read().splitlines()]
-
-
-def _split_table(table: Any, partitions: int) -> Iterator[tuple[int, bytes]]:
-    import pyarrow as pa
-
-    heads = key_array(table["key"]).view(">u4")[::4]
-    numbers = heads.astype(np.int64) % partitions
-    order = np.argsort(numbers, kind="stable")
-    table = table.take(order).combine_chunks()
-    found, starts = np.unique(numbers[order], return_index=True)
-    ends = [*starts[1:].tolist(), len(order)]
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    for number, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
-            writer.write_table(table.slice(start, end - start))
-        yield number, sink.getvalue().to_pybytes()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Latest:
-    """The latest that is known of each key of a partition.
-
-    Attributes:
-      keys: bytes16 [keys], sorted.
-      marks: pyarrow binary [keys].
-      files: int32 [keys], the numbers of the indexes; -1 of a tombstone.
-      rows: uint32 [keys], the places in them.
-    """
-
-    keys: npt.NDArray[np.bytes_]
-    marks: Any
-    files: npt.NDArray[np.int32]
-    rows: npt.NDArray[np.uint32]
-
-
-def _latest(packs: Iterable[bytes]) -> _Latest:
-    import pyarrow as pa
-
-    tables = [pa.ipc.open_stream(packed).read_all() for packed in packs]
-    if not tables:
-        nothing = np.empty(0, np.int32)
-        return _Latest(np.empty(0, "S16"), pa.array([]), nothing, nothing.astype(np.uint32))
-    table = pa.concat_tables(tables)
-    keys = key_array(table["key"])
-    order = np.lexsort((table["age"].to_numpy(), keys))
-    ordered = keys[order]
-    first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-    chosen = order[first]
-    return _Latest(
-        ordered[first],
-        table["mark"].take(chosen),
-        table["file"].to_numpy()[chosen],
-        table["row"].to_numpy()[chosen],
-    )
 
 
 class _CompareDoFn(beam.DoFn):
@@ -259,14 +143,14 @@ class _CompareDoFn(beam.DoFn):
     def process(self, group: tuple[int, Mapping[str, Iterable[bytes]]]) -> Iterator[Any]:
         _, parts = group
         rows, duplicates = sorted_once(parts["rows"])
-        known = _latest(parts["known"])
+        known = latest_of(parts["known"])
         keys = np.array([bytes.fromhex(row[KEY]) for row in rows], "S16")
         places = np.searchsorted(known.keys, keys)
         there = places < len(known.keys)
         there[there] = known.keys[places[there]] == keys[there]
-        removed = known.files != _TOMBSTONE
+        removed = known.files != TOMBSTONE
         removed[places[there]] = False
-        there[there] = known.files[places[there]] != _TOMBSTONE
+        there[there] = known.files[places[there]] != TOMBSTONE
         marks = iter(known.marks.take(places[there]).to_pylist())
 
         slice_: list[Row] = []

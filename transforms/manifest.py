@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import glob as local_glob
-import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ from transforms.manifest_rows import (
 from transforms.metrics import NAMESPACE, dead_letter
 from transforms.storage import is_http
 from transforms.types import Columns, ColumnValue, ImageError, ImageRef, Reason, Stage
-from transforms.uris import image_key, resolve_uri
+from transforms.uris import image_key, key_of_text, resolve_uri
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -131,9 +130,9 @@ def _to_ref(
             problem = f"the URI is not UTF-8: {row.uri!r:.80}"
         except (ColumnError, ValueError) as error:
             problem = str(error)
-    key = hashlib.sha256(f"{location}#{row.number}".encode(errors="surrogatepass")).hexdigest()
+    key = key_of_text(f"{location}#{row.number}")
     uri = row.uri.encode(errors="replace").decode()
-    ref = ImageRef(uri, key[:32], location, row.number, tuple(row.values.items()))
+    ref = ImageRef(uri, key, location, row.number, tuple(row.values.items()))
     message = f"Row {row.number} of {location}: {problem}."
     return ImageError(ref, Stage.READ_MANIFEST, Reason.BAD_MANIFEST_ROW, message)
 

@@ -100,7 +100,12 @@ def canonical_uri(uri: str) -> str:
 
 def image_key(uri: str) -> str:
     """The stable id of an image: 32 hexadecimal digits of the canonical URI's SHA-256."""
-    return hashlib.sha256(canonical_uri(uri).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return key_of_text(canonical_uri(uri))
+
+
+def key_of_text(text: str) -> str:
+    """The id of a row that names no image: of whatever tells it from others."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def redact_uri(uri: str) -> str:

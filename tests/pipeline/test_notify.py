@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import cli, extract_command
+from pipeline import cli, extract_command, job
 from pipeline.layout import read_run
 from pipeline.notify import notify
 from pipeline.options import FeatureExtractorOptions
@@ -101,7 +101,8 @@ def photos(tmp_path):
 
 def test_a_commit_and_a_failure_are_posted(extract, photos, monkeypatch):
     posted = []
-    monkeypatch.setattr(extract_command, "notify", lambda url, run: posted.append((url, run)))
+    for module in (extract_command, job):
+        monkeypatch.setattr(module, "notify", lambda url, run: posted.append((url, run)))
     run = extract(photos, "--notify=http://hook/x", run_id="good")
     assert posted.pop() == ("http://hook/x", read_run(str(run)))
     run = extract(photos, "--notify=http://hook/x", "--min_rows=5", run_id="guarded", code=5)

@@ -1,0 +1,136 @@
+"""The command `compact`: a dataset's runs become one."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Sequence
+
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import place, runners
+from pipeline.argument_types import positive
+from pipeline.compact import config_of, fingerprint_of, shards_of
+from pipeline.config import ExtractConfig, default_run_id, utc_now
+from pipeline.exits import EXIT_OK
+from pipeline.job import run_job
+from pipeline.layout import read_run
+from pipeline.options import FeatureExtractorOptions
+from pipeline.parsing import parse_beam
+from pipeline.process import log_to_stderr
+from pipeline.rows import Run, comparable, current_runs
+from pipeline.usage import OptionParser, UsageError
+from transforms.index import INDEX_KIND
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of everything after `image-features compact`, apart from Beam's options."""
+    parser = OptionParser(
+        prog="image-features compact",
+        description="Merges the runs of a dataset that have the latest one's model and "
+        "preprocessing into one run: of each image the latest row, and errors that no row has "
+        "settled. Readers then read that run instead of them; `gc` removes them.",
+        epilog="Beam options pass through, as with extract. Exit codes: 0 done, or nothing to do, "
+        "1 failed, 2 bad arguments, 4 another launcher does it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("path", metavar="DATASET", help="The dataset's directory; local or gs://.")
+    parser.add_argument(
+        "--run_id", metavar="ID", help="Name of the new run (default: compacted-TIME, UTC)."
+    )
+    parser.add_argument(
+        "--num_shards",
+        type=positive,
+        metavar="N",
+        help="A fixed number of feature shards (default: of the largest run, doubled until a shard "
+        "has no more than twice --images_per_shard rows).",
+    )
+    parser.add_argument(
+        "--images_per_shard",
+        type=positive,
+        default=10_000,
+        metavar="N",
+        help="Rows a shard may hold (10000).",
+    )
+    parser.add_argument(
+        "--compression", choices=["none", "gzip"], default="none", help="Of the shards (none)."
+    )
+    parser.add_argument(
+        "--log_format", choices=["text", "json"], default="text", help="Of the log (text)."
+    )
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Merges runs, and says what came of it.
+
+    Returns:
+      An exit code, as the parser's epilog tells them.
+
+    Raises:
+      UsageError: something asked for cannot be done; no work has started.
+    """
+    options, rest = make_parser().parse_known_args(list(argv))
+    beam_options = parse_beam(rest, "compact")
+    log_to_stderr(options.log_format)
+    FileSystems.set_options(beam_options)
+    config = _prepare(options, beam_options)
+    if config is None:
+        return EXIT_OK
+    done = run_job(config, beam_options)
+    if done.run is None or config.merging is None:
+        return done.code
+    counts = done.run["counts"]
+    print(
+        f"{config.layout.directory}: {counts['rows_out']} rows of {len(config.merging.run_ids)} "
+        f"runs, {config.merging.rows - counts['rows_out']} replaced or removed, "
+        f"{counts['rows_failed']} failed"
+    )
+    return done.code
+
+
+def _prepare(options: argparse.Namespace, beam_options: PipelineOptions) -> ExtractConfig | None:
+    started = utc_now()
+    ours = beam_options.view_as(FeatureExtractorOptions)
+    # Workers elsewhere have directories of their own.
+    ours.output = options.path if "://" in options.path else os.path.abspath(options.path)
+    ours.compression = options.compression
+    ours.run_id = options.run_id or f"compacted-{default_run_id()}"
+    runners.check(ours, beam_options)
+    found = place.find(ours)
+    if found.standing is place.Standing.COMMITTED:
+        record = read_run(found.layout.directory) or {}
+        if not record.get("replaces"):
+            raise UsageError(f"--run_id={found.run_id} is a run that was extracted; name another.")
+        print(f"{found.layout.directory} is committed already.")
+        return None
+    runs = _runs(ours.output)
+    if len(runs) < 2 and not options.num_shards:
+        print(f"{options.path}: nothing to merge.")
+        return None
+    num_shards = options.num_shards or shards_of(runs, options.images_per_shard)
+    try:
+        config = config_of(runs, found.layout, found.run_id, num_shards, started)
+    except ValueError as error:
+        raise UsageError(f"{options.path} cannot be merged: {error}") from error
+    mark = fingerprint_of(runs, num_shards, options.compression)
+    return dataclasses.replace(config, layout=place.enter(found, mark, started).layout)
+
+
+def _runs(path: str) -> list[Run]:
+    try:
+        alone = read_run(path) is not None
+        runs = comparable(current_runs(path))
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{path} cannot be merged: {place.why(error)}.") from error
+    if alone:
+        raise UsageError(f"{path} is one run; name the dataset that it is in.")
+    for run_ in runs:
+        if len(run_.files(INDEX_KIND)) != len(run_.files()):
+            raise UsageError(
+                f"The run {run_.directory} has no index, as of an earlier version: it cannot be "
+                "merged; extract it anew."
+            )
+    return runs

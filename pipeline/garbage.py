@@ -1,0 +1,146 @@
+"""What of a dataset is of no more use: runs that were merged, and attempts that nobody takes up."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from pipeline.claim import is_held
+from pipeline.layout import LAUNCH_FILE, RUN_FILE, STAGING_NAME, RunNotFoundError, as_of
+from pipeline.rows import Run, committed_runs
+
+
+@dataclasses.dataclass(frozen=True)
+class Garbage:
+    """Something to remove.
+
+    Attributes:
+      directory: With all that is in it.
+      why: What it is, in words.
+      bytes: Of its files.
+      run_file: The commit that goes first, so that no reader sees half of the run; "" if there
+        is none.
+    """
+
+    directory: str
+    why: str
+    bytes: int
+    run_file: str = ""
+
+
+class UnsoundRunError(RuntimeError):
+    """A run that should replace others is not whole, so that they must stay."""
+
+
+def find_garbage(dataset: str, *, merged_before: float, died_before: float) -> list[Garbage]:
+    """Finds what can be removed.
+
+    Args:
+      dataset: The directory of runs.
+      merged_before: Unix time; runs are kept whose merging was committed later, since somebody
+        may still be reading them.
+      died_before: Unix time; attempts are kept in which something was written later.
+
+    Raises:
+      UnsoundRunError: a merged run lacks files that run.json lists.
+      RunNotFoundError: there is no committed run and no attempt at one.
+    """
+    try:
+        runs = committed_runs(dataset)
+    except RunNotFoundError:
+        runs = []
+    files = _files_by_run(dataset)
+    if not runs and not any(_is_attempt(names) for names in files.values()):
+        raise RunNotFoundError(f"There is no run in {dataset}, and no attempt at one.")
+    found = list(_replaced(runs, files, merged_before))
+    gone = {garbage.directory for garbage in found}
+    committed = {run.directory for run in runs}
+    for directory, names in sorted(files.items()):
+        staged = {name: file for name, file in names.items() if name.startswith(f"{STAGING_NAME}/")}
+        if directory in gone or not staged:
+            continue
+        newest = max(file.last_updated_in_seconds or 0.0 for file in staged.values())
+        staging = FileSystems.join(directory, STAGING_NAME)
+        if newest > died_before or is_held(staging):
+            continue
+        if directory in committed:
+            found.append(Garbage(staging, "left in a committed run", _size(staged)))
+        elif RUN_FILE not in names and _is_attempt(names):
+            found.append(Garbage(directory, "an attempt that was not committed", _size(names)))
+    return found
+
+
+def remove(garbage: Garbage) -> None:
+    """Removes it; what is in the way of a part of it leaves the rest for the next time.
+
+    Raises:
+      OSError: something could not be removed.
+    """
+    if garbage.run_file:
+        FileSystems.delete([garbage.run_file])
+    if "://" not in garbage.directory:
+        shutil.rmtree(garbage.directory)
+        return
+    paths = [file.path for file in _listing(garbage.directory)]
+    if paths:
+        FileSystems.delete(paths)
+
+
+def _replaced(
+    runs: Sequence[Run], files: Mapping[str, Mapping[str, Any]], merged_before: float
+) -> Iterator[Garbage]:
+    by_id = {str(run.record["run_id"]): run for run in runs}
+    for merged in runs:
+        replaced = [by_id[name] for name in merged.record.get("replaces", ()) if name in by_id]
+        if not replaced or _time(merged.record["finished"]) > merged_before:
+            continue
+        present = files.get(merged.directory, {})
+        for entry in merged.record["files"]:
+            file = present.get(entry["name"])
+            if file is None or file.size_in_bytes != entry["bytes"]:
+                raise UnsoundRunError(
+                    f"{merged.directory} has lost {entry['name']}: the runs that it replaces are "
+                    "kept. Remove it, and merge them again."
+                )
+        for run in replaced:
+            if as_of(run.record) > as_of(merged.record):
+                continue  # Another run of that name, made later.
+            yield Garbage(
+                run.directory,
+                f"merged into {merged.record['run_id']}",
+                _size(files.get(run.directory, {})),
+                FileSystems.join(run.directory, RUN_FILE),
+            )
+
+
+def _files_by_run(dataset: str) -> dict[str, dict[str, Any]]:
+    """Metadata of all files, by directory of the dataset and path within it."""
+    found: dict[str, dict[str, Any]] = {}
+    root = dataset.rstrip("/")
+    for file in _listing(root):
+        name, _, rest = file.path[len(root) + 1 :].partition("/")
+        if rest:
+            found.setdefault(FileSystems.join(root, name), {})[rest] = file
+    return found
+
+
+def _listing(directory: str) -> list[Any]:
+    return list(FileSystems.match([f"{directory}/**"])[0].metadata_list)
+
+
+def _is_attempt(names: Mapping[str, Any]) -> bool:
+    """Whether it is ours: nothing else is ever removed."""
+    return f"{STAGING_NAME}/{LAUNCH_FILE}" in names
+
+
+def _size(files: Mapping[str, Any]) -> int:
+    return sum(file.size_in_bytes for file in files.values())
+
+
+def _time(text: str) -> float:
+    return datetime.datetime.fromisoformat(text).timestamp()

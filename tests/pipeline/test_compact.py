@@ -1,0 +1,282 @@
+"""Runs that become one, and the removal of what is of no more use."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from pipeline import cli, dataset, inspection
+from pipeline.layout import read_run
+from tests import images
+
+
+def write(path, seed):
+    path.write_bytes(images.encode(images.noise(seed)))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return images.write_noise(tmp_path / "photos", 9)
+
+
+@pytest.fixture
+def nights(extract, photos):
+    """Three nights: a picture changes, one comes, one goes; returns the dataset."""
+    extract(photos, "--incremental", "--num_shards=3", run_id="1")
+    write(photos / "new.jpg", 100)
+    write(photos / "2.jpg", 101)
+    extract(photos, "--incremental", "--compression=gzip", run_id="2")
+    (photos / "5.jpg").unlink()
+    run = extract(photos, "--incremental", "--tombstone_removed", run_id="3")
+    return run.parent
+
+
+def compact(path, *options, code=0):
+    assert cli.main(["compact", str(path), "--run_id=all", *options]) == code
+    return pathlib.Path(path) / "all"
+
+
+def vectors(path):
+    arrays = dataset.load_numpy(str(path))
+    assert len(set(arrays.keys)) == len(arrays.keys)
+    return dict(zip(arrays.uris, map(bytes, arrays.features), strict=True))
+
+
+def files(path):
+    return sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+
+
+def rewrite(run, change):
+    record = json.loads((run / "run.json").read_text())
+    change(record)
+    (run / "run.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("options", [(), ("--num_shards=7", "--compression=gzip")])
+def test_the_last_of_each_row_is_copied_as_it_is(nights, options, capsys):
+    before = vectors(nights)
+    run = compact(nights, *options)
+    assert vectors(run) == vectors(nights) == before
+    assert len(before) == 9
+    assert inspection.verify(str(run)) == []
+    record = read_run(str(run))
+    assert sorted(record["replaces"]) == ["1", "2", "3"]
+    assert record["as_of"] == read_run(str(nights / "3"))["finished"]
+    # 3 of the base's number of shards, whose rows then need not be mixed.
+    shards = [f for f in record["files"] if f["kind"] == "features"]
+    assert len(shards) == (7 if options else 3)
+    assert record["counts"] | {"failed_by_reason": {}} == {
+        "rows_read": 10,
+        "duplicates": 0,
+        "rows_in": 10,
+        "rows_out": 9,
+        "rows_failed": 1,
+        "rows_unchanged": 0,
+        "rows_removed": 0,
+        "failed_by_reason": {},
+    }
+    assert "9 rows of 3 runs, 3 replaced or removed, 1 failed" in capsys.readouterr().out
+
+
+def test_features_are_measured_again(nights, extract, photos, tmp_path):
+    merged = read_run(str(compact(nights)))
+    fresh = read_run(str(extract(photos, run_id="fresh", output=tmp_path / "fresh")))
+    assert merged["health"] == fresh["health"]
+
+
+def test_the_next_night_goes_on_from_the_merged_run(nights, extract, photos):
+    compact(nights)
+    assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 0
+    assert sorted(path.name for path in nights.iterdir()) == ["all"]
+    write(photos / "another.jpg", 102)
+    counts = read_run(str(extract(photos, "--incremental", run_id="4")))["counts"]
+    assert (counts["rows_out"], counts["rows_failed"], counts["rows_unchanged"]) == (1, 1, 9)
+    assert len(vectors(nights)) == 10
+
+
+def test_a_run_that_came_while_it_merged_stays_and_is_later(nights, extract, photos):
+    write(photos / "2.jpg", 103)
+    late = extract(photos, "--incremental", run_id="4")
+    now = vectors(nights)
+    shutil.move(late, nights.parent / "aside")
+    merged = compact(nights)
+    shutil.move(nights.parent / "aside", late)
+    assert read_run(str(merged))["finished"] > read_run(str(late))["finished"]
+    assert vectors(nights) == now
+
+
+def test_errors_that_nothing_has_settled_are_kept_once(extract, tmp_path):
+    directory = images.write_noise(tmp_path / "photos", 2)
+    manifest = tmp_path / "m.jsonl"
+    paths = [directory / name for name in ("0.jpg", "broken.jpg", "late.jpg", "gone.jpg")]
+    rows = [json.dumps({"uri": str(path)}) for path in paths]
+    manifest.write_text("\n".join([*rows, '{"uri": ""}']))
+    extract(manifest, run_id="1")
+    write(directory / "late.jpg", 50)
+    manifest.write_text("\n".join([*rows[:3], '{"uri": ""}']))
+    extract(manifest, run_id="2")
+    run = compact(tmp_path / "out")
+    errors = []
+    for file in run.glob("errors-*"):
+        errors += [json.loads(line) for line in file.read_text().splitlines()]
+    found = sorted((pathlib.Path(e["uri"] or "").name, e["reason"]) for e in errors)
+    # The row that could not be read is another one in each manifest.
+    assert found == [
+        ("", "bad_manifest_row"),
+        ("", "bad_manifest_row"),
+        ("broken.jpg", "corrupt"),
+        ("gone.jpg", "not_found"),
+    ]
+    options = ["--model=untrained", f"--output={tmp_path}/out", "--retry_errors=all"]
+    assert cli.main(["extract", *options, "--run_id=again"]) == 0
+    assert read_run(str(tmp_path / "out" / "again"))["counts"]["rows_failed"] == 4
+
+
+def test_merging_twice_does_it_once(nights, capsys):
+    run = compact(nights)
+    before = {name: (run / name).read_bytes() for name in files(run)}
+    compact(nights)
+    assert "is committed already" in capsys.readouterr().out
+    assert before == {name: (run / name).read_bytes() for name in files(run)}
+    assert cli.main(["compact", str(nights), "--run_id=other"]) == 0
+    assert "nothing to merge" in capsys.readouterr().out
+    assert not (nights / "other").exists()
+
+
+def test_what_cannot_be_merged_is_refused(nights, capsys, tmp_path):
+    def refused(*arguments):
+        capsys.readouterr()
+        assert cli.main(["compact", *map(str, arguments)]) == 2
+        return capsys.readouterr().err
+
+    assert "no committed run" in refused(tmp_path / "nothing")
+    assert "is one run" in refused(nights / "1")
+    assert "was extracted" in refused(nights, "--run_id=1")
+    assert "Unknown option '--input=x'" in refused(nights, "--input=x")
+    assert "did you mean --num_shards?" in refused(nights, "--num_shard=1")
+    rewrite(nights / "1", lambda run: run.update(columns=[{"name": "a", "kind": "int64"}]))
+    rewrite(nights / "2", lambda run: run.update(columns=[{"name": "a", "kind": "string"}]))
+    assert "The column 'a'" in refused(nights)
+
+
+@pytest.mark.parametrize("damage", [b"", b"x"])
+def test_a_damaged_shard_stops_the_merging(nights, damage, capsys):
+    shard = max((nights / "1").glob("features-*"), key=lambda path: path.stat().st_size)
+    data = shard.read_bytes()
+    shard.write_bytes(data[:-3] if not damage else data[:200] + damage + data[201:])
+    run = compact(nights, code=1)
+    assert read_run(str(run)) is None
+    assert "corrupt" in capsys.readouterr().err
+    assert len(vectors(nights / "3")) == 0
+
+
+def test_other_models_are_left_alone(nights, extract, photos):
+    other = extract(photos, "--resize=pad", run_id="other")
+    later = extract(photos, "--incremental", run_id="5")
+    run = compact(nights)
+    assert sorted(read_run(str(run))["replaces"]) == ["1", "2", "3", "5"]
+    assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 0
+    assert other.exists() and not later.exists()
+    assert len(vectors(other)) == 9
+
+
+def test_garbage_is_told_before_it_goes(nights, capsys):
+    compact(nights)
+    whole = files(nights)
+    assert cli.main(["gc", str(nights), "--merged_hours=0", "--dry_run"]) == 0
+    told = capsys.readouterr().out
+    assert files(nights) == whole
+    assert told.count("would remove") == 3
+    assert all(f"would remove {nights}/{name} (merged into all" in told for name in "123")
+    # Whoever reads them now may go on doing so.
+    assert cli.main(["gc", str(nights)]) == 0
+    assert "nothing to remove" in capsys.readouterr().out
+    assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 0
+    assert {path.name for path in nights.iterdir()} == {"all"}
+
+
+def test_what_replaces_others_must_be_whole(nights, capsys):
+    run = compact(nights)
+    lost = next(run.glob("features-*"))
+    lost.write_bytes(lost.read_bytes()[:-1])
+    assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 1
+    assert f"has lost {lost.name}: the runs that it replaces are kept" in capsys.readouterr().err
+    assert {path.name for path in nights.iterdir()} == {"1", "2", "3", "all"}
+
+
+def test_attempts_that_nobody_takes_up_go(extract, photos, tmp_path, capsys):
+    run = extract(photos, run_id="1")
+    out = run.parent
+
+    def attempt(name, age, **claim):
+        staging = out / name / ".staging"
+        staging.mkdir(parents=True)
+        (staging / "launch.json").write_text("{}")
+        (out / name / "features-00000-of-00001.tfrecord").write_bytes(b"x" * 100)
+        if claim:
+            (staging / "claim.json").write_text(json.dumps(claim))
+        for path in (out / name).rglob("*"):
+            os.utime(path, (time.time() - age,) * 2)
+
+    day = 86400
+    attempt("old", 8 * day)
+    attempt("young", 6 * day)
+    attempt("held", 8 * day, holder="x", host="elsewhere", process=1, expires=time.time() + 100)
+    attempt("let-go", 8 * day, holder="x", host="elsewhere", process=1, expires=time.time() - 100)
+    (run / ".staging").mkdir()
+    (run / ".staging" / "x").write_text("left")
+    os.utime(run / ".staging" / "x", (1, 1))
+    # Not ours: a directory of somebody else's.
+    (out / "theirs").mkdir()
+    (out / "theirs" / "file").write_text("dear to somebody")
+    os.utime(out / "theirs" / "file", (1, 1))
+    committed = files(run)
+    assert cli.main(["gc", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert f"removed {out}/old (an attempt that was not committed, 0.0 MB)" in told
+    assert f"removed {run}/.staging (left in a committed run" in told
+    assert {path.name for path in out.iterdir()} == {"1", "young", "held", "theirs"}
+    assert files(run) == [name for name in committed if not name.startswith(".staging")]
+    assert inspection.verify(str(run)) == []
+
+
+def test_no_dataset_is_no_garbage(tmp_path, capsys):
+    assert cli.main(["gc", str(tmp_path)]) == 2
+    assert "There is no run in" in capsys.readouterr().err
+    assert cli.main(["gc", str(tmp_path), "--died_days=-1"]) == 2
+    assert "is not a number from 0" in capsys.readouterr().err
+
+
+def test_what_cannot_be_removed_is_said(nights, capsys, monkeypatch):
+    compact(nights)
+    remove = shutil.rmtree
+
+    def refuse(path, *arguments, **options):
+        if path.endswith("/2"):
+            raise PermissionError(13, "Permission denied", path)
+        remove(path, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 1
+    assert f"{nights}/2 cannot be removed: access is denied" in capsys.readouterr().err
+    # No reader takes what is left for a run.
+    assert read_run(str(nights / "2")) is None
+    assert not (nights / "1").exists() and not (nights / "3").exists()
+
+
+def test_statistics_of_no_rows(extract, photos, tmp_path):
+    manifest = tmp_path / "none.txt"
+    manifest.write_text("")
+    for name in "ab":
+        extract(manifest, "--allow_empty", run_id=name)
+    run = compact(tmp_path / "out")
+    assert read_run(str(run))["counts"]["rows_in"] == 0
+    assert len(dataset.load_numpy(str(run)).keys) == 0
+    assert list(dataset.load(str(run))) == []
+    np.testing.assert_array_equal(dataset.load_numpy(str(run)).features.shape, (0, 1280))
