@@ -9,6 +9,7 @@ TEST = [
     "prometheus-client>=0.21,<1",
     "psutil>=7,<8",
     "pytest>=8.3,<10",
+    "pytest-xdist>=3.6,<4",
     "scikit-image>=0.25,<0.27",
     "scikit-learn>=1.5,<2",
     "tensorboard>=2.20,<3",

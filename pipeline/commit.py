@@ -13,7 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -50,31 +50,44 @@ class GuardError(CommitError):
     """The run adds up, but a guard stops its commit."""
 
 
-class CountRows(beam.PTransform):
-    """References and errors to one int, how many there are together."""
+class Plan(NamedTuple):
+    """Two PCollections of one int each."""
 
-    def expand(self, rows: Any) -> Any:
-        # Counted apart: to flatten the rows themselves, a runner would keep them all.
-        counts = [
-            part | f"Count{name}" >> beam.combiners.Count.Globally()
-            for name, part in zip(("Refs", "Errors"), rows, strict=True)
-        ]
-        return counts | "Both" >> beam.Flatten() | "Sum" >> beam.CombineGlobally(sum)
+    rows_read: Any
+    num_shards: Any
 
 
 class PlanShards(beam.PTransform):
-    """The number of rows to do, to that of the feature shards to write."""
+    """Rows of the sources, ints to be summed, to the feature shards to write of them.
 
-    def __init__(self, *, config: ExtractConfig) -> None:
+    Args:
+      config: Of the run.
+      skipped: What is not to be written, if rows were skipped.
+    """
+
+    def __init__(self, *, config: ExtractConfig, skipped: Skipped | None = None) -> None:
         super().__init__()
         self._policy = config.shards
         self._staging = config.layout.staging
+        self._skipped = skipped
 
-    def expand(self, rows: Any) -> Any:
-        return rows | "CountShards" >> beam.Map(_plan, self._policy, self._staging)
+    def expand(self, counts: Any) -> Plan:
+        rows_read = counts | "SumRows" >> beam.CombineGlobally(sum)
+        left_out: Any = 0
+        if self._skipped is not None:
+            left_out = AsSingleton(
+                (self._skipped.unchanged, self._skipped.duplicates)
+                | "LeftOut" >> beam.Flatten()
+                | "SumLeftOut" >> beam.CombineGlobally(sum)
+            )
+        return Plan(
+            rows_read,
+            rows_read | "CountShards" >> beam.Map(_plan, left_out, self._policy, self._staging),
+        )
 
 
-def _plan(rows: int, policy: ShardPolicy, staging: str) -> int:
+def _plan(rows_read: int, left_out: int, policy: ShardPolicy, staging: str) -> int:
+    rows = rows_read - left_out
     if "://" not in staging:
         # For the progress bar's estimate of the time left; nothing else reads it.
         with contextlib.suppress(OSError):

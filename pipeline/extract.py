@@ -7,7 +7,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
-from pipeline.commit import CommitRun, CountRows, PlanShards
+from pipeline.commit import CommitRun, PlanShards
 from pipeline.config import ExtractConfig
 from transforms.decode import DecodeImages
 from transforms.extract import ExtractFeatures
@@ -24,18 +24,13 @@ from transforms.write import WriteErrors, WriteFeatureShards
 def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
     """Adds the extraction to a pipeline; returns the PCollection of its one commit."""
     rows = pipeline | "ReadManifest" >> ReadManifest(spec=config.manifest)
-    rows_read = (rows.refs, rows.errors) | "CountRows" >> CountRows()
-    refs, rows_to_do, skipped = rows.refs, rows_read, None
+    skipped = None
     if config.known is not None:
-        skipped = rows.refs | "SkipKnown" >> SkipKnown(
-            known=config.known, rows_read=rows_read, fetch=config.fetch
-        )
-        refs = skipped.refs
-        rows_to_do = (refs, rows.errors) | "CountRowsToDo" >> CountRows()
-    shard_count = rows_to_do | "PlanShards" >> PlanShards(config=config)
-    num_shards = AsSingleton(shard_count)
+        skipped = rows.refs | "SkipKnown" >> SkipKnown(known=config.known, fetch=config.fetch)
+    plan = rows.counts | "PlanShards" >> PlanShards(config=config, skipped=skipped)
+    num_shards = AsSingleton(plan.num_shards)
 
-    assigned = refs | "AssignShards" >> AssignShards(
+    assigned = (skipped or rows).refs | "AssignShards" >> AssignShards(
         num_shards=num_shards,
         earlier=EarlierPieces(config.layout.features) if config.resumed else None,
     )
@@ -71,13 +66,10 @@ def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
     )
 
     shards = [feature_shards, error_shards]
-    if skipped is not None and config.known is not None:
+    if skipped is not None:
         shards.append(
             skipped.removed
-            | "WriteRemoved"
-            >> WriteRemoved(
-                naming=config.layout.removed(config.known.tombstones), num_shards=shard_count
-            )
+            | "WriteRemoved" >> WriteRemoved(naming=config.layout.removed, num_shards=num_shards)
         )
     return (
         shards
@@ -85,7 +77,7 @@ def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
         | "CommitRun"
         >> CommitRun(
             config=config,
-            rows_read=rows_read,
+            rows_read=plan.rows_read,
             duplicates=assigned["duplicates"],
             health=health,
             skipped=skipped,

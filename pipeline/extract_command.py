@@ -43,7 +43,7 @@ def extract(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
     except launch.AlreadyCommittedError as done:
         print(f"{done} is committed already.")
         return EXIT_OK
-    until = begun + options.max_duration if options.max_duration else None
+    deadline = begun + options.max_duration if options.max_duration else None
     with profile.sampled(options.profile) if options.profile else contextlib.nullcontext():
         outcome = run_job(
             config, beam_options, wait=options.wait, address=address, deadline=deadline

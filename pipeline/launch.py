@@ -134,8 +134,8 @@ def _with_known(config: ExtractConfig, options: FeatureExtractorOptions) -> Extr
         files = known_files(earlier_runs(dataset, config.run_id, provenance(config)))
     except (ValueError, OSError) as error:
         raise UsageError(f"--incremental cannot read {dataset}: {place.why(error)}.") from error
-    known = Known(files, options.verify_content, options.tombstone_removed)
-    return dataclasses.replace(config, known=known)
+    layout = dataclasses.replace(config.layout, tombstones=options.tombstone_removed)
+    return dataclasses.replace(config, layout=layout, known=Known(files, options.verify_content))
 
 
 def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:

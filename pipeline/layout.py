@@ -33,11 +33,13 @@ class RunLayout:
       directory: OUT/<run_id>.
       compression: "none" or "gzip".
       fingerprint: Of what the run's bytes depend on.
+      tombstones: Whether rows that the input names no more are hidden, or only told.
     """
 
     directory: str
     compression: str = "none"
     fingerprint: str = ""
+    tombstones: bool = False
 
     @property
     def staging(self) -> str:
@@ -57,9 +59,10 @@ class RunLayout:
         """Names of the errors shards."""
         return ShardNaming("errors", self.directory, self.staging, ".jsonl")
 
-    def removed(self, tombstones: bool) -> ShardNaming:
+    @property
+    def removed(self) -> ShardNaming:
         """Names of the shards of removed rows, which readers heed if they are tombstones."""
-        return ShardNaming(REMOVED_KINDS[tombstones], self.directory, self.staging, ".jsonl")
+        return ShardNaming(REMOVED_KINDS[self.tombstones], self.directory, self.staging, ".jsonl")
 
     def path(self, name: str) -> str:
         """Path of a file in the run."""

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import AsSingleton, TaggedOutput
+from apache_beam.pvalue import TaggedOutput
 
-from transforms.concurrency import BoundedPool, io_pool
+from transforms.concurrency import BoundedPool, in_global_window, io_pool
 from transforms.fetch import Fetcher, FetchPolicy
 from transforms.known_index import (
     TOMBSTONE,
@@ -30,11 +30,12 @@ from transforms.known_index import (
     split_table,
 )
 from transforms.metrics import NAMESPACE
-from transforms.packing import PackRows, Row, pack, unpack
+from transforms.packing import Row, pack
 from transforms.refs import KEY, URI, VERSION, ref_of, row_of, sorted_once
-from transforms.types import EncodedImage
+from transforms.types import EncodedImage, ImageRef
 
-_ROWS_PER_SLICE = 1024
+_LEAST_PARTITIONS = 256
+_ROWS_HASHED = 65_536
 _VERIFIED_AT_ONCE = 32
 
 
@@ -45,12 +46,10 @@ class Known:
     Attributes:
       files: Of its runs that have the same model and preprocessing.
       verify_content: Whether to compare the content itself, by its hash.
-      tombstones: Whether rows that the input does not name any more are to disappear.
     """
 
     files: tuple[KnownFile, ...] = ()
     verify_content: bool = False
-    tombstones: bool = False
 
 
 class Skipped(NamedTuple):
@@ -71,74 +70,78 @@ class SkipKnown(beam.PTransform):
 
     Args:
       known: What there is.
-      rows_read: PCollection of one int, how many references there are at most.
       fetch: How to ask for versions.
     """
 
-    def __init__(self, *, known: Known, rows_read: Any, fetch: FetchPolicy) -> None:
+    def __init__(self, *, known: Known, fetch: FetchPolicy) -> None:
         super().__init__()
         self._known = known
-        self._rows_read = rows_read
         self._fetch = fetch
 
     def expand(self, refs: Any) -> Skipped:
-        known_rows = sum(file.rows for file in self._known.files)
-        partitions = AsSingleton(
-            self._rows_read | "CountPartitions" >> beam.Map(_partitions, known_rows)
-        )
-        rows = (
-            refs
-            | "TakeRows" >> beam.Map(row_of)
-            | "PackRows" >> PackRows()
-            | "HashRows" >> beam.FlatMap(_split_rows, partitions)
+        known = self._known
+        # Many even of few rows: how many are read is not known yet.
+        partitions = max(
+            _LEAST_PARTITIONS, count_partitions(sum(file.rows for file in known.files))
         )
         indexes = (
             refs.pipeline
-            | "NameIndexes" >> beam.Create(batches(self._known.files), reshuffle=True)
-            | "ReadIndexes" >> beam.FlatMap(read_known, self._known.verify_content)
+            | "NameIndexes" >> beam.Create(batches(known.files), reshuffle=True)
+            | "ReadIndexes" >> beam.FlatMap(read_known, known.verify_content)
             | "HashIndexes" >> beam.FlatMap(split_table, partitions)
         )
-        paths = {number: file.path for number, file in enumerate(self._known.files)}
-        joined = (
-            {"rows": rows, "known": indexes}
+        compared = (
+            {
+                "rows": refs | "HashRows" >> beam.ParDo(_HashDoFn(partitions)),
+                "known": indexes,
+            }
             | "Meet" >> beam.CoGroupByKey()
-            | "Compare"
-            >> beam.ParDo(_CompareDoFn(paths, self._known.verify_content)).with_outputs(
-                "unchanged", "duplicates", "removed", main="slices"
-            )
-        )
-        checked = (
-            joined.slices
-            | "SpreadOverWorkers" >> beam.Reshuffle()
             | "CheckVersions"
-            >> beam.ParDo(_CheckDoFn(self._fetch, self._known.verify_content)).with_outputs(
-                "unchanged", main="refs"
+            >> beam.ParDo(_CheckDoFn(known, self._fetch)).with_outputs(
+                "unchanged", "duplicates", "removed", main="refs"
             )
         )
-        unchanged = (joined.unchanged, checked.unchanged) | "Unchanged" >> beam.Flatten()
-        return Skipped(checked.refs, unchanged, joined.duplicates, joined.removed)
+        return Skipped(compared.refs, compared.unchanged, compared.duplicates, compared.removed)
 
 
-def _partitions(rows_read: int, known_rows: int) -> int:
-    return count_partitions(max(rows_read, known_rows))
+class _HashDoFn(beam.DoFn):
+    """Divides a bundle's rows among partitions, many at a time, so that they pack well."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+
+    def start_bundle(self) -> None:
+        self._parts: dict[int, list[Row]] = {}
+        self._count = 0
+
+    def process(self, ref: ImageRef) -> Iterator[tuple[int, bytes]]:
+        number = partition_of(ref.key, self._partitions)
+        self._parts.setdefault(number, []).append(row_of(ref))
+        self._count += 1
+        if self._count == _ROWS_HASHED:
+            yield from self._flush()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from map(in_global_window, self._flush())
+
+    def _flush(self) -> Iterator[tuple[int, bytes]]:
+        parts, self._parts, self._count = self._parts, {}, 0
+        return ((number, pack(rows)) for number, rows in parts.items())
 
 
-def _split_rows(packed: bytes, partitions: int) -> Iterator[tuple[int, bytes]]:
-    parts: dict[int, list[Row]] = {}
-    for row in unpack(packed):
-        parts.setdefault(partition_of(row[KEY], partitions), []).append(row)
-    return ((number, pack(rows)) for number, rows in parts.items())
+class _CheckDoFn(beam.DoFn):
+    """Tells the rows of a partition that are new from known ones, and looks at these in place."""
 
-
-class _CompareDoFn(beam.DoFn):
-    """Tells the rows of a partition that are new from those that have to be looked at."""
-
-    def __init__(self, paths: Mapping[int, str], verify: bool) -> None:
-        self._paths = paths
-        self._verify = verify
+    def __init__(self, known: Known, policy: FetchPolicy) -> None:
+        self._paths = {number: file.path for number, file in enumerate(known.files)}
+        self._verify = known.verify_content
+        self._policy = policy
         self._duplicates = Metrics.counter(NAMESPACE, "skip_known/duplicates")
         self._unchanged = Metrics.counter(NAMESPACE, "skip_known/unchanged")
         self._removed = Metrics.counter(NAMESPACE, "skip_known/removed")
+
+    def setup(self) -> None:
+        self._fetcher = Fetcher(self._policy)
 
     def process(self, group: tuple[int, Mapping[str, Iterable[bytes]]]) -> Iterator[Any]:
         _, parts = group
@@ -153,79 +156,56 @@ class _CompareDoFn(beam.DoFn):
         there[there] = known.files[places[there]] != TOMBSTONE
         marks = iter(known.marks.take(places[there]).to_pylist())
 
-        slice_: list[Row] = []
-        unchanged = 0
-        for row, is_there in zip(rows, there.tolist(), strict=True):
-            mark = next(marks) if is_there else b""
-            if not self._verify and row[VERSION]:
-                if mark.decode() == row[VERSION]:
-                    unchanged += 1
-                    continue
-                mark = b""
-            slice_.append((row, mark))
-            if len(slice_) == _ROWS_PER_SLICE:
-                yield pack(slice_)
-                slice_ = []
-        if slice_:
-            yield pack(slice_)
-        yield from self._counted("duplicates", duplicates, self._duplicates)
+        unchanged = len(rows)
+        for row in self._changed(
+            (row, next(marks) if is_there else b"")
+            for row, is_there in zip(rows, there.tolist(), strict=True)
+        ):
+            unchanged -= 1
+            yield ref_of(row)
         yield from self._counted("unchanged", unchanged, self._unchanged)
+        yield from self._counted("duplicates", duplicates, self._duplicates)
         self._removed.inc(int(removed.sum()))
         for file in np.unique(known.files[removed]).tolist():
             chosen = known.rows[removed & (known.files == file)]
             yield TaggedOutput("removed", (self._paths[file], chosen.astype("<u4").tobytes()))
 
-    def _counted(self, tag: str, count: int, counter: Any) -> Iterator[Any]:
-        if count:
-            counter.inc(count)
-            yield TaggedOutput(tag, count)
-
-
-class _CheckDoFn(beam.DoFn):
-    """Looks at what is known, in place."""
-
-    def __init__(self, policy: FetchPolicy, verify: bool) -> None:
-        self._policy = policy
-        self._verify = verify
-        self._unchanged = Metrics.counter(NAMESPACE, "skip_known/unchanged")
-
-    def setup(self) -> None:
-        self._fetcher = Fetcher(self._policy)
-
-    def process(self, packed: bytes) -> Iterator[Any]:
-        threads = _VERIFIED_AT_ONCE if self._verify else self._policy.threads
-        pool: BoundedPool[Row, Row] = BoundedPool(
-            self._checked, executor=io_pool(self._policy.threads), max_items=threads
+    def _changed(self, items: Iterable[tuple[Row, bytes]]) -> Iterator[Row]:
+        """Those of rows, each with its known version or hash, that are not as they are known."""
+        pool: BoundedPool[tuple[Row, bytes], tuple[Row, bool]] = BoundedPool(
+            self._checked,
+            executor=io_pool(self._policy.threads),
+            max_items=min(self._policy.threads, _VERIFIED_AT_ONCE if self._verify else 2**31),
         )
-        unchanged = 0
-        for row, mark in unpack(packed):
+        for row, mark in items:
+            uri = row[URI]
             if not mark:
-                yield ref_of(row)
-            elif "://" in row[URI] or self._verify:
-                for result in pool.submit((row, mark), alone=True):
-                    unchanged += result[1]
-                    if not result[1]:
-                        yield ref_of(result[0])
-            elif self._fetcher.is_unchanged(row[URI], mark.decode()):
-                unchanged += 1
-            else:
-                yield ref_of(row)
-        for row, same in pool.drain():
-            unchanged += same
+                yield row
+            elif self._verify or ("://" in uri and not row[VERSION]):
+                for looked_at, same in pool.submit((row, mark), alone=True):
+                    if not same:
+                        yield looked_at
+            elif row[VERSION]:
+                if mark.decode() != row[VERSION]:
+                    yield row
+            elif not self._fetcher.is_unchanged(uri, mark.decode()):
+                yield row
+        for looked_at, same in pool.drain():
             if not same:
-                yield ref_of(row)
-        if unchanged:
-            self._unchanged.inc(unchanged)
-            yield TaggedOutput("unchanged", unchanged)
+                yield looked_at
 
-    def teardown(self) -> None:
-        self._fetcher.close()
-
-    def _checked(self, item: Row) -> Row:
-        """A row, and whether its image is as it was."""
+    def _checked(self, item: tuple[Row, bytes]) -> tuple[Row, bool]:
+        """A row, and whether its image is as it is known."""
         row, mark = item
         if not self._verify:
             return row, self._fetcher.is_unchanged(row[URI], mark.decode())
         found = self._fetcher.fetch(ref_of(row))
-        same = isinstance(found, EncodedImage) and hashlib.sha256(found.data).digest() == mark
-        return row, same
+        return row, isinstance(found, EncodedImage) and hashlib.sha256(found.data).digest() == mark
+
+    def teardown(self) -> None:
+        self._fetcher.close()
+
+    def _counted(self, tag: str, count: int, counter: Any) -> Iterator[Any]:
+        if count:
+            counter.inc(count)
+            yield TaggedOutput(tag, count)

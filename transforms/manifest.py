@@ -83,8 +83,8 @@ class ManifestSpec:
 class ReadManifest(beam.PTransform):
     """Reads image references; tagged outputs `refs` (ImageRef) and `errors` (ImageError).
 
-    Every row of every manifest ends in exactly one of the two. Rows are read as they
-    stream by, never listed in memory.
+    Every row of every manifest ends in exactly one of the two; `counts` are ints to be summed,
+    the rows of each source. Rows are read as they stream by, never listed in memory.
     """
 
     def __init__(self, *, spec: ManifestSpec) -> None:
@@ -96,7 +96,7 @@ class ReadManifest(beam.PTransform):
             pipeline
             | "NameSources" >> beam.Create(self._spec.sources, reshuffle=True)
             | "ReadRows"
-            >> beam.ParDo(_ReadRowsDoFn(self._spec)).with_outputs("errors", main="refs")
+            >> beam.ParDo(_ReadRowsDoFn(self._spec)).with_outputs("errors", "counts", main="refs")
         )
 
 
@@ -294,9 +294,12 @@ class _ReadRowsDoFn(beam.DoFn):
         self._rows = Metrics.counter(NAMESPACE, "read_manifest/rows")
 
     def process(self, source: Source) -> Iterator[ImageRef | TaggedOutput]:
+        count = 0
         for row in read_source(source, self._spec):
-            self._rows.inc()
+            count += 1
             if isinstance(row, ImageError):
                 yield dead_letter(row)
             else:
                 yield row
+        self._rows.inc(count)
+        yield TaggedOutput("counts", count)

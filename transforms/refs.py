@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 
 from transforms.packing import Row, unpack
 from transforms.types import ImageRef
 
 KEY, URI, VERSION = 0, 3, 5
+_MENTION = operator.itemgetter(0, 1, 2, 3)
 
 
 def row_of(ref: ImageRef) -> Row:
@@ -30,6 +32,11 @@ def sorted_once(packs: Iterable[bytes]) -> tuple[list[Row], int]:
       The rows, and how many more mentions there were.
     """
     rows = [row for pack in packs for row in unpack(pack)]
-    rows.sort(key=lambda row: row[:4])
-    once = [row for i, row in enumerate(rows) if i == 0 or row[0] != rows[i - 1][0]]
+    rows.sort(key=operator.itemgetter(KEY))
+    once: list[Row] = []
+    for row in rows:
+        if once and row[KEY] == once[-1][KEY]:
+            once[-1] = min(once[-1], row, key=_MENTION)
+        else:
+            once.append(row)
     return once, len(rows) - len(once)

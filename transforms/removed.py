@@ -8,7 +8,6 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.pvalue import AsSingleton
 
 from transforms.index import read_index
 from transforms.shard_files import ShardNaming, ShardRow, WriteShards
@@ -22,7 +21,7 @@ class WriteRemoved(beam.PTransform):
 
     Args:
       naming: Where the shards go.
-      num_shards: PCollection of one int, their number.
+      num_shards: Side input, their number.
     """
 
     def __init__(self, *, naming: ShardNaming, num_shards: Any) -> None:
@@ -31,12 +30,11 @@ class WriteRemoved(beam.PTransform):
         self._num_shards = num_shards
 
     def expand(self, removed: Any) -> Any:
-        count = AsSingleton(self._num_shards)
         return (
             removed
             | "GroupByIndex" >> beam.GroupByKey()
-            | "ReadRows" >> beam.FlatMap(_rows, count)
-            | "WriteShards" >> WriteShards(naming=self._naming, num_shards=count)
+            | "ReadRows" >> beam.FlatMap(_rows, self._num_shards)
+            | "WriteShards" >> WriteShards(naming=self._naming, num_shards=self._num_shards)
         )
 
 

@@ -13,7 +13,15 @@ METADATA = json.loads((HERE / "metadata.json").read_text())
 PARAMETERS = {parameter["name"]: parameter for parameter in METADATA["parameters"]}
 REQUIRED = {"input": "gs://b/images.csv", "output": "gs://b/features"}
 # What makes no sense where nobody waits, or is main.py's to say.
-NOT_FOR_TEMPLATES = {"error_budget", "log_format", "no_wait", "notify", "profile", "wait"}
+NOT_FOR_TEMPLATES = {
+    "error_budget",
+    "log_format",
+    "no_wait",
+    "notify",
+    "profile",
+    "retry_errors",
+    "wait",
+}
 # "Failed to read the job file" at cloud.google.com/dataflow/docs/guides/troubleshoot-templates.
 THE_LAUNCHERS = {"runner", "project", "job_name", "template_location", "region"}
 

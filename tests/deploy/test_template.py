@@ -107,6 +107,7 @@ EXAMPLES = {
         ["models/mine", "/models/mine", "builtin2", "gs://"],
     ),
     "max_error_rate": (["0", "1", "0.05", ".5", "1.0"], ["2", "1.5", "-0.1", "1e-3", "5%", ""]),
+    "max_removed_rate": (["0", "0.1", "1.0"], ["2", "-0.1", "10%", ""]),
     "max_redirects": (["0", "5"], ["-1", "x", "1.5"]),
     "sdk_container_image": (
         ["europe-west4-docker.pkg.dev/p/images/image-features:0.1.0", "gcr.io/p/i@sha256:0f"],
