@@ -18,7 +18,7 @@ from pipeline.exits import EXIT_OK
 from pipeline.job import run_job
 from pipeline.layout import read_run
 from pipeline.options import FeatureExtractorOptions
-from pipeline.parsing import parse_beam
+from pipeline.parsing import parse_with_beam
 from pipeline.process import log_to_stderr
 from pipeline.rows import Run, comparable, current_runs
 from pipeline.usage import OptionParser, UsageError
@@ -72,8 +72,7 @@ def run(argv: Sequence[str]) -> int:
     Raises:
       UsageError: something asked for cannot be done; no work has started.
     """
-    options, rest = make_parser().parse_known_args(list(argv))
-    beam_options = parse_beam(rest, "compact")
+    options, beam_options = parse_with_beam(make_parser(), argv)
     log_to_stderr(options.log_format)
     FileSystems.set_options(beam_options)
     config = _prepare(options, beam_options)

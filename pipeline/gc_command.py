@@ -13,7 +13,7 @@ from pipeline import place
 from pipeline.argument_types import not_negative
 from pipeline.exits import EXIT_FAILED, EXIT_OK
 from pipeline.garbage import UnsoundRunError, find_garbage, remove
-from pipeline.parsing import parse_beam
+from pipeline.parsing import parse_with_beam
 from pipeline.usage import OptionParser, UsageError
 
 _HOUR = 3600.0
@@ -56,8 +56,8 @@ def run(argv: list[str]) -> int:
     Raises:
       UsageError: there is no dataset, or it cannot be listed.
     """
-    options, rest = make_parser().parse_known_args(argv)
-    FileSystems.set_options(parse_beam(rest, "gc"))
+    options, beam_options = parse_with_beam(make_parser(), argv)
+    FileSystems.set_options(beam_options)
     path = options.path if "://" in options.path else os.path.abspath(options.path)
     now = time.time()
     try:

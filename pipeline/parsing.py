@@ -24,26 +24,32 @@ def parse_extract(argv: Sequence[str]) -> tuple[FeatureExtractorOptions, Pipelin
     return beam_options.view_as(FeatureExtractorOptions), beam_options
 
 
-def parse_beam(argv: Sequence[str], command: str) -> PipelineOptions:
-    """Parses what a command's own parser has left, which must be Beam's.
+def parse_with_beam(
+    parser: argparse.ArgumentParser, argv: Sequence[str]
+) -> tuple[argparse.Namespace, PipelineOptions]:
+    """Parses a command's own arguments, and what they leave as Beam's.
 
     Raises:
       UsageError: an option is unknown or malformed.
     """
+    options, rest = parser.parse_known_args(list(argv))
     theirs = [options for options in _all_options() if options is not FeatureExtractorOptions]
-    _check_known(argv, command, theirs)
-    return PipelineOptions(list(argv))
+    _check_known(rest, parser.prog.split()[-1], theirs, list(parser._option_string_actions))
+    return options, PipelineOptions(rest)
 
 
 def _check_known(
-    argv: Sequence[str], command: str, classes: Sequence[type[PipelineOptions]]
+    argv: Sequence[str],
+    command: str,
+    classes: Sequence[type[PipelineOptions]],
+    more: Sequence[str] = (),
 ) -> None:
     parser = OptionParser(prog=f"image-features {command}", add_help=False, allow_abbrev=False)
     for options in classes:
         options._add_argparse_args(parser)
     _, unknown = parser.parse_known_args(list(argv))
     if unknown:
-        known = [name for name in parser._option_string_actions if name.startswith("--")]
+        known = [*parser._option_string_actions, *more]
         name = unknown[0].split("=", 1)[0]
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]}?" if close else f"see image-features {command} --help."
