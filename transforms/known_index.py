@@ -101,7 +101,7 @@ def split_table(table: Any, partitions: int) -> Iterator[tuple[int, bytes]]:
     order = np.argsort(numbers, kind="stable")
     table = table.take(order).combine_chunks()
     found, starts = np.unique(numbers[order], return_index=True)
-    ends = [*starts[1:].tolist(), len(order)]
+    ends = np.append(starts[1:], len(order))[: len(starts)].tolist()
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     for number, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
         sink = pa.BufferOutputStream()
