@@ -120,7 +120,10 @@ class Fetcher:
             if is_http(uri):
                 return self._http.version(uri, version) == version
             if uri.startswith(SCHEME):
-                return versions.of_object(self._gcs.generation(uri)) == version
+                generation, _ = with_retries(
+                    lambda: self._gcs.generation(uri), self._policy.http.retries, self._sleep
+                )
+                return versions.of_object(generation) == version
             return "://" not in uri and versions.of_file(os.stat(uri)) == version
         except Exception:
             return False

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import tarfile
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -173,3 +174,58 @@ def test_images_that_are_forbidden_are_error_rows(bucket, proxy):
     assert counts["failed_by_reason"] == {"access_denied": 1}
     assert counts["rows_out"] == PHOTOS - 1
     assert np.isfinite(dataset.load_numpy("gs://images/partly").features).all()
+
+
+@pytest.mark.parametrize("source", ["gs://images/listed", "gs://images/named.txt"])
+def test_nights_on_gs(bucket, proxy, source, capsys):
+    folder = source.removeprefix("gs://images/").removesuffix(".txt")
+    for i in range(4):
+        bucket.blob(f"{folder}/{i}.jpg").upload_from_string(images.encode(images.noise(i)))
+    manifest = "\n".join(f"gs://images/{folder}/{i}.jpg" for i in range(5))
+    bucket.blob(f"{folder}.txt").upload_from_string(manifest)
+    output = f"gs://images/{folder}-features"
+    read = Counter()
+
+    def trouble(method, path, times):
+        # What Beam's client lists and opens is not counted: only images are read this way.
+        read[f"/{folder}%2F" in path and method == "GET"] += 1
+        return 503 if times == 1 and f"/{folder}%2F" in path else None
+
+    def night(name, *options):
+        read.clear()
+        proxy.forget()
+        proxy.trouble = trouble
+        arguments = (f"--input={source}", "--incremental", *options)
+        assert extract(*arguments, run_id=name, output=output) == 0
+        counts = layout.read_run(f"{output}/{name}")["counts"]
+        return counts["rows_out"], counts["rows_unchanged"], counts["rows_removed"]
+
+    assert night("1") == (4, 0, 0)
+    bucket.blob(f"{folder}/4.jpg").upload_from_string(images.encode(images.noise(40)))
+    bucket.blob(f"{folder}/1.jpg").upload_from_string(images.encode(images.noise(41)))
+    assert night("2") == (2, 3, 0)
+    if not source.endswith(".txt"):
+        # A listing tells the versions: only the two were asked for, and once more in vain.
+        assert read[True] == 2 * 2
+    bucket.blob(f"{folder}/0.jpg").delete()
+    bucket.blob(f"{folder}.txt").upload_from_string(manifest.partition("\n")[2])
+    assert night("3", "--tombstone_removed") == (0, 4, 1)
+    before = dataset.load_numpy(output)
+    assert sorted(before.uris) == [f"gs://images/{folder}/{i}.jpg" for i in range(1, 5)]
+
+    proxy.trouble = lambda method, path, times: None
+    assert cli.main(["compact", output, "--run_id=all", *BEAM]) == 0
+    assert inspection.verify(f"{output}/all") == []
+    after = dataset.load_numpy(output)
+    order, now = np.argsort(before.keys), np.argsort(after.keys)
+    assert list(after.keys[now]) == list(before.keys[order])
+    np.testing.assert_array_equal(after.features[now], before.features[order])
+    prefix = output.removeprefix("gs://images/")
+    whole = names(bucket, f"{prefix}/")
+    assert cli.main(["gc", output, "--merged_hours=0", "--dry_run", *BEAM]) == 0
+    assert names(bucket, f"{prefix}/") == whole
+    assert cli.main(["gc", output, "--merged_hours=0", *BEAM]) == 0
+    assert f"removed {output}/1 (merged into all" in capsys.readouterr().out
+    assert {name.split("/")[1] for name in names(bucket, f"{prefix}/")} == {"all"}
+    assert sorted(dataset.load_numpy(output).uris) == sorted(after.uris)
+    assert night("4") == (0, 4, 0)
