@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import os
+import pathlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -28,8 +31,27 @@ def in_global_window(row: Any) -> Any:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: a container may have fewer than its machine."""
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    return max(1, min(cores, math.ceil(min(_group_limits(), default=cores))))
+
+
+def _group_limits(own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> Iterator[float]:
+    """Cores' worth of time that this process's control groups (version 2) are limited to."""
+    try:
+        lines = pathlib.Path(own).read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        if line.startswith("0::"):
+            group = pathlib.PurePosixPath(line[len("0::") :])
+            # A container that sees its machine's names has its own group at the root.
+            for place in (group, *group.parents):
+                with contextlib.suppress(OSError, ValueError):
+                    limit, period = pathlib.Path(f"{root}{place}", "cpu.max").read_text().split()
+                    yield int(limit) / int(period)  # "max" is none.
 
 
 class CpuPool(Executor):

@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.concurrency import BoundedPool, CpuPool, cpu_pool
+from transforms import concurrency
+from transforms.concurrency import BoundedPool, CpuPool, available_cores, cpu_pool
 
 
 @settings(deadline=None, max_examples=100)
@@ -166,3 +168,36 @@ def test_a_failure_in_a_helper_reaches_its_own_caller():
     assert pool.help()
     assert isinstance(failing.exception(), ZeroDivisionError)
     assert fine.result() == 1
+
+
+@pytest.mark.parametrize(
+    ("group", "limits", "cores"),
+    [
+        ("/a/b", {}, 64),
+        ("/a/b", {"a/b": "max 100000"}, 64),
+        ("/a/b", {"a/b": "200000 100000"}, 2),
+        ("/a/b", {"a/b": "150000 100000"}, 2),
+        ("/a/b", {"a/b": "5000 100000"}, 1),
+        ("/a/b", {"a/b": "400000 100000", "a": "300000 100000"}, 3),
+        ("/", {".": "200000 100000"}, 2),
+        # The path is the machine's, and this container's own group is mounted at the root.
+        ("/kubepods/x", {".": "200000 100000"}, 2),
+        ("/a", {"a": "6400000 10000"}, 64),
+        ("/a", {"a": "?"}, 64),
+    ],
+)
+def test_a_containers_limit_counts(tmp_path, monkeypatch, group, limits, cores):
+    own = tmp_path / "own"
+    own.write_text(f"9:name=systemd:/elsewhere\n0::{group}\n")
+    for place, text in limits.items():
+        (tmp_path / "groups" / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / place / "cpu.max").write_text(f"{text}\n")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    found = concurrency._group_limits(str(own), str(tmp_path / "groups"))
+    monkeypatch.setattr(concurrency, "_group_limits", lambda: found)
+    assert available_cores() == cores
+
+
+def test_without_control_groups_all_cores_count(tmp_path):
+    assert list(concurrency._group_limits(str(tmp_path / "none"))) == []
+    assert available_cores() <= os.cpu_count()
