@@ -20,6 +20,8 @@ from tests import tools
 VERSION = "1.19"  # Of deploy/flink/cluster.sh and of job_server.xml.
 SLOTS = 2  # Of a TaskManager, in deploy/flink/config.yaml.
 ROOT = pathlib.Path(__file__).parents[2]
+# Not another checkout's, whose tests may run beside these.
+_WORKER = os.path.realpath(os.path.join(sys.prefix, "bin", "image-features-worker"))
 # Flink would notice a dead TaskManager after most of a minute.
 _IMPATIENT = {"heartbeat.interval": 1000, "heartbeat.timeout": 8000}
 
@@ -92,6 +94,19 @@ class Cluster:
         with urllib.request.urlopen(f"http://{self.address}{path}", timeout=10) as answer:
             return dict(json.load(answer))
 
+    def cancel(self) -> None:
+        """Cancels all jobs, and waits for their end."""
+        for job in self.ask("/jobs/overview")["jobs"]:
+            url = f"http://{self.address}/jobs/{job['jid']}?mode=cancel"
+            if job["state"] == "RUNNING":
+                urllib.request.urlopen(urllib.request.Request(url, method="PATCH"), timeout=10)
+        ended = {"CANCELED", "FAILED", "FINISHED"}
+        tools.wait_until(lambda: set(self.jobs()) <= ended, "the jobs' end")
+
+    def logs(self) -> str:
+        """What its processes and their workers have logged so far."""
+        return "".join(path.read_text() for path in sorted(self._directory.glob("*.log")))
+
     def jobs(self) -> list[str]:
         """The states of all jobs."""
         return [job["state"] for job in self.ask("/jobs/overview")["jobs"]]
@@ -101,7 +116,7 @@ class Cluster:
         return [
             process
             for process in psutil.process_iter(["cmdline"])
-            if any("image-features-worker" in part for part in process.info["cmdline"] or [])
+            if _WORKER in map(os.path.realpath, process.info["cmdline"] or [])
         ]
 
 

@@ -1,6 +1,5 @@
 """The main job on a Flink cluster of separate processes, and what it does when they die."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -12,11 +11,11 @@ import pytest
 from pipeline import dataset, inspection
 from pipeline.layout import read_run
 from tests import images, runs, tools
-from tests.engines import flink
+from tests.engines import flink, launchers
+from tests.engines.launchers import SECONDS, end, finish
 from tests.http_server import ImageServer
 
 ROWS = 1200
-SECONDS = 300
 
 
 @pytest.fixture(scope="module")
@@ -79,27 +78,7 @@ def arguments(manifest, output, *options):
 
 
 def begin(cluster, *options):
-    return subprocess.Popen(
-        flink.command(cluster, *options),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(process):
-    try:
-        output, error = process.communicate(timeout=SECONDS)
-    finally:
-        end(process)
-    return process.returncode, output, error
-
-
-def end(process):
-    """Kills a launcher and all that it has started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    return launchers.begin(flink.command(cluster, *options))
 
 
 def complete(output, rows=ROWS):

@@ -229,3 +229,23 @@ def test_nights_on_gs(bucket, proxy, source, capsys):
     assert {name.split("/")[1] for name in names(bucket, f"{prefix}/")} == {"all"}
     assert sorted(dataset.load_numpy(output).uris) == sorted(after.uris)
     assert night("4") == (0, 4, 0)
+
+
+def test_search_and_report_go_on_where_every_request_fails_once(bucket, proxy, tmp_path, capsys):
+    output = "gs://images/looked-at"
+    assert extract("--input=gs://images/in", output=output) == 0
+    capsys.readouterr()
+    answers = []
+    for pictures, trouble in ((PHOTOS, None), (0, 503)):
+        proxy.forget()
+        proxy.trouble = lambda method, path, times, status=trouble: status if times == 1 else None
+        options = ["--uri=gs://images/in/3.jpg", f"-k={PHOTOS}", "--json"]
+        assert cli.main(["search", output, *options]) == 0
+        answers.append(capsys.readouterr().out)
+        assert len(answers[-1].splitlines()) == PHOTOS - 1
+        assert cli.main(["report", output, f"--output={tmp_path}/page.html"]) == 0
+        # A picture is asked for once.
+        said = f"{PHOTOS} images sampled, {pictures} of {PHOTOS} thumbnails"
+        assert said in capsys.readouterr().out
+    assert answers[0] == answers[1]
+    assert proxy.statuses[503] > PHOTOS

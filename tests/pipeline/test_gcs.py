@@ -1,5 +1,7 @@
 """Manifest, images and output on gs://, through Beam's own client and a server on loopback."""
 
+import json
+
 import pytest
 
 from tests import images
@@ -40,3 +42,31 @@ def test_a_run_on_gs(bucket):
         assert not [name for name in names if ".staging" in name]
         # Once more: it is done.
         assert cli.main(["extract", "--model=untrained", *arguments, *beam]) == 0
+
+
+def test_a_dataset_on_gs_is_searched_and_reported_on(bucket, tmp_path, capsys):
+    from pipeline import cli
+
+    for i in range(6):
+        bucket.blob(f"in/{i}.jpg").upload_from_string(images.encode(images.noise(i)))
+    bucket.blob("m.txt").upload_from_string("in/3.jpg")
+    arguments = ["--output=gs://images/out", "--num_shards=2", "--no_auth", "--project=p"]
+    for run, source in (("first", "in"), ("second", "m.txt")):
+        options = [f"--input=gs://images/{source}", f"--run_id={run}", *arguments]
+        assert cli.main(["extract", "--model=untrained", *options]) == 0
+    capsys.readouterr()
+    for index in ("never", "always"):
+        options = ["-k", "6", "--json", f"--index={index}"]
+        assert cli.main(["search", "gs://images/out", "gs://images/in/3.jpg", *options]) == 0
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert {row["uri"] for row in found} == {f"gs://images/in/{i}.jpg" for i in range(6)}
+        assert (found[0]["uri"], found[0]["run_id"]) == ("gs://images/in/3.jpg", "second")
+        assert found[0]["similarity"] == pytest.approx(1)
+    pages = []
+    for page in (str(tmp_path / "page.html"), "gs://images/page.html"):
+        assert cli.main(["report", "gs://images/out", f"--output={page}"]) == 0
+        assert "6 images sampled, 6 of 6 thumbnails" in capsys.readouterr().out
+        pages.append(page)
+    written = bucket.blob("page.html").download_as_bytes()
+    assert written == (tmp_path / "page.html").read_bytes()
+    assert b"second" in written and b"first" in written
