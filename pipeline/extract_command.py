@@ -96,7 +96,7 @@ def _summarize(config: ExtractConfig, run: dict[str, Any], seconds: float) -> No
 
 
 def _judge(counts: dict[str, Any], budget: float | None) -> int:
-    failed, rows = counts["rows_failed"], counts["rows_in"] - counts["rows_unchanged"]
+    failed, rows = counts["rows_failed"], counts["rows_in"]
     if budget is None or failed <= budget * rows:
         return EXIT_OK
     print(

@@ -78,7 +78,7 @@ def test_extract_knows_the_parameter(name):
         assert [option["value"] for option in PARAMETERS[name]["enumOptions"]] == action.choices
 
 
-@pytest.mark.parametrize("name", OURS.keys() & PARAMETERS.keys())
+@pytest.mark.parametrize("name", sorted(OURS.keys() & PARAMETERS.keys()))
 def test_the_console_shows_the_real_default(name):
     shown, default = PARAMETERS[name].get("defaultValue"), OURS[name].default
     if default in (None, ""):
