@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -26,6 +27,9 @@ CACHE = pathlib.Path(
 FAKE_GCS_SERVER = "github.com/fsouza/fake-gcs-server@v1.54.0"
 BEAM = importlib.metadata.version("apache-beam")
 PRISM = f"github.com/apache/beam/sdks/v2/go/cmd/prism@v{BEAM}"
+# Of all that Google's provider asks for, what its Dataflow and Cloud Storage import.
+GOOGLE = ["gcloud-aio-auth", "gcloud-aio-storage", "gcsfs", "google-api-python-client"]
+GOOGLE += ["google-auth-httplib2", "google-cloud-dataflow-client", "google-cloud-secret-manager"]
 
 
 def missing(reason: str) -> NoReturn:
@@ -84,6 +88,33 @@ def flink_job_server() -> str:
 
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
     return str(_made(CACHE / f"job-server-{digest}", build) / "target" / "job-server.jar")
+
+
+@functools.cache
+def airflow() -> pathlib.Path:
+    """The programs of an environment with Airflow, as deploy/airflow tells to make it."""
+    source = pathlib.Path(__file__).parents[1] / "deploy" / "airflow"
+    pinned = [source / name for name in ("requirements.txt", "requirements-google.txt")]
+    constraints = source / "constraints.txt"
+    told = b"".join(path.read_bytes() for path in (*pinned, constraints))
+    digest = hashlib.sha256(told + repr((sys.version_info[:2], GOOGLE)).encode()).hexdigest()[:12]
+    home = CACHE / f"airflow-{digest}"
+
+    def install(part: pathlib.Path) -> None:
+        # An environment cannot be moved, so that a file tells that it is complete.
+        for arguments in (
+            ["venv", "--clear", str(home)],
+            ["--requirement", str(pinned[0])],
+            ["--no-deps", "--requirement", str(pinned[1])],
+            ["--constraint", str(constraints), *GOOGLE],
+        ):
+            pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+            command = [sys.executable, "-m"] if arguments[0] == "venv" else pip
+            subprocess.run([*command, *arguments], check=True, capture_output=True)
+        part.touch()
+
+    _made(CACHE / f"airflow-{digest}.complete", install)
+    return home / "bin"
 
 
 def free_port() -> int:
