@@ -204,7 +204,7 @@ def test_a_night_over_its_budget_is_committed_and_seen(nights, airflow, home):
     states = airflow.states(nights.latest)
     assert (states["committed"], states["within_budget"]) == ("success", "skipped")
     assert counts(home, nights.date)["rows_failed"] == 1
-    assert "1 of 2 rows failed" in airflow.log(nights.latest, "within_budget")
+    assert "1 of 8 rows failed" in airflow.log(nights.latest, "within_budget")
 
 
 def test_a_date_that_is_run_again_stays_as_it_is(nights, airflow, home):
