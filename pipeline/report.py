@@ -90,6 +90,7 @@ class Report:
     Attributes:
       path: The dataset's.
       runs: The latest first.
+      current: Rows that readers see.
       others: How many of them have vectors that cannot be compared with the latest's.
       failures: Of the latest run.
       health: Of the latest run, and of the one before it if that can be compared.
@@ -103,6 +104,7 @@ class Report:
 
     path: str
     runs: tuple[Run, ...]
+    current: int
     others: int
     failures: tuple[Failures, ...]
     health: tuple[Health, ...]
@@ -148,6 +150,7 @@ def gather(path: str, runs: Sequence[Run], max_points: int) -> Report:
     return Report(
         path=path,
         runs=tuple(runs),
+        current=latest.rows(),
         others=len(current) - len(latest.runs),
         failures=_failures(current[0]),
         health=tuple(health),

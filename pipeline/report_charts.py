@@ -32,7 +32,7 @@ def run_line(run: Run) -> Json:
         "finished": record["finished"][:19].replace("T", " "),
         "counts": record["counts"],
         "seconds": round(seconds, 1),
-        "rate": rate_of(record["counts"]["rows_in"], seconds),
+        "rate": rate_of(run.done, seconds),
         "model": record["model"]["handle"],
         "hash": record["model"]["content_hash"][:12],
     }

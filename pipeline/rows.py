@@ -40,6 +40,12 @@ class Run:
         return int(self.record["counts"]["rows_out"])
 
     @property
+    def done(self) -> int:
+        """Rows that it worked on: those read, without duplicates and unchanged ones."""
+        counts = self.record["counts"]
+        return int(counts["rows_in"]) - int(counts.get("rows_unchanged", 0))
+
+    @property
     def made_by(self) -> tuple[Any, ...]:
         """What vectors must have in common to be compared."""
         model, options = self.record["model"], self.record["preprocessing"]

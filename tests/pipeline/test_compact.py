@@ -20,21 +20,46 @@ def write(path, seed):
     path.write_bytes(images.encode(images.noise(seed)))
 
 
-@pytest.fixture
-def photos(tmp_path):
-    return images.write_noise(tmp_path / "photos", 9)
+def run_night(photos, output, run_id, *options):
+    arguments = [f"--input={photos}", f"--output={output}", f"--run_id={run_id}", *options]
+    assert cli.main(["extract", "--model=untrained", *arguments]) == 0
+    return output / run_id
 
 
-@pytest.fixture
-def nights(extract, photos):
-    """Three nights: a picture changes, one comes, one goes; returns the dataset."""
-    extract(photos, "--incremental", "--num_shards=3", run_id="1")
+@pytest.fixture(scope="module")
+def three_nights(tmp_path_factory):
+    """Three nights: a picture changes, one comes, one goes; and a copy of it all."""
+    place = tmp_path_factory.mktemp("nights")
+    photos, output = images.write_noise(place / "photos", 9), place / "out"
+    run_night(photos, output, "1", "--incremental", "--num_shards=3")
     write(photos / "new.jpg", 100)
     write(photos / "2.jpg", 101)
-    extract(photos, "--incremental", "--compression=gzip", run_id="2")
+    run_night(photos, output, "2", "--incremental", "--compression=gzip")
     (photos / "5.jpg").unlink()
-    run = extract(photos, "--incremental", "--tombstone_removed", run_id="3")
-    return run.parent
+    run_night(photos, output, "3", "--incremental", "--tombstone_removed")
+    shutil.copytree(place, f"{place}-saved")
+    return place
+
+
+@pytest.fixture
+def nights(three_nights):
+    """The dataset of three nights as it was, where it was: paths are in it."""
+    shutil.rmtree(three_nights)
+    shutil.copytree(f"{three_nights}-saved", three_nights)
+    return three_nights / "out"
+
+
+@pytest.fixture
+def photos(nights):
+    return nights.parent / "photos"
+
+
+@pytest.fixture
+def extract(nights):
+    def run(input, *options, run_id, output=nights):
+        return run_night(input, output, run_id, *options)
+
+    return run
 
 
 def compact(path, *options, code=0):
@@ -111,7 +136,10 @@ def test_a_run_that_came_while_it_merged_stays_and_is_later(nights, extract, pho
     assert vectors(nights) == now
 
 
-def test_errors_that_nothing_has_settled_are_kept_once(extract, tmp_path):
+def test_errors_that_nothing_has_settled_are_kept_once(tmp_path):
+    def extract(manifest, run_id):
+        run_night(manifest, tmp_path / "out", run_id)
+
     directory = images.write_noise(tmp_path / "photos", 2)
     manifest = tmp_path / "m.jsonl"
     paths = [directory / name for name in ("0.jpg", "broken.jpg", "late.jpg", "gone.jpg")]
@@ -210,9 +238,8 @@ def test_what_replaces_others_must_be_whole(nights, capsys):
     assert {path.name for path in nights.iterdir()} == {"1", "2", "3", "all"}
 
 
-def test_attempts_that_nobody_takes_up_go(extract, photos, tmp_path, capsys):
-    run = extract(photos, run_id="1")
-    out = run.parent
+def test_attempts_that_nobody_takes_up_go(nights, capsys):
+    out, run = nights, nights / "1"
 
     def attempt(name, age, **claim):
         staging = out / name / ".staging"
@@ -241,7 +268,12 @@ def test_attempts_that_nobody_takes_up_go(extract, photos, tmp_path, capsys):
     told = capsys.readouterr().out
     assert f"removed {out}/old (an attempt that was not committed, 0.0 MB)" in told
     assert f"removed {run}/.staging (left in a committed run" in told
-    assert {path.name for path in out.iterdir()} == {"1", "young", "held", "theirs"}
+    assert {path.name for path in out.iterdir()} == {
+        *"123",
+        "young",
+        "held",
+        "theirs",
+    }
     assert files(run) == [name for name in committed if not name.startswith(".staging")]
     assert inspection.verify(str(run)) == []
 
@@ -270,11 +302,11 @@ def test_what_cannot_be_removed_is_said(nights, capsys, monkeypatch):
     assert not (nights / "1").exists() and not (nights / "3").exists()
 
 
-def test_statistics_of_no_rows(extract, photos, tmp_path):
+def test_statistics_of_no_rows(tmp_path):
     manifest = tmp_path / "none.txt"
     manifest.write_text("")
     for name in "ab":
-        extract(manifest, "--allow_empty", run_id=name)
+        run_night(manifest, tmp_path / "out", name, "--allow_empty")
     run = compact(tmp_path / "out")
     assert read_run(str(run))["counts"]["rows_in"] == 0
     assert len(dataset.load_numpy(str(run)).keys) == 0
