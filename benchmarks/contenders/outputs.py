@@ -25,11 +25,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", required=True, type=pathlib.Path)
     directory: pathlib.Path = parser.parse_args().output
-    parquet = sorted(directory.rglob("*.parquet"))
-    # "features" begins the name in ours too, where errors are beside them.
+    # "features" begins the name in ours too, where errors and indexes are beside them.
     records = sorted(directory.rglob("features*.tfrecord"))
     summary = Summary()
-    for features in _parquet(parquet) if parquet else _records(records):
+    for features in (
+        _records(records) if records else _parquet(sorted(directory.rglob("*.parquet")))
+    ):
         summary.add(features)
     summary.report()
 
