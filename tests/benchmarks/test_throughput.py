@@ -96,7 +96,7 @@ def test_roster_names_are_modules() -> None:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_whole_benchmark(tmp_path: pathlib.Path) -> None:
     images = tmp_path / "images"
     images.mkdir()

@@ -142,7 +142,7 @@ def test_what_is_missing_is_bad_arguments(nightly, how, says):
     assert says in process.stderr and process.stderr.count("\n") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nights_add_up(tmp_path):
     """The real command, twice a night and on three nights."""
     photos = images.write_noise(tmp_path / "photos", 5)

@@ -16,6 +16,7 @@ from pipeline.samples import write_samples
 from tests.models.keras_network import keras_network
 
 
+@pytest.mark.long
 def test_every_format_gives_the_same_features(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

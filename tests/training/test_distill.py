@@ -77,6 +77,7 @@ def test_the_whole_teacher_is_the_teacher() -> None:
     assert (cosine / np.linalg.norm(found, axis=1) > 0.9).all()
 
 
+@pytest.mark.long
 def test_training_learns_and_a_killed_run_goes_on(images: LabelledImages, tmp_path: Path) -> None:
     initial = mobilenet_v2.seeded_weights(0, 0.35)
     for name in ("whole", "halved"):
