@@ -130,7 +130,7 @@ def test_what_is_staged(bucket, launched):
 def test_the_graph_reads_like_its_picture(bucket, launched):
     transforms = pipeline_of(bucket, launched[0].jobs[0]).components.transforms.values()
     steps = {transform.unique_name.partition("/")[0] for transform in transforms}
-    named = set(re.findall(r'"(\w+)" >>', (ROOT / "pipeline/extract.py").read_text()))
+    named = set(re.findall(r'"(\w+)"\s+>>', (ROOT / "pipeline/extract.py").read_text()))
     assert {"ReadManifest", "FetchImages", "WriteFeatureShards", "CommitRun"} <= named
     only_incremental = {"SkipKnown", "WriteRemoved"}
     assert {step for step in steps if not step.startswith("ref_")} == named - only_incremental

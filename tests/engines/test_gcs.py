@@ -98,10 +98,18 @@ def test_the_commit_is_one_object_that_is_never_replaced(bucket, proxy):
 
 def test_a_second_commit_is_refused_and_a_repeated_one_is_not(bucket):
     config = runs.config("gs://images/again/run")
-    first = commit([runs.FEATURES, runs.ERRORS], 7, 0, config)
-    assert commit([runs.ERRORS, runs.FEATURES], 7, 0, config)["finished"] == first["finished"]
+    first = commit([runs.FEATURES, runs.INDEX, runs.ERRORS], 7, 0, config)
+    assert (
+        commit([runs.INDEX, runs.ERRORS, runs.FEATURES], 7, 0, config)["finished"]
+        == first["finished"]
+    )
     with pytest.raises(CommitError, match="written by another job"):
-        commit([runs.FEATURES, runs.ERRORS], 7, 0, dataclasses.replace(config, started="later"))
+        commit(
+            [runs.FEATURES, runs.INDEX, runs.ERRORS],
+            7,
+            0,
+            dataclasses.replace(config, started="later"),
+        )
     assert layout.read_run("gs://images/again/run")["finished"] == first["finished"]
 
 
