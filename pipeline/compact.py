@@ -16,7 +16,7 @@ from pipeline.commit import CommitMerge
 from pipeline.config import ExtractConfig, Merging
 from pipeline.known import known_files
 from pipeline.layout import RunLayout, as_of
-from pipeline.rows import Run, merged_columns
+from pipeline.rows import Run, check_whole, merged_columns
 from transforms.compaction import Merge, MergedShard, MergeRows
 from transforms.fetch import FetchPolicy
 from transforms.index import INDEX_KIND
@@ -63,8 +63,9 @@ def merging_of(runs: Sequence[Run]) -> Merging:
       runs: The latest first; each has an index, and their vectors can be compared.
 
     Raises:
-      ValueError: runs hold a column with different types.
+      ValueError: a file of theirs is not there.
     """
+    check_whole(runs, ("features", "errors"))
     shards, errors = {}, []
     for age, run in enumerate(runs):
         compressed = run.record["compression"] == "gzip"
@@ -111,7 +112,7 @@ def config_of(
     """The configuration of the merging, as if the latest run had extracted all.
 
     Raises:
-      ValueError: runs hold a column with different types.
+      ValueError: runs hold a column with different types, or a file of theirs is not there.
     """
     record = runs[0].record
     made = record["model"]

@@ -112,8 +112,8 @@ def _prepare(options: argparse.Namespace, beam_options: PipelineOptions) -> Extr
     num_shards = options.num_shards or shards_of(runs, options.images_per_shard)
     try:
         config = config_of(runs, found.layout, found.run_id, num_shards, started)
-    except ValueError as error:
-        raise UsageError(f"{options.path} cannot be merged: {error}") from error
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{options.path} cannot be merged: {place.why(error)}.") from error
     mark = fingerprint_of(runs, num_shards, options.compression)
     return dataclasses.replace(config, layout=place.enter(found, mark, started).layout)
 

@@ -9,7 +9,7 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.layout import REMOVED_KINDS, RunNotFoundError
-from pipeline.rows import Run, current_runs
+from pipeline.rows import Run, check_whole, current_runs
 from transforms.index import INDEX_KIND
 from transforms.known_index import KnownFile
 
@@ -34,7 +34,12 @@ def earlier_runs(dataset: str, run_id: str, record: dict[str, Any]) -> list[Run]
 
 
 def known_files(runs: Sequence[Run]) -> tuple[KnownFile, ...]:
-    """The indexes and tombstones of runs, the latest first."""
+    """The indexes and tombstones of runs, the latest first.
+
+    Raises:
+      ValueError: one of them is not there.
+    """
+    check_whole(runs, _KINDS)
     files = []
     for age, run in enumerate(runs):
         if run.rows and not run.files(INDEX_KIND):

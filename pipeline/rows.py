@@ -133,6 +133,25 @@ def comparable(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.made_by == runs[0].made_by]
 
 
+def check_whole(runs: Sequence[Run], kinds: Sequence[str]) -> None:
+    """Makes sure that files which runs list are there, by their sizes; none of them is read.
+
+    Raises:
+      ValueError: one is not.
+    """
+    patterns = [FileSystems.join(run.directory, f"{kind}-*") for run in runs for kind in kinds]
+    matches = iter(FileSystems.match(patterns) if patterns else ())
+    for run in runs:
+        for kind in kinds:
+            sizes = {file.path: file.size_in_bytes for file in next(matches).metadata_list}
+            for entry in run.files(kind):
+                if sizes.get(FileSystems.join(run.directory, entry["name"])) != entry["bytes"]:
+                    raise ValueError(
+                        f"{run.directory} has lost {entry['name']}; copy it from a backup, or "
+                        "delete that run, its run.json first."
+                    )
+
+
 def merged_columns(runs: Sequence[Run]) -> list[Column]:
     """The columns that rows of several runs have; one that a run lacks may be absent.
 

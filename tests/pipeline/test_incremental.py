@@ -342,6 +342,15 @@ def test_what_cannot_be_retried_is_said(extract, photos, tmp_path, capsys):
     assert "No manifest has the column" in refused(f"--input={manifest}", "--version_column=v")
 
 
+def test_an_index_that_is_gone_or_cut_ends_a_run_before_any_work(night, capsys):
+    index = night("1") / "index-00000-of-00001.parquet"
+    index.write_bytes(index.read_bytes()[:-1])
+    for _ in range(2):
+        assert not (night("2", code=2) / "run.json").exists()
+        assert f"/1 has lost {index.name}; copy it from a backup" in capsys.readouterr().err
+        index.unlink(missing_ok=True)
+
+
 def test_without_an_index_rows_are_read_and_images_made_again(night, photos, tmp_path, caplog):
     first = night("1")
     record = json.loads((first / "run.json").read_text())
