@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -30,14 +29,15 @@ from pipeline.descriptions import (
 )
 from pipeline.drift import HEALTH_FILE, find
 from pipeline.guards import check, record
-from pipeline.layout import FORMAT_VERSION, REMOVED_KINDS, RUN_FILE, read_run
+from pipeline.layout import FORMAT_VERSION, REMOVED_KINDS, RUN_FILE, dataset_of, read_run
 from pipeline.prometheus import METRICS_FILE, exposition
+from pipeline.rows import current_runs
 from transforms.health import FeatureStatistics
 from transforms.index import INDEX_KIND
 from transforms.known import Skipped
 from transforms.shard_files import ShardFile
 from transforms.shards import ShardPolicy, error_shards
-from transforms.storage import create_once, open_plain
+from transforms.storage import create_once, open_plain, remove_tree
 
 _LOG = logging.getLogger(__name__)
 
@@ -183,8 +183,24 @@ def _commit_merge(
             f"Of {rows} rows {chosen} were taken and {replaced} were replaced, which does not add "
             "up; the run is not committed."
         )
+    _check_merged(config)
     failed = sum(shard.rows for shard in shards if shard.kind == "errors")
     return commit(shards, chosen + failed, 0, config, health)
+
+
+def _check_merged(config: ExtractConfig) -> None:
+    """Makes sure that the merged runs are still what readers see, unless this run has won."""
+    assert config.merging is not None
+    if read_run(config.layout.directory) is not None:
+        return
+    runs = current_runs(dataset_of(config.layout.directory))
+    finished = {run.run_id: run.record["finished"] for run in runs}
+    for run_id in config.merging.run_ids:
+        if finished.get(run_id) != config.merging.replaces[run_id]:
+            raise CommitError(
+                f"The run {run_id} was merged by another `compact` meanwhile, or removed; this one "
+                "is not committed. Merge what is there now."
+            )
 
 
 def commit(
@@ -234,7 +250,7 @@ def commit(
         "files": entries,
     }
     if config.merging:
-        run |= {"replaces": list(config.merging.run_ids), "as_of": config.merging.as_of}
+        run |= {"replaces": dict(config.merging.replaces), "as_of": config.merging.as_of}
     found = read_run(layout.directory)
     if found is not None:
         # What it lists must not be written again: only its shards are sure to be the same bytes.
@@ -348,11 +364,7 @@ def _same(found: dict[str, Any], run: dict[str, Any], path: str) -> dict[str, An
 
 def _remove_staging(run: dict[str, Any], staging: str) -> dict[str, Any]:
     try:
-        if "://" not in staging:
-            shutil.rmtree(staging)
-        else:
-            files = FileSystems.match([staging + "/**"])[0].metadata_list
-            FileSystems.delete([file.path for file in files])
+        remove_tree(staging)
     except Exception as error:  # The run is committed: tidiness must not undo that.
         _LOG.warning("Could not remove the staging directory %s: %s", staging, error)
     return run

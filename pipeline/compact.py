@@ -67,6 +67,10 @@ def merging_of(runs: Sequence[Run]) -> Merging:
     """
     check_whole(runs, ("features", "errors"))
     shards, errors = {}, []
+    replaces: dict[str, str] = {}
+    for run in runs:
+        replaces |= run.replaces
+    replaces |= {run.run_id: str(run.record["finished"]) for run in runs}
     for age, run in enumerate(runs):
         compressed = run.record["compression"] == "gzip"
         for entry, index in zip(run.files(), run.files(INDEX_KIND), strict=True):
@@ -79,7 +83,8 @@ def merging_of(runs: Sequence[Run]) -> Merging:
         ]
     return Merging(
         merge=Merge(known_files(runs), tuple(errors), shards),
-        run_ids=tuple(str(run.record["run_id"]) for run in runs),
+        run_ids=tuple(run.run_id for run in runs),
+        replaces=replaces,
         as_of=max(as_of(run.record) for run in runs),
         rows=sum(run.rows for run in runs),
     )
@@ -87,9 +92,7 @@ def merging_of(runs: Sequence[Run]) -> Merging:
 
 def fingerprint_of(runs: Sequence[Run], num_shards: int, compression: str) -> str:
     """16 hexadecimal digits, of what is merged and how."""
-    made = [
-        [run.record["run_id"], run.record.get("fingerprint"), as_of(run.record)] for run in runs
-    ]
+    made = [[run.run_id, run.record.get("fingerprint"), as_of(run.record)] for run in runs]
     text = json.dumps(["compact", made, num_shards, compression])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

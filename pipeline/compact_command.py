@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline import place, runners
 from pipeline.argument_types import positive
 from pipeline.compact import config_of, fingerprint_of, shards_of
-from pipeline.config import ExtractConfig, default_run_id, utc_now
+from pipeline.config import ExtractConfig, utc_now
 from pipeline.exits import EXIT_OK
 from pipeline.job import run_job
 from pipeline.layout import read_run
@@ -38,7 +38,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("path", metavar="DATASET", help="The dataset's directory; local or gs://.")
     parser.add_argument(
-        "--run_id", metavar="ID", help="Name of the new run (default: compacted-TIME, UTC)."
+        "--run_id",
+        metavar="ID",
+        help="Name of the new run (default: compacted- and a hash of what is merged).",
     )
     parser.add_argument(
         "--num_shards",
@@ -96,8 +98,12 @@ def _prepare(options: argparse.Namespace, beam_options: PipelineOptions) -> Extr
     # Workers elsewhere have directories of their own.
     ours.output = options.path if "://" in options.path else os.path.abspath(options.path)
     ours.compression = options.compression
-    ours.run_id = options.run_id or f"compacted-{default_run_id()}"
     runners.check(ours, beam_options)
+    runs = _runs(ours.output)
+    num_shards = options.num_shards or shards_of(runs, options.images_per_shard)
+    mark = fingerprint_of(runs, num_shards, options.compression)
+    # The same runs, merged by two at once or taken up after a crash, are the same run.
+    ours.run_id = options.run_id or f"compacted-{mark}"
     found = place.find(ours)
     if found.standing is place.Standing.COMMITTED:
         record = read_run(found.layout.directory) or {}
@@ -105,16 +111,13 @@ def _prepare(options: argparse.Namespace, beam_options: PipelineOptions) -> Extr
             raise UsageError(f"--run_id={found.run_id} is a run that was extracted; name another.")
         print(f"{found.layout.directory} is committed already.")
         return None
-    runs = _runs(ours.output)
     if len(runs) < 2 and not options.num_shards:
         print(f"{options.path}: nothing to merge.")
         return None
-    num_shards = options.num_shards or shards_of(runs, options.images_per_shard)
     try:
         config = config_of(runs, found.layout, found.run_id, num_shards, started)
     except (ValueError, OSError) as error:
         raise UsageError(f"{options.path} cannot be merged: {place.why(error)}.") from error
-    mark = fingerprint_of(runs, num_shards, options.compression)
     return dataclasses.replace(config, layout=place.enter(found, mark, started).layout)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import re
+from collections.abc import Mapping
 
 from models.engines import PreparedModel
 from pipeline.guards import Guards
@@ -26,12 +27,15 @@ class Merging:
     Attributes:
       merge: Their files.
       run_ids: Their names, the latest first.
+      replaces: The names and finish times of all that their rows are from: runs that were merged
+        into one of them are not to come back when that one is removed.
       as_of: When the latest of them was finished.
       rows: In all of them.
     """
 
     merge: Merge
     run_ids: tuple[str, ...]
+    replaces: Mapping[str, str]
     as_of: str
     rows: int
 

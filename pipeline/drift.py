@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.layout import RUN_FILE, RunNotFoundError, read_run
+from pipeline.layout import dataset_of, read_run, run_directories
 from transforms.storage import open_plain
 
 _LOG = logging.getLogger(__name__)
@@ -158,11 +158,9 @@ def find(directory: str, run: Mapping[str, Any], health: Mapping[str, Any]) -> D
 
 
 def _latest_first(directory: str) -> Iterator[str]:
-    dataset = directory.rstrip("/").rpartition("/")[0]
-    matches = FileSystems.match([FileSystems.join(dataset, "*", RUN_FILE)])[0].metadata_list
-    matches.sort(key=lambda match: (match.last_updated_in_seconds or 0, match.path), reverse=True)
-    for match in matches[:_RUNS_LOOKED_AT]:
-        path = match.path.rpartition("/")[0]
+    written = run_directories(dataset_of(directory))
+    paths = sorted(written, key=lambda path: (written[path], path), reverse=True)
+    for path in paths[:_RUNS_LOOKED_AT]:
         if path != directory.rstrip("/"):
             yield path
 
@@ -178,6 +176,6 @@ def _read(path: str, same: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | No
         with open_plain(FileSystems.join(path, HEALTH_FILE)) as file:
             health = dict(json.loads(file.read()))
         return (str(run["run_id"]), health) if health["rows"] >= MIN_ROWS else None
-    except (RunNotFoundError, OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         _LOG.warning("The run in %s cannot be compared with: %s", path, error)
         return None

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import shutil
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.claim import is_held
-from pipeline.layout import LAUNCH_FILE, RUN_FILE, STAGING_NAME, RunNotFoundError, as_of
-from pipeline.rows import Run, committed_runs
+from pipeline.claim import Claim, HeldError, is_held
+from pipeline.layout import (
+    LAUNCH_FILE,
+    RUN_FILE,
+    STAGING_NAME,
+    RunNotFoundError,
+    as_of,
+    dataset_of,
+)
+from pipeline.rows import Run, committed_runs, unreplaced
+from transforms.storage import remove_tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +31,15 @@ class Garbage:
       directory: With all that is in it.
       why: What it is, in words.
       bytes: Of its files.
-      run_file: The commit that goes first, so that no reader sees half of the run; "" if there
-        is none.
+      committed: Whether it is a run that readers could see.
+      staging: Of an attempt, which somebody may take up; "" if it is none.
     """
 
     directory: str
     why: str
     bytes: int
-    run_file: str = ""
+    committed: bool = False
+    staging: str = ""
 
 
 class UnsoundRunError(RuntimeError):
@@ -49,6 +58,7 @@ def find_garbage(dataset: str, *, merged_before: float, died_before: float) -> l
     Raises:
       UnsoundRunError: a merged run lacks files that run.json lists.
       RunNotFoundError: there is no committed run and no attempt at one.
+      UnreadableRunError: a run.json cannot be read, which may name what is to be kept.
     """
     try:
         runs = committed_runs(dataset)
@@ -69,9 +79,11 @@ def find_garbage(dataset: str, *, merged_before: float, died_before: float) -> l
         if newest > died_before or is_held(staging):
             continue
         if directory in committed:
-            found.append(Garbage(staging, "left in a committed run", _size(staged)))
+            why = "left in a committed run"
+            found.append(Garbage(staging, why, _size(staged), staging=staging))
         elif RUN_FILE not in names and _is_attempt(names):
-            found.append(Garbage(directory, "an attempt that was not committed", _size(names)))
+            why = "an attempt that was not committed"
+            found.append(Garbage(directory, why, _size(names), staging=staging))
     return found
 
 
@@ -79,25 +91,45 @@ def remove(garbage: Garbage) -> None:
     """Removes it; what is in the way of a part of it leaves the rest for the next time.
 
     Raises:
-      OSError: something could not be removed.
+      HeldError: somebody has taken it up meanwhile.
+      OSError, transforms.retries.FetchError: something could not be removed.
     """
-    if garbage.run_file:
-        FileSystems.delete([garbage.run_file])
-    if "://" not in garbage.directory:
-        shutil.rmtree(garbage.directory)
-        return
-    paths = [file.path for file in _listing(garbage.directory)]
-    if paths:
-        FileSystems.delete(paths)
+    directory = garbage.directory
+    run_file = FileSystems.join(directory, RUN_FILE)
+    if garbage.committed:
+        FileSystems.delete([run_file])
+    if garbage.staging:
+        Claim(garbage.staging).take()
+        if directory != garbage.staging and FileSystems.exists(run_file):
+            raise HeldError("it was committed meanwhile")
+    # By its staging directory an attempt is known: that goes last.
+    if "://" in directory:
+        FileSystems.delete([f"{directory}/*"])
+    else:
+        for entry in os.scandir(directory):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+    remove_tree(directory)
 
 
 def _replaced(
     runs: Sequence[Run], files: Mapping[str, Mapping[str, Any]], merged_before: float
 ) -> Iterator[Garbage]:
-    by_id = {str(run.record["run_id"]): run for run in runs}
-    for merged in runs:
-        replaced = [by_id[name] for name in merged.record.get("replaces", ()) if name in by_id]
-        if not replaced or _time(merged.record["finished"]) > merged_before:
+    """What readers do not look at any more: what current runs were merged from."""
+    for merged in unreplaced(runs):
+        replaced = [
+            run
+            for run in sorted(runs, key=lambda run: as_of(run.record))
+            if merged.replaces.get(run.run_id) == run.record["finished"]
+        ]
+        leftovers = [
+            directory
+            for name in merged.replaces
+            if (directory := FileSystems.join(dataset_of(merged.directory), name)) in files
+            and RUN_FILE not in files[directory]
+            and not _is_attempt(files[directory])
+        ]
+        if not (replaced or leftovers) or _time(merged.record["finished"]) > merged_before:
             continue
         present = files.get(merged.directory, {})
         for entry in merged.record["files"]:
@@ -107,15 +139,12 @@ def _replaced(
                     f"{merged.directory} has lost {entry['name']}: the runs that it replaces are "
                     "kept. Remove it, and merge them again."
                 )
+        why = f"merged into {merged.run_id}"
         for run in replaced:
-            if as_of(run.record) > as_of(merged.record):
-                continue  # Another run of that name, made later.
-            yield Garbage(
-                run.directory,
-                f"merged into {merged.record['run_id']}",
-                _size(files.get(run.directory, {})),
-                FileSystems.join(run.directory, RUN_FILE),
-            )
+            size = _size(files.get(run.directory, {}))
+            yield Garbage(run.directory, why, size, committed=True)
+        for directory in leftovers:
+            yield Garbage(directory, f"left of a run {why}", _size(files[directory]))
 
 
 def _files_by_run(dataset: str) -> dict[str, dict[str, Any]]:

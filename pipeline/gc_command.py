@@ -11,10 +11,12 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipeline import place
 from pipeline.argument_types import not_negative
+from pipeline.claim import HeldError
 from pipeline.exits import EXIT_FAILED, EXIT_OK
 from pipeline.garbage import UnsoundRunError, find_garbage, remove
 from pipeline.parsing import parse_with_beam
 from pipeline.usage import OptionParser, UsageError
+from transforms.retries import FetchError
 
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
@@ -69,7 +71,7 @@ def run(argv: list[str]) -> int:
     except UnsoundRunError as error:
         print(f"image-features: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FetchError) as error:
         raise UsageError(f"{options.path} cannot be cleaned: {place.why(error)}.") from error
     failed = 0
     for garbage in found:
@@ -77,6 +79,8 @@ def run(argv: list[str]) -> int:
         try:
             if not options.dry_run:
                 remove(garbage)
+        except HeldError as error:
+            print(f"{options.path}: {garbage.directory} is kept: {error}.")
         except Exception as error:  # Each file system has exceptions of its own.
             failed += 1
             print(

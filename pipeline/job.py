@@ -20,6 +20,7 @@ from pipeline.config import ExtractConfig, utc_now
 from pipeline.exits import EXIT_FAILED, EXIT_GUARDED, EXIT_HELD, EXIT_OK
 from pipeline.layout import read_run
 from pipeline.notify import notify
+from transforms.retries import FetchError
 from transforms.uris import redact_uri
 
 _LONG_SECONDS = 24 * 3600.0  # That a job may take while nobody waits for it.
@@ -66,6 +67,9 @@ def run_job(
     except HeldError as error:
         print(f"image-features: {config.layout.directory} is held: {error}.", file=sys.stderr)
         return Outcome(EXIT_HELD)
+    except FetchError as error:
+        print(f"image-features: the run cannot be claimed: {error}", file=sys.stderr)
+        return Outcome(EXIT_FAILED)
     start = time.monotonic()
     try:
         with (

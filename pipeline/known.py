@@ -9,7 +9,7 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.layout import REMOVED_KINDS, RunNotFoundError
-from pipeline.rows import Run, check_whole, current_runs
+from pipeline.rows import Run, check_whole, committed_runs, unreplaced
 from transforms.index import INDEX_KIND
 from transforms.known_index import KnownFile
 
@@ -17,20 +17,41 @@ _LOG = logging.getLogger(__name__)
 _KINDS = (INDEX_KIND, REMOVED_KINDS[True])
 
 
-def earlier_runs(dataset: str, run_id: str, record: dict[str, Any]) -> list[Run]:
-    """The runs that a new one can go on from, the latest first.
+def all_runs(dataset: str) -> list[Run]:
+    """The committed runs of a dataset, none if it is new.
 
-    Args:
-      dataset: The directory of runs.
-      run_id: The new run, which may be among them.
-      record: Its `model` and `preprocessing`, as run.json will have them.
+    Raises:
+      ValueError: one cannot be read.
     """
     try:
-        runs = current_runs(dataset)
+        return committed_runs(dataset)
     except RunNotFoundError:
         return []
-    made_by = Run(dataset, record).made_by
-    return [run for run in runs if run.record["run_id"] != run_id and run.made_by == made_by]
+
+
+def going_on(runs: Sequence[Run], run_id: str, record: dict[str, Any]) -> list[Run]:
+    """Those of a dataset's runs that a new one can go on from, the latest first.
+
+    Args:
+      runs: All of them.
+      run_id: The new run, which may be among them.
+      record: Its `model`, `preprocessing` and `columns`, as run.json will have them.
+
+    Raises:
+      ValueError: rows of the new run would have a column of another type than theirs.
+    """
+    new = Run("", record)
+    found = [run for run in unreplaced(runs) if run.run_id != run_id and run.made_by == new.made_by]
+    columns = {column.name: column for column in new.columns}
+    for run in found:
+        for column in run.columns:
+            ours = columns.get(column.name, column)
+            if (ours.kind, ours.repeated) != (column.kind, column.repeated):
+                raise ValueError(
+                    f"the column {column.name!r} holds {column} in {run.directory} and {ours} in "
+                    f"the input; say --column_types={column.name}:{column}"
+                )
+    return found
 
 
 def known_files(runs: Sequence[Run]) -> tuple[KnownFile, ...]:

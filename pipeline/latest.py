@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.layout import REMOVED_KINDS
-from pipeline.rows import OFFSET_BITS, Block, Run, blocks, open_shard
+from pipeline.rows import OFFSET_BITS, Block, Floats, Run, blocks, open_shard
 from transforms.index import INDEX_KIND, key_array, read_index
 from transforms.storage import open_plain
+from transforms.uris import shard_of
 
 Mask = npt.NDArray[np.bool_]
 
@@ -93,6 +94,24 @@ class LatestRows:
             start += len(part)
             if path and not mask.all():
                 self._masks[path] = mask
+
+
+def find_vector(runs: Sequence[Run], key: str) -> Floats | None:
+    """The vector of a key in the latest run that says anything of it; reads one shard a run."""
+    wanted = np.array(bytes.fromhex(key), "S16")
+    for run in runs:
+        files = run.files()
+        entry = files[shard_of(key, len(files))]
+        if entry["rows"]:
+            with open_shard(run, entry) as file:
+                for block in blocks(run, file):
+                    rows = np.flatnonzero(block.keys == wanted)
+                    if len(rows):
+                        return cast(Floats, block.features[rows[0]])
+        tombstones = run.files(REMOVED_KINDS[True])
+        if any((_tombstones(run, entry) == wanted).any() for entry in tombstones):
+            return None
+    return None
 
 
 def shard_keys(run: Run, number: int) -> npt.NDArray[np.bytes_]:

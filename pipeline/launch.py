@@ -22,8 +22,8 @@ from pipeline.config import ExtractConfig, utc_now
 from pipeline.descriptions import provenance
 from pipeline.fingerprint import fingerprint
 from pipeline.guards import Guards, recorded
-from pipeline.known import earlier_runs, known_files
-from pipeline.layout import read_run
+from pipeline.known import all_runs, going_on, known_files
+from pipeline.layout import dataset_of, read_run
 from pipeline.options import MIB, FeatureExtractorOptions
 from pipeline.progress import watch
 from pipeline.usage import UsageError
@@ -42,7 +42,10 @@ _CANCEL_SECONDS = 120.0
 
 
 class AlreadyCommittedError(Exception):
-    """The run is there, made of the same input, model and preprocessing; str() is its directory."""
+    """The run is there, made of the same input, model and preprocessing; str() is its directory.
+
+    Or it was merged, for runs that go on from what there is: str() is then the merged run's.
+    """
 
 
 class RunFailedError(RuntimeError):
@@ -76,6 +79,28 @@ def prepare(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
         max_pixels=int(options.max_megapixels * 1e6),
         max_bytes=fetch.max_bytes,
     )
+    config = ExtractConfig(
+        manifest=manifest,
+        layout=dataclasses.replace(found.layout, tombstones=options.tombstone_removed),
+        run_id=found.run_id,
+        model=model,
+        fetch=fetch,
+        decode=decode,
+        shards=ShardPolicy(options.num_shards, options.images_per_shard or 10_000),
+        keep_secrets=options.keep_uri_secrets,
+        cpu_threads=options.cpu_threads,
+        started=started,
+        guards=Guards(
+            max_error_rate=options.max_error_rate,
+            min_rows=options.min_rows,
+            max_duration=options.max_duration,
+            fail_on_drift=options.fail_on_drift,
+            drift_threshold=options.drift_threshold,
+            max_removed_rate=options.max_removed_rate,
+        ),
+    )
+    if options.incremental and found.standing is not place.Standing.COMMITTED:
+        config = _with_known(config, options)
     mark = fingerprint(
         manifest=manifest,
         model=model,
@@ -86,28 +111,11 @@ def prepare(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> 
     entered = place.enter(found, mark, started)
     if entered.standing is place.Standing.COMMITTED:
         raise AlreadyCommittedError(entered.layout.directory)
-    config = ExtractConfig(
-        manifest=manifest,
-        layout=entered.layout,
-        run_id=entered.run_id,
-        model=model,
-        fetch=fetch,
-        decode=decode,
-        shards=ShardPolicy(options.num_shards, options.images_per_shard or 10_000),
-        keep_secrets=options.keep_uri_secrets,
-        cpu_threads=options.cpu_threads,
-        started=started,
+    return dataclasses.replace(
+        config,
+        layout=dataclasses.replace(config.layout, fingerprint=mark),
         resumed=entered.standing is place.Standing.TAKEN_UP,
-        guards=Guards(
-            max_error_rate=options.max_error_rate,
-            min_rows=options.min_rows,
-            max_duration=options.max_duration,
-            fail_on_drift=options.fail_on_drift,
-            drift_threshold=options.drift_threshold,
-            max_removed_rate=options.max_removed_rate,
-        ),
     )
-    return _with_known(config, options) if options.incremental else config
 
 
 def _check_options(options: FeatureExtractorOptions) -> None:
@@ -129,13 +137,18 @@ def _check_options(options: FeatureExtractorOptions) -> None:
 
 
 def _with_known(config: ExtractConfig, options: FeatureExtractorOptions) -> ExtractConfig:
-    dataset = config.layout.directory.rpartition("/")[0]
+    dataset = dataset_of(config.layout.directory)
     try:
-        files = known_files(earlier_runs(dataset, config.run_id, provenance(config)))
+        runs = all_runs(dataset)
+        for run in runs:
+            if config.run_id in run.replaces:
+                raise AlreadyCommittedError(
+                    f"{run.directory}, into which {config.run_id} was merged,"
+                )
+        files = known_files(going_on(runs, config.run_id, provenance(config)))
     except (ValueError, OSError) as error:
-        raise UsageError(f"--incremental cannot read {dataset}: {place.why(error)}.") from error
-    layout = dataclasses.replace(config.layout, tombstones=options.tombstone_removed)
-    return dataclasses.replace(config, layout=layout, known=Known(files, options.verify_content))
+        raise UsageError(f"--incremental cannot go on in {dataset}: {place.why(error)}.") from error
+    return dataclasses.replace(config, known=Known(files, options.verify_content))
 
 
 def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:

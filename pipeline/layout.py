@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,10 @@ REMOVED_KINDS = ("removed", "tombstones")
 
 class RunNotFoundError(ValueError):
     """There is no committed run where one was asked for."""
+
+
+class UnreadableRunError(ValueError):
+    """There is a commit file that this version cannot read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +78,7 @@ def read_run(directory: str) -> dict[str, Any] | None:
     """Returns run.json of a directory, or None if it is not a committed run.
 
     Raises:
-      RunNotFoundError: run.json is there but is not one of ours.
+      UnreadableRunError: run.json is there but is not one of ours.
     """
     path = FileSystems.join(directory, RUN_FILE)
     if not FileSystems.exists(path):
@@ -83,9 +88,9 @@ def read_run(directory: str) -> dict[str, Any] | None:
             run = json.loads(file.read())
             version = run["format_version"]
         except (ValueError, KeyError, TypeError) as error:
-            raise RunNotFoundError(f"{path} is not a run's commit file: {error}.") from error
+            raise UnreadableRunError(f"{path} is not a run's commit file: {error}.") from error
     if version > FORMAT_VERSION:
-        raise RunNotFoundError(
+        raise UnreadableRunError(
             f"{path} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade."
         )
     return dict(run)
@@ -98,14 +103,14 @@ def committed_runs(path: str) -> list[tuple[str, dict[str, Any]]]:
 
     Raises:
       RunNotFoundError: there is none.
+      UnreadableRunError: one of them is not as this version or an earlier one writes it.
+      ValueError: the path would be taken for a pattern.
     """
     run = read_run(path)
     if run is not None:
         return [(path, run)]
     runs = []
-    pattern = FileSystems.join(path, "*", RUN_FILE)
-    for match in FileSystems.match([pattern])[0].metadata_list:
-        directory = match.path.rsplit("/", 1)[0]
+    for directory in run_directories(path):
         found = read_run(directory)
         if found is not None:
             runs.append((directory, found))
@@ -114,6 +119,46 @@ def committed_runs(path: str) -> list[tuple[str, dict[str, Any]]]:
             f"There is no committed run at {path}: no {RUN_FILE} there or one level below."
         )
     return sorted(runs, key=_age, reverse=True)
+
+
+def run_directories(dataset: str) -> dict[str, float]:
+    """The directories in a dataset that have a run.json, and when it was written, in Unix time.
+
+    Raises:
+      ValueError: the path would be taken for a pattern.
+    """
+    check_path(dataset)
+    if "://" not in dataset:
+        found = {}
+        if os.path.isdir(dataset):
+            for name in sorted(os.listdir(dataset)):
+                path = os.path.join(dataset, name, RUN_FILE)
+                if os.path.isfile(path):
+                    found[os.path.join(dataset, name)] = os.stat(path).st_mtime
+        return found
+    matches = FileSystems.match([FileSystems.join(dataset, "*", RUN_FILE)])[0].metadata_list
+    return {
+        match.path.rpartition("/")[0]: match.last_updated_in_seconds or 0.0 for match in matches
+    }
+
+
+def dataset_of(directory: str) -> str:
+    """The dataset that a run's directory is in."""
+    return directory.rstrip("/").rpartition("/")[0]
+
+
+def check_path(path: str) -> None:
+    """Makes sure that no file system takes a path for a pattern of other ones.
+
+    Raises:
+      ValueError: it does.
+    """
+    found = sorted(set(path) & set("*?[]"))
+    if found:
+        raise ValueError(
+            f"{path} holds {' '.join(found)}, which would stand for other directories; name it "
+            "without"
+        )
 
 
 def _age(item: tuple[str, dict[str, Any]]) -> tuple[str, str, str]:

@@ -15,7 +15,7 @@ from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.config import default_run_id, is_run_id
-from pipeline.layout import LAUNCH_FILE, RunLayout, RunNotFoundError, read_run
+from pipeline.layout import LAUNCH_FILE, RunLayout, UnreadableRunError, check_path, read_run
 from pipeline.options import FeatureExtractorOptions
 from pipeline.usage import UsageError
 from transforms.storage import create_once, open_plain, reason_of
@@ -63,12 +63,13 @@ def find(options: FeatureExtractorOptions) -> Place:
         output = os.path.abspath(os.path.expanduser(output))
     layout = RunLayout(FileSystems.join(output, run_id), options.compression)
     try:
+        check_path(output)
         standing = _standing(layout)
         if "://" not in output:
             os.makedirs(output, exist_ok=True)
             if not os.access(output, os.W_OK):
                 raise UsageError(f"--output={output} is not writable.")
-    except (UsageError, RunNotFoundError) as error:
+    except (UsageError, UnreadableRunError) as error:
         raise UsageError(str(error)) from error
     except (OSError, ValueError) as error:
         raise UsageError(f"--output={options.output} cannot be used: {why(error)}.") from error

@@ -15,12 +15,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
+from apache_beam.io.filesystems import FileSystems
 
 from pipeline.features_map import FeatureMap, draw_map
 from pipeline.latest import LatestRows
-from pipeline.rows import Block, Floats, Run, comparable, number, open_shard, text, unreplaced
+from pipeline.rows import Block, Floats, Run, comparable, number, text, unreplaced
 from pipeline.search import near_duplicates, neighbours, unit
 from transforms.columns import Kind
+from transforms.storage import read_lines
 
 NEAR_DUPLICATE = 0.999
 _STRIPS = 10
@@ -276,16 +278,15 @@ def _failures(run: Run) -> tuple[Failures, ...]:
     for entry in run.files("errors"):
         if not entry["rows"] or not missing:
             continue
-        with open_shard(run, entry) as file:
-            for line in file:
-                error = json.loads(line)
-                found = samples.setdefault(error["reason"], [])
-                if len(found) < _ERROR_SAMPLES:
-                    found.append((str(error["uri"])[:2000], str(error["message"])[:2000]))
-                    missing -= 1
-                lines += 1
-                if not missing or lines > _ERROR_LINES:
-                    break
+        for line in read_lines(FileSystems.join(run.directory, entry["name"])):
+            error = json.loads(line)
+            found = samples.setdefault(error["reason"], [])
+            if len(found) < _ERROR_SAMPLES:
+                found.append((str(error["uri"])[:2000], str(error["message"])[:2000]))
+                missing -= 1
+            lines += 1
+            if not missing or lines > _ERROR_LINES:
+                break
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return tuple(Failures(name, count, tuple(samples[name])) for name, count in ordered)
 

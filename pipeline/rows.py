@@ -19,7 +19,6 @@ from transforms.columns import Column, Kind
 from transforms.pixels import DecodePolicy
 from transforms.storage import open_plain
 from transforms.tfrecord import read_records
-from transforms.uris import shard_of
 
 Floats = npt.NDArray[np.float32]
 OFFSET_BITS = 40
@@ -33,6 +32,16 @@ class Run:
 
     directory: str
     record: Mapping[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        """Its name."""
+        return str(self.record["run_id"])
+
+    @property
+    def replaces(self) -> Mapping[str, str]:
+        """The runs that were merged into it, by name, and when they were finished."""
+        return dict(self.record.get("replaces", {}))
 
     @property
     def rows(self) -> int:
@@ -124,8 +133,8 @@ def current_runs(path: str) -> list[Run]:
 
 def unreplaced(runs: Sequence[Run]) -> list[Run]:
     """Those of all runs of a dataset that no other one of them replaces."""
-    replaced = {name for run in runs for name in run.record.get("replaces", ())}
-    return [run for run in runs if run.record["run_id"] not in replaced]
+    replaced = {item for run in runs for item in run.replaces.items()}
+    return [run for run in runs if (run.run_id, run.record["finished"]) not in replaced]
 
 
 def comparable(runs: Sequence[Run]) -> list[Run]:
@@ -173,20 +182,6 @@ def merged_columns(runs: Sequence[Run]) -> list[Column]:
             if name not in certain:
                 merged[name] = dataclasses.replace(column, nullable=True)
     return list(merged.values())
-
-
-def find_vector(runs: Sequence[Run], key: str) -> Floats | None:
-    """The vector of a key in the first run that has it; reads one shard a run."""
-    for run in runs:
-        files = run.files()
-        entry = files[shard_of(key, len(files))]
-        if entry["rows"]:
-            with open_shard(run, entry) as file:
-                for block in blocks(run, file):
-                    rows = np.flatnonzero(block.keys == np.bytes_(bytes.fromhex(key)))
-                    if len(rows):
-                        return cast(Floats, block.features[rows[0]])
-    return None
 
 
 def text(example: Any, name: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.latest import LatestRows
+from pipeline.layout import REMOVED_KINDS
 from pipeline.rows import OFFSET_BITS, Block, Floats, Run, blocks, open_shard, text
 
 # Candidates that the index gives, for each neighbour asked for; they are compared exactly.
@@ -112,10 +113,11 @@ class Index:
 
 
 def index_name(runs: Sequence[Run]) -> str:
-    """A file name for the index of these runs, by the hashes of all their shards."""
+    """A file name for the index of these runs, by the hashes of all that settles their rows."""
     digest = hashlib.sha256()
     for run in runs:
-        digest.update(json.dumps([entry["sha256"] for entry in run.files()]).encode())
+        entries = [*run.files(), *run.files(REMOVED_KINDS[True])]
+        digest.update(json.dumps([entry["sha256"] for entry in entries]).encode())
     return f".search-{digest.hexdigest()[:16]}.usearch"
 
 

@@ -21,7 +21,8 @@ from models.engines import Engine, load, prepare
 from models.errors import ModelError
 from models.handles import cache_root
 from pipeline.exits import EXIT_OK
-from pipeline.rows import Floats, Run, comparable, current_runs, find_vector
+from pipeline.latest import find_vector
+from pipeline.rows import Floats, Run, comparable, current_runs
 from pipeline.search import Index, Neighbour, index_name, nearest
 from pipeline.usage import OptionParser, UsageError
 from transforms.fetch import Fetcher, FetchPolicy

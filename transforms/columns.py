@@ -58,6 +58,10 @@ class Column:
     repeated: bool = False
     nullable: bool = False
 
+    def __str__(self) -> str:
+        """As `--column_types` spells it."""
+        return f"{self.kind}{'[]' if self.repeated else ''}{'?' if self.nullable else ''}"
+
     @property
     def is_sequence(self) -> bool:
         """Whether records hold a list of any length for this column."""

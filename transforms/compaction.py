@@ -32,7 +32,7 @@ from transforms.known_index import (
 )
 from transforms.packing import pack, unpack
 from transforms.shard_files import ShardRow
-from transforms.storage import open_plain
+from transforms.storage import open_plain, read_lines
 from transforms.tfrecord import frame, read_records
 from transforms.types import Stage
 from transforms.uris import image_key, key_of_text, shard_of
@@ -141,15 +141,14 @@ class MergeRows(beam.PTransform):
 
 def _split_errors(file: KnownFile, partitions: int) -> Iterator[tuple[int, bytes]]:
     parts: dict[int, list[Any]] = {}
-    with open_plain(file.path) as lines:
-        for line in lines:
-            error = json.loads(line)
-            # A row that could not be read names no image: it is itself.
-            unread = error["stage"] == Stage.READ_MANIFEST
-            key = key_of_text(line.decode()) if unread else image_key(error["uri"])
-            parts.setdefault(partition_of(key, partitions), []).append(
-                (key, file.age, str(error["reason"]), line)
-            )
+    for line in read_lines(file.path):
+        error = json.loads(line)
+        # A row that could not be read names no image: it is itself.
+        unread = error["stage"] == Stage.READ_MANIFEST
+        key = key_of_text(line.decode()) if unread else error.get("key") or image_key(error["uri"])
+        parts.setdefault(partition_of(key, partitions), []).append(
+            (key, file.age, str(error["reason"]), line)
+        )
     return ((number, pack(rows)) for number, rows in parts.items())
 
 
@@ -180,10 +179,11 @@ def _outstanding(packs: Iterable[bytes], latest: Latest) -> Iterator[tuple[str, 
     for packed in packs:
         for key, age, reason, line in unpack(packed):
             last[key] = min(last.get(key, (age, reason, line)), (age, reason, line))
-    keys = np.array([bytes.fromhex(key) for key in last], "S16")
-    places = np.searchsorted(latest.keys, keys)
-    for place, (key, (age, reason, line)) in zip(places.tolist(), last.items(), strict=True):
-        if place < len(latest.keys) and latest.keys[place] == np.bytes_(bytes.fromhex(key)):
+    places, there = latest.find([bytes.fromhex(key) for key in last])
+    for place, is_there, (key, (age, reason, line)) in zip(
+        places.tolist(), there.tolist(), last.items(), strict=True
+    ):
+        if is_there:
             removed_before = latest.files[place] == TOMBSTONE and latest.ages[place] > age
             if not removed_before:
                 continue

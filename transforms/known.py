@@ -147,10 +147,7 @@ class _CheckDoFn(beam.DoFn):
         _, parts = group
         rows, duplicates = sorted_once(parts["rows"])
         known = latest_of(parts["known"])
-        keys = np.array([bytes.fromhex(row[KEY]) for row in rows], "S16")
-        places = np.searchsorted(known.keys, keys)
-        there = places < len(known.keys)
-        there[there] = known.keys[places[there]] == keys[there]
+        places, there = known.find([bytes.fromhex(row[KEY]) for row in rows])
         removed = known.files != TOMBSTONE
         removed[places[there]] = False
         there[there] = known.files[places[there]] != TOMBSTONE

@@ -130,6 +130,15 @@ class Latest:
     ages: npt.NDArray[np.int32]
     indexed: int
 
+    def find(self, keys: Sequence[bytes]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+        """Where keys are, and whether they are there."""
+        # As an array: NumPy drops the zero bytes at the end of its own strings only.
+        wanted = np.array(keys, "S16")
+        places = np.searchsorted(self.keys, wanted)
+        there = places < len(self.keys)
+        there[there] = self.keys[places[there]] == wanted[there]
+        return places, there
+
 
 def latest_of(packs: Iterable[bytes]) -> Latest:
     """What the latest run says of each key of a partition, from `split_table`'s parts."""

@@ -20,7 +20,7 @@ from transforms.storage import is_http, open_binary
 from transforms.types import ColumnValue
 
 URI_COLUMNS = ("uri", "url", "image_uri", "image_url", "path", "file", "filename")
-ERROR_FIELDS = ("stage", "reason", "message", "attempts")
+ERROR_FIELDS = ("key", "stage", "reason", "message", "attempts")
 COLLISION_PREFIX = "column/"
 _ERRORS_SHARD = re.compile(r"(^|/)errors-\d{5,}-of-\d{5,}\.jsonl$")
 # No manifest column can have this name: it stands for the URI of an errors shard's row.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -57,6 +58,30 @@ def open_binary(uri: str, *, http: HttpPolicy, seekable: bool = False) -> Iterat
             spool.seek(0)
             file = cast(BinaryIO, spool)
         yield file
+
+
+def read_lines(path: str) -> Iterator[bytes]:
+    """Yields the lines of a file, with their ends."""
+    # An object's reader fetches byte by byte what is asked for line by line.
+    with contextlib.closing(open_plain(path)) as file, io.BufferedReader(cast(Any, file)) as lines:
+        yield from lines
+
+
+def remove_tree(directory: str) -> None:
+    """Removes a directory with all that is in it.
+
+    Raises:
+      OSError: something is still there.
+    """
+    if "://" not in directory:
+        shutil.rmtree(os.path.realpath(directory))
+        if os.path.islink(directory):
+            os.unlink(directory)
+    elif directory.startswith("hdfs://"):
+        FileSystems.delete([directory])
+    else:
+        # As a pattern objects go a hundred at a time, named they go one by one.
+        FileSystems.delete([f"{directory}/**"])
 
 
 def create(path: str) -> IO[bytes]:

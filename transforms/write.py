@@ -132,6 +132,7 @@ def _error_line(error: ImageError, keep_secrets: bool) -> tuple[str, str, bytes]
     ref = error.ref
     fields: dict[str, Any] = {
         "uri": ref.uri if keep_secrets else redact_uri(ref.uri),
+        "key": ref.key,
         "stage": str(error.stage),
         "reason": str(error.reason),
         "message": redact_text(error.message),

@@ -11,9 +11,16 @@ import time
 import numpy as np
 import pytest
 
-from pipeline import cli, dataset, inspection
+from pipeline import cli, compact_command, dataset, garbage, inspection
+from pipeline.claim import Claim
+from pipeline.compact_command import make_parser
+from pipeline.job import run_job
 from pipeline.layout import read_run
+from pipeline.parsing import parse_with_beam
+from pipeline.rows import current_runs
 from tests import images
+from tests.http_server import ImageServer
+from transforms.uris import image_key
 
 
 def write(path, seed):
@@ -63,6 +70,7 @@ def extract(nights):
 
 
 def compact(path, *options, code=0):
+    """Merges; the last of options that name the run counts."""
     assert cli.main(["compact", str(path), "--run_id=all", *options]) == code
     return pathlib.Path(path) / "all"
 
@@ -247,6 +255,161 @@ def test_what_replaces_others_must_be_whole(nights, capsys):
     assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 1
     assert f"has lost {lost.name}: the runs that it replaces are kept" in capsys.readouterr().err
     assert {path.name for path in nights.iterdir()} == {"1", "2", "3", "all"}
+
+
+def ids(path):
+    return [run.run_id for run in current_runs(str(path))]
+
+
+def test_merged_runs_stay_replaced_when_the_one_they_became_goes(nights, extract, photos):
+    compact(nights, "--run_id=first")
+    write(photos / "2.jpg", 104)
+    extract(photos, "--incremental", run_id="4")
+    now = vectors(nights)
+    compact(nights, "--run_id=second")
+    assert set(read_run(str(nights / "second"))["replaces"]) == {"1", "2", "3", "4", "first"}
+    shutil.rmtree(nights / "first")
+    assert ids(nights) == ["second"]
+    assert vectors(nights) == now
+    assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 0
+    assert os.listdir(nights) == ["second"]
+
+
+def test_names_may_be_used_again(nights):
+    before = vectors(nights)
+    gc = ["gc", str(nights), "--merged_hours=0"]
+    for name, shards in (("a", 2), ("b", 4), ("a", 8)):
+        compact(nights, f"--run_id={name}", f"--num_shards={shards}")
+        assert ids(nights) == [name]
+        assert cli.main(gc) == 0
+        assert os.listdir(nights) == [name]
+    assert vectors(nights) == before
+
+
+def test_a_run_that_was_merged_is_done(nights, extract, photos, capsys):
+    compact(nights)
+    assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 0
+    capsys.readouterr()
+    assert not extract(photos, "--incremental", run_id="1").exists()
+    assert f"{nights}/all, into which 1 was merged, is committed" in capsys.readouterr().out
+    # Who asks for all of it again gets it, and sees it.
+    write(photos / "2.jpg", 105)
+    extract(photos, run_id="1")
+    assert ids(nights) == ["1", "all"]
+    assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 0
+    assert sorted(os.listdir(nights)) == ["1", "all"]
+
+
+def test_of_two_mergings_of_the_same_runs_one_counts(nights, capsys):
+    options, beam_options = parse_with_beam(make_parser(), [str(nights), "--run_id=late"])
+    late = compact_command._prepare(options, beam_options)
+    compact(nights)
+    assert run_job(late, beam_options).code == 1
+    assert "was merged by another `compact` meanwhile" in capsys.readouterr().err
+    assert ids(nights) == ["all"]
+
+
+def test_the_same_merging_has_the_same_name(nights):
+    assert cli.main(["compact", str(nights)]) == 0
+    (name,) = ids(nights)
+    shutil.rmtree(nights / name)
+    assert cli.main(["compact", str(nights)]) == 0
+    assert ids(nights) == [name]
+
+
+def test_what_a_removal_has_left_goes_the_next_time(nights, capsys):
+    compact(nights)
+    (nights / "2" / "run.json").unlink()
+    (nights / "2" / "errors-00000-of-00001.jsonl").unlink()
+    # Begun anew under a name that was merged: that is an attempt.
+    for name in os.listdir(nights / "3"):
+        (nights / "3" / name).unlink()
+    (nights / "3" / ".staging").mkdir()
+    (nights / "3" / ".staging" / "launch.json").write_text("{}")
+    assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 0
+    assert f"{nights}/2 (left of a run merged into all" in capsys.readouterr().out
+    assert sorted(os.listdir(nights)) == ["3", "all"]
+
+
+@pytest.mark.parametrize("ends", ["held", "committed"])
+def test_what_is_taken_up_while_others_go_is_kept(nights, ends, capsys, monkeypatch):
+    for name in "ab":
+        staging = nights / name / ".staging"
+        staging.mkdir(parents=True)
+        (staging / "launch.json").write_text("{}")
+        os.utime(staging / "launch.json", (1, 1))
+    remove = garbage.remove_tree
+
+    def taken_up(directory):
+        remove(directory)
+        if ends == "held":
+            Claim(str(nights / "b" / ".staging")).take()
+        else:
+            shutil.copy(nights / "1" / "run.json", nights / "b")
+
+    monkeypatch.setattr(garbage, "remove_tree", taken_up)
+    assert cli.main(["gc", str(nights)]) == 0
+    told = capsys.readouterr().out
+    assert f"removed {nights}/a" in told
+    assert f"{nights}/b is kept: " in told
+    assert (nights / "b" / ".staging" / "launch.json").exists()
+
+
+def test_a_commit_file_that_cannot_be_read_stops_everything(nights, photos, capsys):
+    (nights / "2" / "run.json").write_text('{"format_version": 1')
+    for arguments in (
+        ["compact", nights],
+        ["gc", nights],
+        ["search", nights, photos / "1.jpg"],
+        ["extract", f"--input={photos}", f"--output={nights}", "--incremental", "--run_id=4"],
+    ):
+        assert cli.main(list(map(str, arguments))) == 2
+        assert "2/run.json is not a run's commit file" in capsys.readouterr().err
+    assert sorted(os.listdir(nights)) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("character", "*?[]")
+def test_a_path_that_is_a_pattern_is_refused(tmp_path, character, capsys):
+    path = tmp_path / f"data{character}"
+    path.mkdir()
+    photos = images.write_noise(tmp_path / "photos", 1)
+    for arguments in (
+        ["extract", "--model=untrained", f"--input={photos}", f"--output={path}"],
+        ["compact", str(path)],
+        ["gc", str(path)],
+        ["search", str(path), str(photos / "0.jpg")],
+        ["report", str(path)],
+        ["inspect", str(path)],
+    ):
+        assert cli.main(arguments) == 2
+        assert f"holds {character}, which would stand for" in capsys.readouterr().err
+    assert os.listdir(path) == []
+
+
+def test_a_run_may_lie_elsewhere(nights):
+    before = vectors(nights)
+    shutil.move(nights / "2", nights.parent / "elsewhere")
+    (nights / "2").symlink_to(nights.parent / "elsewhere")
+    assert vectors(nights) == before
+    compact(nights)
+    assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 0
+    assert os.listdir(nights) == ["all"]
+    assert not (nights.parent / "elsewhere").exists()
+
+
+def test_errors_of_secret_addresses_are_told_apart_and_settled(tmp_path):
+    picture = images.encode(images.noise(1))
+    with ImageServer({"at-once.jpg": picture}) as server:
+        manifest = tmp_path / "m.txt"
+        uris = [server.url(f"{name}.jpg?key={name}") for name in ("at-once", "later", "never")]
+        manifest.write_text("\n".join(uris))
+        run_night(manifest, tmp_path / "out", "1", "--allow_private_hosts")
+        server.files["later.jpg"] = picture
+        run_night(manifest, tmp_path / "out", "2", "--allow_private_hosts")
+        run = compact(tmp_path / "out")
+    (line,) = (run / "errors-00000-of-00001.jsonl").read_text().splitlines()
+    assert json.loads(line)["key"] == image_key(uris[2])
+    assert len(vectors(run)) == 2
 
 
 def test_attempts_that_nobody_takes_up_go(nights, capsys):

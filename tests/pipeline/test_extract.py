@@ -124,7 +124,7 @@ def test_each_bad_row_fails_alone_with_its_reason(extract, tmp_path):
     assert seen == expected
     assert {row["n"] for row in errors} == {rows.index(uri) for uri in expected}
     for row in errors:
-        assert set(row) == {"uri", "stage", "reason", "message", "attempts", "n"}
+        assert set(row) == {"uri", "key", "stage", "reason", "message", "attempts", "n"}
     arrays = dataset.load_numpy(str(run))
     assert set(arrays.columns["n"]) == {rows.index(uri) for uri in fine}
 
