@@ -29,7 +29,7 @@ from pipeline.descriptions import (
 )
 from pipeline.drift import HEALTH_FILE, find
 from pipeline.guards import check, record
-from pipeline.layout import FORMAT_VERSION, REMOVED_KINDS, RUN_FILE, dataset_of, read_run
+from pipeline.layout import FORMAT_VERSION, REMOVED_KINDS, RUN_FILE, RunLayout, dataset_of, read_run
 from pipeline.prometheus import METRICS_FILE, exposition
 from pipeline.rows import current_runs
 from transforms.health import FeatureStatistics
@@ -141,7 +141,7 @@ class CommitRun(beam.PTransform):
                 health=AsSingleton(self._health),
                 unchanged=unchanged,
             )
-            | "RemoveStaging" >> beam.Map(_remove_staging, self._config.layout.staging)
+            | "RemoveStaging" >> beam.Map(_tidy_up, self._config.layout)
         )
 
 
@@ -166,7 +166,7 @@ class CommitMerge(beam.PTransform):
             shards
             | "GatherShards" >> beam.combiners.ToList()
             | "WriteRunFile" >> beam.Map(_commit_merge, config=self._config, **sides)
-            | "RemoveStaging" >> beam.Map(_remove_staging, self._config.layout.staging)
+            | "RemoveStaging" >> beam.Map(_tidy_up, self._config.layout)
         )
 
 
@@ -250,6 +250,7 @@ def commit(
         "files": entries,
     }
     if config.merging:
+        counts["rows_removed"] = config.merging.removed
         run |= {"replaces": dict(config.merging.replaces), "as_of": config.merging.as_of}
     found = read_run(layout.directory)
     if found is not None:
@@ -297,7 +298,7 @@ def _counts(
     features = [shard for shard in files if shard.kind == "features"]
     errors = [shard for shard in files if shard.kind == "errors"]
     # What SkipKnown has left out, and only that, was never planned for.
-    planned = rows_read if config.known is None else rows_read - duplicates - unchanged
+    planned = rows_read - duplicates - unchanged if config.skips else rows_read
     expected = config.shards.feature_shards(planned)
     if len(features) != expected or len(errors) != error_shards(expected):
         raise CommitError(
@@ -362,9 +363,17 @@ def _same(found: dict[str, Any], run: dict[str, Any], path: str) -> dict[str, An
     return found
 
 
-def _remove_staging(run: dict[str, Any], staging: str) -> dict[str, Any]:
+def _tidy_up(run: dict[str, Any], layout: RunLayout) -> dict[str, Any]:
+    """Removes what earlier attempts have left: pieces, and shards of another number of them."""
     try:
-        remove_tree(staging)
+        listed = {entry["name"] for entry in run["files"]}
+        kinds = ("features", "errors", INDEX_KIND, *REMOVED_KINDS)
+        matches = FileSystems.match([layout.path(f"{kind}-*") for kind in kinds])
+        found = [file.path for match in matches for file in match.metadata_list]
+        stale = [path for path in found if path.rpartition("/")[2] not in listed]
+        if stale:
+            FileSystems.delete(stale)
+        remove_tree(layout.staging)
     except Exception as error:  # The run is committed: tidiness must not undo that.
-        _LOG.warning("Could not remove the staging directory %s: %s", staging, error)
+        _LOG.warning("Could not tidy up %s: %s", layout.directory, error)
     return run

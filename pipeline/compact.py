@@ -14,7 +14,7 @@ from models.compiler import Precision
 from models.engines import Engine, PreparedModel
 from pipeline.commit import CommitMerge
 from pipeline.config import ExtractConfig, Merging
-from pipeline.known import known_files
+from pipeline.known import known_files, removed_before
 from pipeline.layout import RunLayout, as_of
 from pipeline.rows import Run, check_whole, merged_columns
 from transforms.compaction import Merge, MergedShard, MergeRows
@@ -87,6 +87,7 @@ def merging_of(runs: Sequence[Run]) -> Merging:
         replaces=replaces,
         as_of=max(as_of(run.record) for run in runs),
         rows=sum(run.rows for run in runs),
+        removed=removed_before(runs),
     )
 
 

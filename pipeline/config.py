@@ -31,6 +31,7 @@ class Merging:
         into one of them are not to come back when that one is removed.
       as_of: When the latest of them was finished.
       rows: In all of them.
+      removed: Of them, those that the last input did not name already.
     """
 
     merge: Merge
@@ -38,6 +39,7 @@ class Merging:
     replaces: Mapping[str, str]
     as_of: str
     rows: int
+    removed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,11 @@ class ExtractConfig:
     guards: Guards = Guards()
     known: Known | None = None
     merging: Merging | None = None
+
+    @property
+    def skips(self) -> bool:
+        """Whether there is anything that images need not be made again for."""
+        return self.known is not None and bool(self.known.files)
 
 
 def utc_now() -> str:

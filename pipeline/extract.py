@@ -25,8 +25,10 @@ def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
     """Adds the extraction to a pipeline; returns the PCollection of its one commit."""
     rows = pipeline | "ReadManifest" >> ReadManifest(spec=config.manifest)
     skipped = None
-    if config.known is not None:
-        skipped = rows.refs | "SkipKnown" >> SkipKnown(known=config.known, fetch=config.fetch)
+    if config.known and config.skips:
+        skipped = {"refs": rows.refs, "errors": rows.errors} | "SkipKnown" >> SkipKnown(
+            known=config.known, fetch=config.fetch
+        )
     plan = rows.counts | "PlanShards" >> PlanShards(config=config, skipped=skipped)
     num_shards = AsSingleton(plan.num_shards)
 
@@ -66,10 +68,11 @@ def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
     )
 
     shards = [feature_shards, error_shards]
-    if skipped is not None:
+    if skipped is not None and config.known and config.known.removals:
         shards.append(
             skipped.removed
-            | "WriteRemoved" >> WriteRemoved(naming=config.layout.removed, num_shards=num_shards)
+            | "WriteRemoved"
+            >> WriteRemoved(naming=config.layout.removed, known_rows=config.known.rows)
         )
     return (
         shards

@@ -23,11 +23,13 @@ class Guards:
     Attributes:
       max_error_rate: Part of the rows that may fail, unchanged ones among them: what fails every
         night is the same part of them on a night with nothing else to do.
-      max_removed_rate: Part of the rows, known or read, that the input may name no more.
+      max_removed_rate: Part of the rows, known or read, that the input may name no more where it
+        did before.
       min_rows: Rows that must have been read.
       max_duration: Seconds from the launch to the commit.
       fail_on_drift: Whether drift stops the commit, or is only told.
       drift_threshold: What is called drift (`pipeline.drift`).
+      removed_before: Rows that the last run's input did not name already.
     """
 
     max_error_rate: float | None = None
@@ -36,6 +38,7 @@ class Guards:
     fail_on_drift: bool = False
     drift_threshold: float = DRIFT_THRESHOLD
     max_removed_rate: float | None = None
+    removed_before: int = 0
 
 
 def check(
@@ -70,7 +73,7 @@ def check(
             f"The features have drifted: {drift}, beyond "
             f"--drift_threshold={guards.drift_threshold:g}."
         )
-    removed, kept = counts["rows_removed"], counts["rows_in"]
+    removed, kept = max(0, counts["rows_removed"] - guards.removed_before), counts["rows_in"]
     if guards.max_removed_rate is not None and removed > guards.max_removed_rate * (removed + kept):
         broken.append(
             f"{removed} rows of the dataset are not in the input any more "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline import place
-from pipeline.layout import RunNotFoundError
+from pipeline.layout import RunNotFoundError, UnreadableRunError
 from pipeline.options import FeatureExtractorOptions
 from pipeline.rows import Run, committed_runs
 from pipeline.schema import check_column_names
@@ -63,9 +65,11 @@ def examine_input(options: FeatureExtractorOptions, http: HttpPolicy) -> Manifes
 def _failed_run(options: FeatureExtractorOptions) -> Run:
     name = options.retry_errors
     path = name if "/" in name else FileSystems.join(options.output, name)
+    if "://" not in path:
+        path = os.path.abspath(os.path.expanduser(path))
     try:
         (run,) = committed_runs(path)
-    except RunNotFoundError as error:
+    except (RunNotFoundError, UnreadableRunError) as error:
         raise UsageError(f"--retry_errors={name}: {error}") from error
     except ValueError as error:
         raise UsageError(f"--retry_errors={name} is a dataset; name one of its runs.") from error

@@ -64,12 +64,19 @@ def run_job(
     claim = Claim(config.layout.staging, lease=LEASE_SECONDS if wait else _LONG_SECONDS)
     try:
         claim.take()
+    except FileNotFoundError:  # Gone with the claim of another one, who has committed.
+        if read_run(config.layout.directory) is None:
+            raise
     except HeldError as error:
         print(f"image-features: {config.layout.directory} is held: {error}.", file=sys.stderr)
         return Outcome(EXIT_HELD)
     except FetchError as error:
         print(f"image-features: the run cannot be claimed: {error}", file=sys.stderr)
         return Outcome(EXIT_FAILED)
+    if read_run(config.layout.directory) is not None:
+        print(f"{config.layout.directory} is committed already.")
+        claim.give_up()
+        return Outcome(EXIT_OK)
     start = time.monotonic()
     try:
         with (
@@ -84,6 +91,8 @@ def run_job(
                 return Outcome(EXIT_OK, None, result)
             run = launch.wait(config, result, deadline=deadline)
     except launch.RunFailedError as error:
+        if not wait:
+            claim.give_up()
         code = EXIT_GUARDED if isinstance(error, launch.GuardedError) else EXIT_FAILED
         print(f"image-features: {error}", file=sys.stderr)
         _notify_failure(address, config, str(error), code)

@@ -54,6 +54,16 @@ def going_on(runs: Sequence[Run], run_id: str, record: dict[str, Any]) -> list[R
     return found
 
 
+def removed_before(runs: Sequence[Run]) -> int:
+    """How many of the rows of runs, the latest first, the last input did not name already."""
+    for run in runs:
+        if run.files(REMOVED_KINDS[True]):
+            return 0  # They are no rows any more.
+        if run.replaces or run.files(REMOVED_KINDS[False]):
+            return int(run.record["counts"]["rows_removed"])
+    return 0
+
+
 def known_files(runs: Sequence[Run]) -> tuple[KnownFile, ...]:
     """The indexes and tombstones of runs, the latest first.
 

@@ -5,7 +5,6 @@ Settled by the runs' indexes alone, in some 40 bytes of memory a row.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -16,7 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from pipeline.layout import REMOVED_KINDS
 from pipeline.rows import OFFSET_BITS, Block, Floats, Run, blocks, open_shard
 from transforms.index import INDEX_KIND, key_array, read_index
-from transforms.storage import open_plain
+from transforms.known_index import read_tombstones
 from transforms.uris import shard_of
 
 Mask = npt.NDArray[np.bool_]
@@ -129,11 +128,7 @@ def shard_keys(run: Run, number: int) -> npt.NDArray[np.bytes_]:
 
 
 def _tombstones(run: Run, entry: Mapping[str, Any]) -> npt.NDArray[np.bytes_]:
-    if not entry["rows"]:
-        return np.empty(0, "S16")
-    with open_plain(_path(run, entry)) as file:
-        lines = file.read().splitlines()
-    return np.array([bytes.fromhex(json.loads(line)["key"]) for line in lines], "S16")
+    return np.array(read_tombstones(_path(run, entry)) if entry["rows"] else [], "S16")
 
 
 def _path(run: Run, entry: Mapping[str, Any]) -> str:

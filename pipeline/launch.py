@@ -22,7 +22,7 @@ from pipeline.config import ExtractConfig, utc_now
 from pipeline.descriptions import provenance
 from pipeline.fingerprint import fingerprint
 from pipeline.guards import Guards, recorded
-from pipeline.known import all_runs, going_on, known_files
+from pipeline.known import all_runs, going_on, known_files, removed_before
 from pipeline.layout import dataset_of, read_run
 from pipeline.options import MIB, FeatureExtractorOptions
 from pipeline.progress import watch
@@ -129,11 +129,13 @@ def _check_options(options: FeatureExtractorOptions) -> None:
     for flag in ("verify_content", "tombstone_removed", "max_removed_rate"):
         if getattr(options, flag) not in (None, False) and not options.incremental:
             raise UsageError(f"--{flag} is of use with --incremental only; add it.")
-    if options.tombstone_removed and options.retry_errors:
-        raise UsageError(
-            "--tombstone_removed would hide every row that did not fail: leave it out with "
-            "--retry_errors."
-        )
+    if options.retry_errors:
+        for flag in ("tombstone_removed", "max_removed_rate"):
+            if getattr(options, flag) not in (None, False):
+                raise UsageError(
+                    f"--{flag} would count every row that did not fail: leave it out with "
+                    "--retry_errors."
+                )
 
 
 def _with_known(config: ExtractConfig, options: FeatureExtractorOptions) -> ExtractConfig:
@@ -145,10 +147,15 @@ def _with_known(config: ExtractConfig, options: FeatureExtractorOptions) -> Extr
                 raise AlreadyCommittedError(
                     f"{run.directory}, into which {config.run_id} was merged,"
                 )
-        files = known_files(going_on(runs, config.run_id, provenance(config)))
+        earlier = going_on(runs, config.run_id, provenance(config))
+        files = known_files(earlier)
     except (ValueError, OSError) as error:
         raise UsageError(f"--incremental cannot go on in {dataset}: {place.why(error)}.") from error
-    return dataclasses.replace(config, known=Known(files, options.verify_content))
+    return dataclasses.replace(
+        config,
+        known=Known(files, options.verify_content, removals=not options.retry_errors),
+        guards=dataclasses.replace(config.guards, removed_before=removed_before(earlier)),
+    )
 
 
 def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:

@@ -55,19 +55,24 @@ class RunLayout:
     def features(self) -> ShardNaming:
         """Names of the feature shards."""
         suffix = ".tfrecord.gz" if self.compression == "gzip" else ".tfrecord"
-        return ShardNaming(
-            "features", self.directory, self.staging, suffix, self.fingerprint, indexed=True
-        )
+        return self._naming("features", suffix, fingerprint=self.fingerprint, indexed=True)
 
     @property
     def errors(self) -> ShardNaming:
         """Names of the errors shards."""
-        return ShardNaming("errors", self.directory, self.staging, ".jsonl")
+        return self._naming("errors", ".jsonl")
 
     @property
     def removed(self) -> ShardNaming:
         """Names of the shards of removed rows, which readers heed if they are tombstones."""
-        return ShardNaming(REMOVED_KINDS[self.tombstones], self.directory, self.staging, ".jsonl")
+        return self._naming(REMOVED_KINDS[self.tombstones], ".jsonl")
+
+    def _naming(
+        self, kind: str, suffix: str, *, fingerprint: str = "", indexed: bool = False
+    ) -> ShardNaming:
+        return ShardNaming(
+            kind, self.directory, self.staging, suffix, fingerprint, indexed, self.path(RUN_FILE)
+        )
 
     def path(self, name: str) -> str:
         """Path of a file in the run."""

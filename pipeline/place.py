@@ -105,13 +105,16 @@ def enter(place: Place, fingerprint: str, started: str) -> Place:
     layout = dataclasses.replace(place.layout, fingerprint=fingerprint)
     launch = FileSystems.join(layout.staging, LAUNCH_FILE)
     try:
+        if (standing := _standing(layout)) is not place.standing:
+            # Another launcher has begun it or committed it meanwhile, or it was cleared away.
+            place = dataclasses.replace(place, standing=standing)
         if place.standing is Standing.NEW:
             details = {"fingerprint": fingerprint, "started": started, "host": platform.node()}
             if "://" not in layout.staging:
                 os.makedirs(layout.staging, exist_ok=True)
             data = json.dumps(details).encode()
             if not create_once(launch, data, f"{launch}.{uuid.uuid4().hex}"):
-                # Another launcher came first, at this moment.
+                # At this very moment.
                 return enter(
                     dataclasses.replace(place, standing=Standing.TAKEN_UP), fingerprint, started
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from email.utils import parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
@@ -17,7 +18,8 @@ class ImageServer:
     and then; /loop redirects to itself; /to?URL redirects; /short/NAME breaks off halfway;
     /held/NAME waits until `held` is set. While `down` is set, connections are closed unanswered.
     Files have the versions of `validators` (header name and value), which requests may be
-    conditional on if `conditional` is set.
+    conditional on if `conditional` is set. A status in `always` is what all of them answer, with
+    its headers.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
@@ -26,6 +28,7 @@ class ImageServer:
         self.headers: dict[str, str] = {}
         self.validators: dict[str, dict[str, str]] = {}
         self.conditional = True
+        self.always: dict[int, dict[str, str]] = {}
         self.sent: Counter[str] = Counter()
         self.closing = threading.Event()
         self.held = threading.Event()
@@ -130,14 +133,21 @@ def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
             name = path.split("?", 1)[0]
             if name in server.files:
                 validators = server.validators.get(name, {})
-                conditions = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
-                if server.conditional and any(
-                    self.headers[conditions[name]] == value for name, value in validators.items()
-                ):
+                for status, headers in server.always.items():
+                    return self.send(status, b"", headers)
+                if server.conditional and self.unmodified(validators):
                     return self.send(304, b"", validators)
                 server.sent[name] += 1
                 return self.send(200, server.files[name], validators)
             return self.send(404, b"no")
+
+        def unmodified(self, validators: dict[str, str]) -> bool:
+            """As RFC 9110, section 13.2.2: a date that is not later is the same to a server."""
+            tag, since = self.headers["If-None-Match"], self.headers["If-Modified-Since"]
+            if tag or not since:
+                return bool(tag) and tag == validators.get("ETag")
+            date = validators.get("Last-Modified")
+            return bool(date) and parsedate_to_datetime(date) <= parsedate_to_datetime(since)
 
         def send(self, status: int, data: bytes, headers: dict[str, str] | None = None) -> None:
             self.send_response(status)

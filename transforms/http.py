@@ -131,7 +131,7 @@ class HttpClient:
 
         def ask(url: str, deadline: float) -> str:
             response = self._follow(url, deadline, versions.conditions(known))
-            if response.status == _NOT_MODIFIED:
+            if response.status == _NOT_MODIFIED and versions.still_there(known, response.headers):
                 response.drain_conn()
                 response.release_conn()
                 return known

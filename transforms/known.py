@@ -32,7 +32,8 @@ from transforms.known_index import (
 from transforms.metrics import NAMESPACE
 from transforms.packing import Row, pack
 from transforms.refs import KEY, URI, VERSION, ref_of, row_of, sorted_once
-from transforms.types import EncodedImage, ImageRef
+from transforms.types import EncodedImage, ImageError, ImageRef
+from transforms.uris import image_key
 
 _LEAST_PARTITIONS = 256
 _ROWS_HASHED = 65_536
@@ -46,10 +47,17 @@ class Known:
     Attributes:
       files: Of its runs that have the same model and preprocessing.
       verify_content: Whether to compare the content itself, by its hash.
+      removals: Whether the input should name all that is known.
     """
 
     files: tuple[KnownFile, ...] = ()
     verify_content: bool = False
+    removals: bool = True
+
+    @property
+    def rows(self) -> int:
+        """In all files, older ones and tombstones among them."""
+        return sum(file.rows for file in self.files)
 
 
 class Skipped(NamedTuple):
@@ -66,7 +74,9 @@ class Skipped(NamedTuple):
 
 
 class SkipKnown(beam.PTransform):
-    """ImageRef to `Skipped`.
+    """Maps `refs` (ImageRef) and `errors` (ImageError of rows that could not be read) to `Skipped`.
+
+    An image that is named by such a row is not removed.
 
     Args:
       known: What there is.
@@ -78,21 +88,20 @@ class SkipKnown(beam.PTransform):
         self._known = known
         self._fetch = fetch
 
-    def expand(self, refs: Any) -> Skipped:
+    def expand(self, rows: Any) -> Skipped:
         known = self._known
         # Many even of few rows: how many are read is not known yet.
-        partitions = max(
-            _LEAST_PARTITIONS, count_partitions(sum(file.rows for file in known.files))
-        )
+        partitions = max(_LEAST_PARTITIONS, count_partitions(known.rows))
         indexes = (
-            refs.pipeline
+            rows["refs"].pipeline
             | "NameIndexes" >> beam.Create(batches(known.files), reshuffle=True)
             | "ReadIndexes" >> beam.FlatMap(read_known, known.verify_content)
             | "HashIndexes" >> beam.FlatMap(split_table, partitions)
         )
         compared = (
             {
-                "rows": refs | "HashRows" >> beam.ParDo(_HashDoFn(partitions)),
+                "rows": rows["refs"] | "HashRows" >> beam.ParDo(_HashDoFn(partitions)),
+                "unread": rows["errors"] | "HashBadRows" >> beam.FlatMap(_named, partitions),
                 "known": indexes,
             }
             | "Meet" >> beam.CoGroupByKey()
@@ -102,6 +111,13 @@ class SkipKnown(beam.PTransform):
             )
         )
         return Skipped(compared.refs, compared.unchanged, compared.duplicates, compared.removed)
+
+
+def _named(error: ImageError, partitions: int) -> Iterator[tuple[int, bytes]]:
+    """The partition and key of the image that a bad row names, if it names any."""
+    if error.ref.uri:
+        key = image_key(error.ref.uri)
+        yield partition_of(key, partitions), bytes.fromhex(key)
 
 
 class _HashDoFn(beam.DoFn):
@@ -135,6 +151,7 @@ class _CheckDoFn(beam.DoFn):
     def __init__(self, known: Known, policy: FetchPolicy) -> None:
         self._paths = {number: file.path for number, file in enumerate(known.files)}
         self._verify = known.verify_content
+        self._removals = known.removals
         self._policy = policy
         self._duplicates = Metrics.counter(NAMESPACE, "skip_known/duplicates")
         self._unchanged = Metrics.counter(NAMESPACE, "skip_known/unchanged")
@@ -148,8 +165,10 @@ class _CheckDoFn(beam.DoFn):
         rows, duplicates = sorted_once(parts["rows"])
         known = latest_of(parts["known"])
         places, there = known.find([bytes.fromhex(row[KEY]) for row in rows])
-        removed = known.files != TOMBSTONE
+        removed = (known.files != TOMBSTONE) & self._removals
         removed[places[there]] = False
+        unread, named = known.find(list(parts["unread"]))
+        removed[unread[named]] = False
         there[there] = known.files[places[there]] != TOMBSTONE
         marks = iter(known.marks.take(places[there]).to_pylist())
 
@@ -173,6 +192,8 @@ class _CheckDoFn(beam.DoFn):
             self._checked,
             executor=io_pool(self._policy.threads),
             max_items=min(self._policy.threads, _VERIFIED_AT_ONCE if self._verify else 2**31),
+            # As fetches begin: a server that is overrun answers nothing of use.
+            min_items=max(_VERIFIED_AT_ONCE, self._policy.threads // 8),
         )
         for row, mark in items:
             uri = row[URI]

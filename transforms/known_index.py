@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transforms.index import INDEX_KIND, key_array, read_index
-from transforms.storage import open_plain
+from transforms.storage import read_lines
 
 # A partition is held in memory: some hundred bytes a row.
 _ROWS_PER_PARTITION = 50_000
@@ -70,7 +70,7 @@ def read_known(batch: Iterable[tuple[int, KnownFile]], verify: bool) -> Iterator
             read = read_index(file.path, ["key", "sha256" if verify else "version"])
             keys, marks = read.column(0), read.column(1).cast(pa.binary())
         else:
-            keys = pa.array(_tombstones(file.path), pa.binary(16))
+            keys = pa.array(read_tombstones(file.path), pa.binary(16))
             number, marks = TOMBSTONE, pa.nulls(len(keys), pa.binary())
         count = len(keys)
         tables.append(
@@ -87,9 +87,9 @@ def read_known(batch: Iterable[tuple[int, KnownFile]], verify: bool) -> Iterator
     yield pa.concat_tables(tables)
 
 
-def _tombstones(path: str) -> list[bytes]:
-    with open_plain(path) as file:
-        return [bytes.fromhex(json.loads(line)["key"]) for line in file.read().splitlines()]
+def read_tombstones(path: str) -> list[bytes]:
+    """The keys of a tombstones shard, 16 bytes each."""
+    return [bytes.fromhex(json.loads(line)["key"]) for line in read_lines(path)]
 
 
 def split_table(table: Any, partitions: int) -> Iterator[tuple[int, bytes]]:

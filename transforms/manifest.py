@@ -27,7 +27,7 @@ from transforms.manifest_rows import (
 )
 from transforms.metrics import NAMESPACE, dead_letter
 from transforms.storage import is_http
-from transforms.types import Columns, ColumnValue, ImageError, ImageRef, Reason, Stage
+from transforms.types import ColumnValue, ImageError, ImageRef, Reason, Stage
 from transforms.uris import image_key, key_of_text, resolve_uri
 
 IMAGE_SUFFIXES = frozenset(
@@ -104,7 +104,12 @@ def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | Image
     """Yields what one source names, in its own order."""
     if source.format is None:
         for uri, version in list_images(source):
-            yield ImageRef(uri, image_key(uri), source.location, version=version)
+            try:
+                uri.encode()
+            except UnicodeEncodeError:
+                yield _bad_row(Row(0, uri), uri, source.location, f"{uri!r:.200} is not UTF-8")
+            else:
+                yield ImageRef(uri, image_key(uri), source.location, version=version)
         return
     schema = spec.schema
     rows = read_rows(
@@ -117,21 +122,26 @@ def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | Image
 def _to_ref(
     row: Row, location: str, schema: Mapping[str, Column], version_column: str | None
 ) -> ImageRef | ImageError:
-    problem = row.problem
-    columns: Columns = ()
-    if not problem:
-        try:
-            columns = conform(row.values, schema)
-            uri = resolve_uri(row.uri, location)
-            uri.encode()
-            version = versions.of_column(row.values.get(version_column)) if version_column else ""
-            return ImageRef(uri, image_key(uri), location, row.number, columns, version=version)
-        except UnicodeEncodeError:
-            problem = f"the URI is not UTF-8: {row.uri!r:.80}"
-        except (ColumnError, ValueError) as error:
-            problem = str(error)
-    key = key_of_text(f"{location}#{row.number}")
-    uri = row.uri.encode(errors="replace").decode()
+    uri = row.uri
+    if row.problem:
+        return _bad_row(row, uri, location, row.problem)
+    try:
+        # First of all: whatever is wrong with the rest of a row, it names an image.
+        uri = resolve_uri(uri, location)
+        uri.encode()
+        columns = conform(row.values, schema)
+        version = versions.of_column(row.values.get(version_column)) if version_column else ""
+        return ImageRef(uri, image_key(uri), location, row.number, columns, version=version)
+    except UnicodeEncodeError:
+        return _bad_row(row, uri, location, f"the URI is not UTF-8: {uri!r:.80}")
+    except (ColumnError, ValueError) as error:
+        return _bad_row(row, uri, location, str(error))
+
+
+def _bad_row(row: Row, uri: str, location: str, problem: str) -> ImageError:
+    """The error of a row under a key of its own: several bad ones may name one image."""
+    key = key_of_text(f"{location}#{row.number or uri}")
+    uri = uri.encode(errors="backslashreplace").decode()
     ref = ImageRef(uri, key, location, row.number, tuple(row.values.items()))
     message = f"Row {row.number} of {location}: {problem}."
     return ImageError(ref, Stage.READ_MANIFEST, Reason.BAD_MANIFEST_ROW, message)
@@ -158,8 +168,13 @@ def list_images(source: Source) -> Iterator[tuple[str, str]]:
             if _is_image(file.path):
                 yield _listed(file)
     else:
-        for directory, _, names in os.walk(location):
+        for directory, _, names in os.walk(location, onerror=_unlisted):
             yield from ((os.path.join(directory, name), "") for name in names if _is_image(name))
+
+
+def _unlisted(error: OSError) -> None:
+    """What cannot be listed is not empty: its images would be taken for removed."""
+    raise error
 
 
 def _listed(file: Any) -> tuple[str, str]:
@@ -206,7 +221,7 @@ def find_sources(locations: Sequence[str], format: ManifestFormat | None = None)
                 f"--input={location} has no known suffix; say --input_format=text, csv, tsv, "
                 "jsonl or parquet."
             )
-    return sources
+    return list(dict.fromkeys(sources))  # Globs may overlap.
 
 
 def examine(
@@ -237,7 +252,8 @@ def examine(
         any_row = any_row or bool(head)
         for column in _columns_of(source, head, uri_column, http):
             known = schema.setdefault(column.name, column)
-            if (known.kind, known.repeated) != (column.kind, column.repeated):
+            same = (known.kind, known.repeated) == (column.kind, column.repeated)
+            if not same and column.name not in declared:
                 raise ValueError(
                     f"Column {column.name!r} is {column.kind} in {source.location} and "
                     f"{known.kind} in another manifest; settle it with --column_types."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from transforms.index import read_index
 from transforms.shard_files import ShardNaming, ShardRow, WriteShards
 from transforms.uris import shard_of
 
+_ROWS_PER_SHARD = 250_000  # Of a quarter of a kilobyte while they are merged.
+
 
 class WriteRemoved(beam.PTransform):
     """Writes a line of JSON, `key` and `uri`, for each removed row; PCollection[ShardFile].
@@ -21,13 +24,13 @@ class WriteRemoved(beam.PTransform):
 
     Args:
       naming: Where the shards go.
-      num_shards: Side input, their number.
+      known_rows: How many rows could be removed.
     """
 
-    def __init__(self, *, naming: ShardNaming, num_shards: Any) -> None:
+    def __init__(self, *, naming: ShardNaming, known_rows: int) -> None:
         super().__init__()
         self._naming = naming
-        self._num_shards = num_shards
+        self._num_shards = max(1, math.ceil(known_rows / _ROWS_PER_SHARD))
 
     def expand(self, removed: Any) -> Any:
         return (

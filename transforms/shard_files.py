@@ -50,6 +50,7 @@ class ShardNaming:
       indexed: Whether each shard gets an index beside it (see `transforms.index`).
       fingerprint: Of all that a row's bytes depend on beside the row; pieces of one fingerprint
         are together.
+      seal: Path of the file that commits the run: once it is there, nothing is written any more.
     """
 
     kind: str
@@ -58,6 +59,7 @@ class ShardNaming:
     suffix: str
     fingerprint: str = ""
     indexed: bool = False
+    seal: str = ""
 
     def name(self, index: int, count: int) -> str:
         """The file name of a shard."""
@@ -297,9 +299,23 @@ class _MergeDoFn(beam.DoFn):
         digest = hashlib.sha256(data).hexdigest()
         return ShardFile(INDEX_KIND, name, len(rows.keys), len(data), digest)
 
-    def _create(self, name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+    @contextlib.contextmanager
+    def _create(self, name: str) -> Iterator[IO[bytes]]:
         part = FileSystems.join(self._naming.staging, f"{name}.{uuid.uuid4().hex}")
-        return create_whole(FileSystems.join(self._naming.directory, name), part)
+        self._check_open(name)
+        with create_whole(FileSystems.join(self._naming.directory, name), part) as file:
+            yield file
+            self._check_open(name)
+
+    def _check_open(self, name: str) -> None:
+        """A job that was taken for dead, or its successor, may come when the other has committed.
+
+        Its shards need not be the same: an image may have changed meanwhile.
+        """
+        if self._naming.seal and FileSystems.exists(self._naming.seal):
+            raise RuntimeError(
+                f"{self._naming.seal} was written by another job: {name} is left as it is there."
+            )
 
 
 class _HashingSink:

@@ -41,17 +41,28 @@ def of_listing(size: int, updated: float | None) -> str:
 
 def of_column(value: object) -> str:
     """The version that a manifest's own column gives."""
-    return "" if value is None or value == "" else _bounded(f"column:{value}")
+    text = "" if value is None or value != value else str(value).strip()
+    return _bounded(f"column:{text}") if text else ""
 
 
 def conditions(version: str) -> dict[str, str]:
-    """Headers of a request that need not be answered in full if the version is still there."""
+    """Headers of a request that need not be answered in full if the version is still there.
+
+    Dates are no condition: a server takes any that is not later for the same (RFC 9110, section
+    13.1.3), as of an older file that was put back.
+    """
     kind, _, value = version.partition(":")
-    if kind == "etag":
-        return {"If-None-Match": value}
-    if kind == "modified":
-        return {"If-Modified-Since": value.rpartition(":")[0]}
-    return {}
+    return {"If-None-Match": value} if kind == "etag" else {}
+
+
+def still_there(version: str, headers: Mapping[str, str]) -> bool:
+    """Whether an answer that nothing was modified is one to `conditions`, by its own ETag."""
+    etag = headers.get("ETag", "").strip() or version.removeprefix("etag:")
+    return bool(conditions(version)) and _weakly(f"etag:{etag}") == _weakly(version)
+
+
+def _weakly(version: str) -> str:
+    return version.replace("etag:W/", "etag:", 1)
 
 
 def _bounded(text: str) -> str:

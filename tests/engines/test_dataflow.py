@@ -186,6 +186,13 @@ def test_a_job_that_is_refused(service, status, message):
     assert service.asked("POST", "/jobs") == 1
 
 
+def test_a_job_that_is_refused_keeps_nobody_waiting(service):
+    service.refusals = [(403, "The caller does not have permission")]
+    assert launch(service, "--no_wait", run_id="second-try")[0] == 1
+    code, _, error = launch(service, "--no_wait", run_id="second-try")
+    assert code == 0, error
+
+
 def test_a_service_that_is_away_is_asked_again(service):
     service.refusals = [(503, "The service is currently unavailable.")]
     code, _, error = launch(service, "--no_wait", run_id="again")

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pipeline import cli, place
 from pipeline.claim import Claim, HeldError
 from pipeline.layout import CLAIM_FILE, read_run
 from tests import images, tools
@@ -103,6 +104,26 @@ def test_a_claim_ends_with_its_staging_directory(staging, caplog):
 def test_a_claim_that_is_no_json_is_nobodys(staging):
     (staging / CLAIM_FILE).write_text('{"hol')
     assert won(str(staging))
+
+
+@pytest.mark.parametrize("moment", ["before entering", "before claiming"])
+def test_a_run_that_another_has_committed_meanwhile_is_done(tmp_path, monkeypatch, capsys, moment):
+    photos = images.write_noise(tmp_path / "photos", 2)
+    arguments = ["--model=untrained", f"--input={photos}", f"--output={tmp_path}/out"]
+    arguments = ["extract", *arguments, "--run_id=run"]
+    (tmp_path / "out" / "run" / ".staging").mkdir(parents=True)
+    owner, name = (place, "enter") if moment == "before entering" else (Claim, "take")
+    original = getattr(owner, name)
+
+    def late(*details):
+        monkeypatch.setattr(owner, name, original)
+        assert cli.main(arguments) == 0
+        return original(*details)
+
+    monkeypatch.setattr(owner, name, late)
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"{tmp_path}/out/run is committed already."
+    assert not (tmp_path / "out" / "run" / ".staging").exists()
 
 
 @pytest.mark.slow

@@ -178,7 +178,8 @@ def test_a_server_is_asked_whether_anything_changed(night, tmp_path, conditional
         # What tells no version is fetched; what tells one that is the same is not made again.
         assert names(second) == ["none"]
         if conditional:
-            assert server.sent == {"none": 1}
+            # A date is asked for without the body: a server would take an older one for the same.
+            assert server.sent == {"none": 1, "date": 1}
         server.validators["tag"]["ETag"] = '"2"'
         server.validators["date"]["Last-Modified"] = "Wed, 25 Nov 2026 10:00:00 GMT"
         third = night("3", *options, input=manifest)
@@ -254,6 +255,22 @@ def test_too_much_removed_stops_the_commit(night, photos, tmp_path, capsys):
     assert len(names(tmp_path / "out")) == 9
 
 
+def test_what_is_gone_for_long_does_not_count_every_night(night, photos):
+    night("0")
+    (photos / "1.jpg").unlink()
+    limit = "--max_removed_rate=0.15"
+    assert counts(night("1", limit))[-1] == 1
+    (photos / "2.jpg").unlink()
+    assert counts(night("2", limit))[-1] == 2
+    assert cli.main(["compact", str(photos.parent / "out"), "--run_id=all"]) == 0
+    assert counts(night("3", limit))[-1] == 2
+    for name in "34":
+        (photos / f"{name}.jpg").unlink()
+    night("4", limit, code=5)
+    night("4", "--tombstone_removed", "--max_removed_rate=0.5")
+    assert counts(night("5", limit))[-1] == 0
+
+
 def test_what_fails_every_night_is_the_same_part_of_the_rows(night):
     # One of ten rows is broken, and the second night has nothing else to do.
     for name in "12":
@@ -315,9 +332,67 @@ def test_failed_rows_are_taken_up(extract, photos, tmp_path):
     assert found == {"1.jpg": 0, "late.jpg": 2}
     (error,) = lines(output / "2", "errors")
     assert (error["number"], error["reason"]) == (1, "corrupt")
-    # A path does as well, and what is known by now is left out.
+    # A path does as well, what is known by now is left out, and what did not fail is not missed.
     assert retry(output / "1", "--run_id=3", "--incremental") == 0
-    assert counts(output / "3")[:4] == (2, 0, 1, 1)
+    assert counts(output / "3") == (2, 0, 1, 1, 0)
+
+
+def test_failed_rows_of_several_shards_have_the_types_they_had(extract, photos, tmp_path):
+    manifest = tmp_path / "m.jsonl"
+    rows = [{"uri": f"gone-{i}.jpg", "n": i if i % 2 else None} for i in range(40)]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = extract(manifest, "--num_shards=300", run_id="1")
+    assert len([entry for entry in read_run(str(run))["files"] if entry["kind"] == "errors"]) == 30
+    arguments = ["--model=untrained", f"--output={tmp_path}/out", "--retry_errors=1"]
+    assert cli.main(["extract", *arguments, "--run_id=2"]) == 0
+    assert counts(tmp_path / "out" / "2") == (40, 0, 40, 0, 0)
+    assert sorted(error["n"] or 0 for error in lines(tmp_path / "out" / "2", "errors")) == [
+        *[0] * 20,
+        *range(1, 40, 2),
+    ]
+
+
+def test_a_row_that_cannot_be_read_hides_nothing(night, photos, tmp_path):
+    manifest = tmp_path / "m.jsonl"
+
+    def run(name, value):
+        rows = [{"uri": f"photos/{i}.jpg", "n": 1 if i else value} for i in range(3)]
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        options = ("--column_types=n:int64", "--tombstone_removed")
+        return night(name, *options, input=manifest)
+
+    run("1", 1)
+    assert counts(run("2", "one")) == (3, 0, 1, 2, 0)
+    assert names(tmp_path / "out") == ["0.jpg", "1.jpg", "2.jpg"]
+    # The row says where its image is, so that it can be tried again from elsewhere.
+    assert lines(tmp_path / "out" / "2", "errors")[0]["uri"] == str(photos / "0.jpg")
+
+
+def test_a_column_must_hold_what_it_held(night, photos, tmp_path, capsys):
+    manifest = tmp_path / "m.jsonl"
+
+    def run(name, value, *options, code=0):
+        row = {"uri": str(photos / f"{name}.jpg"), "n": value}
+        manifest.write_text(json.dumps(row))
+        return night(name, *options, input=manifest, code=code)
+
+    run("1", 1)
+    assert not run("2", 1.5, code=2).exists()
+    assert "say --column_types=n:int64" in capsys.readouterr().err
+    run("2", 2.0, "--column_types=n:int64?")
+    assert lines(tmp_path / "out" / "2", "errors")[0]["reason"] == "bad_manifest_row"
+    assert sorted(dataset.load_numpy(str(tmp_path / "out")).columns["n"]) == [1]
+
+
+def test_shards_of_an_attempt_that_divided_otherwise_go(night, tmp_path):
+    run = tmp_path / "out" / "1"
+    (run / ".staging").mkdir(parents=True)
+    for name in ("features-00001-of-00002.tfrecord", "index-00001-of-00002.parquet"):
+        (run / name).write_text("left")
+    (run / "features-of-mine").mkdir()
+    night("1")
+    listed = {entry["name"] for entry in read_run(str(run))["files"]}
+    assert {path.name for path in run.iterdir()} == {*listed, "run.json", "features-of-mine"}
 
 
 def test_what_cannot_be_retried_is_said(extract, photos, tmp_path, capsys):
@@ -334,8 +409,11 @@ def test_what_cannot_be_retried_is_said(extract, photos, tmp_path, capsys):
     assert "has no row that failed" in refused("--retry_errors=1")
     assert "no committed run" in refused("--retry_errors=no")
     assert "exclude each other" in refused("--retry_errors=1", "--input=x")
-    assert "--tombstone_removed would hide" in refused(
+    assert "--tombstone_removed would count" in refused(
         "--retry_errors=1", "--incremental", "--tombstone_removed"
+    )
+    assert "--max_removed_rate would count" in refused(
+        "--retry_errors=1", "--incremental", "--max_removed_rate=0.1"
     )
     for option in ("--verify_content", "--tombstone_removed", "--max_removed_rate=0.1"):
         assert "of use with --incremental only" in refused(f"--input={manifest}", option)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 
+import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import images
 from transforms import known_index, versions
+from transforms.columns import parse_column_types
 from transforms.compaction import _ChooseDoFn, _split_errors
 from transforms.fetch import FetchPolicy
 from transforms.index import index_file, index_note, read_index
@@ -28,6 +33,7 @@ from transforms.known_index import (
     read_known,
     split_table,
 )
+from transforms.manifest import ManifestSpec, ReadManifest, find_sources
 from transforms.packing import pack
 from transforms.refs import ref_of, row_of, sorted_once
 from transforms.types import ImageRef
@@ -104,7 +110,7 @@ def test_rows_are_new_or_known_as_the_model_says(tmp_path_factory, runs, manifes
     do_fn.setup()
     out = {"refs": [], "unchanged": 0, "duplicates": 0, "removed": []}
     for number in range(partitions):
-        group = {"rows": rows.get(number, []), "known": parts.get(number, [])}
+        group = {"rows": rows.get(number, []), "known": parts.get(number, []), "unread": []}
         for item in do_fn.process((number, group)):
             if not isinstance(item, TaggedOutput):
                 out["refs"].append(item)
@@ -222,10 +228,48 @@ def test_files_are_looked_at_in_place(tmp_path, verify):
     do_fn = _CheckDoFn(Known(files, verify_content=verify), FetchPolicy(threads=4))
     do_fn.setup()
     rows = [row_of(ImageRef(uri, image_key(uri))) for uri in uris.values()]
-    group = {"rows": [pack(rows)], "known": divided(files, 1, verify)[0]}
+    group = {"rows": [pack(rows)], "known": divided(files, 1, verify)[0], "unread": []}
     out = [item for item in do_fn.process((0, group)) if not isinstance(item, TaggedOutput)]
     changed = "overwritten" if verify else "touched"
     assert sorted(ref.uri for ref in out) == sorted([uris["gone"], uris[changed]])
+
+
+def test_what_a_bad_row_names_is_not_removed(tmp_path):
+    uris = [f"/data/{name}.jpg" for name in "abc"]
+    files = write_runs(tmp_path, [(dict.fromkeys(uris, "1"), set())])
+    columns = parse_column_types("n:int64")
+    (tmp_path / "m.jsonl").write_text('{"uri": "/data/a.jpg", "n": "?"}\n{"n": 1}\n')
+    spec = ManifestSpec(tuple(find_sources([str(tmp_path / "m.jsonl")])), tuple(columns.values()))
+
+    def check(removals, expected):
+        def are_expected(items):
+            found = []
+            for path, places in items:
+                table = read_index(path, ["uri"]).take(np.frombuffer(places, "<u4"))
+                found += table["uri"].to_pylist()
+            assert sorted(found) == expected
+
+        with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+            rows = pipeline | "Read" >> ReadManifest(spec=spec)
+            known = Known(files, removals=removals)
+            skipped = {"refs": rows.refs, "errors": rows.errors} | "Skip" >> SkipKnown(
+                known=known, fetch=FetchPolicy(threads=2)
+            )
+            assert_that(skipped.refs, equal_to([]), label="Refs")
+            assert_that(skipped.unchanged, equal_to([]), label="Unchanged")
+            assert_that(skipped.removed, are_expected, label="Removed")
+
+    check(True, uris[1:])
+    check(False, [])
+
+
+def test_keys_that_end_in_zeros_are_found():
+    keys = [bytes(16), b"a" * 15 + b"\0", b"b" * 16]
+    latest = latest_of([])
+    latest = dataclasses.replace(latest, keys=np.array(keys, "S16"))
+    places, there = latest.find([*keys, b"c" * 16, b"a" * 16])
+    assert there.tolist() == [True, True, True, False, False]
+    assert places[:3].tolist() == [0, 1, 2]
 
 
 def test_the_transform_wants_named_arguments():

@@ -1,5 +1,7 @@
+import errno
 import gzip
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -110,6 +112,52 @@ def test_directories_and_globs_list_images(tmp_path):
         f"{tmp_path}/{name}" for name in ("a.jpg", "c.PNG", "deep/d.webp")
     }
     assert {row.uri for row in read(tmp_path / "*.jpg")[1]} == {f"{tmp_path}/a.jpg"}
+
+
+def test_a_name_that_is_not_utf8_is_one_error(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    with open(os.fsencode(tmp_path) + b"/\xff.jpg", "wb") as file:
+        file.write(b"x")
+    rows = read(tmp_path)[1]
+    (error,) = [row for row in rows if isinstance(row, ImageError)]
+    assert error.reason is Reason.BAD_MANIFEST_ROW
+    assert "is not UTF-8" in error.message
+    assert error.ref.uri == f"{tmp_path}/\\udcff.jpg"
+    assert len(rows) == 2
+
+
+def test_a_directory_that_cannot_be_listed_is_not_empty(tmp_path, monkeypatch):
+    for name in ("here", "stale"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_bytes(b"x")
+    scan = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("stale"):
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(OSError, match="Stale file handle"):
+        read(tmp_path)
+
+
+def test_a_bad_row_names_its_image_and_is_read_once(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"uri": "sub/a.jpg", "n": "many"}\n')
+    sources = find_sources([str(path), str(tmp_path / "*.jsonl")])
+    assert len(sources) == 1
+    (row,) = read(path, declared=parse_column_types("n:int64"))[1]
+    assert row.ref.uri == f"{tmp_path}/sub/a.jpg"
+
+
+def test_declared_types_settle_what_manifests_disagree_on(tmp_path):
+    for name, value in (("1", "null"), ("2", "5")):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"uri": "{name}.jpg", "n": {value}}}\n')
+    with pytest.raises(ValueError, match="settle it with --column_types"):
+        read(tmp_path / "*.jsonl")
+    _, rows = read(tmp_path / "*.jsonl", declared=parse_column_types("n:int64?"))
+    assert [dict(row.columns) for row in rows] == [{"n": None}, {"n": 5}]
 
 
 def test_a_glob_of_manifests(tmp_path):

@@ -61,6 +61,35 @@ def test_order_and_bundles_do_not_show(tmp_path_factory, uris, num_shards, rng, 
     assert sum(rows for rows, _, _ in one.values()) == len(uris)
 
 
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_committed_run_is_left_as_it_is(tmp_path, indexed):
+    seal = tmp_path / "run.json"
+    naming = ShardNaming(
+        "features", str(tmp_path), str(tmp_path), ".tfrecord", indexed=indexed, seal=str(seal)
+    )
+    merge = _MergeDoFn(naming)
+    list(merge.process((0, [("", {}, b"")]), 1))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for path in tmp_path.iterdir():
+        path.write_text("committed")
+    seal.write_text("{}")
+    with pytest.raises(RuntimeError, match="written by another job"):
+        list(merge.process((0, [("", {}, b"")]), 1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*before, "run.json"]
+    assert all((tmp_path / name).read_text() == "committed" for name in before)
+
+
+def test_a_run_that_is_committed_during_a_merge_is_left_as_it_is(tmp_path):
+    seal = tmp_path / "run.json"
+    merge = _MergeDoFn(
+        ShardNaming("features", str(tmp_path), str(tmp_path), ".tfrecord", seal=str(seal))
+    )
+    with pytest.raises(RuntimeError, match="written by another job"), merge._create("x") as file:
+        file.write(b"late")
+        seal.write_text("{}")
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_row_delivered_twice_stops_the_merge(tmp_path):
     row = ShardRow(0, image_key("a"), b"x")
     with pytest.raises(DuplicateRowError):
