@@ -38,6 +38,8 @@ def environment(home: pathlib.Path, programs: pathlib.Path, **settings: str) -> 
     own = {
         "core__dags_folder": str(home / "dags"),
         "core__load_examples": "False",
+        # Four processes share the file: on a busy machine they wait longer than 5 s for each other.
+        "database__sql_alchemy_conn": f"sqlite:///{home}/airflow.db?timeout=120",
         "logging__logging_level": "INFO",
         **settings,
     }
