@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
+import os
 import sys
 import time
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import launch, profile, runners
+from pipeline.argument_types import web_address
 from pipeline.config import ExtractConfig
 from pipeline.exits import EXIT_OK, EXIT_OVER_BUDGET
 from pipeline.job import run_job
@@ -19,6 +22,8 @@ from pipeline.options import FeatureExtractorOptions
 from pipeline.usage import UsageError
 
 _LOG = logging.getLogger(__name__)
+# As --notify, for those who cannot have the address on a command line, which all users see.
+NOTIFY_VARIABLE = "IMAGE_FEATURES_NOTIFY"
 
 
 def extract(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> int:
@@ -68,7 +73,13 @@ def _take_address(options: FeatureExtractorOptions) -> str | None:
     if options.notify and not options.wait:
         raise UsageError("--notify needs someone who waits; leave out --notify or --no_wait.")
     address, options.notify = options.notify, None
-    return address
+    # A variable may be set for all commands of a machine, those that wait for nothing too.
+    if address or not options.wait or not os.environ.get(NOTIFY_VARIABLE):
+        return address
+    try:
+        return web_address(os.environ[NOTIFY_VARIABLE])
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"The variable {NOTIFY_VARIABLE} cannot be used: {error}.") from error
 
 
 def _summarize(config: ExtractConfig, run: dict[str, Any], seconds: float) -> None:

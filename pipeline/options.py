@@ -333,7 +333,8 @@ def _add_job(group: Any) -> None:
         type=web_address,
         default=None,
         metavar="URL",
-        help="Post run.json there as JSON after the commit, or what went wrong after a failure.",
+        help="Post run.json there as JSON after the commit, or what went wrong after a failure "
+        "(the variable IMAGE_FEATURES_NOTIFY, which other users of the machine do not see).",
     )
     group.add_argument(
         "--wait",

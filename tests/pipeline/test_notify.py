@@ -128,6 +128,37 @@ def test_only_one_who_waits_can_notify(photos, tmp_path, capsys):
     assert "http://" in said and "secret" not in said
 
 
+def test_the_address_may_be_in_a_variable(extract, photos, monkeypatch):
+    """Others see a process's command line, and not its variables."""
+    with Hook() as named, Hook() as other:
+        monkeypatch.setenv("IMAGE_FEATURES_NOTIFY", f"http://{other.address}/hush")
+        run = extract(photos, run_id="good")
+        extract(photos, "--min_rows=5", run_id="guarded", code=5)
+        extract(photos, f"--notify=http://{named.address}/", run_id="named")
+    assert [path for path, _, _ in other.posts] == ["/hush", "/hush"]
+    assert other.posts[0][2] == read_run(str(run))
+    assert other.posts[1][2]["state"] == "STOPPED_BY_GUARD"
+    assert [message["run_id"] for _, _, message in named.posts] == ["named"]
+
+
+def test_a_variable_is_ignored_where_nobody_waits(monkeypatch):
+    for value in ("http://hook/hush", "hush"):
+        monkeypatch.setenv("IMAGE_FEATURES_NOTIFY", value)
+        options, _ = parse_extract(["--no_wait", "--output=x"])
+        assert extract_command._take_address(options) is None
+    monkeypatch.setenv("IMAGE_FEATURES_NOTIFY", "")
+    options, _ = parse_extract(["--output=x"])
+    assert extract_command._take_address(options) is None
+
+
+def test_a_variable_that_is_no_address_is_refused(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("IMAGE_FEATURES_NOTIFY", "secret.example")
+    assert cli.main(["extract", f"--input={photos}", f"--output={tmp_path}/out"]) == 2
+    said = capsys.readouterr().err
+    assert "IMAGE_FEATURES_NOTIFY" in said and "http://" in said and "secret" not in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_engines_are_not_told_the_address():
     options, beam_options = parse_extract(["--notify=http://hook/hush", "--output=x"])
     assert extract_command._take_address(options) == "http://hook/hush"
