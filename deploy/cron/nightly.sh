@@ -5,7 +5,7 @@
 #   INPUT    what to read: a manifest, a directory or a glob
 #   OUTPUT   the dataset
 #   OPTIONS  more options of extract, apart by blanks; one that has blanks in it is given as an argument
-#   NOTIFY   the URL of --notify
+#   NOTIFY   the URL to notify; it stays out of the command line, which all users of a machine see
 #   RUN_ID   the run, to take up an earlier night's (nightly-YYYYMMDD, the date in UTC)
 # Exit codes are those of extract.
 set -euo pipefail
@@ -33,11 +33,11 @@ command -v image-features > /dev/null || fail "image-features is not on the PATH
 run_id=${RUN_ID:-$(default_run_id)}
 # Read, not left unquoted: a glob among the options is for extract.
 read -r -d '' -a options <<< "${OPTIONS:-}" || true
+[ -z "${NOTIFY:-}" ] || export IMAGE_FEATURES_NOTIFY="$NOTIFY"
 
 exec image-features extract --incremental \
   --input="$INPUT" \
   --output="$OUTPUT" \
   --run_id="$run_id" \
-  ${NOTIFY:+"--notify=$NOTIFY"} \
   ${options[@]+"${options[@]}"} \
   "$@"

@@ -23,6 +23,7 @@ HERE = ROOT / "deploy" / "cron"
 SCRIPT = HERE / "nightly.sh"
 RECORD = """#!/usr/bin/env bash
 printf '%s\\n' "$@" > "$CALLS"
+printf '%s' "${IMAGE_FEATURES_NOTIFY-none}" > "$CALLS.notify"
 exit "${FAKE_EXIT:-0}"
 """
 VARIABLES = {"INPUT": "/photos", "OUTPUT": "/features"}
@@ -100,9 +101,19 @@ def test_settings(nightly):
     options = "--error_budget=0.01  --input=/more/*.csv\n--resize=pad\n"
     process, call = nightly("--x", OPTIONS=options, NOTIFY="https://h/a b", RUN_ID="once")
     assert process.returncode == 0
-    more = ["--notify=https://h/a b", "--error_budget=0.01", "--input=/more/*.csv", "--resize=pad"]
+    more = ["--error_budget=0.01", "--input=/more/*.csv", "--resize=pad"]
     assert call == given(*more, "--x", run_id="once")
-    assert nightly(OPTIONS="", NOTIFY="", RUN_ID="")[1] == given()
+    assert nightly(OPTIONS="", RUN_ID="")[1] == given()
+
+
+def test_where_to_notify_is_on_no_command_line(nightly, tmp_path):
+    told = tmp_path / "calls.notify"
+    assert nightly(NOTIFY="https://h/a b")[1] == given()
+    assert told.read_text() == "https://h/a b"
+    nightly(NOTIFY="")
+    assert told.read_text() == "none"
+    nightly(NOTIFY="", IMAGE_FEATURES_NOTIFY="https://h/2")
+    assert told.read_text() == "https://h/2"
 
 
 @pytest.mark.parametrize(
