@@ -236,21 +236,22 @@ def _add_fetch(group: Any) -> None:
         type=positive,
         default=4,
         metavar="N",
-        help="Tries for a fetch that fails in a way that may pass (4).",
+        help="Tries for a fetch, http(s) or of an object store, that fails in a way that may "
+        "pass (4).",
     )
     group.add_argument(
         "--connect_timeout",
         type=positive_float,
         default=10.0,
         metavar="SECONDS",
-        help="For an http(s) connection (10).",
+        help="For a connection, http(s) or to gs:// (10).",
     )
     group.add_argument(
         "--read_timeout",
         type=positive_float,
         default=30.0,
         metavar="SECONDS",
-        help="Between two pieces of an http(s) answer (30).",
+        help="Between two pieces of an answer, of http(s) or gs:// (30).",
     )
     group.add_argument(
         "--total_timeout",

@@ -80,7 +80,7 @@ def extract_help() -> str:
         "\n"
         "exit codes: 0 committed (or submitted, with --no_wait), 1 failed, 2 bad arguments,\n"
         "3 committed but over --error_budget, 4 another launcher works on the run,\n"
-        "5 computed but a guard stopped the commit, 130 interrupted",
+        "5 computed but a guard stopped the commit, 130 or 143 interrupted",
     )
     FeatureExtractorOptions._add_argparse_args(parser)
     return parser.format_help()
