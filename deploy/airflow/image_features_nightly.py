@@ -181,8 +181,9 @@ class ExtractOperator(BaseOperator):
           AirflowFailException: it ended in a way that another attempt would not change.
           AirflowException: it failed otherwise.
         """
-        # Airflow's settings hold secrets, and its Python's paths are not the command's.
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW__", "PYTHON"))}
+        # Airflow's settings, connections and Variables hold secrets, and its Python's paths are not
+        # the command's.
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "PYTHON"))}
         self.log.info("Runs %s", shlex.join(self.command))
         try:
             child = self._child = subprocess.Popen(
@@ -270,10 +271,14 @@ def extract_on_dataflow(settings: Settings) -> BaseOperator:
         # A template's launcher that finds nothing to do starts no job, which counts as a failure.
         def execute(self, context: Context) -> Any:
             directory = self.render_template(settings.directory, context)
-            if read_run(settings, directory) is None:
-                return super().execute(context)
-            self.log.info("%s is committed already.", directory)
-            return None
+            if read_run(settings, directory) is not None:
+                self.log.info("%s is committed already.", directory)
+                return None
+            # A launcher that waits for nobody claims the run for a day, and a job that failed does
+            # not give that up: each further attempt would end with 4. To take it away is safe, as
+            # Dataflow refuses a job's name while one of that name runs.
+            (at(settings, directory) / ".staging" / "claim.json").unlink(missing_ok=True)
+            return super().execute(context)
 
     parameters = {
         "input": settings.manifest,

@@ -90,11 +90,14 @@ def found(tmp_path_factory):
             for name, text in variables.items()
         },
         "commands": commands,
-        "launches": ["2026-11-01", "2026-11-02"],
+        "launches": ["2026-11-01", "2026-11-02", "2026-11-04"],
     }
     programs = tools.airflow()
     with pytest.MonkeyPatch.context() as patch, emulator(patch, "bucket") as bucket:
         bucket.blob("features/2026-11-01/run.json").upload_from_string("{}")
+        for name in ("claim.json", "launch.json"):
+            for date in ("2026-11-02", "2026-11-03"):
+                bucket.blob(f"features/{date}/.staging/{name}").upload_from_string("{}")
         process = subprocess.run(
             [programs / "python", pathlib.Path(__file__).with_name("probe.py"), DAG_FILE],
             input=json.dumps(cases),
@@ -107,9 +110,10 @@ def found(tmp_path_factory):
             text=True,
             timeout=300,
         )
+        blobs = sorted(blob.name for blob in bucket.client.list_blobs("bucket"))
     assert process.returncode == 0, process.stderr[-3000:]
     read = json.loads(process.stdout.rpartition("\nFOUND ")[2])
-    return read | {"environment": (home / "found").read_text().splitlines()}
+    return read | {"environment": (home / "found").read_text().splitlines(), "blobs": blobs}
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -213,6 +217,18 @@ def test_a_night_that_is_committed_is_not_launched_again(found):
     assert found["2026-11-01"] == {"result": None, "requests": []}
 
 
+def test_a_failed_job_keeps_no_further_attempt_away(found):
+    """Its launcher's claim would, for a day."""
+    assert found["2026-11-02"]["requests"]
+    assert found["2026-11-04"]["requests"]  # There was no claim.
+    assert found["blobs"] == [
+        "features/2026-11-01/run.json",
+        "features/2026-11-02/.staging/launch.json",
+        "features/2026-11-03/.staging/claim.json",
+        "features/2026-11-03/.staging/launch.json",
+    ]
+
+
 @pytest.mark.parametrize("code", CODES)
 def test_exit_codes(found, code):
     came = found[f"exit {code}"]
@@ -244,7 +260,7 @@ def test_the_command_lines_own_complaint_is_told(found):
 def test_the_command_gets_nothing_of_airflows(found):
     names = {line.partition("=")[0] for line in found["environment"]}
     assert "PYTHONUNBUFFERED" in names
-    assert not [name for name in names if name.startswith("AIRFLOW__") or name == "PYTHONPATH"]
+    assert not [name for name in names if name.startswith("AIRFLOW_") or name == "PYTHONPATH"]
 
 
 @pytest.mark.parametrize("engine", ["local", "flink", "dataflow"])
