@@ -50,6 +50,7 @@ from pydantic import (
 
 VARIABLE = "image_features"
 DATASET = Asset("image_features")
+NOTIFY_VARIABLE = "IMAGE_FEATURES_NOTIFY"  # Of the environment, as `extract` reads it.
 # Exit codes of `extract`. What is final would be said again by the next attempt; the rest passes.
 OVER_BUDGET, FINAL = 3, (2, 5)
 MEANINGS = {
@@ -64,6 +65,7 @@ NEEDS = {
     "dataflow": ["project", "region", "template"],
 }
 _SET_HERE = "--(input|output|run_id|model|incremental|runner|flink_master|wait|no_wait)(=|$)"
+_NOTIFY = "--notify="
 _KILL_SECONDS = 3.0  # Between SIGTERM and SIGKILL; Airflow kills the task's own process after 5.
 
 
@@ -164,14 +166,17 @@ class ExtractOperator(BaseOperator):
 
     Args:
       command: The executable and its arguments, templates.
+      notify: Where to notify, a template. The command gets it as a variable: its command line is
+        seen by all users of the machine, and by all who may look at the DAG.
       **kwargs: Of every operator.
     """
 
     template_fields = ("command",)
 
-    def __init__(self, *, command: Sequence[str], **kwargs: Any) -> None:
+    def __init__(self, *, command: Sequence[str], notify: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.command = command
+        self._notify = notify  # Not among template_fields, which Airflow stores and shows.
         self._child: subprocess.Popen[str] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -184,6 +189,10 @@ class ExtractOperator(BaseOperator):
         # Airflow's settings, connections and Variables hold secrets, and its Python's paths are not
         # the command's.
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "PYTHON"))}
+        kept["PYTHONUNBUFFERED"] = "1"
+        if self._notify:
+            kept[NOTIFY_VARIABLE] = self.render_template(self._notify, context)
+            mask_secret(kept[NOTIFY_VARIABLE])  # May hold a password.
         self.log.info("Runs %s", shlex.join(self.command))
         try:
             child = self._child = subprocess.Popen(
@@ -193,7 +202,7 @@ class ExtractOperator(BaseOperator):
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="backslashreplace",
-                env=kept | {"PYTHONUNBUFFERED": "1"},
+                env=kept,
                 start_new_session=True,
             )
         except (FileNotFoundError, PermissionError) as error:
@@ -252,12 +261,11 @@ def extract_here(settings: Settings) -> BaseOperator:
     command += ["--incremental"] if settings.incremental else []
     if settings.engine == "flink":
         command += ["--runner=FlinkRunner", f"--flink_master={settings.flink_master}"]
-    for argument in settings.arguments:
-        if argument.startswith("--notify="):  # May hold a password.
-            mask_secret(argument.partition("=")[2])
+    notify = [each for each in settings.arguments if each.startswith(_NOTIFY)]
     return ExtractOperator(
         task_id="extract",
-        command=[*command, *settings.arguments],
+        command=[*command, *(each for each in settings.arguments if each not in notify)],
+        notify=notify[-1].removeprefix(_NOTIFY) if notify else "",
         execution_timeout=timedelta(hours=settings.timeout_hours),
         max_active_tis_per_dag=1,  # A backfill has a limit of its own on runs.
     )

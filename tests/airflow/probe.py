@@ -113,7 +113,9 @@ def main() -> None:
     operator = type(dag.get_task("extract"))
     found["keys"] = list(sys.modules[operator.__module__].Settings.model_fields)
     for name, command in cases["commands"].items():
-        found[name] = call(operator(task_id="extract", command=command), {})
+        notify = "http://{{ name }}/hush" if name == "environment" else ""
+        context = {"name": "hook"}
+        found[name] = call(operator(task_id="extract", command=command, notify=notify), context)
     for date in cases["launches"]:  # Each fills in templates of its own.
         bag = load(path, cases["variables"]["dataflow"])
         found[date] = launch(bag.dags["image_features_nightly"], date)

@@ -49,6 +49,7 @@ RIGHT = {
     "dataflow": DATAFLOW,
     "more": {**DATAFLOW, **LOCAL, "arguments": ["--model_x={{ ds }}"], "schedule": "30 2 * * *"},
     "on gs://": {**LOCAL, "output": "gs://bucket/features/"},
+    "notified": {**LOCAL, "arguments": ["--notify=http://hook/hush", "--min_rows=1"]},
 }
 README = (DEPLOY / "README.md").read_text()
 EXAMPLES = {
@@ -176,6 +177,12 @@ def test_the_command_of_a_local_night(found):
         "--model=builtin",
         "--incremental",
     ]
+
+
+def test_where_to_notify_is_not_shown(found):
+    assert "IMAGE_FEATURES_NOTIFY=http://hook/hush" in found["environment"]
+    command = found["notified"]["tasks"]["extract"]["command"]
+    assert command[-1] == "--min_rows=1" and "hush" not in json.dumps(found["notified"])
 
 
 def test_the_command_of_a_night_on_flink(found):
