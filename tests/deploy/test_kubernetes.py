@@ -13,6 +13,7 @@ import pytest
 import yaml
 from cronsim import CronSim
 
+from models.handles import CACHE_VARIABLE
 from pipeline import exits
 from pipeline.parsing import parse_extract
 from tests.deploy import files
@@ -128,12 +129,15 @@ def test_the_parts_name_each_other():
     assert set(mounts) == set(volumes)
     claim = volumes["data"]["persistentVolumeClaim"]["claimName"]
     assert claim == CLAIM["metadata"]["name"]
-    assert SETTINGS["data"]["OUTPUT"].startswith(f"{mounts['data']}/")
+    settings = dict(SETTINGS["data"])
+    assert settings["OUTPUT"].startswith(f"{mounts['data']}/")
+    cache = settings.pop(CACHE_VARIABLE)
+    assert cache.startswith(f"{mounts['data']}/") and not cache.startswith(settings["OUTPUT"])
     config, secret = CONTAINER["envFrom"]
     assert config["configMapRef"]["name"] == SETTINGS["metadata"]["name"]
     assert secret["secretRef"]["optional"] is True
     script = (ROOT / "deploy" / "cron" / "nightly.sh").read_text()
-    named = [each["name"] for each in CONTAINER["env"]] + list(SETTINGS["data"])
+    named = [each["name"] for each in CONTAINER["env"]] + list(settings)
     assert all(f"${{{name}:" in script for name in named)
     label = CONTAINER["env"][0]["valueFrom"]["fieldRef"]["fieldPath"]
     assert label == "metadata.labels['batch.kubernetes.io/job-name']"
@@ -185,7 +189,7 @@ def test_the_image_is_what_the_pod_starts():
     environment = dict(w.split("=", 1) for n, rest in found if n == "ENV" for w in rest.split())
     tmp = next(m["mountPath"] for m in CONTAINER["volumeMounts"] if m["name"] == "tmp")
     assert environment["HOME"] == tmp
-    assert environment["IMAGE_FEATURES_CACHE"].startswith(f"{tmp}/")
+    assert environment[CACHE_VARIABLE].startswith(f"{tmp}/")
 
 
 # Kustomize, and the page.
@@ -228,8 +232,17 @@ def test_the_pages_patches_fit(tmp_path):
     assert pod["serviceAccountName"] == "image-features"
     assert [volume["name"] for volume in pod["volumes"]] == ["tmp"]
     assert [mount["name"] for mount in pod["containers"][0]["volumeMounts"]] == ["tmp"]
+    assert set(found["ConfigMap"]["data"]) == {"INPUT", "OUTPUT", "OPTIONS"}
     for resource in found.values():
         assert list(refusals(resource)) == []
+
+
+def test_the_page_names_the_namespace():
+    """That of the kustomization, which has to be made."""
+    (namespace,) = re.findall(r"^namespace: (\w+)$", README, re.M)
+    calls = re.findall(r"kubectl (?!kustomize)(.+)", README)
+    assert calls[:2] == [f"create namespace {namespace}", "apply -k ."]
+    assert calls[2:] and all(call.startswith(f"-n {namespace} ") for call in calls[2:])
 
 
 def test_the_page_tells_every_exit_code():
