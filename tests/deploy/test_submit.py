@@ -14,10 +14,10 @@ from apache_beam.options.pipeline_options import (
 )
 from google.cloud import dataflow_v1beta3 as dataflow
 
-from pipeline import runners
+from pipeline import exits, runners
 from pipeline.parsing import parse_extract
 from tests import runs
-from tests.deploy.files import HERE, PARAMETERS, REQUIRED, parse
+from tests.deploy.files import HERE, NOT_FOR_TEMPLATES, PARAMETERS, REQUIRED, parse
 
 RECORD = """#!/usr/bin/env bash
 { basename "$0"; printf '%s\\n' "$@"; echo; } >> "$CALLS"
@@ -185,9 +185,23 @@ def test_the_schedules_request_is_a_launch():
     launched = json.loads(body)["launchParameter"]
     dataflow.LaunchFlexTemplateParameter.from_json(json.dumps(launched))
     for name, value in launched["parameters"].items():
-        assert all(re.search(regex, value) for regex in PARAMETERS[name]["regexes"])
+        assert all(re.search(regex, value) for regex in PARAMETERS[name].get("regexes", []))
+    assert launched["parameters"]["incremental"] == "true"
+    assert "run_id" not in launched["parameters"]  # All nights would be one.
     required = {name for name, each in PARAMETERS.items() if not each.get("isOptional")}
     assert required <= set(launched["parameters"])
+
+
+def test_the_page_tells_every_exit_code():
+    rows = re.findall(r"^\| ([\d, ]+) \|", README, re.M)
+    told = {int(code) for row in rows for code in row.split(", ")}
+    assert told - {130, 143} == {v for name, v in vars(exits).items() if name.startswith("EXIT_")}
+
+
+def test_the_page_tells_what_a_template_does_not_take():
+    (sentence,) = re.findall(r"A template does not take (.*?)\. ", README, re.S)
+    told = set(re.findall(r"--(\w+)", sentence))
+    assert told == NOT_FOR_TEMPLATES - {"wait", "no_wait"}  # Those are main.py's to say.
 
 
 def test_the_page_names_options_that_exist():
