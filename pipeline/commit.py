@@ -368,7 +368,7 @@ def _tidy_up(run: dict[str, Any], layout: RunLayout) -> dict[str, Any]:
     try:
         listed = {entry["name"] for entry in run["files"]}
         kinds = ("features", "errors", INDEX_KIND, *REMOVED_KINDS)
-        matches = FileSystems.match([layout.path(f"{kind}-*") for kind in kinds])
+        matches = FileSystems.match([layout.path(f"{kind}-*-of-*") for kind in kinds])
         found = [file.path for match in matches for file in match.metadata_list]
         stale = [path for path in found if path.rpartition("/")[2] not in listed]
         if stale:

@@ -389,10 +389,10 @@ def test_shards_of_an_attempt_that_divided_otherwise_go(night, tmp_path):
     (run / ".staging").mkdir(parents=True)
     for name in ("features-00001-of-00002.tfrecord", "index-00001-of-00002.parquet"):
         (run / name).write_text("left")
-    (run / "features-of-mine").mkdir()
+    (run / "features-notes.txt").write_text("mine")
     night("1")
     listed = {entry["name"] for entry in read_run(str(run))["files"]}
-    assert {path.name for path in run.iterdir()} == {*listed, "run.json", "features-of-mine"}
+    assert {path.name for path in run.iterdir()} == {*listed, "run.json", "features-notes.txt"}
 
 
 def test_what_cannot_be_retried_is_said(extract, photos, tmp_path, capsys):
