@@ -111,7 +111,7 @@ def _prepare(options: argparse.Namespace, beam_options: PipelineOptions) -> Extr
             raise UsageError(f"--run_id={found.run_id} is a run that was extracted; name another.")
         print(f"{found.layout.directory} is committed already.")
         return None
-    if len(runs) < 2 and not options.num_shards:
+    if len(runs) == 1 and len(runs[0].files()) == (options.num_shards or len(runs[0].files())):
         print(f"{options.path}: nothing to merge.")
         return None
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,9 +17,10 @@ from pipeline.layout import (
     RunNotFoundError,
     as_of,
     dataset_of,
+    read_run,
 )
 from pipeline.rows import Run, committed_runs, unreplaced
-from transforms.storage import remove_tree
+from transforms.storage import remove_files, remove_tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Garbage:
       directory: With all that is in it.
       why: What it is, in words.
       bytes: Of its files.
-      committed: Whether it is a run that readers could see.
+      finished: When it was, of a run that is committed; another one may have its place by now.
       staging: Of an attempt, which somebody may take up; "" if it is none.
     """
 
     directory: str
     why: str
     bytes: int
-    committed: bool = False
+    finished: str = ""
     staging: str = ""
 
 
@@ -91,24 +91,24 @@ def remove(garbage: Garbage) -> None:
     """Removes it; what is in the way of a part of it leaves the rest for the next time.
 
     Raises:
-      HeldError: somebody has taken it up meanwhile.
+      HeldError: it is in use again.
       OSError, transforms.retries.FetchError: something could not be removed.
     """
     directory = garbage.directory
-    run_file = FileSystems.join(directory, RUN_FILE)
-    if garbage.committed:
-        FileSystems.delete([run_file])
     if garbage.staging:
         Claim(garbage.staging).take()
-        if directory != garbage.staging and FileSystems.exists(run_file):
+    elif not garbage.finished and FileSystems.exists(
+        FileSystems.join(directory, STAGING_NAME, LAUNCH_FILE)
+    ):
+        raise HeldError("it was begun anew meanwhile")
+    if directory != garbage.staging:
+        found = read_run(directory) or {}
+        if str(found.get("finished", "")) != garbage.finished:
             raise HeldError("it was committed meanwhile")
+        if garbage.finished:
+            FileSystems.delete([FileSystems.join(directory, RUN_FILE)])
     # By its staging directory an attempt is known: that goes last.
-    if "://" in directory:
-        FileSystems.delete([f"{directory}/*"])
-    else:
-        for entry in os.scandir(directory):
-            if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.path)
+    remove_files(directory)
     remove_tree(directory)
 
 
@@ -131,18 +131,17 @@ def _replaced(
         ]
         if not (replaced or leftovers) or _time(merged.record["finished"]) > merged_before:
             continue
-        present = files.get(merged.directory, {})
+        sizes = {file.path: file.size_in_bytes for file in _listing(merged.directory)}
         for entry in merged.record["files"]:
-            file = present.get(entry["name"])
-            if file is None or file.size_in_bytes != entry["bytes"]:
+            if sizes.get(FileSystems.join(merged.directory, entry["name"])) != entry["bytes"]:
                 raise UnsoundRunError(
-                    f"{merged.directory} has lost {entry['name']}: the runs that it replaces are "
-                    "kept. Remove it, and merge them again."
+                    f"{merged.directory} has lost {entry['name']}: what is left of the runs that "
+                    "it replaces is kept. Copy the file from a backup."
                 )
         why = f"merged into {merged.run_id}"
         for run in replaced:
             size = _size(files.get(run.directory, {}))
-            yield Garbage(run.directory, why, size, committed=True)
+            yield Garbage(run.directory, why, size, str(run.record["finished"]))
         for directory in leftovers:
             yield Garbage(directory, f"left of a run {why}", _size(files[directory]))
 

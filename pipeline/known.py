@@ -45,7 +45,8 @@ def going_on(runs: Sequence[Run], run_id: str, record: dict[str, Any]) -> list[R
     columns = {column.name: column for column in new.columns}
     for run in found:
         for column in run.columns:
-            ours = columns.get(column.name, column)
+            # The latest run that has it tells: no type fits two that differ.
+            ours = columns.pop(column.name, column)
             if (ours.kind, ours.repeated) != (column.kind, column.repeated):
                 raise ValueError(
                     f"the column {column.name!r} holds {column} in {run.directory} and {ours} in "
@@ -56,12 +57,12 @@ def going_on(runs: Sequence[Run], run_id: str, record: dict[str, Any]) -> list[R
 
 def removed_before(runs: Sequence[Run]) -> int:
     """How many of the rows of runs, the latest first, the last input did not name already."""
-    for run in runs:
-        if run.files(REMOVED_KINDS[True]):
-            return 0  # They are no rows any more.
-        if run.replaces or run.files(REMOVED_KINDS[False]):
-            return int(run.record["counts"]["rows_removed"])
-    return 0
+    if not runs or runs[0].files(REMOVED_KINDS[True]):
+        return 0  # They are no rows any more.
+    if runs[0].replaces or runs[0].files(REMOVED_KINDS[False]):
+        return int(runs[0].record["counts"]["rows_removed"])
+    # Of rows that were tried again, which says nothing of others; or of a whole input.
+    return int(runs[0].record["guards"].get("removed_before", 0))
 
 
 def known_files(runs: Sequence[Run]) -> tuple[KnownFile, ...]:

@@ -26,6 +26,7 @@ from pipeline.known import all_runs, going_on, known_files, removed_before
 from pipeline.layout import dataset_of, read_run
 from pipeline.options import MIB, FeatureExtractorOptions
 from pipeline.progress import watch
+from pipeline.rows import Run
 from pipeline.usage import UsageError
 from transforms.fetch import FetchPolicy
 from transforms.http import HttpPolicy
@@ -144,6 +145,11 @@ def _with_known(config: ExtractConfig, options: FeatureExtractorOptions) -> Extr
         runs = all_runs(dataset)
         for run in runs:
             if config.run_id in run.replaces:
+                if run.made_by != Run(dataset, provenance(config)).made_by:
+                    raise ValueError(
+                        f"the run {config.run_id} was merged into {run.directory}, with another "
+                        "model or preprocessing; choose another --run_id"
+                    )
                 raise AlreadyCommittedError(
                     f"{run.directory}, into which {config.run_id} was merged,"
                 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -84,16 +85,19 @@ def read_run(directory: str) -> dict[str, Any] | None:
 
     Raises:
       UnreadableRunError: run.json is there but is not one of ours.
+      OSError: it cannot be read.
     """
     path = FileSystems.join(directory, RUN_FILE)
-    if not FileSystems.exists(path):
-        return None
-    with open_plain(path) as file:
-        try:
-            run = json.loads(file.read())
-            version = run["format_version"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UnreadableRunError(f"{path} is not a run's commit file: {error}.") from error
+    with _one_kind_of_error():
+        if not FileSystems.exists(path):
+            return None
+        with open_plain(path) as file:
+            data = file.read()
+    try:
+        run = json.loads(data)
+        version = run["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnreadableRunError(f"{path} is not a run's commit file: {error}.") from error
     if version > FORMAT_VERSION:
         raise UnreadableRunError(
             f"{path} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade."
@@ -141,10 +145,22 @@ def run_directories(dataset: str) -> dict[str, float]:
                 if os.path.isfile(path):
                     found[os.path.join(dataset, name)] = os.stat(path).st_mtime
         return found
-    matches = FileSystems.match([FileSystems.join(dataset, "*", RUN_FILE)])[0].metadata_list
+    with _one_kind_of_error():
+        matches = FileSystems.match([FileSystems.join(dataset, "*", RUN_FILE)])[0].metadata_list
     return {
         match.path.rpartition("/")[0]: match.last_updated_in_seconds or 0.0 for match in matches
     }
+
+
+@contextlib.contextmanager
+def _one_kind_of_error() -> Iterator[None]:
+    """Makes an OSError of what file systems raise: Google's client has errors of its own."""
+    try:
+        yield
+    except (OSError, ValueError):
+        raise
+    except Exception as error:
+        raise OSError(str(error)) from error
 
 
 def dataset_of(directory: str) -> str:
@@ -162,7 +178,7 @@ def check_path(path: str) -> None:
     if found:
         raise ValueError(
             f"{path} holds {' '.join(found)}, which would stand for other directories; name it "
-            "without"
+            "without."
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
@@ -37,6 +38,7 @@ from transforms.tfrecord import frame, read_records
 from transforms.types import Stage
 from transforms.uris import image_key, key_of_text, shard_of
 
+_KEY = re.compile("[0-9a-f]{32}")
 _ROWS_TOGETHER = 8192  # Of 5 KB: sorted by their new shard in memory, and measured.
 
 
@@ -145,11 +147,17 @@ def _split_errors(file: KnownFile, partitions: int) -> Iterator[tuple[int, bytes
         error = json.loads(line)
         # A row that could not be read names no image: it is itself.
         unread = error["stage"] == Stage.READ_MANIFEST
-        key = key_of_text(line.decode()) if unread else error.get("key") or image_key(error["uri"])
+        key = key_of_text(line.decode()) if unread else _key_of(error)
         parts.setdefault(partition_of(key, partitions), []).append(
             (key, file.age, str(error["reason"]), line)
         )
     return ((number, pack(rows)) for number, rows in parts.items())
+
+
+def _key_of(error: Mapping[str, Any]) -> str:
+    """The key of an error's image; lines of an earlier version tell none, or a column's value."""
+    key = str(error.get("key"))
+    return key if _KEY.fullmatch(key) else image_key(error["uri"])
 
 
 class _ChooseDoFn(beam.DoFn):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob as local_glob
 import itertools
 import os
@@ -168,13 +169,15 @@ def list_images(source: Source) -> Iterator[tuple[str, str]]:
             if _is_image(file.path):
                 yield _listed(file)
     else:
-        for directory, _, names in os.walk(location, onerror=_unlisted):
+        raises = functools.partial(_unlisted, location)
+        for directory, _, names in os.walk(location, onerror=raises):
             yield from ((os.path.join(directory, name), "") for name in names if _is_image(name))
 
 
-def _unlisted(error: OSError) -> None:
+def _unlisted(location: str, error: OSError) -> None:
     """What cannot be listed is not empty: its images would be taken for removed."""
-    raise error
+    if not isinstance(error, FileNotFoundError) or error.filename == location:
+        raise error
 
 
 def _listed(file: Any) -> tuple[str, str]:

@@ -67,6 +67,23 @@ def read_lines(path: str) -> Iterator[bytes]:
         yield from lines
 
 
+def remove_files(directory: str) -> None:
+    """Removes the files of a directory, but not what is in directories within.
+
+    Raises:
+      OSError: one is still there.
+    """
+    if "://" not in directory:
+        for entry in os.scandir(directory):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+    elif directory.startswith(gcs.SCHEME):
+        FileSystems.delete([f"{directory}/*"])
+    else:
+        files = FileSystems.match([f"{directory}/*"])[0].metadata_list
+        FileSystems.delete([file.path for file in files])
+
+
 def remove_tree(directory: str) -> None:
     """Removes a directory with all that is in it.
 
@@ -77,11 +94,12 @@ def remove_tree(directory: str) -> None:
         shutil.rmtree(os.path.realpath(directory))
         if os.path.islink(directory):
             os.unlink(directory)
-    elif directory.startswith("hdfs://"):
-        FileSystems.delete([directory])
-    else:
+    elif directory.startswith(gcs.SCHEME):
         # As a pattern objects go a hundred at a time, named they go one by one.
         FileSystems.delete([f"{directory}/**"])
+    else:
+        # To other object stores this means all that begins so.
+        FileSystems.delete([directory if directory.startswith("hdfs://") else f"{directory}/"])
 
 
 def create(path: str) -> IO[bytes]:

@@ -249,9 +249,17 @@ def at(settings: Settings, location: str) -> ObjectStoragePath:
 
 
 def read_run(settings: Settings, directory: str) -> dict[str, Any] | None:
-    """Returns a committed run's run.json, None of what is not committed."""
-    path = at(settings, directory) / "run.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    """Returns the run.json of a committed run, or of the one that it was merged into, or None."""
+    place = at(settings, directory)
+    if (place / "run.json").exists():
+        return json.loads((place / "run.json").read_text())
+    if place.parent.exists():
+        for other in place.parent.iterdir():
+            if (other / "run.json").exists():
+                run = json.loads((other / "run.json").read_text())
+                if place.name in run.get("replaces", {}):
+                    return run
+    return None
 
 
 def extract_here(settings: Settings) -> BaseOperator:

@@ -91,11 +91,13 @@ def found(tmp_path_factory):
             for name, text in variables.items()
         },
         "commands": commands,
-        "launches": ["2026-11-01", "2026-11-02", "2026-11-04"],
+        "launches": ["2026-11-01", "2026-11-02", "2026-11-04", "2026-10-31"],
     }
     programs = tools.airflow()
     with pytest.MonkeyPatch.context() as patch, emulator(patch, "bucket") as bucket:
         bucket.blob("features/2026-11-01/run.json").upload_from_string("{}")
+        merged = {"replaces": {"2026-10-31": "2026-10-31T01:00:00+00:00"}}
+        bucket.blob("features/merged/run.json").upload_from_string(json.dumps(merged))
         for name in ("claim.json", "launch.json"):
             for date in ("2026-11-02", "2026-11-03"):
                 bucket.blob(f"features/{date}/.staging/{name}").upload_from_string("{}")
@@ -222,6 +224,7 @@ def test_a_night_on_dataflow_is_launched(found):
 
 def test_a_night_that_is_committed_is_not_launched_again(found):
     assert found["2026-11-01"] == {"result": None, "requests": []}
+    assert found["2026-10-31"] == {"result": None, "requests": []}  # It was merged, and removed.
 
 
 def test_a_failed_job_keeps_no_further_attempt_away(found):
@@ -233,6 +236,7 @@ def test_a_failed_job_keeps_no_further_attempt_away(found):
         "features/2026-11-02/.staging/launch.json",
         "features/2026-11-03/.staging/claim.json",
         "features/2026-11-03/.staging/launch.json",
+        "features/merged/run.json",
     ]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline import cli, compact_command, dataset, garbage, inspection
-from pipeline.claim import Claim
+from pipeline.claim import Claim, HeldError
 from pipeline.compact_command import make_parser
 from pipeline.job import run_job
 from pipeline.layout import read_run
@@ -253,7 +253,10 @@ def test_what_replaces_others_must_be_whole(nights, capsys):
     lost = max(run.glob("features-*"), key=lambda path: path.stat().st_size)
     lost.write_bytes(lost.read_bytes()[:-1])
     assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 1
-    assert f"has lost {lost.name}: the runs that it replaces are kept" in capsys.readouterr().err
+    assert (
+        f"has lost {lost.name}: what is left of the runs that it replaces"
+        in capsys.readouterr().err
+    )
     assert {path.name for path in nights.iterdir()} == {"1", "2", "3", "all"}
 
 
@@ -284,6 +287,39 @@ def test_names_may_be_used_again(nights):
         assert cli.main(gc) == 0
         assert os.listdir(nights) == [name]
     assert vectors(nights) == before
+
+
+def test_as_many_shards_as_there_are_is_nothing_to_do(nights, capsys):
+    for _ in range(2):
+        assert cli.main(["compact", str(nights), "--num_shards=2"]) == 0
+    assert "nothing to merge" in capsys.readouterr().out
+    assert len(ids(nights)) == 1
+
+
+def test_another_model_is_not_done_by_a_merged_run(nights, photos, capsys):
+    compact(nights)
+    assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 0
+    arguments = [f"--input={photos}", f"--output={nights}", "--run_id=1", "--resize=pad"]
+    assert cli.main(["extract", "--model=untrained", "--incremental", *arguments]) == 2
+    assert f"the run 1 was merged into {nights}/all, with another" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_run_that_has_the_place_of_a_merged_one_stays(nights, extract, photos, left):
+    merged = compact(nights)
+    if left:
+        (nights / "1" / "run.json").unlink()
+    listed = garbage.find_garbage(str(nights), merged_before=time.time(), died_before=0)
+    shutil.rmtree(nights / "1")
+    extract(photos, run_id="1")
+    for found in listed:
+        if found.directory == str(nights / "1"):
+            with pytest.raises(HeldError):
+                garbage.remove(found)
+        else:
+            garbage.remove(found)
+    assert sorted(os.listdir(nights)) == ["1", merged.name]
+    assert inspection.verify(str(nights / "1")) == []
 
 
 def test_a_run_that_was_merged_is_done(nights, extract, photos, capsys):

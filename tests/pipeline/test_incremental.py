@@ -384,6 +384,33 @@ def test_a_column_must_hold_what_it_held(night, photos, tmp_path, capsys):
     assert sorted(dataset.load_numpy(str(tmp_path / "out")).columns["n"]) == [1]
 
 
+def test_the_latest_run_tells_what_a_column_holds(extract, night, photos, tmp_path):
+    manifest = tmp_path / "m.jsonl"
+
+    def rows(value):
+        manifest.write_text(json.dumps({"uri": str(photos / "1.jpg"), "n": value}))
+        return manifest
+
+    extract(rows(1), run_id="1")
+    extract(rows(1.5), run_id="2")
+    assert counts(night("3", input=rows(2.5))) == (1, 0, 0, 1, 0)
+    night("4", input=rows(2), code=2)
+
+
+def test_a_whole_input_begins_the_count_of_removed_rows_anew(extract, night, photos, tmp_path):
+    paths = [f"{photos}/{i}.jpg" for i in range(9)]
+    manifest = tmp_path / "m.txt"
+
+    def name(count):
+        manifest.write_text("\n".join(paths[:count]))
+        return manifest
+
+    extract(name(9), run_id="1")
+    assert counts(night("2", input=name(5)))[-1] == 4
+    extract(name(9), run_id="3")
+    night("4", "--max_removed_rate=0.2", input=name(5), code=5)
+
+
 def test_shards_of_an_attempt_that_divided_otherwise_go(night, tmp_path):
     run = tmp_path / "out" / "1"
     (run / ".staging").mkdir(parents=True)

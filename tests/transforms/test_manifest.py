@@ -126,6 +126,21 @@ def test_a_name_that_is_not_utf8_is_one_error(tmp_path):
     assert len(rows) == 2
 
 
+def test_a_directory_that_goes_meanwhile_is_gone(tmp_path, monkeypatch):
+    for name in ("here", "rsync-part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_bytes(b"x")
+    scan = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("rsync-part"):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert [row.uri for row in read(tmp_path)[1]] == [f"{tmp_path}/here/a.jpg"]
+
+
 def test_a_directory_that_cannot_be_listed_is_not_empty(tmp_path, monkeypatch):
     for name in ("here", "stale"):
         (tmp_path / name).mkdir()
