@@ -17,7 +17,7 @@ from models.finetune import FinetuneResult, Report, finetune
 from models.handles import resolve
 from models.module import DEFAULT_IMAGE_SIZE, FeatureModule, load_saved_model
 from models.tuner import FinetuneConfig, Finetuner
-from pipeline.labelled import read_images
+from pipeline.labelled import examine_images, read_images
 from pipeline.usage import UsageError
 from transforms.pixels import DecodePolicy
 
@@ -56,6 +56,7 @@ def run_finetune(
 
     if os.path.lexists(output):
         raise UsageError(f"--output={output} exists; name a directory that does not exist yet.")
+    examine_images(train, label_column=label_column, uri_column=uri_column)
     tf.keras.utils.set_random_seed(config.seed)
     resolved = resolve(model)
     loaded, format = load_saved_model(resolved.directory)

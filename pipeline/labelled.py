@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pipeline.usage import UsageError
 from transforms.fetch import Fetcher, FetchPolicy
 from transforms.http import HttpPolicy
-from transforms.manifest import examine, find_sources, read_source
+from transforms.manifest import ManifestSpec, examine, find_sources, read_source
 from transforms.pixels import DecodeError, DecodePolicy, decode_image, lift_pillow_limit
 from transforms.retries import FetchError
 from transforms.types import ImageError, ImageRef
@@ -35,6 +35,34 @@ class Images:
     failed: dict[str, int]
 
 
+def examine_images(
+    location: str, *, label_column: str | None = None, uri_column: str | None = None
+) -> ManifestSpec:
+    """Looks at the head of a manifest, and for the columns.
+
+    Args:
+      location: As `read_images` takes it, as the others.
+      label_column: Name of the column of labels.
+      uri_column: Name of the column of URIs; None finds it.
+
+    Raises:
+      UsageError: the location cannot be read, or lacks a column.
+    """
+    try:
+        sources = find_sources([location])
+        spec, _ = examine(sources, uri_column=uri_column, declared={}, http=HttpPolicy())
+    except FetchError as error:
+        raise UsageError(f"{location} cannot be read: {error}") from error
+    except (ValueError, OSError, EOFError) as error:
+        raise UsageError(f"{location} cannot be used: {error}") from error
+    if label_column is not None and label_column not in spec.schema:
+        raise UsageError(
+            f"{location} has no column {label_column!r} besides the URIs (it has: "
+            f"{', '.join(spec.schema) or 'none'}); name the labels' with --label_column."
+        )
+    return spec
+
+
 def read_images(
     location: str,
     *,
@@ -53,22 +81,10 @@ def read_images(
     Raises:
       UsageError: the location cannot be read, lacks the column, or gives no image.
     """
-    http = HttpPolicy()
-    try:
-        sources = find_sources([location])
-        spec, _ = examine(sources, uri_column=uri_column, declared={}, http=http)
-    except FetchError as error:
-        raise UsageError(f"{location} cannot be read: {error}") from error
-    except (ValueError, OSError, EOFError) as error:
-        raise UsageError(f"{location} cannot be used: {error}") from error
-    if label_column is not None and label_column not in spec.schema:
-        raise UsageError(
-            f"{location} has no column {label_column!r} besides the URIs (it has: "
-            f"{', '.join(spec.schema) or 'none'}); name the labels' with --label_column."
-        )
+    spec = examine_images(location, label_column=label_column, uri_column=uri_column)
     lift_pillow_limit()
-    fetcher = Fetcher(FetchPolicy(http=http, threads=_THREADS))
-    rows = (row for source in sources for row in read_source(source, spec))
+    fetcher = Fetcher(FetchPolicy(threads=_THREADS))
+    rows = (row for source in spec.sources for row in read_source(source, spec))
 
     def decode(row: ImageRef | ImageError) -> tuple[str, npt.NDArray[np.uint8]] | str:
         if isinstance(row, ImageError):
