@@ -27,6 +27,12 @@ def _python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
+@pytest.fixture
+def before() -> set[psutil.Process]:
+    """Children that other tests have left, such as a server that forks processes."""
+    return set(psutil.Process().children())
+
+
 def test_counts_a_grandchild() -> None:
     usage = measure.run(_python(_PARENT + "child.wait()\nprint('done')"))
     assert usage.output == "done\n" and usage.returncode == 0
@@ -35,10 +41,10 @@ def test_counts_a_grandchild() -> None:
     assert usage.seconds >= 1.5
 
 
-def test_counts_a_daemon_that_outlives_the_command() -> None:
+def test_counts_a_daemon_that_outlives_the_command(before: set[psutil.Process]) -> None:
     usage = measure.run(_python(_PARENT + "import time\ntime.sleep(0.5)"))
     assert usage.cpu_seconds >= 1
-    assert not psutil.Process().children()
+    assert not set(psutil.Process().children()) - before
 
 
 def test_counts_a_child_that_nobody_waits_for() -> None:
@@ -76,12 +82,12 @@ def test_failure_tells_the_end_of_stderr() -> None:
     assert "early" not in str(caught.value).split("ended with 1", 1)[1]
 
 
-def test_timeout_kills() -> None:
+def test_timeout_kills(before: set[psutil.Process]) -> None:
     start = time.monotonic()
     with pytest.raises(RuntimeError, match="took over 1 seconds"):
         measure.run(_python("import time\ntime.sleep(60)"), timeout=1)
     assert time.monotonic() - start < 20
-    assert not psutil.Process().children()
+    assert not set(psutil.Process().children()) - before
 
 
 def test_environment_is_added() -> None:
