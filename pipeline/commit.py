@@ -18,7 +18,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsSingleton
 
-from pipeline.config import ExtractConfig, utc_now
+from pipeline.config import ExtractConfig, Merging, utc_now
 from pipeline.descriptions import (
     as_json,
     health_document,
@@ -183,20 +183,15 @@ def _commit_merge(
             f"Of {rows} rows {chosen} were taken and {replaced} were replaced, which does not add "
             "up; the run is not committed."
         )
-    _check_merged(config)
     failed = sum(shard.rows for shard in shards if shard.kind == "errors")
     return commit(shards, chosen + failed, 0, config, health)
 
 
-def _check_merged(config: ExtractConfig) -> None:
-    """Makes sure that the merged runs are still what readers see, unless this run has won."""
-    assert config.merging is not None
-    if read_run(config.layout.directory) is not None:
-        return
-    runs = current_runs(dataset_of(config.layout.directory))
-    finished = {run.run_id: run.record["finished"] for run in runs}
-    for run_id in config.merging.run_ids:
-        if finished.get(run_id) != config.merging.replaces[run_id]:
+def _check_merged(merging: Merging, directory: str) -> None:
+    """Makes sure that the merged runs are still what readers see."""
+    finished = {run.run_id: run.record["finished"] for run in current_runs(dataset_of(directory))}
+    for run_id in merging.run_ids:
+        if finished.get(run_id) != merging.replaces[run_id]:
             raise CommitError(
                 f"The run {run_id} was merged by another `compact` meanwhile, or removed; this one "
                 "is not committed. Merge what is there now."
@@ -226,7 +221,7 @@ def commit(
 
     Raises:
       CommitError: rows read differ from rows written plus failed, unchanged and duplicates, a
-        shard is missing, or another run is committed there.
+        shard is missing, another run is committed there, or a merged one is not current any more.
       GuardError: a guard stops the commit.
     """
     files = sorted(shards, key=lambda shard: (shard.kind != "features", shard.name))
@@ -256,6 +251,8 @@ def commit(
     if found is not None:
         # What it lists must not be written again: only its shards are sure to be the same bytes.
         return _same(found, run, layout.path(RUN_FILE))
+    if config.merging:
+        _check_merged(config.merging, layout.directory)
     finished = _finish_time(config)
     seconds = max(0.0, (finished - datetime.fromisoformat(config.started)).total_seconds())
     done = counts["rows_in"] - unchanged

@@ -19,7 +19,7 @@ from pipeline.layout import (
     dataset_of,
     read_run,
 )
-from pipeline.rows import Run, committed_runs, unreplaced
+from pipeline.rows import Run, committed_runs, lost, unreplaced
 from transforms.storage import remove_files, remove_tree
 
 
@@ -131,13 +131,12 @@ def _replaced(
         ]
         if not (replaced or leftovers) or _time(merged.record["finished"]) > merged_before:
             continue
-        sizes = {file.path: file.size_in_bytes for file in _listing(merged.directory)}
-        for entry in merged.record["files"]:
-            if sizes.get(FileSystems.join(merged.directory, entry["name"])) != entry["bytes"]:
-                raise UnsoundRunError(
-                    f"{merged.directory} has lost {entry['name']}: what is left of the runs that "
-                    "it replaces is kept. Copy the file from a backup."
-                )
+        entry = lost(merged, merged.record["files"], _listing(merged.directory))
+        if entry:
+            raise UnsoundRunError(
+                f"{merged.directory} has lost {entry['name']}: what is left of the runs that it "
+                "replaces is kept. Copy the file from a backup."
+            )
         why = f"merged into {merged.run_id}"
         for run in replaced:
             size = _size(files.get(run.directory, {}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
@@ -29,25 +28,43 @@ def all_runs(dataset: str) -> list[Run]:
         return []
 
 
-def going_on(runs: Sequence[Run], run_id: str, record: dict[str, Any]) -> list[Run]:
+def merged_into(runs: Sequence[Run], new: Run) -> Run | None:
+    """The run that one of a new one's name was merged into, if any was.
+
+    Raises:
+      ValueError: that was of another model or preprocessing.
+    """
+    for run in runs:
+        if new.run_id in run.replaces:
+            if run.made_by != new.made_by:
+                raise ValueError(
+                    f"the run {new.run_id} was merged into {run.directory}, with another model or "
+                    "preprocessing; choose another --run_id"
+                )
+            return run
+    return None
+
+
+def going_on(runs: Sequence[Run], new: Run) -> list[Run]:
     """Those of a dataset's runs that a new one can go on from, the latest first.
 
     Args:
       runs: All of them.
-      run_id: The new run, which may be among them.
-      record: Its `model`, `preprocessing` and `columns`, as run.json will have them.
+      new: The new run, which may be among them: its `run_id`, `model`, `preprocessing` and
+        `columns`, as run.json will have them.
 
     Raises:
       ValueError: rows of the new run would have a column of another type than theirs.
     """
-    new = Run("", record)
-    found = [run for run in unreplaced(runs) if run.run_id != run_id and run.made_by == new.made_by]
+    found = [
+        run for run in unreplaced(runs) if run.run_id != new.run_id and run.made_by == new.made_by
+    ]
     columns = {column.name: column for column in new.columns}
     for run in found:
         for column in run.columns:
             # The latest run that has it tells: no type fits two that differ.
             ours = columns.pop(column.name, column)
-            if (ours.kind, ours.repeated) != (column.kind, column.repeated):
+            if not ours.holds_as(column):
                 raise ValueError(
                     f"the column {column.name!r} holds {column} in {run.directory} and {ours} in "
                     f"the input; say --column_types={column.name}:{column}"
@@ -77,7 +94,7 @@ def known_files(runs: Sequence[Run]) -> tuple[KnownFile, ...]:
         if run.rows and not run.files(INDEX_KIND):
             _LOG.warning(
                 "The run %s has no index, as of an earlier version: its images are new.",
-                run.record["run_id"],
+                run.run_id,
             )
         files += [
             KnownFile(FileSystems.join(run.directory, entry["name"]), kind, age, entry["rows"])

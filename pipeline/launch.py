@@ -22,7 +22,7 @@ from pipeline.config import ExtractConfig, utc_now
 from pipeline.descriptions import provenance
 from pipeline.fingerprint import fingerprint
 from pipeline.guards import Guards, recorded
-from pipeline.known import all_runs, going_on, known_files, removed_before
+from pipeline.known import all_runs, going_on, known_files, merged_into, removed_before
 from pipeline.layout import dataset_of, read_run
 from pipeline.options import MIB, FeatureExtractorOptions
 from pipeline.progress import watch
@@ -143,17 +143,13 @@ def _with_known(config: ExtractConfig, options: FeatureExtractorOptions) -> Extr
     dataset = dataset_of(config.layout.directory)
     try:
         runs = all_runs(dataset)
-        for run in runs:
-            if config.run_id in run.replaces:
-                if run.made_by != Run(dataset, provenance(config)).made_by:
-                    raise ValueError(
-                        f"the run {config.run_id} was merged into {run.directory}, with another "
-                        "model or preprocessing; choose another --run_id"
-                    )
-                raise AlreadyCommittedError(
-                    f"{run.directory}, into which {config.run_id} was merged,"
-                )
-        earlier = going_on(runs, config.run_id, provenance(config))
+        new = Run(config.layout.directory, {"run_id": config.run_id, **provenance(config)})
+        merged = merged_into(runs, new)
+        if merged:
+            raise AlreadyCommittedError(
+                f"{merged.directory}, into which {config.run_id} was merged,"
+            )
+        earlier = going_on(runs, new)
         files = known_files(earlier)
     except (ValueError, OSError) as error:
         raise UsageError(f"--incremental cannot go on in {dataset}: {place.why(error)}.") from error

@@ -228,7 +228,7 @@ class _Tally:
     def health(self, sample: _Sample) -> Health:
         lengths = np.linalg.norm(sample.features, axis=1)
         return Health(
-            run_id=str(self._run.record["run_id"]),
+            run_id=self._run.run_id,
             rows=self._rows,
             not_finite=self._not_finite,
             zeros=self._zeros,
@@ -252,7 +252,7 @@ def _row(run: Run, example: Any) -> Row:
         text(example, "image/format"),
         number(example, "image/width"),
         number(example, "image/height"),
-        str(run.record["run_id"]),
+        run.run_id,
         columns,
     )
 

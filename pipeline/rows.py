@@ -142,6 +142,17 @@ def comparable(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.made_by == runs[0].made_by]
 
 
+def lost(
+    run: Run, entries: Sequence[Mapping[str, Any]], found: Sequence[Any]
+) -> Mapping[str, Any] | None:
+    """The first of a run's files that is not among those found, by path and size."""
+    sizes = {file.path: file.size_in_bytes for file in found}
+    for entry in entries:
+        if sizes.get(FileSystems.join(run.directory, entry["name"])) != entry["bytes"]:
+            return entry
+    return None
+
+
 def check_whole(runs: Sequence[Run], kinds: Sequence[str]) -> None:
     """Makes sure that files which runs list are there, by their sizes; none of them is read.
 
@@ -152,13 +163,12 @@ def check_whole(runs: Sequence[Run], kinds: Sequence[str]) -> None:
     matches = iter(FileSystems.match(patterns) if patterns else ())
     for run in runs:
         for kind in kinds:
-            sizes = {file.path: file.size_in_bytes for file in next(matches).metadata_list}
-            for entry in run.files(kind):
-                if sizes.get(FileSystems.join(run.directory, entry["name"])) != entry["bytes"]:
-                    raise ValueError(
-                        f"{run.directory} has lost {entry['name']}; copy it from a backup, or "
-                        "delete that run, its run.json first."
-                    )
+            entry = lost(run, run.files(kind), next(matches).metadata_list)
+            if entry:
+                raise ValueError(
+                    f"{run.directory} has lost {entry['name']}; copy it from a backup, or delete "
+                    "that run, its run.json first."
+                )
 
 
 def merged_columns(runs: Sequence[Run]) -> list[Column]:
@@ -171,7 +181,7 @@ def merged_columns(runs: Sequence[Run]) -> list[Column]:
     for run in runs:
         for column in run.columns:
             known = merged.setdefault(column.name, column)
-            if (known.kind, known.repeated) != (column.kind, column.repeated):
+            if not known.holds_as(column):
                 raise ValueError(
                     f"The column {column.name!r} of {run.directory} holds {column.kind} where a "
                     f"later run has {known.kind}: read the runs one by one."

@@ -171,7 +171,7 @@ def _merge(
             1 - float(similarity[row]),
             block.keys[row].ljust(16, b"\0").hex(),
             text(block.examples[row], "image/uri"),
-            str(block.run.record["run_id"]),
+            block.run.run_id,
         )
         for row in rows
     ]

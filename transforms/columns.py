@@ -58,6 +58,10 @@ class Column:
     repeated: bool = False
     nullable: bool = False
 
+    def holds_as(self, other: Column) -> bool:
+        """Whether a value is of the same type in both, absent or not."""
+        return (self.kind, self.repeated) == (other.kind, other.repeated)
+
     def __str__(self) -> str:
         """As `--column_types` spells it."""
         return f"{self.kind}{'[]' if self.repeated else ''}{'?' if self.nullable else ''}"

@@ -255,8 +255,7 @@ def examine(
         any_row = any_row or bool(head)
         for column in _columns_of(source, head, uri_column, http):
             known = schema.setdefault(column.name, column)
-            same = (known.kind, known.repeated) == (column.kind, column.repeated)
-            if not same and column.name not in declared:
+            if not known.holds_as(column) and column.name not in declared:
                 raise ValueError(
                     f"Column {column.name!r} is {column.kind} in {source.location} and "
                     f"{known.kind} in another manifest; settle it with --column_types."

@@ -250,16 +250,16 @@ def at(settings: Settings, location: str) -> ObjectStoragePath:
 
 def read_run(settings: Settings, directory: str) -> dict[str, Any] | None:
     """Returns the run.json of a committed run, or of the one that it was merged into, or None."""
+
+    def read(place: ObjectStoragePath) -> dict[str, Any] | None:
+        path = place / "run.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
     place = at(settings, directory)
-    if (place / "run.json").exists():
-        return json.loads((place / "run.json").read_text())
-    if place.parent.exists():
-        for other in place.parent.iterdir():
-            if (other / "run.json").exists():
-                run = json.loads((other / "run.json").read_text())
-                if place.name in run.get("replaces", {}):
-                    return run
-    return None
+    if (found := read(place)) is not None:
+        return found
+    others = map(read, place.parent.iterdir() if place.parent.exists() else ())
+    return next((run for run in others if run and place.name in run.get("replaces", {})), None)
 
 
 def extract_here(settings: Settings) -> BaseOperator:

@@ -126,33 +126,33 @@ def test_a_name_that_is_not_utf8_is_one_error(tmp_path):
     assert len(rows) == 2
 
 
-def test_a_directory_that_goes_meanwhile_is_gone(tmp_path, monkeypatch):
-    for name in ("here", "rsync-part"):
+@pytest.fixture
+def unlistable(tmp_path, monkeypatch):
+    """Two directories of an image each; listing the second fails with an error of this number."""
+    for name in ("here", "there"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.jpg").write_bytes(b"x")
-    scan = os.scandir
 
-    def scandir(path):
-        if str(path).endswith("rsync-part"):
-            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
-        return scan(path)
+    def fails(number):
+        scan = os.scandir
 
-    monkeypatch.setattr(os, "scandir", scandir)
+        def scandir(path):
+            if str(path).endswith("there"):
+                raise OSError(number, os.strerror(number), str(path))
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    return fails
+
+
+def test_a_directory_that_goes_meanwhile_is_gone(tmp_path, unlistable):
+    unlistable(errno.ENOENT)
     assert [row.uri for row in read(tmp_path)[1]] == [f"{tmp_path}/here/a.jpg"]
 
 
-def test_a_directory_that_cannot_be_listed_is_not_empty(tmp_path, monkeypatch):
-    for name in ("here", "stale"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "a.jpg").write_bytes(b"x")
-    scan = os.scandir
-
-    def scandir(path):
-        if str(path).endswith("stale"):
-            raise OSError(errno.ESTALE, "Stale file handle", str(path))
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+def test_a_directory_that_cannot_be_listed_is_not_empty(tmp_path, unlistable):
+    unlistable(errno.ESTALE)
     with pytest.raises(OSError, match="Stale file handle"):
         read(tmp_path)
 
