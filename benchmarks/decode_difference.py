@@ -13,9 +13,9 @@ import time
 
 import numpy as np
 
-from models.handles import resolve
-from models.module import FeatureModule
-from transforms.pixels import DecodeError, DecodePolicy, decode_image
+from image_features.models.handles import resolve
+from image_features.models.module import FeatureModule
+from image_features.transforms.images.pixels import DecodeError, DecodePolicy, decode_image
 
 ROUNDS = 3
 

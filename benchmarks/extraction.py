@@ -59,7 +59,8 @@ def extract(
     """
     with tempfile.TemporaryDirectory() as scratch:
         output = output or pathlib.Path(scratch, "features")
-        command = [*prefix, sys.executable, "-m", "pipeline", "extract", f"--input={manifest}"]
+        command = [*prefix, sys.executable, "-m", "image_features", "extract"]
+        command += [f"--input={manifest}"]
         command += [f"--output={output}", f"--run_id={RUN_ID}", *options]
         usage = measure.run(command, env=env)
         run = json.loads((output / RUN_ID / "run.json").read_text())

@@ -74,8 +74,8 @@ def _features(model: str, pixels: npt.NDArray[np.uint8]) -> Features:
         images = np.stack(list(resized(side)))
         batches = (images[i : i + 100].astype(np.float32) / 255 for i in range(0, len(images), 100))
         return np.concatenate(list(Teacher().features(batches)))
-    from models.handles import resolve
-    from models.module import FeatureModule
+    from image_features.models.handles import resolve
+    from image_features.models.module import FeatureModule
 
     module = FeatureModule.load(resolve(model).directory)
     return module(np.stack(list(resized(module.image_size[0]))))

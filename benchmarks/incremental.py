@@ -29,9 +29,9 @@ from PIL import Image
 
 from benchmarks import measure
 from benchmarks.extraction import report
-from transforms import versions
-from transforms.index import index_file, index_note, read_index
-from transforms.uris import image_key, shard_of
+from image_features.transforms.shards.index import index_file, index_note, read_index
+from image_features.transforms.stores import versions
+from image_features.transforms.stores.uris import image_key, shard_of
 
 _FILES = 1000
 _ROWS_PER_SHARD = 10_000
@@ -112,7 +112,7 @@ def _night(
                 file.write("uri,version\n")
             suffix = ",1\n" if way == "column" else "\n"
             file.writelines(path + suffix for path in _paths(place, first, count))
-        command = [sys.executable, "-m", "pipeline", "extract", f"--input={manifest}"]
+        command = [sys.executable, "-m", "image_features", "extract", f"--input={manifest}"]
         command += [f"--output={dataset}", f"--run_id={run_id}", *more, *flags]
         return measure.run(command)
 

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks import corpus, measure
 from benchmarks.extraction import RUN_ID, extract, make_parser, report, runs, verdict
-from pipeline.progress import read_snapshot
+from image_features.pipeline.launch.progress import read_snapshot
 
 _GOAL_SECONDS = 3.0
 _LOOK_SECONDS = 0.005
@@ -148,7 +148,7 @@ class _Runs:
 
 
 def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pipeline", "extract", *arguments]
+    return [sys.executable, "-m", "image_features", "extract", *arguments]
 
 
 @contextlib.contextmanager

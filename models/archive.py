@@ -9,7 +9,7 @@ import os
 import tarfile
 import zlib
 
-from models.errors import ModelError
+from image_features.models.errors import ModelError
 
 _SLACK_BYTES = 2**20
 

@@ -11,13 +11,13 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from models.errors import ModelError, first_line
-from models.files import staged_directory
-from models.handles import ResolvedModule, cache_root
-from models.quiet import import_tensorflow
+from image_features.models.errors import ModelError, first_line
+from image_features.models.files import staged_directory
+from image_features.models.handles import ResolvedModule, cache_root
+from image_features.models.quiet import import_tensorflow
 
 if TYPE_CHECKING:
-    from models.module import FeatureModule
+    from image_features.models.module import FeatureModule
 
 _COMPILER_VERSION = 2  # Raise it when the same module would be compiled otherwise.
 _FLATBUFFER = "model.tflite"
@@ -102,9 +102,9 @@ def compile_module(
 
 
 def _write(module: ResolvedModule, precision: Precision, staging: str) -> None:
-    from models.litert import CompiledModule
-    from models.module import FeatureModule
-    from models.verify import compare, synthetic_images
+    from image_features.models.litert import CompiledModule
+    from image_features.models.module import FeatureModule
+    from image_features.models.verify import compare, synthetic_images
 
     import_tensorflow(threads_per_operation=1)  # Batches run side by side.
     source = FeatureModule.load(module.directory, batch_size=1)

@@ -6,12 +6,12 @@ import enum
 import os
 from typing import Any
 
-from models import mobilenet_v2 as network
-from models.errors import ModelError
-from models.export import export_tf1_hub, export_tf2
-from models.files import staged_directory
-from models.handles import resolve
-from models.weights import NetworkWeights, is_weights_file, read_weights
+from image_features.models import mobilenet_v2 as network
+from image_features.models.errors import ModelError
+from image_features.models.export import export_tf1_hub, export_tf2
+from image_features.models.files import staged_directory
+from image_features.models.handles import resolve
+from image_features.models.weights import NetworkWeights, is_weights_file, read_weights
 
 
 class ModelFormat(enum.StrEnum):

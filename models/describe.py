@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 
-from models.handles import resolve
-from models.module import FeatureModule
+from image_features.models.handles import resolve
+from image_features.models.module import FeatureModule
 
 
 def parameter_count(directory: str) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.module import FeatureModule
+from image_features.models.module import FeatureModule
 
 _log = logging.getLogger(__name__)
 # While one batch computes, the next one is copied to the device.

@@ -12,10 +12,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.compiler import NotCompilableError, Precision, compile_module
-from models.errors import ModelError
-from models.handles import resolve
-from models.quiet import import_tensorflow
+from image_features.models.compiler import NotCompilableError, Precision, compile_module
+from image_features.models.errors import ModelError
+from image_features.models.handles import resolve
+from image_features.models.quiet import import_tensorflow
 
 _log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def prepare(
                 compiled.sha256,
                 compiled.max_cosine_difference,
             )
-    from models.module import FeatureModule
+    from image_features.models.module import FeatureModule
 
     import_tensorflow(threads_per_operation=1)  # Batches run side by side.
     loaded = FeatureModule.load(module.directory, batch_size=batch_size)
@@ -144,11 +144,11 @@ def load(model: PreparedModel) -> FeatureFunction:
       ModelError: it cannot be loaded, or is not the launcher's.
     """
     if model.engine is Engine.LITERT:
-        from models.litert import CompiledModule
+        from image_features.models.litert import CompiledModule
 
         return CompiledModule(_read_flatbuffer(model))
-    from models.devices import ModulePerDevice, find_gpus
-    from models.module import FeatureModule
+    from image_features.models.devices import ModulePerDevice, find_gpus
+    from image_features.models.module import FeatureModule
 
     import_tensorflow(threads_per_operation=1)  # Batches run side by side.
     directory = model.directory

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from models import mobilenet_v2 as network
-from models.errors import ModelError
-from models.files import staged_directory
+from image_features.models import mobilenet_v2 as network
+from image_features.models.errors import ModelError
+from image_features.models.files import staged_directory
 
 # Hub's ModuleDef with `format: FORMAT_V3` (field 1, varint 3).
 HUB_MODULE_MARKER = "tfhub_module.pb"

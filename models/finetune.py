@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import ModelError
-from models.tuner import FinetuneConfig, Finetuner
+from image_features.models.errors import ModelError
+from image_features.models.tuner import FinetuneConfig, Finetuner
 
 _log = logging.getLogger(__name__)
 _HEAD_EPOCHS = 30  # On features in memory an epoch costs next to nothing.

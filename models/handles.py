@@ -13,12 +13,12 @@ import tempfile
 import urllib.parse
 from collections.abc import Callable
 
-from models.archive import DEFAULT_LIMITS, Limits, is_archive, unpack
-from models.download import copy_remote_directory, copy_remote_file, download_http
-from models.errors import ModelError
-from models.files import content_hash, staged_directory
-from models.mobilenet_v2 import Weights
-from models.quiet import import_tensorflow
+from image_features.models.archive import DEFAULT_LIMITS, Limits, is_archive, unpack
+from image_features.models.download import copy_remote_directory, copy_remote_file, download_http
+from image_features.models.errors import ModelError
+from image_features.models.files import content_hash, staged_directory
+from image_features.models.mobilenet_v2 import Weights
+from image_features.models.quiet import import_tensorflow
 
 BUILTIN = "builtin"
 UNTRAINED = "untrained"
@@ -160,7 +160,7 @@ def _fetch_archive(location: str, staging: str, limits: Limits, handle: str) -> 
 
 def _builtin(cache: str) -> str:
     """Exports the network with the weights in the package; the same bytes on every run."""
-    from models.weights import bundled_digest, bundled_weights
+    from image_features.models.weights import bundled_digest, bundled_weights
 
     key = f"{BUILTIN} {bundled_digest()}"
     return _exported(cache, key, lambda: bundled_weights().arrays)
@@ -168,7 +168,7 @@ def _builtin(cache: str) -> str:
 
 def _untrained(cache: str) -> str:
     """Exports the network with seeded weights; the same bytes on every run."""
-    from models.mobilenet_v2 import seeded_weights
+    from image_features.models.mobilenet_v2 import seeded_weights
 
     _log.warning(
         "--model=%s: the network has RANDOM weights, so its features mean NOTHING. Use them to "
@@ -184,7 +184,9 @@ def _exported(cache: str, key: str, weights: Callable[[], Weights]) -> str:
     tensorflow_version = importlib.metadata.version("tensorflow")
     target = _entry(cache, f"{key} {_EXPORT_VERSION} tensorflow {tensorflow_version}")
     if not _has_model(target):
-        from models.export import export_tf1_hub  # Only now: TensorFlow takes seconds.
+        from image_features.models.export import (
+            export_tf1_hub,  # Only now: TensorFlow takes seconds.
+        )
 
         import_tensorflow(threads_per_operation=1)  # As `engines` wants it later.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import queue
 from typing import Any
 
-from models.batches import Features, FixedBatches, Pixels
-from models.quiet import muted_stderr
+from image_features.models.batches import Features, FixedBatches, Pixels
+from image_features.models.quiet import muted_stderr
 
 
 class CompiledModule(FixedBatches):

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from models.batches import Features, FixedBatches, Pixels
-from models.entries import Entry, find_entries, image_size_of, pick_output
-from models.errors import ModelError, first_line
-from models.export import HUB_MODULE_MARKER
+from image_features.models.batches import Features, FixedBatches, Pixels
+from image_features.models.entries import Entry, find_entries, image_size_of, pick_output
+from image_features.models.errors import ModelError, first_line
+from image_features.models.export import HUB_MODULE_MARKER
 
 Format = Literal["tf1_hub", "tf2_saved_model"]
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import ModelError
-from models.handles import resolve
-from models.module import FeatureModule
+from image_features.models.errors import ModelError
+from image_features.models.handles import resolve
+from image_features.models.module import FeatureModule
 
 if TYPE_CHECKING:
-    from models.engines import FeatureFunction
+    from image_features.models.engines import FeatureFunction
 
 _TINY = np.finfo(np.float32).tiny
 

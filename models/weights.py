@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models import mobilenet_v2 as network
-from models.errors import ModelError
+from image_features.models import mobilenet_v2 as network
+from image_features.models.errors import ModelError
 
 # The published checkpoints' (Slim's mobilenet README and keras.applications).
 DEPTH_MULTIPLIERS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
@@ -95,7 +95,7 @@ def read_weights(path: str, *, depth_multiplier: float | None = None) -> Network
     if os.path.isfile(os.path.join(path, "saved_model.pb")):
         arrays, image_size = _read_saved_model(path)
     elif path.endswith((".h5", ".hdf5")):
-        from models.keras_weights import read_keras
+        from image_features.models.keras_weights import read_keras
 
         arrays, image_size = read_keras(path), _size_in_name(path)
     else:
@@ -179,8 +179,8 @@ def _read_checkpoint(prefix: str) -> Arrays:
 
 
 def _read_saved_model(directory: str) -> tuple[Arrays, int | None]:
-    from models.entries import stated_image_size
-    from models.module import load_saved_model
+    from image_features.models.entries import stated_image_size
+    from image_features.models.module import load_saved_model
 
     loaded, _ = load_saved_model(directory)
     variables = {v.name.partition(":")[0]: v for v in getattr(loaded, "variables", ())}

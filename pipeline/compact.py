@@ -10,20 +10,20 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
-from models.compiler import Precision
-from models.engines import Engine, PreparedModel
-from pipeline.commit import CommitMerge
-from pipeline.config import ExtractConfig, Merging
-from pipeline.known import known_files, removed_before
-from pipeline.layout import RunLayout, as_of
-from pipeline.rows import Run, check_whole, merged_columns
-from transforms.compaction import Merge, MergedShard, MergeRows
-from transforms.fetch import FetchPolicy
-from transforms.index import INDEX_KIND
-from transforms.known_index import KnownFile
-from transforms.manifest import ManifestSpec, Source
-from transforms.shard_files import WriteShards
-from transforms.shards import ShardPolicy, error_shards
+from image_features.models.compiler import Precision
+from image_features.models.engines import Engine, PreparedModel
+from image_features.pipeline.commit.commit_run import CommitMerge
+from image_features.pipeline.config import ExtractConfig, Merging
+from image_features.pipeline.dataset.known_runs import known_files, removed_before
+from image_features.pipeline.dataset.layout import RunLayout, as_of
+from image_features.pipeline.dataset.records import Run, check_whole, merged_columns
+from image_features.transforms.assign_shards import ShardPolicy, error_shards
+from image_features.transforms.fetch_images import FetchPolicy
+from image_features.transforms.merge_rows import Merge, MergedShard, MergeRows
+from image_features.transforms.read_manifest import ManifestSpec, Source
+from image_features.transforms.shards.index import INDEX_KIND
+from image_features.transforms.shards.known_index import KnownFile
+from image_features.transforms.shards.write_shards import WriteShards
 
 # A shard may be so many times as large as asked for, so that the largest run's need not be divided.
 _LARGER = 2

@@ -7,15 +7,15 @@ import datetime
 import re
 from collections.abc import Mapping
 
-from models.engines import PreparedModel
-from pipeline.guards import Guards
-from pipeline.layout import RunLayout
-from transforms.compaction import Merge
-from transforms.fetch import FetchPolicy
-from transforms.known import Known
-from transforms.manifest import ManifestSpec
-from transforms.pixels import DecodePolicy
-from transforms.shards import ShardPolicy
+from image_features.models.engines import PreparedModel
+from image_features.pipeline.commit.guards import Guards
+from image_features.pipeline.dataset.layout import RunLayout
+from image_features.transforms.assign_shards import ShardPolicy
+from image_features.transforms.fetch_images import FetchPolicy
+from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.merge_rows import Merge
+from image_features.transforms.read_manifest import ManifestSpec
+from image_features.transforms.skip_known import Known
 
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 

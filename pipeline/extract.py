@@ -7,18 +7,18 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
-from pipeline.commit import CommitRun, PlanShards
-from pipeline.config import ExtractConfig
-from transforms.decode import DecodeImages
-from transforms.extract import ExtractFeatures
-from transforms.fetch import FetchImages
-from transforms.health import MeasureFeatures
-from transforms.known import SkipKnown
-from transforms.manifest import ReadManifest
-from transforms.removed import WriteRemoved
-from transforms.resume import EarlierPieces
-from transforms.shards import AssignShards
-from transforms.write import WriteErrors, WriteFeatureShards
+from image_features.pipeline.commit.commit_run import CommitRun, PlanShards
+from image_features.pipeline.config import ExtractConfig
+from image_features.transforms.assign_shards import AssignShards
+from image_features.transforms.decode_images import DecodeImages
+from image_features.transforms.extract_features import ExtractFeatures
+from image_features.transforms.fetch_images import FetchImages
+from image_features.transforms.measure_features import MeasureFeatures
+from image_features.transforms.read_manifest import ReadManifest
+from image_features.transforms.shards.earlier_pieces import EarlierPieces
+from image_features.transforms.skip_known import SkipKnown
+from image_features.transforms.write_removed import WriteRemoved
+from image_features.transforms.write_rows import WriteErrors, WriteFeatureShards
 
 
 def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:

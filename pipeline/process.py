@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 _M_ARENA_MAX = -8  # glibc's malloc.h.
-PACKAGES = ("pipeline", "transforms", "models")
+PACKAGE = "image_features"
 
 
 def limit_garbage_collection() -> None:
@@ -48,8 +48,7 @@ def log_to_stderr(style: str = "text") -> None:
         for handler in logging.getLogger().handlers:
             handler.setFormatter(_JsonFormatter())
     logging.getLogger().setLevel(logging.ERROR)
-    for name in PACKAGES:
-        logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger(PACKAGE).setLevel(logging.INFO)
 
 
 class _JsonFormatter(logging.Formatter):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.engines import PreparedModel
-from pipeline.config import ExtractConfig, utc_now
-from pipeline.layout import RunLayout, read_run
-from transforms.fetch import FetchPolicy
-from transforms.health import FeatureStatistics
-from transforms.manifest import ManifestSpec
-from transforms.pixels import DecodePolicy
-from transforms.shard_files import ShardFile
-from transforms.shards import ShardPolicy
+from image_features.models.engines import PreparedModel
+from image_features.pipeline.config import ExtractConfig, utc_now
+from image_features.pipeline.dataset.layout import RunLayout, read_run
+from image_features.transforms.assign_shards import ShardPolicy
+from image_features.transforms.fetch_images import FetchPolicy
+from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.measure_features import FeatureStatistics
+from image_features.transforms.read_manifest import ManifestSpec
+from image_features.transforms.shards.write_shards import ShardFile
 
 # Seven rows in, or eight with a duplicate.
 FEATURES = ShardFile("features", "features-00000-of-00001.tfrecord", 5, 100, "aa")

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.feature_quality import knn_accuracy
-from models import mobilenet_v2 as network
-from models.weights import load_bundled, save_bundled
+from image_features.models import mobilenet_v2 as network
+from image_features.models.weights import load_bundled, save_bundled
 from training.student import initial_weights
 from training.targets import compute_targets, target_path
 from training.views import LabelledImages, crop, crop_boxes, load_images

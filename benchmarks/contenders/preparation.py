@@ -10,8 +10,8 @@ import json
 import pathlib
 import shutil
 
-from models.compiler import compile_module
-from models.handles import resolve
+from image_features.models.compiler import compile_module
+from image_features.models.handles import resolve
 
 
 def main() -> None:

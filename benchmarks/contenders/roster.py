@@ -127,7 +127,7 @@ class Product(Contender):
 
     def command(self, arena: Arena, manifest: pathlib.Path, output: pathlib.Path) -> list[str]:
         return [
-            *_python("pipeline"),
+            *_python("image_features"),
             "extract",
             f"--input={manifest}",
             f"--output={output}",

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import cli
-from pipeline.options import FeatureExtractorOptions
-from pipeline.usage import OptionParser
+from image_features.pipeline.cli import main as cli
+from image_features.pipeline.errors import OptionParser
+from image_features.pipeline.options import FeatureExtractorOptions
 
 
 def arguments(passed: Sequence[str]) -> Iterator[str]:

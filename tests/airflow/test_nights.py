@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipeline import dataset
+from image_features.pipeline.dataset import reading as dataset
 from tests import images, tools
 from tests.airflow.server import Server
 from tests.airflow.settings import DAG_ID

@@ -91,9 +91,7 @@ def test_checksum_sees_order() -> None:
 def test_roster_names_are_modules() -> None:
     directory = pathlib.Path(throughput.__file__).parent / "contenders"
     peers = [entry.name for entry in ROSTER if not isinstance(entry, Product)]
-    assert set(peers) <= {
-        path.stem for path in directory.glob("*.py")
-    }
+    assert set(peers) <= {path.stem for path in directory.glob("*.py")}
 
 
 @pytest.mark.long

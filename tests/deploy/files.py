@@ -3,9 +3,9 @@
 import json
 import pathlib
 
-from pipeline.options import FeatureExtractorOptions
-from pipeline.parsing import parse_extract
-from pipeline.usage import OptionParser
+from image_features.pipeline.cli.parsing import parse_extract
+from image_features.pipeline.errors import OptionParser
+from image_features.pipeline.options import FeatureExtractorOptions
 
 ROOT = pathlib.Path(__file__).parents[2]
 HERE = ROOT / "deploy" / "dataflow"

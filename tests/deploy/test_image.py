@@ -1,6 +1,7 @@
 """The image, as Docker reads its description, and pip what it installs."""
 
 import itertools
+import os
 import re
 import shlex
 import shutil
@@ -11,7 +12,7 @@ import zipfile
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from pipeline.process import PACKAGES
+from image_features.pipeline.process import PACKAGE
 from tests.deploy.dockerfiles import build_arguments, complaints, instructions
 from tests.deploy.files import (
     HERE,
@@ -87,7 +88,7 @@ def test_the_build_stage_makes_the_whole_wheel(tmp_path):
         for source in sources:
             if (ROOT / source).is_dir():
                 skipped = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(ROOT / source, tmp_path / target, ignore=skipped)
+                shutil.copytree(ROOT / source, tmp_path / target, symlinks=True, ignore=skipped)
             else:
                 shutil.copy(ROOT / source, tmp_path / target)
     (command,) = (rest for name, rest in stage if name == "RUN")
@@ -100,11 +101,14 @@ def test_the_build_stage_makes_the_whole_wheel(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (scripts,) = (n for n in names if n.endswith(".dist-info/entry_points.txt"))
-        assert "image-features = pipeline.cli:console" in archive.read(scripts).decode()
+        assert (
+            "image-features = image_features.pipeline.cli.main:console"
+            in archive.read(scripts).decode()
+        )
     expected = {
-        str(path.relative_to(ROOT))
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        os.path.relpath(os.path.join(directory, name), ROOT)
+        for directory, _, found in os.walk(ROOT / PACKAGE, followlinks=True)
+        for name in found
+        if not directory.endswith("__pycache__")
     }
     assert {name for name in names if ".dist-info/" not in name} == expected

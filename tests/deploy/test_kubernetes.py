@@ -13,9 +13,9 @@ import pytest
 import yaml
 from cronsim import CronSim
 
-from models.handles import CACHE_VARIABLE
-from pipeline import exits
-from pipeline.parsing import parse_extract
+from image_features.models.handles import CACHE_VARIABLE
+from image_features.pipeline import exits
+from image_features.pipeline.cli.parsing import parse_extract
 from tests.deploy import files
 from tests.deploy.dockerfiles import build_arguments, complaints, instructions
 from tests.deploy.files import OURS, ROOT

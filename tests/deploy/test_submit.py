@@ -14,8 +14,9 @@ from apache_beam.options.pipeline_options import (
 )
 from google.cloud import dataflow_v1beta3 as dataflow
 
-from pipeline import exits, runners
-from pipeline.parsing import parse_extract
+from image_features.pipeline import exits
+from image_features.pipeline.cli.parsing import parse_extract
+from image_features.pipeline.runners import runners
 from tests import runs
 from tests.deploy.files import HERE, NOT_FOR_TEMPLATES, PARAMETERS, REQUIRED, parse
 

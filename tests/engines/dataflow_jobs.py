@@ -16,7 +16,7 @@ from typing import Any
 
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from pipeline.process import PACKAGES
+from image_features.pipeline.process import PACKAGE
 from tests.engines.dataflow import PROJECT, REGION, Job, JobFailedError, Service
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def arguments(run_id: str = "run", **changed: str | None) -> list[str]:
 
 def begin(service: Service, *options: str, run_id: str = "run") -> subprocess.Popen[str]:
     """Starts the command."""
-    command = [sys.executable, "-m", "pipeline", "extract", *arguments(run_id), *options]
+    command = [sys.executable, "-m", "image_features", "extract", *arguments(run_id), *options]
     return subprocess.Popen(
         [*command, f"--dataflow_endpoint={service.url}"],
         env={**os.environ, "GOOGLE_APPLICATION_CREDENTIALS": str(service.key_file)},
@@ -141,7 +141,7 @@ def work(bucket: Any, service: Service, job: Job) -> None:
         run(sys.executable, "-m", "venv", "venv")
         constraints = ["-c", str(ROOT / "constraints.txt")]
         run(python, "-m", "pip", "install", "--quiet", *constraints, SDIST)
-        tensorflow, *ours = run(python, "-c", _FIND, "tensorflow", *PACKAGES).splitlines()
+        tensorflow, *ours = run(python, "-c", _FIND, "tensorflow", PACKAGE).splitlines()
         if tensorflow != "None" or not all("/site-packages/" in place for place in ours):
             raise JobFailedError(f"The worker has tensorflow: {tensorflow}; ours: {ours}.")
         run(python, "run_staged.py", "pipeline.pb", "options.json")

@@ -11,9 +11,13 @@ import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, WorkerOptions
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
-from models.engines import Engine, PreparedModel
-from pipeline import cli, config, inspection, layout, package, process, runners
-from pipeline.parsing import parse_extract
+from image_features.models.engines import Engine, PreparedModel
+from image_features.pipeline import config
+from image_features.pipeline.cli import main as cli
+from image_features.pipeline.cli.parsing import parse_extract
+from image_features.pipeline.dataset import inspection, layout
+from image_features.pipeline.runners import runners
+from image_features.pipeline.runners import worker_package as package
 from tests import gcs, images, runs
 from tests.engines import dataflow
 from tests.engines.dataflow_jobs import (
@@ -301,6 +305,10 @@ def test_the_package_is_the_same_each_time(tmp_path):
     assert made[0] == made[1]
     with tarfile.open(path) as archive:
         members = {name.partition("/")[2] for name in archive.getnames()}
-    sources = [file for name in process.PACKAGES for file in (ROOT / name).rglob("*.py")]
-    assert {str(file.relative_to(ROOT)) for file in sources} <= members
+    sources = {
+        f"image_features/{file.relative_to(ROOT)}"
+        for folder in ("pipeline", "transforms", "models")
+        for file in (ROOT / folder).rglob("*.py")
+    }
+    assert sources | {"image_features/__init__.py", "image_features/py.typed"} <= members
     assert not [name for name in members if name.endswith(".npz")]

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from pipeline import dataset, inspection
-from pipeline.layout import read_run
+from image_features.pipeline.dataset import inspection
+from image_features.pipeline.dataset import reading as dataset
+from image_features.pipeline.dataset.layout import read_run
 from tests import images, runs, tools
 from tests.engines import flink, launchers
 from tests.engines.launchers import SECONDS, end, finish
@@ -62,7 +63,7 @@ def held(tmp_path, server):
 
 
 def local(*options):
-    command = [sys.executable, "-m", "pipeline", "extract", "--model=untrained", *options]
+    command = [sys.executable, "-m", "image_features", "extract", "--model=untrained", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
 
 

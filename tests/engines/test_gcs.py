@@ -10,14 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from models import export, mobilenet_v2
-from pipeline import cli, dataset, inspection, layout
-from pipeline.claim import Claim, HeldError
-from pipeline.commit import CommitError, commit
+from image_features.models import export, mobilenet_v2
+from image_features.pipeline.cli import main as cli
+from image_features.pipeline.commit.commit_run import CommitError, commit
+from image_features.pipeline.dataset import inspection, layout
+from image_features.pipeline.dataset import reading as dataset
+from image_features.pipeline.dataset.claim import Claim, HeldError
+from image_features.transforms.stores.files import create_once
+from image_features.transforms.stores.retries import FetchError
+from image_features.transforms.values import Reason
 from tests import gcs, images, runs
-from transforms.retries import FetchError
-from transforms.storage import create_once
-from transforms.types import Reason
 
 BEAM = ["--no_auth", "--project=p"]
 PHOTOS = 8

@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
-from pipeline import cli, dataset, inspection
-from pipeline.layout import read_run
+from image_features.pipeline.cli import main as cli
+from image_features.pipeline.dataset import inspection
+from image_features.pipeline.dataset import reading as dataset
+from image_features.pipeline.dataset.layout import read_run
 from tests import images, runs, tools
 
 

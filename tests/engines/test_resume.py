@@ -7,14 +7,15 @@ import sys
 import psutil
 import pytest
 
-from pipeline import dataset, inspection
-from pipeline.layout import STAGING_NAME, read_run
+from image_features.pipeline.dataset import inspection
+from image_features.pipeline.dataset import reading as dataset
+from image_features.pipeline.dataset.layout import STAGING_NAME, read_run
+from image_features.transforms.shards.pieces import BrokenPieceError, read_keys
+from image_features.transforms.stores.uris import image_key
 from tests import images, runs, tools
 from tests.engines import flink
 from tests.engines.launchers import SECONDS, begin, end, finish
 from tests.http_server import ImageServer
-from transforms.pieces import BrokenPieceError, read_keys
-from transforms.uris import image_key
 
 ROWS = 1200
 HELD = 40

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from models import export, mobilenet_v2
-from models.module import FeatureModule
+from image_features.models import export, mobilenet_v2
+from image_features.models.module import FeatureModule
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

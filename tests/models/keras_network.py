@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from models import mobilenet_v2
-from models.keras_weights import keras_names
+from image_features.models import mobilenet_v2
+from image_features.models.keras_weights import keras_names
 
 
 def keras_network(

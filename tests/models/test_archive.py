@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from models.archive import Limits, is_archive, unpack
-from models.errors import ModelError
+from image_features.models.archive import Limits, is_archive, unpack
+from image_features.models.errors import ModelError
 
 
 def _member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
@@ -28,16 +28,19 @@ def _archive(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(("members", "reason"), [
-    ([_member("../escaped")], r"contains '\.\.'"),
-    ([_member("a/../../escaped")], r"contains '\.\.'"),
-    ([_member("/tmp/escaped")], "is absolute"),
-    ([_member("link", tarfile.SYMTYPE, "../..")], "outside the destination"),
-    ([_member("link", tarfile.SYMTYPE, "/etc/passwd")], "absolute path"),
-    ([_member("hard", tarfile.LNKTYPE, "../secret")], "outside the destination"),
-    ([_member("null", tarfile.CHRTYPE)], "device"),
-    ([_member("pipe", tarfile.FIFOTYPE)], "device"),
-])
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ([_member("../escaped")], r"contains '\.\.'"),
+        ([_member("a/../../escaped")], r"contains '\.\.'"),
+        ([_member("/tmp/escaped")], "is absolute"),
+        ([_member("link", tarfile.SYMTYPE, "../..")], "outside the destination"),
+        ([_member("link", tarfile.SYMTYPE, "/etc/passwd")], "absolute path"),
+        ([_member("hard", tarfile.LNKTYPE, "../secret")], "outside the destination"),
+        ([_member("null", tarfile.CHRTYPE)], "device"),
+        ([_member("pipe", tarfile.FIFOTYPE)], "device"),
+    ],
+)
 def test_unsafe_members_are_refused(
     members: list[tarfile.TarInfo], reason: str, tmp_path: Path
 ) -> None:
@@ -51,8 +54,11 @@ def test_unsafe_members_are_refused(
 
 
 def test_write_through_a_link_is_refused(tmp_path: Path) -> None:
-    path = _archive(tmp_path / "m.tar.gz", (_member("d", tarfile.SYMTYPE, ".."), b""),
-                    (_member("d/escaped"), b"x"))
+    path = _archive(
+        tmp_path / "m.tar.gz",
+        (_member("d", tarfile.SYMTYPE, ".."), b""),
+        (_member("d/escaped"), b"x"),
+    )
     (tmp_path / "to").mkdir()
     with pytest.raises(ModelError, match="refused"):
         unpack(path, str(tmp_path / "to"), "m.tar.gz")
@@ -84,14 +90,15 @@ def test_bombs_are_refused(make: Callable[[Path], str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [0, 40, 0.5])
 def test_damaged_archives_are_refused(cut: float, archive: str, tmp_path: Path) -> None:
     data = Path(archive).read_bytes()
-    kept = data[:int(cut * len(data)) if cut < 1 else int(cut)] if cut else b"<html>no</html>"
+    kept = data[: int(cut * len(data)) if cut < 1 else int(cut)] if cut else b"<html>no</html>"
     (tmp_path / "m.tar.gz").write_bytes(kept)
     (tmp_path / "to").mkdir()
     with pytest.raises(ModelError, match="not a whole gzipped tar file"):
         unpack(str(tmp_path / "m.tar.gz"), str(tmp_path / "to"), "m.tar.gz")
 
 
-@pytest.mark.parametrize(("name", "expected"), [
-    ("a.tar.gz", True), ("A.TGZ", True), ("a.tar", False), ("a.gz", False)])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a.tar.gz", True), ("A.TGZ", True), ("a.tar", False), ("a.gz", False)]
+)
 def test_is_archive(name: str, expected: bool) -> None:
     assert is_archive(name) is expected

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import compiler
-from models.compiler import NotCompilableError, Precision, compile_module
-from models.engines import Engine, load, prepare
-from models.errors import ModelError
-from models.export import export_tf2
-from models.handles import resolve
-from models.litert import CompiledModule
-from models.verify import compare
+from image_features.models import compiler
+from image_features.models.compiler import NotCompilableError, Precision, compile_module
+from image_features.models.engines import Engine, load, prepare
+from image_features.models.errors import ModelError
+from image_features.models.export import export_tf2
+from image_features.models.handles import resolve
+from image_features.models.litert import CompiledModule
+from image_features.models.verify import compare
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from models.devices import ModulePerDevice, find_gpus
-from models.module import FeatureModule
+from image_features.models.devices import ModulePerDevice, find_gpus
+from image_features.models.module import FeatureModule
 
 assert find_gpus(mixed_precision=True) == []
 names = [device.name for device in tf.config.list_logical_devices("CPU")]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from models import export, files, mobilenet_v2
-from models.errors import ModelError
-from models.module import FeatureModule
+from image_features.models import export, files, mobilenet_v2
+from image_features.models.errors import ModelError
+from image_features.models.module import FeatureModule
 
 
 def test_formats_agree_and_load_with_hub(
@@ -28,8 +28,9 @@ def test_formats_agree_and_load_with_hub(
         assert outputs["default"].shape == (8, 1280)
     features = tf2(images).numpy()
     np.testing.assert_allclose(outputs["default"], features, atol=1e-4)
-    np.testing.assert_allclose(tf2.signatures["serving_default"](images)["default"], features,
-                               atol=1e-4)
+    np.testing.assert_allclose(
+        tf2.signatures["serving_default"](images)["default"], features, atol=1e-4
+    )
     np.testing.assert_allclose(tf1_module(pixels[:8]), features, atol=1e-4)
     module = FeatureModule.load(tf2_dir)
     assert (module.format, module.entry) == ("tf2_saved_model", "__call__")
@@ -88,7 +89,8 @@ def test_tf2_batch_norm_momentum(
 
     name = "MobilenetV2/Conv/BatchNorm/moving_mean"
     layer = hub.KerasLayer(
-        tf2_dir, trainable=True,
+        tf2_dir,
+        trainable=True,
         arguments=None if momentum is None else {"batch_norm_momentum": momentum},
     )
     layer(tf.fill([2, 96, 96, 3], 0.5), training=True)
@@ -97,9 +99,7 @@ def test_tf2_batch_norm_momentum(
     np.testing.assert_allclose(moved, kept * weights[name], atol=1e-6)
 
 
-def test_keras_layer_equals_load(
-    tf1_dir: str, tf2_dir: str, pixels: npt.NDArray[np.uint8]
-) -> None:
+def test_keras_layer_equals_load(tf1_dir: str, tf2_dir: str, pixels: npt.NDArray[np.uint8]) -> None:
     import tensorflow as tf
     import tensorflow_hub as hub
 
@@ -128,13 +128,16 @@ def test_tf2_trains(tf2_dir: str) -> None:
     assert float(tf.add_n([loss() for loss in loaded.regularization_losses])) > 0
     before = [variable.numpy() for variable in loaded.variables]
     loaded(tf.random.stateless_uniform([2, 96, 96, 3], [0, 1]), training=True)
-    changed = sum(not np.array_equal(old, new) for old, new
-                  in zip(before, loaded.variables, strict=True))
+    changed = sum(
+        not np.array_equal(old, new) for old, new in zip(before, loaded.variables, strict=True)
+    )
     assert changed == 2 * len(mobilenet_v2.convolutions())
 
 
 def test_reference_variables_load(
-    weights: mobilenet_v2.Weights, tf1_module: FeatureModule, pixels: npt.NDArray[np.uint8],
+    weights: mobilenet_v2.Weights,
+    tf1_module: FeatureModule,
+    pixels: npt.NDArray[np.uint8],
     tmp_path: Path,
 ) -> None:
     export.export_tf1_hub(weights, str(tmp_path / "old"), resource_variables=False)
@@ -155,8 +158,10 @@ def test_wrong_weights_and_full_target_are_refused(
 def test_existing_target_is_kept(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "precious").write_text("x")
-    with (pytest.raises(ModelError, match="does not exist yet"),
-          files.staged_directory(str(tmp_path / "taken"))):
+    with (
+        pytest.raises(ModelError, match="does not exist yet"),
+        files.staged_directory(str(tmp_path / "taken")),
+    ):
         pass
     assert os.listdir(tmp_path) == ["taken"]
     assert (tmp_path / "taken" / "precious").read_text() == "x"

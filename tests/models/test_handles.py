@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.archive import Limits
-from models.describe import describe
-from models.errors import ModelError
-from models.files import content_hash
-from models.handles import hub_archive_url, resolve
-from models.weights import bundled_weights, read_weights
+from image_features.models.archive import Limits
+from image_features.models.describe import describe
+from image_features.models.errors import ModelError
+from image_features.models.files import content_hash
+from image_features.models.handles import hub_archive_url, resolve
+from image_features.models.weights import bundled_weights, read_weights
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -64,8 +64,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(archive: str) -> Iterator[tuple[str, type[_Handler]]]:
     """A base URL, and the handler class that records what was asked."""
-    handler = type("Handler", (_Handler,), {
-        "archive": Path(archive).read_bytes(), "requests": [], "failures": 0})
+    handler = type(
+        "Handler",
+        (_Handler,),
+        {"archive": Path(archive).read_bytes(), "requests": [], "failures": 0},
+    )
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=running.serve_forever, args=(0.02,))
     thread.start()
@@ -94,8 +97,10 @@ def test_local_archives(tf1_dir: str, archive: str, tmp_path: Path) -> None:
     shutil.copy(nested, tmp_path / "replaced.tgz")
     first = resolve(str(tmp_path / "replaced.tgz"), cache_dir=str(tmp_path / "cache")).directory
     shutil.copy(archive, tmp_path / "replaced.tgz")
-    assert resolve(str(tmp_path / "replaced.tgz"), cache_dir=str(tmp_path / "cache")
-                   ).directory != first
+    assert (
+        resolve(str(tmp_path / "replaced.tgz"), cache_dir=str(tmp_path / "cache")).directory
+        != first
+    )
 
 
 def test_content_hash_ignores_only_the_fingerprint(tf1_dir: str, tmp_path: Path) -> None:
@@ -147,20 +152,22 @@ def test_http_refusals(server: tuple[str, type[_Handler]], tmp_path: Path) -> No
 
 
 def test_no_network_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.download._BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("image_features.models.download._BACKOFF_SECONDS", 0.0)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # Bound and not listening: connections are refused.
         with pytest.raises(ModelError, match=r"no network.*--model=/local.*--model=builtin"):
-            resolve(f"http://127.0.0.1:{closed.getsockname()[1]}/m.tar.gz",
-                    cache_dir=str(tmp_path))
+            resolve(f"http://127.0.0.1:{closed.getsockname()[1]}/m.tar.gz", cache_dir=str(tmp_path))
 
 
-@pytest.mark.parametrize(("url", "expected"), [
-    ("https://tfhub.dev/google/m/3", "https://tfhub.dev/google/m/3?tf-hub-format=compressed"),
-    ("https://x/m?a=1", "https://x/m?a=1&tf-hub-format=compressed"),
-    ("https://x/m.tar.gz?a=1", "https://x/m.tar.gz?a=1"),
-    ("https://x/m?tf-hub-format=compressed", "https://x/m?tf-hub-format=compressed"),
-])
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://tfhub.dev/google/m/3", "https://tfhub.dev/google/m/3?tf-hub-format=compressed"),
+        ("https://x/m?a=1", "https://x/m?a=1&tf-hub-format=compressed"),
+        ("https://x/m.tar.gz?a=1", "https://x/m.tar.gz?a=1"),
+        ("https://x/m?tf-hub-format=compressed", "https://x/m?tf-hub-format=compressed"),
+    ],
+)
 def test_hub_archive_url(url: str, expected: str) -> None:
     assert hub_archive_url(url) == expected
 
@@ -187,12 +194,21 @@ def test_untrained_is_the_same_in_every_process(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes race for one cache, and this one fills another."""
-    script = ("import sys\nfrom models.handles import resolve\n"
-              "print(resolve('untrained', cache_dir=sys.argv[1]).content_hash)\n")
+    script = (
+        "import sys\nfrom image_features.models.handles import resolve\n"
+        "print(resolve('untrained', cache_dir=sys.argv[1]).content_hash)\n"
+    )
     root = Path(__file__).resolve().parents[2]
-    racers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "shared")], cwd=root,
-                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-              for _ in range(2)]
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path / "shared")],
+            cwd=root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for _ in range(2)
+    ]
     monkeypatch.setenv("IMAGE_FEATURES_CACHE", str(tmp_path / "own"))
     with caplog.at_level(logging.WARNING):
         own = resolve("untrained")
@@ -202,9 +218,7 @@ def test_untrained_is_the_same_in_every_process(
     assert len(os.listdir(tmp_path / "shared")) == 1
 
 
-def test_builtin_is_quiet_and_trained(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_builtin_is_quiet_and_trained(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The handle gives the weights in the package, the same on every call, and no warning."""
     with caplog.at_level(logging.WARNING):
         module = resolve("builtin", cache_dir=str(tmp_path))

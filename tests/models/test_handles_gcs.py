@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ModelError
-from models.files import content_hash
-from models.handles import resolve
+from image_features.models.errors import ModelError
+from image_features.models.files import content_hash
+from image_features.models.handles import resolve
 from tests.gcs import emulator
 
 pytest.importorskip("gcp_storage_emulator")
@@ -41,11 +41,14 @@ def test_gcs_is_copied(name: str, bucket: str, tf1_dir: str, tmp_path: Path) -> 
     assert os.listdir(tmp_path) == [os.path.basename(resolved.directory)]
 
 
-@pytest.mark.parametrize(("name", "message"), [
-    ("absent", "no files in the model directory"),
-    ("dir", r"no saved_model\.pb"),
-    ("absent.tar.gz", "cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("absent", "no files in the model directory"),
+        ("dir", r"no saved_model\.pb"),
+        ("absent.tar.gz", "cannot be read"),
+    ],
+)
 def test_gcs_without_a_model(name: str, message: str, bucket: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=message):
         resolve(f"{bucket}/{name}", cache_dir=str(tmp_path))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models import mobilenet_v2
-from models.keras_weights import keras_names
+from image_features.models import mobilenet_v2
+from image_features.models.keras_weights import keras_names
 from tests.models.keras_network import keras_network
 
 
@@ -86,12 +86,10 @@ def test_training_updates_move_towards_the_batch(weights: mobilenet_v2.Weights) 
 
     variables = {name: tf.Variable(value) for name, value in weights.items()}
     images = tf.constant(np.random.RandomState(0).random_sample((4, 32, 32, 3)), tf.float32)
-    _, updates = mobilenet_v2.forward(
-        images, lambda name, _: variables[name], training=True)
+    _, updates = mobilenet_v2.forward(images, lambda name, _: variables[name], training=True)
     assert len(updates) == 2 * len(mobilenet_v2.convolutions())
     mean = variables["MobilenetV2/Conv/BatchNorm/moving_mean"]
     kernel = variables["MobilenetV2/Conv/weights"]
     batch = tf.reduce_mean(tf.nn.conv2d(images * 2 - 1, kernel, 2, "SAME"), [0, 1, 2])
     np.testing.assert_allclose(updates[0][1], 0.997 * mean + 0.003 * batch, atol=1e-5)
-    assert mobilenet_v2.forward(
-        images, lambda name, _: variables[name], training=False)[1] == []
+    assert mobilenet_v2.forward(images, lambda name, _: variables[name], training=False)[1] == []

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from models.errors import ModelError
-from models.module import FeatureModule
+from image_features.models.errors import ModelError
+from image_features.models.module import FeatureModule
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -55,32 +55,39 @@ def test_a_row_does_not_depend_on_its_batch(tf1_module: FeatureModule, pixels: P
     assert features.dtype == np.float32
     assert features.shape == (40, 1280)
     for index in range(0, 40, 3):
-        np.testing.assert_array_equal(tf1_module(pixels[index:index + 1])[0], features[index])
+        np.testing.assert_array_equal(tf1_module(pixels[index : index + 1])[0], features[index])
     np.testing.assert_array_equal(tf1_module(pixels[::-1])[::-1], features)
     np.testing.assert_array_equal(tf1_module(pixels[5:]), features[5:])
     assert tf1_module(pixels[:0]).shape == (0, 1280)
 
 
-def test_threads_do_not_change_a_byte(tf1_dir: str, tf1_module: FeatureModule,
-                                      pixels: Pixels, tmp_path: Path) -> None:
+def test_threads_do_not_change_a_byte(
+    tf1_dir: str, tf1_module: FeatureModule, pixels: Pixels, tmp_path: Path
+) -> None:
     """A fresh process with 1 and with 2 threads gives what this process gives."""
     np.save(tmp_path / "pixels.npy", pixels)
     script = (
         "import sys, hashlib, numpy as np\n"
-        "from models.module import FeatureModule\n"
+        "from image_features.models.module import FeatureModule\n"
         "module = FeatureModule.load(sys.argv[1], intra_op_threads=int(sys.argv[3]))\n"
-        "print(hashlib.sha256(module(np.load(sys.argv[2])).tobytes()).hexdigest())\n")
+        "print(hashlib.sha256(module(np.load(sys.argv[2])).tobytes()).hexdigest())\n"
+    )
     root = Path(__file__).resolve().parents[2]
     expected = hashlib.sha256(tf1_module(pixels).tobytes()).hexdigest()
     for threads in ("1", "2"):
         printed = subprocess.run(
             [sys.executable, "-c", script, tf1_dir, str(tmp_path / "pixels.npy"), threads],
-            cwd=root, check=True, capture_output=True, text=True).stdout
+            cwd=root,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
         assert printed.strip() == expected, f"{threads} threads"
 
 
-def test_late_threads_are_logged(tf1_dir: str, tf1_module: FeatureModule,
-                                 caplog: pytest.LogCaptureFixture) -> None:
+def test_late_threads_are_logged(
+    tf1_dir: str, tf1_module: FeatureModule, caplog: pytest.LogCaptureFixture
+) -> None:
     FeatureModule.load(tf1_dir, intra_op_threads=3)
     assert "cannot change to 3" in caplog.text
 
@@ -95,9 +102,14 @@ def test_features_depend_on_the_image(tf1_module: FeatureModule, pixels: Pixels)
     assert np.mean(features > 0) > 0.5
 
 
-@pytest.mark.parametrize("bad", [np.zeros((1, 96, 96, 3), np.float32),
-                                 np.zeros((1, 95, 96, 3), np.uint8),
-                                 np.zeros((96, 96, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros((1, 96, 96, 3), np.float32),
+        np.zeros((1, 95, 96, 3), np.uint8),
+        np.zeros((96, 96, 3), np.uint8),
+    ],
+)
 def test_wrong_pixels_are_refused(tf1_module: FeatureModule, bad: Any) -> None:
     with pytest.raises(ValueError, match="resize the images first"):
         tf1_module(bad)
@@ -116,8 +128,12 @@ def test_pixels_are_scaled_to_unit_range(tmp_path: Path) -> None:
 def test_singular_axes_are_squeezed_and_callables_without_training_work(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    directory = _save(tmp_path / "m", lambda images: tf.reduce_mean(images, [1, 2], keepdims=True),
-                      _image_spec(), signature=False)
+    directory = _save(
+        tmp_path / "m",
+        lambda images: tf.reduce_mean(images, [1, 2], keepdims=True),
+        _image_spec(),
+        signature=False,
+    )
     module = FeatureModule.load(directory)
     assert module.entry == "__call__"
     assert module(np.zeros((3, 8, 8, 3), np.uint8)).shape == (3, 3)
@@ -126,8 +142,9 @@ def test_singular_axes_are_squeezed_and_callables_without_training_work(tmp_path
 def test_image_size_unstated(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    directory = _save(tmp_path / "m", lambda images: tf.reduce_mean(images, [1, 2]),
-                      _image_spec(None))
+    directory = _save(
+        tmp_path / "m", lambda images: tf.reduce_mean(images, [1, 2]), _image_spec(None)
+    )
     assert FeatureModule.load(directory, batch_size=2).image_size == (224, 224)
     assert FeatureModule.load(directory, image_size=(9, 7)).image_size == (9, 7)
 
@@ -140,8 +157,9 @@ def test_image_size_stated_wins(tf1_dir: str) -> None:
 def test_fixed_batch_is_kept(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    directory = _save(tmp_path / "m", lambda images: tf.reduce_mean(images, [1, 2]),
-                      _image_spec(batch=5))
+    directory = _save(
+        tmp_path / "m", lambda images: tf.reduce_mean(images, [1, 2]), _image_spec(batch=5)
+    )
     module = FeatureModule.load(directory)
     assert module.batch_size == 5
     assert module(np.zeros((7, 8, 8, 3), np.uint8)).shape == (7, 3)
@@ -150,15 +168,21 @@ def test_fixed_batch_is_kept(tmp_path: Path) -> None:
 def _text_model(directory: Path) -> str:
     import tensorflow as tf
 
-    return _save(directory, lambda text: tf.cast(tf.strings.length(text), tf.float32)[:, None],
-                 tf.TensorSpec([None], tf.string, name="text"))
+    return _save(
+        directory,
+        lambda text: tf.cast(tf.strings.length(text), tf.float32)[:, None],
+        tf.TensorSpec([None], tf.string, name="text"),
+    )
 
 
 def _detector(directory: Path) -> str:
     import tensorflow as tf
 
-    return _save(directory, lambda images: {
-        "boxes": tf.zeros([tf.shape(images)[0], 4]), "scores": images[:, 0, 0, 0]}, _image_spec())
+    return _save(
+        directory,
+        lambda images: {"boxes": tf.zeros([tf.shape(images)[0], 4]), "scores": images[:, 0, 0, 0]},
+        _image_spec(),
+    )
 
 
 def _classes(directory: Path) -> str:
@@ -195,16 +219,19 @@ def _empty(directory: Path) -> str:
     return str(directory)
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (_text_model, r"'serving_default' takes string \[None\]"),
-    (_detector, "it has the outputs 'boxes', 'scores'"),
-    (_classes, "is int64, not floating point"),
-    (_feature_map, r"has shape \(32, 4, 4, 3\)"),
-    (_not_finite, "not finite"),
-    (_no_signature, r"\(found: none\)"),
-    (_damaged, "cannot load the SavedModel"),
-    (_empty, r"no saved_model\.pb"),
-])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_text_model, r"'serving_default' takes string \[None\]"),
+        (_detector, "it has the outputs 'boxes', 'scores'"),
+        (_classes, "is int64, not floating point"),
+        (_feature_map, r"has shape \(32, 4, 4, 3\)"),
+        (_not_finite, "not finite"),
+        (_no_signature, r"\(found: none\)"),
+        (_damaged, "cannot load the SavedModel"),
+        (_empty, r"no saved_model\.pb"),
+    ],
+)
 def test_other_models_are_refused(
     make: Callable[[Path], str], message: str, tmp_path: Path
 ) -> None:

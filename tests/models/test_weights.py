@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import export, mobilenet_v2
-from models.errors import ModelError
-from models.weights import bundled_weights, read_weights, save_bundled
+from image_features.models import export, mobilenet_v2
+from image_features.models.errors import ModelError
+from image_features.models.weights import bundled_weights, read_weights, save_bundled
 from tests.models.keras_network import keras_network
 
 

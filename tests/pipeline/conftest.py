@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from pipeline import cli
+from image_features.pipeline.cli import main as cli
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,16 +11,19 @@ import time
 import numpy as np
 import pytest
 
-from pipeline import cli, compact_command, dataset, garbage, inspection
-from pipeline.claim import Claim, HeldError
-from pipeline.compact_command import make_parser
-from pipeline.job import run_job
-from pipeline.layout import read_run
-from pipeline.parsing import parse_with_beam
-from pipeline.rows import current_runs
+from image_features.pipeline.cli import compact as compact_command
+from image_features.pipeline.cli import main as cli
+from image_features.pipeline.cli.compact import make_parser
+from image_features.pipeline.cli.parsing import parse_with_beam
+from image_features.pipeline.dataset import garbage, inspection
+from image_features.pipeline.dataset import reading as dataset
+from image_features.pipeline.dataset.claim import Claim, HeldError
+from image_features.pipeline.dataset.layout import read_run
+from image_features.pipeline.dataset.records import current_runs
+from image_features.pipeline.launch.job import run_job
+from image_features.transforms.stores.uris import image_key
 from tests import images
 from tests.http_server import ImageServer
-from transforms.uris import image_key
 
 
 def write(path, seed):

@@ -9,13 +9,14 @@ import pathlib
 import numpy as np
 import pytest
 
-from models.handles import resolve
-from pipeline import dataset, inspection
-from pipeline.layout import find_run
+from image_features.models.handles import resolve
+from image_features.pipeline.dataset import inspection
+from image_features.pipeline.dataset import reading as dataset
+from image_features.pipeline.dataset.layout import find_run
+from image_features.transforms.images.pixels import DecodePolicy, decode_image
+from image_features.transforms.stores.uris import image_key
 from tests import images
 from tests.http_server import ImageServer
-from transforms.pixels import DecodePolicy, decode_image
-from transforms.uris import image_key
 
 
 @pytest.fixture
@@ -254,8 +255,8 @@ def test_changed_and_missing_files_are_noticed(extract, photos):
 
 
 def test_both_module_formats_give_the_same_features(extract, photos, tmp_path):
-    from models.export import export_tf1_hub, export_tf2
-    from models.mobilenet_v2 import seeded_weights
+    from image_features.models.export import export_tf1_hub, export_tf2
+    from image_features.models.mobilenet_v2 import seeded_weights
 
     weights = seeded_weights(3)
     export_tf1_hub(weights, str(tmp_path / "tf1"))

@@ -17,8 +17,10 @@ def bucket(monkeypatch):
 
 
 def test_a_run_on_gs(bucket):
-    from pipeline import cli, dataset, inspection
-    from pipeline.layout import find_run
+    from image_features.pipeline.cli import main as cli
+    from image_features.pipeline.dataset import inspection
+    from image_features.pipeline.dataset import reading as dataset
+    from image_features.pipeline.dataset.layout import find_run
 
     for i in range(5):
         bucket.blob(f"in/{i}.jpg").upload_from_string(images.encode(images.noise(i)))
@@ -45,7 +47,7 @@ def test_a_run_on_gs(bucket):
 
 
 def test_a_dataset_on_gs_is_searched_and_reported_on(bucket, tmp_path, capsys):
-    from pipeline import cli
+    from image_features.pipeline.cli import main as cli
 
     for i in range(6):
         bucket.blob(f"in/{i}.jpg").upload_from_string(images.encode(images.noise(i)))

@@ -10,12 +10,14 @@ import pathlib
 import numpy as np
 import pytest
 
-from pipeline import cli, dataset, inspection
-from pipeline.layout import read_run
+from image_features.pipeline.cli import main as cli
+from image_features.pipeline.dataset import inspection
+from image_features.pipeline.dataset import reading as dataset
+from image_features.pipeline.dataset.layout import read_run
+from image_features.transforms.shards.index import read_index
+from image_features.transforms.stores.uris import image_key
 from tests import images
 from tests.http_server import ImageServer
-from transforms.index import read_index
-from transforms.uris import image_key
 
 
 def write(path, seed):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import mobilenet_v2
+from image_features.models import mobilenet_v2
 from training import teacher
 from training.distill import DistillConfig, distill, learning_rate
 from training.student import initial_weights
@@ -66,9 +66,9 @@ def test_the_whole_teacher_is_the_teacher() -> None:
             undone[name] = wide[name] + teacher.BATCH_NORM_EPSILON - mobilenet_v2.BATCH_NORM_EPSILON
     normalized = ((images - teacher.MEAN) / teacher.STD + 1) / 2
     expected, found = (
-        mobilenet_v2.forward(
-            x, lambda name, _, w=w: w[name], training=False, depth_multiplier=1.0
-        )[0].numpy()
+        mobilenet_v2.forward(x, lambda name, _, w=w: w[name], training=False, depth_multiplier=1.0)[
+            0
+        ].numpy()
         for x, w in ((normalized, undone), (images, same))
     )
     # Padding is 0 after normalization for the teacher, and 0 before it for the student, so

@@ -1,0 +1,1 @@
+"""Distributed batch image feature extraction."""

@@ -1,0 +1,5 @@
+"""Runs the command line: `python -m image_features`."""
+
+from image_features.pipeline.cli.main import console
+
+console()

@@ -1,0 +1,231 @@
+"""`image-features model describe | convert | verify | finetune`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from image_features.pipeline.errors import OptionParser, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from image_features.models.finetune import Report
+
+_FORMATS = ("tf1_hub", "tf2", "slim")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of everything after `image-features model`."""
+    parser = OptionParser(
+        prog="image-features model",
+        description="Works on feature-vector modules.",
+        allow_abbrev=False,
+    )
+    actions = parser.add_subparsers(dest="action", required=True, parser_class=OptionParser)
+    describe = actions.add_parser(
+        "describe",
+        help="Print a module's format, signatures, image size, features, parameters and hash.",
+        allow_abbrev=False,
+    )
+    describe.add_argument("handle", help="As extract's --model.")
+    _add_convert(actions)
+    verify = actions.add_parser(
+        "verify",
+        help="Compare two modules' features for the same images.",
+        epilog="exit codes: 0 within the tolerance, 1 not, 2 bad arguments",
+        allow_abbrev=False,
+    )
+    verify.add_argument("a", help="As extract's --model.")
+    verify.add_argument("b", help="As extract's --model.")
+    verify.add_argument(
+        "--images", metavar="LOCATION", help="A directory, glob or manifest (synthetic images)."
+    )
+    verify.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-3,
+        help="Largest absolute difference of a value that passes (0.001).",
+    )
+    _add_finetune(actions)
+    return parser
+
+
+def _add_convert(actions: argparse._SubParsersAction[OptionParser]) -> None:
+    convert = actions.add_parser(
+        "convert",
+        help="Write MobileNet V2 weights in another format.",
+        description="Reads a Keras .h5 or .weights.h5 file, a TF-Slim checkpoint or a module "
+        "of the MobileNet V2 family, and writes it in another format.",
+        allow_abbrev=False,
+    )
+    convert.add_argument("source", help="A weights file, or as extract's --model.")
+    convert.add_argument("target", help="The directory to make.")
+    convert.add_argument("--format", required=True, choices=_FORMATS)
+    convert.add_argument(
+        "--image_size", type=int, metavar="PIXELS", help="Side of the images (as the source says)."
+    )
+    convert.add_argument(
+        "--depth_multiplier", type=float, help="(found by the shapes of the variables)"
+    )
+
+
+def _add_finetune(actions: argparse._SubParsersAction[OptionParser]) -> None:
+    finetune = actions.add_parser(
+        "finetune",
+        help="Train a module further on labelled images.",
+        description="Trains a classifier on the frozen features, then all layers with it, and "
+        "writes the best state by held-out accuracy as a module for extract. The same "
+        "command goes on where a killed one was.",
+        allow_abbrev=False,
+    )
+    finetune.add_argument("--model", default="builtin", help="As extract's --model (builtin).")
+    finetune.add_argument(
+        "--train", required=True, metavar="MANIFEST", help="Manifest with URIs and labels."
+    )
+    finetune.add_argument("--output", required=True, metavar="DIR", help="The module to make.")
+    finetune.add_argument(
+        "--work", metavar="DIR", help="Checkpoints and TensorBoard logs (OUTPUT.training)."
+    )
+    finetune.add_argument("--label_column", default="label", metavar="NAME", help="(label)")
+    finetune.add_argument("--uri_column", metavar="NAME", help="(found)")
+    for name, kind, default, text in (
+        ("epochs", int, 20, "At most this many passes with all layers learning"),
+        ("patience", int, 5, "Stop after so many passes that were no better"),
+        ("batch_size", int, 32, "Images a step"),
+        ("learning_rate", float, 1e-3, "Peak rate for all layers"),
+        ("batch_norm_momentum", float, 0.9, "What moving statistics keep in a step"),
+        ("augment", str, "crop_flip", "crop_flip, crop (writing) or none; for the learning"),
+        ("held_out", float, 0.2, "Part of each class that is measured on"),
+        ("seed", int, 0, "Of split, order, crops and flips"),
+    ):
+        finetune.add_argument(f"--{name}", type=kind, default=default, help=f"{text} ({default}).")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs what `make_parser` parsed; TensorFlow is imported by now.
+
+    Returns:
+      0 done, 1 the models of `verify` differ.
+
+    Raises:
+      UsageError: the arguments cannot be used.
+    """
+    from image_features.models.errors import ModelError
+
+    try:
+        if options.action == "describe":
+            return _describe(options)
+        if options.action == "convert":
+            return _convert(options)
+        if options.action == "verify":
+            return _verify(options)
+        return _finetune(options)
+    except ModelError as error:
+        raise UsageError(str(error)) from error
+
+
+def _describe(options: argparse.Namespace) -> int:
+    from image_features.models.describe import describe
+
+    print(json.dumps(describe(options.handle), indent=2, default=str))
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from image_features.models.convert import ModelFormat, convert
+
+    for name in ("image_size", "depth_multiplier"):
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise UsageError(f"--{name}={value} must be above 0.")
+    written = convert(
+        options.source,
+        options.target,
+        format=ModelFormat(options.format),
+        image_size=options.image_size,
+        depth_multiplier=options.depth_multiplier,
+    )
+    print(
+        f"{options.target}: {options.format}, MobileNet V2 with depth multiplier "
+        f"{written.depth_multiplier}, images of {written.image_size}x{written.image_size}"
+    )
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from image_features.models.verify import compare, load_pair, synthetic_images
+
+    first, second = load_pair(options.a, options.b)
+    if options.images is None:
+        pixels = synthetic_images(*first.image_size)
+    else:
+        pixels = _pixels(options.images, first.image_size)
+    difference = compare(first, second, pixels)
+    within = difference.max_abs <= options.tolerance
+    print(json.dumps({**dataclasses.asdict(difference), "within_tolerance": within}, indent=2))
+    return 0 if within else 1
+
+
+def _pixels(location: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    from image_features.pipeline.finetune.labelled import read_images
+    from image_features.transforms.images.pixels import DecodePolicy
+
+    return read_images(location, policy=DecodePolicy(size)).pixels
+
+
+def _finetune(options: argparse.Namespace) -> int:
+    from image_features.models.tuner import FinetuneConfig
+    from image_features.pipeline.finetune.finetune import run_finetune
+
+    fields = [field.name for field in dataclasses.fields(FinetuneConfig)]
+    try:
+        config = FinetuneConfig(**{name: getattr(options, name) for name in fields})
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    output = os.path.abspath(os.path.expanduser(options.output))
+    with _progress_bar() as report:
+        result = run_finetune(
+            model=options.model,
+            train=options.train,
+            output=output,
+            work=options.work or f"{output}.training",
+            label_column=options.label_column,
+            uri_column=options.uri_column,
+            config=config,
+            report=report,
+        )
+    print(
+        f"{options.output}: held-out accuracy {result.accuracy:.4f} after pass "
+        f"{result.best_epoch} of {result.epochs}; a linear classifier on the frozen features had "
+        f"{result.probe_accuracy:.4f}"
+    )
+    print(f"  image-features extract --model={options.output} ...")
+    return 0
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Report]:
+    """A bar on a terminal, nothing elsewhere: the passes are logged anyway."""
+    if not sys.stderr.isatty():
+        yield lambda phase, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as progress:
+        tasks = {}
+
+        def report(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = progress.add_task(phase, total=total)
+            progress.update(tasks[phase], completed=done)
+
+        yield report

@@ -1,0 +1,85 @@
+"""`report`: a dataset on one page."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import uuid
+import zlib
+
+from image_features.pipeline.dataset.records import committed_runs
+from image_features.pipeline.errors import OptionParser, UsageError
+from image_features.pipeline.exits import EXIT_OK
+from image_features.transforms.stores.files import create_whole
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of everything after `image-features report`."""
+    parser = OptionParser(
+        prog="image-features report",
+        description="Writes one HTML page about a dataset: its runs, errors and images, the health "
+        "of its features, a map of them, nearest neighbours and near duplicates.",
+        epilog="exit codes: 0 written, 2 it cannot be",
+        allow_abbrev=False,
+    )
+    parser.add_argument("path", metavar="DATASET", help="A dataset's directory, or a run's.")
+    parser.add_argument(
+        "--output", default="report.html", metavar="FILE", help="The page (report.html)."
+    )
+    parser.add_argument(
+        "--max_points",
+        type=int,
+        default=5000,
+        metavar="N",
+        help="Images on the map; among them neighbours and near duplicates are found (5000).",
+    )
+    parser.add_argument(
+        "--thumbnails",
+        type=int,
+        default=400,
+        metavar="N",
+        help="Images to read again, from where they were, for a small picture (400).",
+    )
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs what `make_parser` parsed.
+
+    Raises:
+      UsageError: the dataset cannot be read or the page cannot be written.
+    """
+    if options.max_points < 1 or options.thumbnails < 0:
+        raise UsageError("--max_points must be above 0, and --thumbnails not below it.")
+    if any(importlib.util.find_spec(name) is None for name in ("jinja2", "vl_convert")):
+        raise UsageError("The page is made with Jinja and Vega: install the extra [report].")
+    from image_features.pipeline.report.gather import gather
+    from image_features.pipeline.report.page import render, wanted_thumbnails
+    from image_features.pipeline.report.thumbnails import read_thumbnails
+
+    try:
+        report = gather(options.path, committed_runs(options.path), options.max_points)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"{options.path} cannot be reported on: {error}") from error
+    wanted = wanted_thumbnails(report, options.thumbnails)
+    pictures = read_thumbnails([report.rows[row].uri for row in wanted])
+    thumbnails = {row: uri for row, uri in zip(wanted, pictures, strict=True) if uri}
+    # A URI from a manifest may hold what is no character.
+    page = render(report, thumbnails).encode("utf-8", "replace")
+    _write(options.output, page)
+    print(
+        f"{options.output}: {len(page) / 1e6:.1f} MB, {len(report.rows)} images sampled, "
+        f"{len(thumbnails)} of {len(wanted)} thumbnails"
+    )
+    return EXIT_OK
+
+
+def _write(path: str, page: bytes) -> None:
+    path = path if "://" in path else os.path.abspath(os.path.expanduser(path))
+    directory, _, name = path.rpartition("/")
+    try:
+        with create_whole(path, f"{directory}/.{name}.{uuid.uuid4().hex}") as file:
+            file.write(page)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--output={path} cannot be written: {error}") from error

@@ -1,0 +1,150 @@
+"""The files that describe a run beside its shards, and their entries in run.json."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import platform
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
+from apache_beam.io.filesystems import FileSystems
+
+from image_features.pipeline.commit.schema import dataset_info_json, features_json, schema_pbtxt
+from image_features.pipeline.config import ExtractConfig
+from image_features.transforms.measure_features import BINS_PER_OCTAVE, FIRST_BIN, FeatureStatistics
+from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.stores.files import create_whole
+from image_features.transforms.stores.uris import redact_uri
+
+_PACKAGES = (
+    "apache-beam",
+    "ai-edge-litert",
+    "tensorflow",
+    "tensorflow-cpu",
+    "tensorflow-hub",
+    "pillow",
+    "numpy",
+)
+_PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+# Sums in double precision depend on the order of bundles in their last digits: so many are safe.
+_DIGITS = 7
+
+
+def write_description(config: ExtractConfig, name: str, kind: str, text: str) -> dict[str, Any]:
+    """Writes a file into the run's directory, whole or not at all; returns its entry."""
+    data = text.encode()
+    part = FileSystems.join(config.layout.staging, f"{name}.{uuid.uuid4().hex}")
+    with create_whole(config.layout.path(name), part) as file:
+        file.write(data)
+    digest = hashlib.sha256(data).hexdigest()
+    return {"name": name, "kind": kind, "bytes": len(data), "sha256": digest}
+
+
+def write_schemas(config: ExtractConfig, features: Sequence[ShardFile]) -> list[dict[str, Any]]:
+    """Writes schema.pbtxt, features.json and dataset_info.json; returns their entries."""
+    columns = config.manifest.columns
+    schemas = {"schema.pbtxt": schema_pbtxt(columns, config.model.num_features)}
+    if config.layout.compression == "none":
+        # TFDS reads plain TFRecord only: files it could not open would be a false promise.
+        schemas["features.json"] = features_json(columns, config.model.num_features)
+        schemas["dataset_info.json"] = dataset_info_json(
+            "image_features", "1.0.0", [s.rows for s in features], sum(s.bytes for s in features)
+        )
+    return [
+        write_description(config, name, "schema", text) for name, text in sorted(schemas.items())
+    ]
+
+
+def provenance(config: ExtractConfig) -> dict[str, Any]:
+    """What run.json says of where the features come from, secrets removed."""
+    return {
+        "input": [redact_uri(source.location) for source in config.manifest.sources],
+        "columns": [dataclasses.asdict(column) for column in config.manifest.columns],
+        "model": {
+            "handle": redact_uri(config.model.handle),
+            "content_hash": config.model.content_hash,
+            "image_size": list(config.model.image_size),
+            "num_features": config.model.num_features,
+            "engine": str(config.model.engine),
+            "precision": str(config.model.precision),
+            "max_cosine_difference": config.model.max_cosine_difference,
+        },
+        "preprocessing": _preprocessing(config),
+        "compression": config.layout.compression,
+        "versions": _versions(),
+    }
+
+
+def _preprocessing(config: ExtractConfig) -> dict[str, Any]:
+    options = dataclasses.asdict(config.decode)
+    options["max_fetch_bytes"] = config.fetch.max_bytes
+    return options
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def health_section(statistics: FeatureStatistics) -> dict[str, Any]:
+    """What run.json says of the features; percentiles are right to 1.1 %."""
+    return {
+        "rows": statistics.rows,
+        "zero_rows": statistics.zero_rows,
+        "constant_dimensions": int(statistics.constant.sum()) if statistics.rows > 1 else 0,
+        "norm": {
+            "mean": _rounded(statistics.norm_mean),
+            "std": _rounded(statistics.norm_deviation),
+            "percentiles": {
+                str(percent): _rounded(statistics.norm_percentile(percent))
+                for percent in _PERCENTILES
+            },
+        },
+    }
+
+
+def health_document(statistics: FeatureStatistics) -> dict[str, Any]:
+    """Returns health.json: the section, the histogram of norms and every dimension.
+
+    Bin k of the histogram is of norms from 2^((k - 1/2) / 32) to 2^((k + 1/2) / 32); the ends
+    -641 and 641 take what is beyond. Lists of dimensions are empty where there are no rows.
+    """
+    bins = statistics.norm_counts.nonzero()[0]
+    first, last = (int(bins[0]), int(bins[-1])) if len(bins) else (0, -1)
+    dimensions: dict[str, npt.NDArray[Any]] = {
+        "mean": statistics.means,
+        "std": statistics.deviations,
+        "min": statistics.minima,
+        "max": statistics.maxima,
+    }
+    return {
+        **health_section(statistics),
+        "norm_histogram": {
+            "bins_per_octave": BINS_PER_OCTAVE,
+            "first": first + FIRST_BIN - 1,
+            "counts": statistics.norm_counts[first : last + 1].tolist(),
+        },
+        "dimensions": {
+            name: [_rounded(value) for value in values.tolist()] if statistics.rows else []
+            for name, values in dimensions.items()
+        },
+    }
+
+
+def as_json(document: dict[str, Any]) -> str:
+    """JSON with a line for every key of the first level."""
+    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in document.items())
+    return "{\n" + ",\n".join(f"  {line}" for line in lines) + "\n}\n"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

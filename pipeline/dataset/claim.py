@@ -1,0 +1,180 @@
+"""Who works on a run: one launcher at a time, as long as it says that it is alive.
+
+A claim is a file in staging with a holder and a time. It is made where there is none, renewed
+while the holder lives, and taken over when its time is past: on gs:// on conditions of the
+object's generation, on disks under a lock of the file beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from image_features.pipeline.dataset.layout import CLAIM_FILE
+from image_features.transforms.stores import gcs
+
+_LOG = logging.getLogger(__name__)
+LEASE_SECONDS = 120.0
+_BEATS_A_LEASE = 4
+_MAX_BYTES = 2**16
+
+
+class HeldError(RuntimeError):
+    """Somebody else works on the run."""
+
+
+class Claim:
+    """A launcher's claim to a run.
+
+    Args:
+      staging: The run's staging directory.
+      lease: Seconds after its last sign of life that a holder is taken for dead.
+    """
+
+    def __init__(self, staging: str, *, lease: float = LEASE_SECONDS) -> None:
+        self._path = FileSystems.join(staging, CLAIM_FILE)
+        self._lease = lease
+        self._holder = uuid.uuid4().hex
+        self._since = _clock(time.time())
+        self._generation = 0
+        self._stop = threading.Event()
+
+    def take(self) -> None:
+        """Takes the run, if it is free or its holder is dead.
+
+        Raises:
+          HeldError: it has another holder; says which.
+        """
+        if not self._possible:
+            return
+        with self._locked():
+            found = self._read()
+            if found and found["holder"] != self._holder and not _is_dead(found):
+                raise HeldError(
+                    f"{found['host']} (process {found['process']}) works on it since "
+                    f"{found['since']}; its claim ends in {found['expires'] - time.time():.0f} s "
+                    "unless it is renewed"
+                )
+            if not self._write():
+                raise HeldError("another launcher took it at this moment")
+
+    @property
+    def _possible(self) -> bool:
+        # Other object stores have no conditions that Beam could use.
+        return "://" not in self._path or self._path.startswith(gcs.SCHEME)
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renews the claim while the body runs, and gives it up after it."""
+        thread = threading.Thread(target=self._renew, name="claim", daemon=True)
+        if self._possible:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            if self._possible:
+                thread.join(timeout=5)
+                self.give_up()
+
+    def give_up(self) -> None:
+        """Lets others take the run at once; nothing if it is gone with its staging directory."""
+        with contextlib.suppress(Exception), self._locked():
+            found = self._read()
+            if found and found["holder"] == self._holder:
+                FileSystems.delete([self._path])
+
+    def _renew(self) -> None:
+        while not self._stop.wait(self._lease / _BEATS_A_LEASE):
+            try:
+                with self._locked():
+                    found = self._read()
+                    if not found:
+                        return
+                    if found["holder"] != self._holder or not self._write():
+                        _LOG.error("The run was taken over by another launcher: %s", found)
+                        return
+            except FileNotFoundError:
+                return  # Committed: the job has removed its staging directory.
+            except Exception as error:  # The next sign of life may come through.
+                _LOG.warning("The claim to the run could not be renewed: %s", error)
+
+    def _read(self) -> dict[str, Any]:
+        data = b""
+        if self._path.startswith(gcs.SCHEME):
+            with gcs.patient() as client:
+                self._generation = client.generation(self._path)
+                if self._generation:
+                    data = client.read(self._path, _MAX_BYTES)
+        else:
+            with contextlib.suppress(FileNotFoundError), open(self._path, "rb") as file:
+                data = file.read()
+        try:
+            return dict(json.loads(data)) if data else {}
+        except ValueError:  # A disk that was full, a crash.
+            return {}
+
+    def _write(self) -> bool:
+        data = json.dumps(
+            {
+                "holder": self._holder,
+                "host": platform.node(),
+                "process": os.getpid(),
+                "since": self._since,
+                "expires": time.time() + self._lease,
+            }
+        ).encode()
+        if self._path.startswith(gcs.SCHEME):
+            with gcs.patient() as client:
+                written = client.write(self._path, data, self._generation) is not None
+            # An attempt may have worked whose answer was lost.
+            return written or self._read().get("holder") == self._holder
+        part = f"{self._path}.{self._holder}"
+        with open(part, "wb") as file:
+            file.write(data)
+        os.replace(part, self._path)
+        return True
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        if "://" in self._path:
+            yield
+            return
+        with open(f"{self._path}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def is_held(staging: str) -> bool:
+    """Whether somebody works on the run with this staging directory."""
+    found = Claim(staging)._read()
+    return bool(found) and not _is_dead(found)
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _is_dead(found: dict[str, Any]) -> bool:
+    if time.time() > found["expires"]:
+        return True
+    if found["host"] != platform.node():
+        return False
+    try:
+        os.kill(int(found["process"]), 0)
+    except ProcessLookupError:
+        return True  # Killed here: nobody need wait for its time to pass.
+    except PermissionError:
+        pass
+    return False

@@ -1,0 +1,173 @@
+"""What of a dataset is of no more use: runs that were merged, and attempts that nobody takes up."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from image_features.pipeline.dataset.claim import Claim, HeldError, is_held
+from image_features.pipeline.dataset.layout import (
+    LAUNCH_FILE,
+    RUN_FILE,
+    STAGING_NAME,
+    RunNotFoundError,
+    as_of,
+    dataset_of,
+    read_run,
+)
+from image_features.pipeline.dataset.records import Run, committed_runs, lost, unreplaced
+from image_features.transforms.stores.files import remove_files, remove_tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Garbage:
+    """Something to remove.
+
+    Attributes:
+      directory: With all that is in it.
+      why: What it is, in words.
+      bytes: Of its files.
+      finished: When it was, of a run that is committed; another one may have its place by now.
+      staging: Of an attempt, which somebody may take up; "" if it is none.
+    """
+
+    directory: str
+    why: str
+    bytes: int
+    finished: str = ""
+    staging: str = ""
+
+
+class UnsoundRunError(RuntimeError):
+    """A run that should replace others is not whole, so that they must stay."""
+
+
+def find_garbage(dataset: str, *, merged_before: float, died_before: float) -> list[Garbage]:
+    """Finds what can be removed.
+
+    Args:
+      dataset: The directory of runs.
+      merged_before: Unix time; runs are kept whose merging was committed later, since somebody
+        may still be reading them.
+      died_before: Unix time; attempts are kept in which something was written later.
+
+    Raises:
+      UnsoundRunError: a merged run lacks files that run.json lists.
+      RunNotFoundError: there is no committed run and no attempt at one.
+      UnreadableRunError: a run.json cannot be read, which may name what is to be kept.
+    """
+    try:
+        runs = committed_runs(dataset)
+    except RunNotFoundError:
+        runs = []
+    files = _files_by_run(dataset)
+    if not runs and not any(_is_attempt(names) for names in files.values()):
+        raise RunNotFoundError(f"There is no run in {dataset}, and no attempt at one.")
+    found = list(_replaced(runs, files, merged_before))
+    gone = {garbage.directory for garbage in found}
+    committed = {run.directory for run in runs}
+    for directory, names in sorted(files.items()):
+        staged = {name: file for name, file in names.items() if name.startswith(f"{STAGING_NAME}/")}
+        if directory in gone or not staged:
+            continue
+        newest = max(file.last_updated_in_seconds or 0.0 for file in staged.values())
+        staging = FileSystems.join(directory, STAGING_NAME)
+        if newest > died_before or is_held(staging):
+            continue
+        if directory in committed:
+            why = "left in a committed run"
+            found.append(Garbage(staging, why, _size(staged), staging=staging))
+        elif RUN_FILE not in names and _is_attempt(names):
+            why = "an attempt that was not committed"
+            found.append(Garbage(directory, why, _size(names), staging=staging))
+    return found
+
+
+def remove(garbage: Garbage) -> None:
+    """Removes it; what is in the way of a part of it leaves the rest for the next time.
+
+    Raises:
+      HeldError: it is in use again.
+      OSError, transforms.stores.retries.FetchError: something could not be removed.
+    """
+    directory = garbage.directory
+    if garbage.staging:
+        Claim(garbage.staging).take()
+    elif not garbage.finished and FileSystems.exists(
+        FileSystems.join(directory, STAGING_NAME, LAUNCH_FILE)
+    ):
+        raise HeldError("it was begun anew meanwhile")
+    if directory != garbage.staging:
+        found = read_run(directory) or {}
+        if str(found.get("finished", "")) != garbage.finished:
+            raise HeldError("it was committed meanwhile")
+        if garbage.finished:
+            FileSystems.delete([FileSystems.join(directory, RUN_FILE)])
+    # By its staging directory an attempt is known: that goes last.
+    remove_files(directory)
+    remove_tree(directory)
+
+
+def _replaced(
+    runs: Sequence[Run], files: Mapping[str, Mapping[str, Any]], merged_before: float
+) -> Iterator[Garbage]:
+    """What readers do not look at any more: what current runs were merged from."""
+    for merged in unreplaced(runs):
+        replaced = [
+            run
+            for run in sorted(runs, key=lambda run: as_of(run.record))
+            if merged.replaces.get(run.run_id) == run.record["finished"]
+        ]
+        leftovers = [
+            directory
+            for name in merged.replaces
+            if (directory := FileSystems.join(dataset_of(merged.directory), name)) in files
+            and RUN_FILE not in files[directory]
+            and not _is_attempt(files[directory])
+        ]
+        if not (replaced or leftovers) or _time(merged.record["finished"]) > merged_before:
+            continue
+        entry = lost(merged, merged.record["files"], _listing(merged.directory))
+        if entry:
+            raise UnsoundRunError(
+                f"{merged.directory} has lost {entry['name']}: what is left of the runs that it "
+                "replaces is kept. Copy the file from a backup."
+            )
+        why = f"merged into {merged.run_id}"
+        for run in replaced:
+            size = _size(files.get(run.directory, {}))
+            yield Garbage(run.directory, why, size, str(run.record["finished"]))
+        for directory in leftovers:
+            yield Garbage(directory, f"left of a run {why}", _size(files[directory]))
+
+
+def _files_by_run(dataset: str) -> dict[str, dict[str, Any]]:
+    """Metadata of all files, by directory of the dataset and path within it."""
+    found: dict[str, dict[str, Any]] = {}
+    root = dataset.rstrip("/")
+    for file in _listing(root):
+        name, _, rest = file.path[len(root) + 1 :].partition("/")
+        if rest:
+            found.setdefault(FileSystems.join(root, name), {})[rest] = file
+    return found
+
+
+def _listing(directory: str) -> list[Any]:
+    return list(FileSystems.match([f"{directory}/**"])[0].metadata_list)
+
+
+def _is_attempt(names: Mapping[str, Any]) -> bool:
+    """Whether it is ours: nothing else is ever removed."""
+    return f"{STAGING_NAME}/{LAUNCH_FILE}" in names
+
+
+def _size(files: Mapping[str, Any]) -> int:
+    return sum(file.size_in_bytes for file in files.values())
+
+
+def _time(text: str) -> float:
+    return datetime.datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,211 @@
+"""Readers of committed runs: tf.data and NumPy. They see the files that run.json lists."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+from apache_beam.io.filesystems import FileSystems
+
+from image_features.pipeline.dataset.latest_rows import LatestRows
+from image_features.pipeline.dataset.records import (
+    comparable,
+    current_runs,
+    merged_columns,
+    open_shard,
+    text,
+)
+from image_features.transforms.manifests.columns import Column, Kind
+from image_features.transforms.shards.tfrecord import read_records
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureArrays:
+    """A run in memory.
+
+    Attributes:
+      keys: str [rows], the images' stable ids.
+      uris: str [rows].
+      features: float32 [rows, num_features].
+      columns: The passed-through columns, [rows]; lists where a row holds several.
+    """
+
+    keys: npt.NDArray[np.str_]
+    uris: npt.NDArray[np.str_]
+    features: npt.NDArray[np.float32]
+    columns: Mapping[str, npt.NDArray[Any]]
+
+
+def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
+    """Opens a committed run, or what is current in a dataset of them, as a tf.data.Dataset.
+
+    Of a dataset, the runs of the latest one's model and preprocessing are read: of each image the
+    latest version, once, and none that a tombstone hides. Rows come in no particular order.
+
+    Args:
+      path: A run's directory, or a dataset's.
+      batch_size: Parse and batch so many rows at once; None yields single rows.
+
+    Returns:
+      Dictionaries: `image/features` float32 [num_features], `image/width` and
+      `image/height` int64, the other `image/` fields strings, and the manifest's
+      columns; those that are lists or may be absent are ragged.
+
+    Raises:
+      pipeline.dataset.layout.RunNotFoundError: there is no committed run.
+      ValueError: runs hold a column with different types.
+    """
+    import tensorflow as tf
+
+    latest = _open(path)
+    columns = merged_columns(latest.runs)
+    spec = _parse_spec(tf, latest.runs[0].record["model"]["num_features"], columns)
+    records = None
+    for compression in ("", "GZIP"):
+        for part in _records(tf, latest, compression):
+            records = part if records is None else records.concatenate(part)
+    if records is None:
+        records = tf.data.TFRecordDataset([])
+    # Parsing whole batches is several times cheaper than row by row.
+    parsed = records.batch(batch_size or 256).map(
+        lambda rows: _cast(tf, tf.io.parse_example(rows, spec), columns), tf.data.AUTOTUNE
+    )
+    return parsed if batch_size else parsed.unbatch()
+
+
+def load_numpy(path: str) -> FeatureArrays:
+    """Reads the rows that `load` would into arrays; for what fits in memory.
+
+    Raises:
+      pipeline.dataset.layout.RunNotFoundError: there is no committed run.
+      ValueError: runs hold a column with different types, or a shard is corrupt.
+    """
+    latest = _open(path)
+    columns = merged_columns(latest.runs)
+    features = np.empty((latest.rows(), latest.runs[0].record["model"]["num_features"]), np.float32)
+    values: dict[str, list[Any]] = {column.name: [] for column in columns}
+    keys: list[str] = []
+    uris: list[str] = []
+    for block in latest.seen():
+        features[len(keys) : len(keys) + len(block.keys)] = block.features
+        keys += [text(example, "image/key") for example in block.examples]
+        uris += [text(example, "image/uri") for example in block.examples]
+        for column in columns:
+            values[column.name] += [_value(example, column) for example in block.examples]
+    return FeatureArrays(
+        np.array(keys, np.str_),
+        np.array(uris, np.str_),
+        features,
+        {column.name: _array(values[column.name], column) for column in columns},
+    )
+
+
+def read_examples(path: str) -> Iterator[Any]:
+    """Yields the rows that `load` would as tf.train.Example messages, shard by shard."""
+    from tensorflow.core.example import example_pb2
+
+    latest = _open(path)
+    for run in latest.runs:
+        for entry in run.files():
+            if entry["rows"]:
+                mask = latest.mask(run, entry)
+                with open_shard(run, entry) as file:
+                    for row, record in enumerate(read_records(cast(BinaryIO, file))):
+                        if mask is None or mask[row]:
+                            yield example_pb2.Example.FromString(record)
+
+
+def _open(path: str) -> LatestRows:
+    return LatestRows(comparable(current_runs(path)))
+
+
+def _records(tf: Any, latest: LatestRows, compression: str) -> Iterator[Any]:
+    """Datasets of records: of the shards that are seen in full, and of the others."""
+    whole: list[str] = []
+    partly: list[tuple[str, bytes]] = []
+    for run in latest.runs:
+        if (run.record["compression"] == "gzip") != bool(compression):
+            continue
+        for entry in run.files():
+            # An empty file is not valid gzip to every reader; a shard without rows says nothing.
+            if entry["rows"]:
+                shard, mask = (
+                    FileSystems.join(run.directory, entry["name"]),
+                    latest.mask(run, entry),
+                )
+                if mask is None:
+                    whole.append(shard)
+                elif mask.any():
+                    partly.append((shard, mask.astype(np.uint8).tobytes()))
+    if whole:
+        yield tf.data.TFRecordDataset(whole, compression_type=compression)
+    if partly:
+        shards, masks = zip(*partly, strict=True)
+
+        def seen(shard: Any, mask: Any) -> Any:
+            flags = tf.data.Dataset.from_tensor_slices(tf.io.decode_raw(mask, tf.uint8))
+            rows = tf.data.TFRecordDataset(shard, compression_type=compression)
+            return (
+                tf.data.Dataset.zip(rows, flags)
+                .filter(lambda _, flag: flag > 0)
+                .map(lambda record, _: record)
+            )
+
+        yield tf.data.Dataset.from_tensor_slices((list(shards), list(masks))).flat_map(seen)
+
+
+def _parse_spec(tf: Any, length: int, columns: Sequence[Column]) -> dict[str, Any]:
+    dtypes = {Kind.INT64: tf.int64, Kind.BOOL: tf.int64, Kind.FLOAT32: tf.float32}
+    spec: dict[str, Any] = {
+        f"image/{name}": tf.io.FixedLenFeature((), tf.string)
+        for name in ("uri", "key", "sha256", "format")
+    }
+    spec |= {f"image/{n}": tf.io.FixedLenFeature((), tf.int64) for n in ("width", "height")}
+    spec["image/features"] = tf.io.FixedLenFeature((length,), tf.float32)
+    for column in columns:
+        dtype = dtypes.get(column.kind, tf.string)
+        if column.is_sequence:
+            spec[column.name] = tf.io.RaggedFeature(dtype)
+        else:
+            spec[column.name] = tf.io.FixedLenFeature((), dtype)
+    return spec
+
+
+def _cast(tf: Any, row: dict[str, Any], columns: Sequence[Column]) -> dict[str, Any]:
+    for column in columns:
+        if column.kind is Kind.BOOL:
+            row[column.name] = tf.cast(row[column.name], tf.bool)
+    return row
+
+
+def _value(example: Any, column: Column) -> Any:
+    # Reading a map's entry that is not there would make it.
+    feature = example.get(column.name)
+    if feature is None:
+        items: list[Any] = []
+    elif column.kind is Kind.FLOAT32:
+        items = np.frombuffer(feature.float_list.value, "<f4").tolist()
+    elif column.kind in (Kind.INT64, Kind.BOOL):
+        items = list(feature.int64_list.value)
+        items = [bool(item) for item in items] if column.kind is Kind.BOOL else items
+    else:
+        items = list(feature.bytes_list.value)
+        items = [item.decode() for item in items] if column.kind is Kind.STRING else items
+    if column.repeated:
+        return items
+    return items[0] if items else None
+
+
+def _array(values: list[Any], column: Column) -> npt.NDArray[Any]:
+    if column.is_sequence:
+        array = np.empty(len(values), object)
+        array[:] = values
+        return array
+    dtypes = {Kind.INT64: np.int64, Kind.FLOAT32: np.float32, Kind.BOOL: np.bool_}
+    return np.array(values, dtypes.get(column.kind))

@@ -1,0 +1,123 @@
+"""Images in memory, with or without labels: for work on models, not for extraction."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from image_features.pipeline.errors import UsageError
+from image_features.transforms.fetch_images import Fetcher, FetchPolicy
+from image_features.transforms.images.pixels import (
+    DecodeError,
+    DecodePolicy,
+    decode_image,
+    lift_pillow_limit,
+)
+from image_features.transforms.read_manifest import ManifestSpec, examine, find_sources, read_source
+from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.retries import FetchError
+from image_features.transforms.values import ImageError, ImageRef
+
+_THREADS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Decoded images.
+
+    Attributes:
+      pixels: uint8 [count, height, width, 3].
+      labels: What the label column says of each; empty without one.
+      failed: How many rows gave no image, by reason.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    labels: tuple[str, ...]
+    failed: dict[str, int]
+
+
+def examine_images(
+    location: str, *, label_column: str | None = None, uri_column: str | None = None
+) -> ManifestSpec:
+    """Looks at the head of a manifest, and for the columns.
+
+    Args:
+      location: As `read_images` takes it, as the others.
+      label_column: Name of the column of labels.
+      uri_column: Name of the column of URIs; None finds it.
+
+    Raises:
+      UsageError: the location cannot be read, or lacks a column.
+    """
+    try:
+        sources = find_sources([location])
+        spec, _ = examine(sources, uri_column=uri_column, declared={}, http=HttpPolicy())
+    except FetchError as error:
+        raise UsageError(f"{location} cannot be read: {error}") from error
+    except (ValueError, OSError, EOFError) as error:
+        raise UsageError(f"{location} cannot be used: {error}") from error
+    if label_column is not None and label_column not in spec.schema:
+        raise UsageError(
+            f"{location} has no column {label_column!r} besides the URIs (it has: "
+            f"{', '.join(spec.schema) or 'none'}); name the labels' with --label_column."
+        )
+    return spec
+
+
+def read_images(
+    location: str,
+    *,
+    policy: DecodePolicy,
+    label_column: str | None = None,
+    uri_column: str | None = None,
+) -> Images:
+    """Reads and decodes images exactly as `extract` does, into memory.
+
+    Args:
+      location: A manifest, or without labels also a directory or a glob.
+      policy: How files become pixels.
+      label_column: Name of the column of labels; rows without one count as failed.
+      uri_column: Name of the column of URIs; None finds it.
+
+    Raises:
+      UsageError: the location cannot be read, lacks the column, or gives no image.
+    """
+    spec = examine_images(location, label_column=label_column, uri_column=uri_column)
+    lift_pillow_limit()
+    fetcher = Fetcher(FetchPolicy(threads=_THREADS))
+    rows = (row for source in spec.sources for row in read_source(source, spec))
+
+    def decode(row: ImageRef | ImageError) -> tuple[str, npt.NDArray[np.uint8]] | str:
+        if isinstance(row, ImageError):
+            return row.reason
+        label = None if label_column is None else dict(row.columns).get(label_column)
+        if label_column is not None and label is None:
+            return "no_label"
+        encoded = fetcher.fetch(row)
+        if isinstance(encoded, ImageError):
+            return encoded.reason
+        try:
+            return str(label), decode_image(encoded.data, policy).pixels
+        except DecodeError as error:
+            return error.reason
+
+    failed: Counter[str] = Counter()
+    labels: list[str] = []
+    pixels: list[npt.NDArray[np.uint8]] = []
+    try:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for result in pool.map(decode, rows):
+                if isinstance(result, str):
+                    failed[str(result)] += 1
+                else:
+                    labels.append(result[0])
+                    pixels.append(result[1])
+    finally:
+        fetcher.close()
+    if not pixels:
+        raise UsageError(f"{location} gives no image (failed rows: {dict(failed) or 'none'}).")
+    return Images(np.stack(pixels), tuple(labels) if label_column else (), dict(failed))

@@ -1,0 +1,64 @@
+"""A run's fingerprint: of all that its bytes depend on beside the images themselves.
+
+Attempts at a run with one fingerprint may share what they have made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from image_features.models.engines import PreparedModel
+from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.read_manifest import ManifestSpec, Source
+from image_features.transforms.stores.files import is_http
+
+_PACKAGES = ("ai-edge-litert", "tensorflow", "numpy", "pillow")
+
+
+def fingerprint(
+    *,
+    manifest: ManifestSpec,
+    model: PreparedModel,
+    decode: DecodePolicy,
+    keep_secrets: bool,
+    incremental: bool = False,
+) -> str:
+    """16 hexadecimal digits.
+
+    A manifest counts by its size and time of change, one over http(s) and a listing by their
+    names only: images that come or go are rows of the next attempt like others. Of images that
+    change between two attempts either version may be taken.
+    """
+    parts: dict[str, Any] = {
+        "sources": [_identity(source) for source in manifest.sources],
+        "uri_column": manifest.uri_column,
+        "columns": [dataclasses.asdict(column) for column in manifest.columns],
+        "model": [model.content_hash, str(model.engine), str(model.precision)],
+        "decode": dataclasses.asdict(decode),
+        "keep_secrets": keep_secrets,
+        "incremental": incremental,
+        "versions": [_version(package) for package in _PACKAGES],
+    }
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _identity(source: Source) -> list[Any]:
+    identity: list[Any] = [source.location, source.format]
+    if source.format is not None and not is_http(source.location):
+        for file in FileSystems.match([source.location])[0].metadata_list:
+            identity += [file.size_in_bytes, file.last_updated_in_seconds]
+    return identity
+
+
+def _version(package: str) -> str:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return ""

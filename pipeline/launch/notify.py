@@ -1,0 +1,86 @@
+"""Tells another service what came of a run, by one HTTP POST."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import urllib3
+
+from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.retries import (
+    FetchError,
+    PassingError,
+    RetryPolicy,
+    retry_after,
+    with_retries,
+)
+from image_features.transforms.values import Reason
+
+_LOG = logging.getLogger(__name__)
+_TIMEOUT = urllib3.Timeout(connect=5.0, read=10.0)
+# Nobody waits for long at the end of a run: about half a minute at worst, and a minute of hangs.
+_RETRIES = RetryPolicy(max_attempts=4, backoff_base=1.0, backoff_max=10.0)
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def notify(
+    url: str, message: Mapping[str, Any], *, sleep: Callable[[float], None] = time.sleep
+) -> bool:
+    """Posts a message as JSON; one that does not arrive is a warning, and no more.
+
+    The address was given by the operator, so it may be a private one, unlike a manifest's.
+
+    Args:
+      url: http(s), with user and password if need be. Logs show its host only: the paths of web
+        hooks are secrets as a rule.
+      message: What to post.
+      sleep: Waits between attempts; a fake in tests.
+
+    Returns:
+      Whether it was taken.
+    """
+    data = json.dumps(message).encode()
+    try:
+        with_retries(lambda: _post(url, data), _RETRIES, sleep)
+    except FetchError as error:
+        _LOG.warning("Nobody was notified: %s", error)
+        return False
+    return True
+
+
+def _post(url: str, data: bytes) -> None:
+    parts = urlsplit(url)
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    headers = {"Content-Type": "application/json", "User-Agent": HttpPolicy().user_agent}
+    if parts.username is not None:
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers |= urllib3.make_headers(basic_auth=user)
+    try:
+        response = urllib3.request(
+            "POST",
+            url,
+            body=data,
+            headers=headers,
+            timeout=_TIMEOUT,
+            retries=False,
+            redirect=False,
+        )
+    except urllib3.exceptions.LocationParseError as error:
+        raise FetchError(Reason.CONNECTION_FAILED, f"{shown} is not a valid URL.") from error
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        # The error's own text may hold the whole address.
+        raise PassingError(
+            Reason.CONNECTION_FAILED, f"{shown} cannot be reached ({type(error).__name__})."
+        ) from error
+    if 200 <= response.status < 300:
+        return
+    message = f"{shown} answered {response.status}."
+    if response.status in _PASSING:
+        wait = retry_after(response.headers.get("Retry-After"))
+        raise PassingError(Reason.SERVER_ERROR, message, wait)
+    raise FetchError(Reason.HTTP_ERROR, message)

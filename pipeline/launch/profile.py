@@ -1,0 +1,124 @@
+"""`extract --profile`: where the time went, by stage and by line of code."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from apache_beam.metrics.metric import MetricsFilter
+
+from image_features.pipeline.errors import UsageError
+from image_features.transforms.runtime.metrics import NAMESPACE
+
+_LOG = logging.getLogger(__name__)
+_RATE = 50  # Samples a second; more would slow the job down.
+# Linux's prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY): linux/prctl.h.
+_PR_SET_PTRACER, _PR_SET_PTRACER_ANY = 0x59616D61, ctypes.c_ulong(-1)
+# Each has a distribution STAGE/microseconds.
+_STAGES = ("fetch", "decode", "extract", "write", "merge")
+
+
+def check(directory: str) -> None:
+    """Makes the profile's directory, and sees that the profiler is there.
+
+    Raises:
+      UsageError: one of the two fails.
+    """
+    if _profiler() is None:
+        raise UsageError(
+            "--profile needs the package py-spy; install the extra [profile], or leave it out."
+        )
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--profile={directory} cannot be made: {error.strerror}.") from error
+
+
+def _profiler() -> str | None:
+    return shutil.which("py-spy", path=sysconfig.get_path("scripts")) or shutil.which("py-spy")
+
+
+@contextlib.contextmanager
+def sampled(directory: str) -> Iterator[None]:
+    """Samples all threads of this process and of its children into DIR/flame.svg."""
+    profiler = _profiler()
+    assert profiler is not None  # As `check` has seen.
+    if sys.platform == "linux":
+        # Elsewhere a child may not look into its parent unless it is root.
+        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PR_SET_PTRACER_ANY, 0, 0, 0)
+    target = os.path.join(directory, "flame.svg")
+    command = [profiler, "record", f"--pid={os.getpid()}", f"--output={target}"]
+    command += ["--subprocesses", "--nonblocking", f"--rate={_RATE}", "--format=flamegraph"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            errors = "it did not end"
+        if not os.path.exists(target):
+            _LOG.warning("There is no flame graph: %s", errors.strip()[-300:])
+
+
+def stages(result: Any) -> dict[str, dict[str, float]]:
+    """What each stage of a finished pipeline took, summed over threads, in the order of a run.
+
+    Returns:
+      By stage: seconds, calls, mean_milliseconds, max_milliseconds.
+    """
+    try:
+        found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
+    except Exception as error:  # The run is committed; not every runner tells metrics.
+        _LOG.info("The runner tells no stage times: %s", error)
+        return {}
+    by_name = {metric.key.metric.name: metric.result for metric in found["distributions"]}
+    table = {}
+    for stage in _STAGES:
+        took = by_name.get(f"{stage}/microseconds")
+        if took is not None and took.count:
+            table[stage] = {
+                "seconds": round(took.sum / 1e6, 3),
+                "calls": took.count,
+                "mean_milliseconds": round(took.sum / took.count / 1000, 3),
+                "max_milliseconds": round(took.max / 1000, 3),
+            }
+    return table
+
+
+def write_stages(
+    directory: str, found: Mapping[str, Mapping[str, float]], seconds: float
+) -> list[str]:
+    """Writes DIR/stages.json.
+
+    Args:
+      directory: The profile's directory.
+      found: What `stages` found.
+      seconds: Wall time of the run.
+
+    Returns:
+      The same as a table's lines.
+    """
+    with open(os.path.join(directory, "stages.json"), "w", encoding="utf-8") as file:
+        json.dump({"wall_seconds": round(seconds, 3), "stages": found}, file, indent=2)
+    lines = [f"{'stage':<10} {'seconds':>9} {'calls':>9} {'mean ms':>9} {'max ms':>9}"]
+    lines += [
+        f"{name:<10} {stage['seconds']:>9.2f} {stage['calls']:>9} "
+        f"{stage['mean_milliseconds']:>9.2f} {stage['max_milliseconds']:>9.2f}"
+        for name, stage in found.items()
+    ]
+    return [*lines, f"{'wall':<10} {seconds:>9.2f}"]

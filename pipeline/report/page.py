@@ -1,0 +1,119 @@
+"""A report as one HTML page that needs nothing else: charts are Vega-Lite's, run by the page.
+
+URIs, messages and column values are anybody's text. Jinja escapes what is HTML; data for the
+scripts are JSON whose angle brackets are escaped; scripts put text into text nodes only; and the
+page's policy runs no script but its own two, by their hashes, and loads nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from image_features.pipeline.report.charts import SHOWN_RUNS, draw, rate_of, run_line
+from image_features.pipeline.report.gather import NEAR_DUPLICATE, Health, Report, Row, seconds_of
+
+_PER_GROUP = 8
+
+
+def wanted_thumbnails(report: Report, limit: int) -> list[int]:
+    """The rows that get a picture: neighbours and near duplicates first, then the map's."""
+    rows: dict[int, None] = {}
+    for row, near in report.strips:
+        rows |= dict.fromkeys([row, *(other for other, _ in near)])
+    for group in report.groups:
+        rows |= dict.fromkeys(group[:_PER_GROUP])
+    rows |= dict.fromkeys(range(len(report.rows)))
+    return list(rows)[:limit]
+
+
+def render(report: Report, thumbnails: Mapping[int, str]) -> str:
+    """Makes the page.
+
+    Args:
+      report: What it says.
+      thumbnails: Data URIs by row.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("image_features.pipeline.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    template = environment.get_template("report.html")
+    scripts = [_library(), _source(environment, "report.js")]
+    latest = report.runs[0].record
+    counts = latest["counts"]
+    return template.render(
+        report=report,
+        latest=latest,
+        counts=counts,
+        rate=rate_of(report.runs[0].done, seconds_of(report.runs[0])),
+        runs=[run_line(run) for run in report.runs[:SHOWN_RUNS]],
+        thumbnails=thumbnails,
+        per_group=_PER_GROUP,
+        threshold=NEAR_DUPLICATE,
+        health=_health_table(report.health),
+        scripts=[Markup(script) for script in scripts],
+        policy=_policy(scripts),
+        data={
+            "charts": draw(report, thumbnails),
+            "rows": [_details(row) for row in report.rows],
+            "thumbnails": {str(row): uri for row, uri in thumbnails.items()},
+        },
+    )
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
+    return (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@functools.cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed in one script."""
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace(
+        "</script", "<\\/script"
+    )
+
+
+def _source(environment: jinja2.Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _details(row: Row) -> list[Any]:
+    shape = f"{row.format} {row.width}x{row.height}"
+    return [row.uri, shape, row.run_id, [[name, value] for name, value in row.columns if value]]
+
+
+def _health_table(health: Sequence[Health]) -> list[tuple[str, list[str]]]:
+    def norms(one: Health) -> str:
+        if not len(one.norms):
+            return "none"
+        low, middle, high = np.quantile(one.norms, [0.01, 0.5, 0.99])
+        return f"{middle:.3g} ({low:.3g} to {high:.3g})"
+
+    lines = {
+        "rows": lambda one: f"{one.rows:,}",
+        "rows with NaN or infinity": lambda one: f"{one.not_finite:,}",
+        "rows of zeros only": lambda one: f"{one.zeros:,}",
+        "constant dimensions": lambda one: f"{one.constant:,} of {one.num_features:,}",
+        "vector length (1 to 99 %)": norms,
+    }
+    return [(name, [line(one) for one in health]) for name, line in lines.items()]

@@ -1,0 +1,62 @@
+"""Small pictures of images that are read again from where they were."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from PIL import Image
+
+from image_features.transforms.fetch_images import Fetcher, FetchPolicy
+from image_features.transforms.images.pixels import (
+    DecodeError,
+    DecodePolicy,
+    decode_image,
+    lift_pillow_limit,
+)
+from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.retries import RetryPolicy
+from image_features.transforms.values import ImageError, ImageRef
+
+_SIDE = 96
+_QUALITY = 75
+_THREADS = 16
+_HTTP = HttpPolicy(
+    connect_timeout=3.0, read_timeout=5.0, total_timeout=10.0, retries=RetryPolicy(max_attempts=1)
+)
+
+
+def read_thumbnails(uris: Sequence[str], seconds: float = 60.0) -> list[str | None]:
+    """Returns a data URI for each image, or None for one that cannot be had.
+
+    Private hosts are not asked: nobody has vouched for what a dataset names.
+
+    Args:
+      uris: As stored.
+      seconds: None is begun after so long.
+    """
+    lift_pillow_limit()
+    fetcher = Fetcher(FetchPolicy(http=_HTTP, threads=_THREADS))
+    policy = DecodePolicy(image_size=(_SIDE, _SIDE), resize="center_crop")
+    deadline = time.monotonic() + seconds
+
+    def read(uri: str) -> str | None:
+        if time.monotonic() > deadline:
+            return None
+        encoded = fetcher.fetch(ImageRef(uri, ""))
+        if isinstance(encoded, ImageError):
+            return None
+        try:
+            pixels = decode_image(encoded.data, policy).pixels
+        except DecodeError:
+            return None
+        out = io.BytesIO()
+        Image.fromarray(pixels).save(out, "JPEG", quality=_QUALITY, optimize=True)
+        return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+    with contextlib.closing(fetcher), ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(read, uris))

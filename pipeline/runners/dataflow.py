@@ -1,0 +1,153 @@
+"""What Dataflow needs: places on gs://, our package, machines that suit the work."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+
+import apache_beam as beam
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+
+from image_features.models.engines import Engine
+from image_features.pipeline.config import ExtractConfig
+from image_features.pipeline.errors import UsageError
+from image_features.pipeline.options import FeatureExtractorOptions
+
+_LOG = logging.getLogger(__name__)
+
+# Dataflow's defaults here, each where the user says nothing (deploy/dataflow/README.md).
+_MACHINE_TYPE = "e2-standard-4"
+_DISK_GB = 30
+# GPUs come with N1 machines, newer ones with a family of their own, never with E2.
+_GPU_MACHINE_TYPES = {"nvidia-l4": "g2-standard-4", "nvidia-tesla-a100": "a2-highgpu-1g"}
+_GPU_MACHINE_TYPE = "n1-standard-4"
+_GPU_DISK_GB = 50  # An image with CUDA's libraries is large.
+_MAX_WORKERS = 20
+# Dataflow runs a process for every vCPU: each computes on one thread, and a second bundle
+# computes while a first one waits for its last images.
+_HARNESS_THREADS = 2
+_MIN_RAM = "min_ram=4GB"
+
+
+def check(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> None:
+    """Sees that a job can be submitted, and that its workers can reach what it names.
+
+    Raises:
+      UsageError: it cannot, or they cannot.
+    """
+    cloud = beam_options.view_as(GoogleCloudOptions)
+    try:
+        import google.auth
+        from apache_beam.runners.dataflow.internal import apiclient  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            "--runner=DataflowRunner needs Google's clients; install the extra [gcp]."
+        ) from error
+    for flag in ("project", "region", "temp_location"):
+        if not getattr(cloud, flag):
+            raise UsageError(f"--runner=DataflowRunner needs --{flag}.")
+    if not cloud.temp_location.startswith("gs://"):
+        raise UsageError(f"--temp_location={cloud.temp_location} must be on gs:// for Dataflow.")
+    if cloud.template_location and options.wait:
+        # With --no_wait it is the Flex Template's launcher that asks for the job's description.
+        raise UsageError(
+            "--template_location would make a template of one run, which can be launched once; "
+            "use the Flex Template instead (deploy/dataflow/README.md)."
+        )
+    # Beam would look for these only when the model is staged, and make a bucket of its own where
+    # both locations are malformed.
+    validator = PipelineOptionsValidator(
+        beam_options, beam.runners.runner.create_runner("DataflowRunner")
+    )
+    problems = validator.validate_gcs_path(cloud, "temp_location")
+    if cloud.staging_location:
+        problems += validator.validate_gcs_path(cloud, "staging_location")
+    if validator.is_service_runner():
+        problems += validator.validate_cloud_options(cloud)
+    if problems:
+        raise UsageError(f"--runner=DataflowRunner cannot be used: {problems[0]}")
+    for flag, locations in (("input", options.input or ()), ("output", [options.output or ""])):
+        for location in locations:
+            if location and "://" not in location:
+                raise UsageError(
+                    f"--{flag}={location} is on this machine, where Dataflow's workers cannot "
+                    "reach it; put it on gs://."
+                )
+    if not cloud.no_auth:
+        try:
+            google.auth.default(scopes=cloud.gcp_oauth_scopes)
+        except google.auth.exceptions.DefaultCredentialsError as error:
+            # Beam would look for them for a minute, and go on without.
+            raise UsageError(
+                f"--runner=DataflowRunner finds no Google credentials: {error}"
+            ) from error
+    for location in {cloud.temp_location, cloud.staging_location or cloud.temp_location}:
+        try:
+            FileSystems.match([FileSystems.join(location, "**")], [1])
+        except Exception as error:  # Beam would try to stage there for ten minutes.
+            cause: BaseException = error
+            while isinstance(cause, BeamIOError) and cause.exception_details:
+                cause = next(iter(cause.exception_details.values()))
+            raise UsageError(f"{location} cannot be used to stage the job: {cause}.") from error
+
+
+def settle(config: ExtractConfig, beam_options: PipelineOptions) -> ExtractConfig:
+    """Fills in machines, processes, labels and our package, where nothing else is said."""
+    worker, cloud, debug = (
+        beam_options.view_as(WorkerOptions),
+        beam_options.view_as(GoogleCloudOptions),
+        beam_options.view_as(DebugOptions),
+    )
+    setup = beam_options.view_as(SetupOptions)
+    # What it logs of an error is the error's own text, which we tell.
+    logging.getLogger("apache_beam.runners.dataflow.internal.apiclient").setLevel(
+        logging.CRITICAL + 1
+    )
+    image = worker.sdk_container_image or worker.worker_harness_container_image
+    if not (image or setup.setup_file or setup.extra_packages):
+        from image_features.pipeline.runners.worker_package import worker_sdist
+
+        setup.extra_packages = [worker_sdist(config.model.engine)]
+    gpu = re.search(
+        r"worker_accelerator=type:(?P<type>[\w-]+)",
+        " ".join([*(cloud.dataflow_service_options or ()), *(debug.experiments or ())]),
+    )
+    machine = _GPU_MACHINE_TYPES.get(gpu["type"], _GPU_MACHINE_TYPE) if gpu else _MACHINE_TYPE
+    worker.machine_type = worker.machine_type or machine
+    worker.disk_size_gb = worker.disk_size_gb or (_GPU_DISK_GB if gpu else _DISK_GB)
+    worker.max_num_workers = worker.max_num_workers or max(_MAX_WORKERS, worker.num_workers or 0)
+    run = re.sub("[^a-z0-9_-]", "-", config.run_id.lower())
+    # Dataflow asks for [a-z]([-a-z0-9]*[a-z0-9])? in names of jobs.
+    cloud.job_name = cloud.job_name or f"image-features-{run}".replace("_", "-").rstrip("-")
+    ours = ["application=image-features", f"run={run[:63]}"]
+    named = {label.partition("=")[0] for label in cloud.labels or ()}
+    cloud.labels = [*(cloud.labels or ()), *(x for x in ours if x.partition("=")[0] not in named)]
+    standard = beam_options.view_as(StandardOptions)
+    standard.resource_hints = standard.resource_hints or [_MIN_RAM]
+    if gpu:
+        if config.model.engine is not Engine.TENSORFLOW:
+            _LOG.warning("The GPUs will be idle: only --engine=tensorflow computes on them.")
+        elif not image:
+            _LOG.warning(
+                "The GPUs may be idle: TensorFlow from PyPI comes without CUDA's libraries; give "
+                "--sdk_container_image of the Dockerfile's target gpu."
+            )
+        # One process has the GPU, and all cores to decode for it.
+        debug.add_experiment("no_use_multiple_sdk_containers")
+        return config
+    debug.number_of_worker_harness_threads = (
+        debug.number_of_worker_harness_threads or _HARNESS_THREADS
+    )
+    single = debug.lookup_experiment("no_use_multiple_sdk_containers")
+    return dataclasses.replace(config, cpu_threads=config.cpu_threads or (None if single else 1))

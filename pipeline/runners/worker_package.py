@@ -1,0 +1,113 @@
+"""Our package as Dataflow's workers install it: an sdist of what is running here.
+
+It is made from the installed packages, so that a launcher installed from a wheel has it too, and
+it asks for what workers need: TensorFlow only where the model runs on it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gzip
+import importlib
+import importlib.metadata
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+
+from packaging.requirements import Requirement
+
+from image_features.models.engines import Engine
+from image_features.pipeline.process import PACKAGE
+
+DISTRIBUTION = "image-feature-extractor"
+# What only launchers and readers need.
+_LAUNCHER_ONLY = frozenset({"h5py", "rich"})
+_TENSORFLOW = frozenset({"tensorflow", "tensorflow-hub"})
+_NOT_FOR_WORKERS = ("__pycache__", "builtin.npz", "templates")
+_EPOCH = 315_532_800  # 1980-01-01, the first time that archives of every kind can hold.
+
+
+def worker_requirements(engine: Engine) -> list[str]:
+    """The requirements of a worker that runs models with an engine, as pip takes them."""
+    left_out = _LAUNCHER_ONLY if engine is Engine.TENSORFLOW else _LAUNCHER_ONLY | _TENSORFLOW
+    wanted = []
+    for line in importlib.metadata.requires(DISTRIBUTION) or []:
+        requirement = Requirement(line)
+        # Google's clients are an extra for users, and what a worker on Dataflow reads with.
+        needed = requirement.marker is None or requirement.marker.evaluate({"extra": "gcp"})
+        if needed and requirement.name.lower() not in left_out:
+            extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+            wanted.append(f"{requirement.name}{extras}=={_version(requirement)}")
+    return wanted
+
+
+def _version(requirement: Requirement) -> str:
+    # The launcher's: other versions may compute other bytes. Local labels are not on PyPI.
+    return importlib.metadata.version(requirement.name).partition("+")[0]
+
+
+def worker_sdist(engine: Engine, directory: str | None = None) -> str:
+    """Writes the sdist; the same bytes for the same code.
+
+    Args:
+      engine: What runs the model.
+      directory: Where to write it; one that is gone when this process ends without it.
+
+    Returns:
+      The path of a .tar.gz that pip installs.
+    """
+    if directory is None:
+        directory = tempfile.mkdtemp(prefix="image-features-")
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    version = importlib.metadata.version(DISTRIBUTION)
+    name = f"{DISTRIBUTION.replace('-', '_')}-{version}"
+    path = os.path.join(directory, f"{name}.tar.gz")
+    with (
+        open(path, "wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
+        for member, data in _members(version, worker_requirements(engine)):
+            info = tarfile.TarInfo(f"{name}/{member}")
+            info.size, info.mtime, info.mode = len(data), _EPOCH, 0o644
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def _members(version: str, requirements: list[str]) -> Iterator[tuple[str, bytes]]:
+    files = dict(_package_files())
+    packages = sorted({path.rpartition("/")[0].replace("/", ".") for path in files})
+    setup = {
+        "name": DISTRIBUTION,
+        "version": version,
+        "packages": packages,
+        "package_data": {PACKAGE: ["py.typed"]},
+        "install_requires": requirements,
+        "entry_points": {
+            "console_scripts": [
+                "image-features-worker = image_features.pipeline.runners.worker:console"
+            ]
+        },
+    }
+    arguments = "".join(f"    {name}={value!r},\n" for name, value in setup.items())
+    yield "setup.py", f"from setuptools import setup\n\nsetup(\n{arguments})\n".encode()
+    metadata = f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {version}\n"
+    yield "PKG-INFO", metadata.encode()
+    for path, file in files.items():
+        with open(file, "rb") as source:
+            yield path, source.read()
+
+
+def _package_files() -> Iterator[tuple[str, str]]:
+    """Every file of our package, as its path in the sdist and its path on this machine."""
+    (root,) = importlib.import_module(PACKAGE).__path__
+    # In a checkout the sub-packages are links.
+    for directory, names, entries in os.walk(root, followlinks=True):
+        names[:] = sorted(name for name in names if name not in _NOT_FOR_WORKERS)
+        inside = os.path.relpath(directory, os.path.dirname(root))
+        for entry in sorted(entries):
+            if entry not in _NOT_FOR_WORKERS:
+                yield f"{inside}/{entry}", os.path.join(directory, entry)

@@ -1,0 +1,75 @@
+"""`model convert` and `model verify`, as a user calls them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from image_features.models import mobilenet_v2
+from image_features.models.weights import bundled_weights, read_weights
+from image_features.pipeline.cli import main as cli
+from image_features.pipeline.cli.samples import write_samples
+from tests.models.keras_network import keras_network
+
+
+@pytest.mark.long
+def test_every_format_gives_the_same_features(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A Keras file to TF1 Hub to Slim to TF2, and back to where the weights came from."""
+    weights = bundled_weights()
+    keras_file = tmp_path / "mobilenet_v2_0.5_96_no_top.weights.h5"
+    keras_network(weights.arrays).save_weights(keras_file)
+    chain = [str(keras_file), *(str(tmp_path / name) for name in ("tf1_hub", "slim", "tf2"))]
+    for source, target in itertools.pairwise(chain):
+        assert cli.main(["model", "convert", source, target, f"--format={Path(target).name}"]) == 0
+    for name, array in read_weights(chain[-1]).arrays.items():
+        np.testing.assert_array_equal(array, weights.arrays[name])
+
+    photographs = str(tmp_path / "photographs")
+    write_samples(photographs)
+    capsys.readouterr()
+    for images in ([], [f"--images={photographs}"]):
+        assert cli.main(["model", "verify", "builtin", chain[-1], *images]) == 0
+        difference = json.loads(capsys.readouterr().out)
+        assert difference["max_abs"] <= 1e-4
+        assert difference["max_cosine"] <= 1e-6
+        assert difference["images"] >= 10
+        assert difference["within_tolerance"]
+
+
+def test_verify_tells_models_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["model", "verify", "builtin", "untrained"]) == 1
+    difference = json.loads(capsys.readouterr().out)
+    assert difference["max_abs"] > 0.1
+    assert difference["max_cosine"] > 0.1
+    other = str(tmp_path / "larger")
+    convert = ["model", "convert", "builtin", other, "--format=tf2"]
+    assert cli.main([*convert, "--image_size=128"]) == 0
+    assert cli.main(["model", "verify", "builtin", other]) == 2
+    assert "image size" in capsys.readouterr().err
+
+
+def test_convert_refuses_what_it_cannot_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").mkdir()
+    unnamed = tmp_path / "model.weights.h5"
+    keras_network(mobilenet_v2.seeded_weights()).save_weights(unnamed)
+    for source, target, options, words in (
+        ("builtin", "taken", (), "exists"),
+        ("nowhere", "new", (), "nowhere"),
+        (str(tmp_path / "absent.h5"), "new", (), "absent.h5"),
+        (str(unnamed), "new", (), "--image_size"),
+        ("builtin", "new", ("--image_size=-1",), "above 0"),
+        ("builtin", "new", ("--depth_multiplier=1.4",), "depth multiplier 1.4"),
+    ):
+        command = ["model", "convert", source, str(tmp_path / target), "--format=tf2", *options]
+        assert cli.main(command) == 2
+        assert words in capsys.readouterr().err
+        assert not (tmp_path / "new").exists()
+    assert cli.main(["model", "convert", "builtin", "x", "--format=onnx"]) == 2

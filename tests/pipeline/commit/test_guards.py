@@ -1,0 +1,268 @@
+"""What stops a commit, what drift is, and what the launcher makes of it."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from image_features.pipeline.commit import drift
+from image_features.pipeline.commit.commit_run import CommitError, GuardError, commit
+from image_features.pipeline.commit.descriptions import health_document
+from image_features.pipeline.commit.guards import Guards, check, record, recorded
+from image_features.pipeline.dataset import inspection
+from image_features.pipeline.dataset.layout import RunLayout, find_run, read_run
+from image_features.pipeline.launch import prepare as launch
+from image_features.transforms.measure_features import FeatureStatistics
+from tests import images, runs
+from tests.http_server import ImageServer
+from tests.runs import ERRORS, FEATURES, INDEX
+
+NOTHING = dict.fromkeys(
+    ("rows_read", "rows_in", "rows_failed", "rows_unchanged", "rows_removed"), 0
+)
+COUNTS = NOTHING | {"rows_read": 102, "rows_in": 100, "rows_failed": 5}
+DRIFTED = drift.Drift("before", 1000, 0.3, 0.1, 0.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("guards", "says"),
+    [
+        (Guards(), None),
+        (Guards(max_error_rate=0.05), None),
+        (Guards(max_error_rate=0.04), "5 of 100 rows failed (5.00%)"),
+        (Guards(max_error_rate=0.0), "--max_error_rate=0 allows"),
+        (Guards(min_rows=102), None),
+        (Guards(min_rows=103), "Only 102 rows were read, fewer than --min_rows=103"),
+        (Guards(max_duration=60), None),
+        (Guards(max_duration=59), "lasted 60 s, longer than --max_duration=59"),
+        (Guards(drift_threshold=0.2), None),
+        (Guards(fail_on_drift=True, drift_threshold=0.31), None),
+        (Guards(fail_on_drift=True), "drifted: against the run before"),
+    ],
+)
+def test_each_guard_stops_what_it_is_for(guards, says):
+    sentences = check(guards, COUNTS, seconds=60.0, drift=DRIFTED)
+    assert len(sentences) == (says is not None)
+    assert says is None or says in sentences[0]
+
+
+def test_no_rows_and_no_earlier_run_break_nothing_by_themselves():
+    guards = Guards(max_error_rate=0.0, fail_on_drift=True)
+    assert check(guards, NOTHING, seconds=0.0, drift=None) == []
+    assert len(check(Guards(min_rows=1), NOTHING, seconds=0.0, drift=None)) == 1
+
+
+def measure(new, old):
+    return drift.compare(health_document(new), health_document(old), "before")
+
+
+def test_the_measures_are_what_they_are_said_to_be():
+    """Two normal distributions of norms that lie apart by d have an index of d squared."""
+    rng = np.random.default_rng(0)
+    one, two = (
+        FeatureStatistics.of(np.float32(100 + 5 * rng.normal(size=(200_000, 1)) + move))
+        for move in (0, 2.5)
+    )
+    found = measure(two, one)
+    assert found.mean_difference == pytest.approx(0.5, abs=0.01)
+    # Ten groups see a little less than the whole distributions.
+    assert 0.2 < found.psi < 0.25
+    assert measure(one, two).mean_difference == pytest.approx(found.mean_difference)
+
+
+@pytest.mark.parametrize("rows", [drift.MIN_ROWS, 200, 5000])
+def test_chance_is_not_drift(rows):
+    false = 0
+    for seed in range(300):
+        found = measure(runs.health(seed, rows), runs.health(1000 + seed, rows))
+        false += found.exceeds(1e-9)
+    assert false <= 4
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0.5, 1), (-0.5, 1), (0, 2)])
+def test_drift_is_seen(shift, scale):
+    assert measure(runs.health(1, 2000, shift, scale), runs.health(2)).exceeds(0.25)
+
+
+def test_vectors_that_do_not_vary_can_be_compared():
+    ones = FeatureStatistics.of(np.ones((100, 3), np.float32))
+    twos = FeatureStatistics.of(np.full((100, 3), 2, np.float32))
+    same = measure(ones, ones)
+    assert (same.psi, same.mean_difference) == (0, 0)
+    assert measure(twos, ones).exceeds(5) and measure(twos, ones).mean_difference == 10
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Commits a run by hand, in a dataset of several."""
+
+    def commit_run(name, health, *, guards=None, **changes):
+        config = runs.config(str(tmp_path / name))
+        (tmp_path / name / ".staging").mkdir(parents=True)
+        changes = {"run_id": name, "guards": guards or Guards(), **changes}
+        return commit(
+            [FEATURES, INDEX, ERRORS], 7, 0, dataclasses.replace(config, **changes), health
+        )
+
+    return commit_run
+
+
+def age(tmp_path, name, seconds):
+    path = tmp_path / name / "run.json"
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+def test_a_run_is_compared_with_the_latest_that_can_be(run, tmp_path):
+    run("first", runs.health(1, shift=9))
+    run("second", runs.health(2))
+    model = dataclasses.replace(runs.config("").model, content_hash="other")
+    run("other_model", runs.health(3), model=model)
+    decode = dataclasses.replace(runs.config("").decode, resize="pad")
+    run("other_preprocessing", runs.health(3), decode=decode)
+    run("small", runs.health(4, rows=drift.MIN_ROWS - 1))
+    run("damaged", runs.health(5))
+    (tmp_path / "damaged" / "health.json").write_text("{")
+    (tmp_path / "no_run").mkdir()
+    (tmp_path / "no_run" / "run.json").write_text("[]")
+    names = ("first", "second", "other_model", "other_preprocessing", "small", "damaged", "no_run")
+    for number, name in enumerate(names):
+        age(tmp_path, name, 100 - number)
+    found = run("third", runs.health(6))["drift"]
+    assert (found["run_id"], found["rows"], found["drifted"]) == ("second", 2000, False)
+    assert 0 < found["psi"] < 0.1
+    assert run("few", runs.health(7, rows=drift.MIN_ROWS - 1))["drift"] is None
+
+
+def test_drift_is_told_or_stops_the_commit(run, tmp_path):
+    run("first", runs.health(1))
+    told = run("second", runs.health(2, shift=1))
+    assert told["drift"]["drifted"]
+    assert any(line.startswith("drift     YES") for line in inspection.summarize(str(tmp_path)))
+    metrics = (tmp_path / "second" / "metrics.prom").read_text()
+    assert 'image_features_drifted{run_id="second",model="h"} 1' in metrics
+    with pytest.raises(GuardError, match="drifted: against the run second") as stopped:
+        run("third", runs.health(3, shift=3), guards=Guards(fail_on_drift=True))
+    assert isinstance(stopped.value, CommitError)
+    assert read_run(str(tmp_path / "third")) is None
+
+
+def test_a_stopped_commit_leaves_its_sentences_for_this_launch_only(run, tmp_path):
+    with pytest.raises(GuardError, match="--min_rows=8; is the manifest whole") as stopped:
+        run("run", None, guards=Guards(min_rows=8, max_error_rate=0.1), started="2030-01-01T00:00Z")
+    staging = RunLayout(str(tmp_path / "run")).staging
+    sentences = recorded(staging, "2030-01-01T00:00Z")
+    assert len(sentences) == 2
+    assert all(sentence in str(stopped.value) for sentence in sentences)
+    assert recorded(staging, "2031-01-01T00:00Z") == []
+    record(staging, "x", ["One."])
+    assert recorded(staging, "x") == ["One."]
+    pathlib.Path(staging, "guard.json").write_text("torn")
+    assert recorded(staging, "x") == recorded(str(tmp_path / "nowhere"), "x") == []
+
+
+@pytest.fixture
+def photos(tmp_path):
+    directory = tmp_path / "photos"
+    directory.mkdir()
+    for i in range(4):
+        (directory / f"{i}.jpg").write_bytes(images.encode(images.noise(i)))
+    (directory / "broken.jpg").write_bytes(b"")
+    return directory
+
+
+def test_a_guarded_run_goes_on_under_other_limits(extract, photos, capsys):
+    guarded = extract(photos, "--max_error_rate=0.1", "--min_rows=9", code=5)
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("image-features: The run run is not committed: 1 of 5 rows failed")
+    assert "--min_rows=9" in last and "other limits" in last
+    assert read_run(str(guarded)) is None and (guarded / ".staging" / "guard.json").exists()
+    assert extract(photos, "--max_error_rate=0.5") == guarded
+    whole = extract(photos, run_id="whole")
+    _, run = find_run(str(guarded))
+    assert run["health"]["rows"] == run["counts"]["rows_out"] == 4
+    assert run["guards"]["max_error_rate"] == 0.5
+    # Features that an earlier attempt has written count like new ones.
+    assert (guarded / "health.json").read_bytes() == (whole / "health.json").read_bytes()
+    assert inspection.verify(str(guarded)) == []
+
+
+def test_a_budget_commits_where_a_guard_does_not(extract, photos):
+    run = extract(photos, "--max_error_rate=0.5", "--error_budget=0.1", code=3)
+    assert find_run(str(run))[1]["counts"]["rows_failed"] == 1
+
+
+def test_a_local_run_that_lasts_too_long_ends(tmp_path):
+    with ImageServer({}) as server:
+        manifest = tmp_path / "m.txt"
+        manifest.write_text(server.url("slow"))
+        command = [sys.executable, "-m", "image_features", "extract", "--model=untrained"]
+        options = ["--run_id=run", "--allow_private_hosts", "--max_duration=4"]
+        ended = subprocess.run(
+            [*command, f"--input={manifest}", f"--output={tmp_path}/out", *options],
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.strip().splitlines()[-1] == (
+        "image-features: The run run lasted longer than --max_duration=4 and was stopped; "
+        "it is not committed."
+    )
+    assert read_run(str(tmp_path / "out" / "run")) is None
+
+
+class Job:
+    """A job on an engine, as Beam shows it."""
+
+    def __init__(self, state="RUNNING", cancels=True):
+        self.state = state
+        self.cancelled = False
+        self._cancels = cancels
+
+    def wait_until_finish(self, duration=None):
+        time.sleep(duration / 1000)
+        return self.state
+
+    def cancel(self):
+        self.cancelled = True
+        if not self._cancels:
+            raise NotImplementedError("no cancelling here")
+        self.state = "CANCELLED"
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_a_job_that_lasts_too_long_is_cancelled(tmp_path, monkeypatch, caplog, cancels):
+    monkeypatch.setattr(launch, "_CANCEL_SECONDS", 0.1)
+    config = dataclasses.replace(runs.config(str(tmp_path)), guards=Guards(max_duration=7))
+    job = Job(cancels=cancels)
+    with pytest.raises(launch.RunFailedError, match="--max_duration=7 and was stopped"):
+        launch.wait(config, job, deadline=time.monotonic() + 0.1)
+    assert job.cancelled
+    assert ("could not be cancelled: no cancelling here" in caplog.text) == (not cancels)
+
+
+def test_a_job_that_commits_in_time_is_left_alone(tmp_path):
+    (tmp_path / ".staging").mkdir()
+    config = runs.config(str(tmp_path))
+    commit([FEATURES, INDEX, ERRORS], 7, 0, config)
+    job = Job("DONE")
+    run = launch.wait(config, job, deadline=time.monotonic() + 0.1)
+    assert run == read_run(str(tmp_path))
+    assert not job.cancelled
+
+
+def test_a_failed_job_is_asked_for_its_guards(tmp_path):
+    config = runs.config(str(tmp_path))
+    (tmp_path / ".staging").mkdir()
+    record(config.layout.staging, config.started, ["It is too little."])
+    with pytest.raises(launch.GuardedError, match=r"not committed: It is too little\."):
+        launch.wait(config, Job("FAILED"), deadline=time.monotonic())
+    (tmp_path / ".staging" / "guard.json").write_text(json.dumps({"started": "other"}))
+    with pytest.raises(launch.RunFailedError, match="ended FAILED"):
+        launch.wait(config, Job("FAILED"), deadline=time.monotonic())

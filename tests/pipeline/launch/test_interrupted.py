@@ -1,0 +1,56 @@
+"""Processes that die: what they leave is nothing a reader would see."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from image_features.pipeline.dataset import reading as dataset
+from image_features.pipeline.dataset.layout import RunNotFoundError, find_run
+from tests import images
+from tests.http_server import ImageServer
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)]
+)
+def test_a_stopped_run_is_not_committed(tmp_path, number, code):
+    # Half of the images never arrive, so the signal comes in the middle of the run.
+    with ImageServer({"a.jpg": images.encode(images.noise(1))}) as server:
+        manifest = tmp_path / "m.txt"
+        rows = [server.url(f"a.jpg?{i}") for i in range(500)] + [server.url("slow")] * 2
+        manifest.write_text("\n".join(rows))
+        command = [
+            sys.executable,
+            "-m",
+            "image_features",
+            "extract",
+            "--model=untrained",
+            f"--input={manifest}",
+            f"--output={tmp_path}/out",
+            "--run_id=run",
+            "--allow_private_hosts",
+            "--num_shards=2",
+        ]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            deadline = time.monotonic() + 120
+            while server.hits["slow"] == 0 and time.monotonic() < deadline:
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.1)
+            os.kill(process.pid, number)
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == code
+    if number == signal.SIGINT:
+        assert "interrupted; the run is not committed" in error
+    assert (tmp_path / "out" / "run").is_dir()
+    for path in (tmp_path / "out", tmp_path / "out" / "run"):
+        with pytest.raises(RunNotFoundError):
+            find_run(str(path))
+        with pytest.raises(RunNotFoundError):
+            dataset.load(str(path))

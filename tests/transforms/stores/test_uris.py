@@ -1,0 +1,57 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from image_features.transforms.stores.uris import (
+    canonical_uri,
+    image_key,
+    redact_text,
+    redact_uri,
+    resolve_uri,
+    shard_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("uri", "base", "expected"),
+    [
+        ("a.jpg", "/data/m.csv", "/data/a.jpg"),
+        ("../a.jpg", "/data/x/m.csv", "/data/a.jpg"),
+        ("/a.jpg", "/data/m.csv", "/a.jpg"),
+        ("file:///a%20b.jpg", "/m.csv", "/a b.jpg"),
+        ("a b.jpg", "gs://bucket/dir/m.csv", "gs://bucket/dir/a b.jpg"),
+        ("./a.jpg", "gs://bucket/m.csv", "gs://bucket/a.jpg"),
+        ("a.jpg", "https://h/d/m.csv?sig=x", "https://h/d/a.jpg"),
+        ("gs://b/a.jpg", "/m.csv", "gs://b/a.jpg"),
+        ("http://h/a.jpg", "gs://b/m.csv", "http://h/a.jpg"),
+    ],
+)
+def test_relative_uris_are_resolved_against_the_manifest(uri, base, expected):
+    assert resolve_uri(uri, base) == expected
+
+
+def test_a_url_signed_again_is_the_same_image():
+    one = "https://storage.googleapis.com/b/a.jpg?X-Goog-Date=1&X-Goog-Signature=ab&v=2"
+    two = "https://u:p@storage.googleapis.com/b/a.jpg?v=2&X-Goog-Signature=cd#frag"
+    assert image_key(one) == image_key(two)
+    assert image_key(one) != image_key(one.replace("v=2", "v=3"))
+    assert canonical_uri("https://h/a?sv=1&sig=x&id=3") == "https://h/a?id=3"
+    assert canonical_uri("https://h/a?sv=1&id=3") == "https://h/a?sv=1&id=3"
+
+
+@given(st.text())
+def test_any_text_can_be_redacted_and_keyed(text):
+    redact_uri(text)
+    redact_text(text)
+    assert 0 <= shard_of(image_key(text), 7) < 7
+
+
+@given(
+    st.sampled_from(["X-Amz-Signature", "token", "sig", "API_KEY", "password"]),
+    st.text("abcdef0123456789", min_size=12),
+)
+def test_no_secret_survives(name, secret):
+    uri = f"https://user:{secret}@host/a.jpg?x=1&{name}={secret}#access_token={secret}"
+    for shown in (redact_uri(uri), redact_text(f"cannot read {uri}: no")):
+        assert secret not in shown
+        assert "host/a.jpg?x=1" in shown

@@ -1,0 +1,210 @@
+import errno
+import gzip
+import json
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from image_features.transforms.manifests.columns import Column, Kind, parse_column_types
+from image_features.transforms.read_manifest import examine, find_sources, read_source
+from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.values import ImageError, ImageRef, Reason
+
+
+def read(path, *, uri_column=None, declared=None):
+    sources = find_sources([str(path)])
+    spec, any_row = examine(
+        sources, uri_column=uri_column, declared=declared or {}, http=HttpPolicy()
+    )
+    rows = [row for source in spec.sources for row in read_source(source, spec)]
+    assert any_row == bool(rows)
+    return spec, rows
+
+
+def test_text_skips_blanks_and_comments_and_resolves_relative_uris(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("\ufeffa.jpg\n\n# a comment\n  sub/b.jpg  \ngs://bucket/c.jpg\n/abs/d.jpg\n")
+    _, rows = read(path)
+    assert [(row.uri, row.row) for row in rows] == [
+        (f"{tmp_path}/a.jpg", 1),
+        (f"{tmp_path}/sub/b.jpg", 4),
+        ("gs://bucket/c.jpg", 5),
+        ("/abs/d.jpg", 6),
+    ]
+
+
+def test_a_line_that_is_not_utf8_is_one_error(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"a.jpg\n\xff\xfe.jpg\nb.jpg\n")
+    _, rows = read(path)
+    assert [type(row) for row in rows] == [ImageRef, ImageError, ImageRef]
+    assert rows[1].reason is Reason.BAD_MANIFEST_ROW
+
+
+@pytest.mark.parametrize(("suffix", "delimiter"), [("csv", ","), ("tsv", "\t"), ("csv.gz", ",")])
+def test_delimited_text(tmp_path, suffix, delimiter):
+    path = tmp_path / f"m.{suffix}"
+    text = 'label,url,note\n7,a.jpg,"two\nlines, one comma"\n8,b.jpg\n9,,x\n'.replace(
+        ",", delimiter
+    )
+    opener = gzip.open if suffix.endswith("gz") else open
+    with opener(path, "wt", newline="") as file:
+        file.write(text)
+    spec, rows = read(path, declared=parse_column_types("label:int64"))
+    assert spec.schema["note"] == Column("note", Kind.STRING)
+    assert rows[0].uri == f"{tmp_path}/a.jpg"
+    assert rows[0].columns[0] == ("label", 7)
+    assert [type(row) for row in rows[1:]] == [ImageError, ImageError]
+    assert "2 fields" in rows[1].message
+    assert "holds no URI" in rows[2].message
+
+
+def test_jsonl_types_and_bad_rows(tmp_path):
+    path = tmp_path / "m.jsonl"
+    good = {"uri": "a.jpg", "n": 3, "tags": ["x", "y"], "nested": {"k": 1}}
+    lines = [
+        json.dumps(good),
+        "",
+        "{not json",
+        "[1]",
+        json.dumps({"n": 1}),
+        json.dumps({**good, "n": "?"}),
+    ]
+    path.write_text("\n".join(lines))
+    _, rows = read(path, declared=parse_column_types("n:int64"))
+    assert dict(rows[0].columns) == {"n": 3, "tags": ["x", "y"], "nested": '{"k": 1}'}
+    assert all(isinstance(row, ImageError) for row in rows[1:])
+    assert len(rows) == 5
+
+
+def test_parquet_keeps_its_schema(tmp_path):
+    path = tmp_path / "m.parquet"
+    table = pa.table(
+        {
+            "image_url": ["a.jpg", "b.jpg"],
+            "id": pa.array([1, 2], pa.int32()),
+            "score": pa.array([0.5, None], pa.float64()),
+            "raw": pa.array([b"\xff", b""], pa.binary()),
+            "tags": pa.array([["x"], []], pa.list_(pa.string())),
+            "flag": [True, False],
+        }
+    )
+    pq.write_table(table, path)
+    spec, rows = read(path)
+    assert spec.columns == (
+        Column("id", Kind.INT64),
+        Column("score", Kind.FLOAT32, nullable=True),
+        Column("raw", Kind.BYTES),
+        Column("tags", Kind.STRING, repeated=True, nullable=spec.schema["tags"].nullable),
+        Column("flag", Kind.BOOL),
+    )
+    assert dict(rows[1].columns) == {"id": 2, "score": None, "raw": b"", "tags": [], "flag": False}
+
+
+def test_directories_and_globs_list_images(tmp_path):
+    for name in ("a.jpg", "b.txt", "c.PNG"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "d.webp").write_bytes(b"x")
+    assert {row.uri for row in read(tmp_path)[1]} == {
+        f"{tmp_path}/{name}" for name in ("a.jpg", "c.PNG", "deep/d.webp")
+    }
+    assert {row.uri for row in read(tmp_path / "*.jpg")[1]} == {f"{tmp_path}/a.jpg"}
+
+
+def test_a_name_that_is_not_utf8_is_one_error(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    with open(os.fsencode(tmp_path) + b"/\xff.jpg", "wb") as file:
+        file.write(b"x")
+    rows = read(tmp_path)[1]
+    (error,) = [row for row in rows if isinstance(row, ImageError)]
+    assert error.reason is Reason.BAD_MANIFEST_ROW
+    assert "is not UTF-8" in error.message
+    assert error.ref.uri == f"{tmp_path}/\\udcff.jpg"
+    assert len(rows) == 2
+
+
+@pytest.fixture
+def unlistable(tmp_path, monkeypatch):
+    """Two directories of an image each; listing the second fails with an error of this number."""
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_bytes(b"x")
+
+    def fails(number):
+        scan = os.scandir
+
+        def scandir(path):
+            if str(path).endswith("there"):
+                raise OSError(number, os.strerror(number), str(path))
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    return fails
+
+
+def test_a_directory_that_goes_meanwhile_is_gone(tmp_path, unlistable):
+    unlistable(errno.ENOENT)
+    assert [row.uri for row in read(tmp_path)[1]] == [f"{tmp_path}/here/a.jpg"]
+
+
+def test_a_directory_that_cannot_be_listed_is_not_empty(tmp_path, unlistable):
+    unlistable(errno.ESTALE)
+    with pytest.raises(OSError, match="Stale file handle"):
+        read(tmp_path)
+
+
+def test_a_bad_row_names_its_image_and_is_read_once(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"uri": "sub/a.jpg", "n": "many"}\n')
+    sources = find_sources([str(path), str(tmp_path / "*.jsonl")])
+    assert len(sources) == 1
+    (row,) = read(path, declared=parse_column_types("n:int64"))[1]
+    assert row.ref.uri == f"{tmp_path}/sub/a.jpg"
+
+
+def test_declared_types_settle_what_manifests_disagree_on(tmp_path):
+    for name, value in (("1", "null"), ("2", "5")):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"uri": "{name}.jpg", "n": {value}}}\n')
+    with pytest.raises(ValueError, match="settle it with --column_types"):
+        read(tmp_path / "*.jsonl")
+    _, rows = read(tmp_path / "*.jsonl", declared=parse_column_types("n:int64?"))
+    assert [dict(row.columns) for row in rows] == [{"n": None}, {"n": 5}]
+
+
+def test_a_glob_of_manifests(tmp_path):
+    (tmp_path / "1.txt").write_text("a.jpg\n")
+    (tmp_path / "2.txt").write_text("b.jpg\n")
+    assert [row.uri for row in read(tmp_path / "*.txt")[1]] == [
+        f"{tmp_path}/a.jpg",
+        f"{tmp_path}/b.jpg",
+    ]
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "missing", "nothing-*.csv"])
+def test_what_is_not_there_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=r"does not exist|matches"):
+        find_sources([str(tmp_path / name)])
+
+
+def test_a_csv_without_a_uri_column_is_refused(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("id,where\n1,a.jpg\n")
+    with pytest.raises(ValueError, match="--uri_column"):
+        read(path)
+    assert len(read(path, uri_column="where")[1]) == 1
+
+
+def test_an_errors_shard_needs_no_options_and_keeps_its_columns(tmp_path):
+    path = tmp_path / "errors-00000-of-00001.jsonl"
+    fields = {"stage": "fetch", "reason": "timeout", "message": "m", "attempts": 4}
+    row = {"uri": "/a.jpg", **fields, "column/uri": "mine", "column/stage": "s", "url": "u"}
+    path.write_text(json.dumps(row) + "\n" + json.dumps({**row, "uri": ""}) + "\n")
+    for uri_column in (None, "url"):
+        _, (good, bad) = read(path, uri_column=uri_column)
+        assert good.uri == "/a.jpg"
+        assert dict(good.columns) == {"uri": "mine", "stage": "s", "url": "u"}
+        assert "'uri' holds no URI" in bad.message

@@ -1,0 +1,127 @@
+"""AssignShards: which output shard a row belongs to, and in what order.
+
+A stable hash of the URI picks the shard, so the same input gives the same shards on any
+runner. Only references are grouped, never pixels or features: a duplicate meets its
+original in its shard and is dropped there, and the shard's rows come out sorted by key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
+
+from image_features.transforms.runtime.metrics import NAMESPACE, log_event
+from image_features.transforms.runtime.packing import PackRows, Row, pack, unpack
+from image_features.transforms.shards.earlier_pieces import EarlierPieces
+from image_features.transforms.shards.references import ref_of, row_of, sorted_once
+from image_features.transforms.stores.uris import shard_of
+from image_features.transforms.values import ImageRef
+
+_LOG = logging.getLogger(__name__)
+# Rows that one worker takes at a time: small enough to spread a shard over workers,
+# large enough that a piece file (256 rows of 5 KB) is worth opening.
+ROWS_PER_SLICE = 256
+ERRORS_SHARDS_RATIO = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardPolicy:
+    """How many shards: a fixed number, or as many as the rows need.
+
+    Attributes:
+      num_shards: A fixed number of feature shards, or None.
+      images_per_shard: Rows a shard holds on average when `num_shards` is None.
+    """
+
+    num_shards: int | None = None
+    images_per_shard: int = 10_000
+
+    def feature_shards(self, rows: int) -> int:
+        """Number of feature shards for a number of rows read."""
+        return self.num_shards or max(1, math.ceil(rows / self.images_per_shard))
+
+
+def error_shards(feature_shards: int) -> int:
+    """Number of errors shards: failures are fewer than features."""
+    return math.ceil(feature_shards / ERRORS_SHARDS_RATIO)
+
+
+class AssignShards(beam.PTransform):
+    """Gives every reference its shard; drops duplicates of the same image.
+
+    Input: PCollection[ImageRef]. Tagged outputs: `refs`, ImageRef sorted by key within
+    slices of a shard; `duplicates`, one int for each shard that had some; and `earlier`,
+    StagedPiece of rows that need not be made again, which are not among the `refs`.
+
+    Args:
+      num_shards: Side input, the number of shards.
+      earlier: What earlier attempts have left, if this is not the first.
+    """
+
+    def __init__(self, *, num_shards: Any, earlier: EarlierPieces | None = None) -> None:
+        super().__init__()
+        self._num_shards = num_shards
+        self._earlier = earlier
+
+    def expand(self, refs: Any) -> Any:
+        ordered = (
+            refs
+            # The number of shards is known when all rows have been read: they wait, packed.
+            | "TakeRows" >> beam.Map(row_of)
+            | "PackRows" >> PackRows()
+            | "HashToShard" >> beam.FlatMap(_by_shard, self._num_shards)
+            | "GroupByShard" >> beam.GroupByKey()
+            | "OrderAndDedupe"
+            >> beam.ParDo(_OrderDoFn(self._earlier)).with_outputs(
+                "duplicates", "earlier", main="slices"
+            )
+        )
+        spread = (
+            ordered.slices
+            | "SpreadOverWorkers" >> beam.Reshuffle()
+            | "TakeSlices" >> beam.FlatMap(_refs_of)
+        )
+        return {"refs": spread, "duplicates": ordered.duplicates, "earlier": ordered.earlier}
+
+
+def _by_shard(packed: bytes, num_shards: int) -> Iterator[tuple[int, bytes]]:
+    shards: dict[int, list[Row]] = {}
+    for row in unpack(packed):
+        shards.setdefault(shard_of(row[0], num_shards), []).append(row)
+    return ((shard, pack(rows)) for shard, rows in shards.items())
+
+
+def _refs_of(slice_: tuple[int, bytes]) -> Iterator[ImageRef]:
+    shard, packed = slice_
+    for row in unpack(packed):
+        yield ref_of(row, shard)
+
+
+class _OrderDoFn(beam.DoFn):
+    def __init__(self, earlier: EarlierPieces | None) -> None:
+        self._earlier = earlier
+        self._duplicates = Metrics.counter(NAMESPACE, "assign_shards/duplicates")
+        self._kept = Metrics.counter(NAMESPACE, "assign_shards/kept")
+
+    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
+        shard, packs = group
+        unique, duplicates = sorted_once(packs)
+        if duplicates:
+            self._duplicates.inc(duplicates)
+            yield TaggedOutput("duplicates", duplicates)
+        if self._earlier is not None:
+            pieces, taken = self._earlier.take(shard, [row[0] for row in unique])
+            unique = [row for row in unique if row[0] not in taken]
+            self._kept.inc(len(taken))
+            log_event(_LOG, "taken_over", shard=shard, rows=len(taken), left=len(unique))
+            for piece in pieces:
+                yield TaggedOutput("earlier", piece)
+        for start in range(0, len(unique), ROWS_PER_SLICE):
+            yield shard, pack(unique[start : start + ROWS_PER_SLICE])

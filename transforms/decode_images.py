@@ -1,0 +1,108 @@
+"""DecodeImages: encoded files to pixels at the model's size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from image_features.transforms.images.pixels import (
+    MIB,
+    DecodeError,
+    DecodePolicy,
+    decode_image,
+    file_digest,
+    lift_pillow_limit,
+)
+from image_features.transforms.runtime.concurrency import BoundedPool, cpu_pool, in_global_window
+from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
+from image_features.transforms.values import DecodedImage, EncodedImage, ImageError, Stage
+
+_MAX_BYTES_IN_FLIGHT = 128 * MIB
+# Decoding goes on while batches are computed: this many images for each thread.
+_AHEAD = 32
+_CHUNK = 8
+
+
+class DecodeImages(beam.PTransform):
+    """EncodedImage to `images` (DecodedImage) and `errors` (ImageError), both tagged.
+
+    Args:
+      policy: How to decode and resize.
+      threads: Of the worker's processor pool; None for one a core. Pillow's decoders and its
+        resize release the interpreter's lock.
+    """
+
+    def __init__(self, *, policy: DecodePolicy, threads: int | None = None) -> None:
+        super().__init__()
+        self._policy = policy
+        self._threads = threads
+
+    def expand(self, images: Any) -> Any:
+        return images | "Decode" >> beam.ParDo(
+            _DecodeDoFn(self._policy, self._threads)
+        ).with_outputs("errors", main="images")
+
+
+class _DecodeDoFn(beam.DoFn):
+    def __init__(self, policy: DecodePolicy, threads: int | None) -> None:
+        self._policy = policy
+        self._threads = threads
+        self._decoded = Metrics.counter(NAMESPACE, "decode/decoded")
+        self._microseconds = Metrics.distribution(NAMESPACE, "decode/microseconds")
+        self._pixels = Metrics.distribution(NAMESPACE, "decode/pixels")
+
+    def setup(self) -> None:
+        lift_pillow_limit()
+
+    def start_bundle(self) -> None:
+        pool = cpu_pool(self._threads)
+        self._pool: BoundedPool[EncodedImage, tuple[DecodedImage | ImageError, float]] = (
+            BoundedPool(
+                self._decode,
+                executor=pool,
+                helped=pool,
+                max_items=_AHEAD * pool.threads,
+                max_bytes=_MAX_BYTES_IN_FLIGHT,
+                chunk=_CHUNK,
+            )
+        )
+
+    def _decode(self, image: EncodedImage) -> tuple[DecodedImage | ImageError, float]:
+        start = time.perf_counter()
+        try:
+            pixels = decode_image(image.data, self._policy)
+        except DecodeError as error:
+            row: DecodedImage | ImageError = ImageError(
+                image.ref, Stage.DECODE, error.reason, error.message, image.attempts
+            )
+        else:
+            row = DecodedImage(
+                image.ref,
+                pixels.pixels,
+                file_digest(image.data),
+                pixels.format,
+                pixels.width,
+                pixels.height,
+                image.version,
+            )
+        return row, time.perf_counter() - start
+
+    def process(self, image: EncodedImage) -> Iterator[Any]:
+        for result in self._pool.submit(image, len(image.data)):
+            yield self._count(*result)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for result in self._pool.drain():
+            yield in_global_window(self._count(*result))
+
+    def _count(self, row: DecodedImage | ImageError, seconds: float) -> Any:
+        self._microseconds.update(int(1e6 * seconds))
+        if isinstance(row, ImageError):
+            return dead_letter(row)
+        self._decoded.inc()
+        self._pixels.update(row.width * row.height)
+        return row

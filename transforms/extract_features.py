@@ -1,0 +1,144 @@
+"""ExtractFeatures: batched inference with a feature-vector module, loaded once a process."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.metrics import Metrics
+from apache_beam.utils.shared import Shared
+
+from image_features.models.engines import FeatureFunction, PreparedModel, load
+from image_features.transforms.runtime.concurrency import BoundedPool, cpu_pool, in_global_window
+from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
+from image_features.transforms.values import DecodedImage, ImageError, ImageFeatures, Reason, Stage
+
+_LOG = logging.getLogger(__name__)
+
+Batch = list[DecodedImage]
+Results = tuple[list[ImageFeatures | ImageError], float]
+
+
+class ExtractFeatures(beam.PTransform):
+    """DecodedImage to `features` (ImageFeatures) and `errors` (ImageError), both tagged.
+
+    Batches are cut from the bundle as it comes, run side by side, and keep its order. An
+    image's features do not depend on its neighbours, and one that fails fails alone.
+
+    Args:
+      model: What to run.
+      threads: Of the worker's processor pool; None for one a core.
+      load_model: How a worker loads it; another one in tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: PreparedModel,
+        threads: int | None = None,
+        load_model: Callable[[PreparedModel], FeatureFunction] = load,
+    ) -> None:
+        super().__init__()
+        self._do_fn = _ExtractDoFn(model, threads, load_model)
+
+    def expand(self, images: Any) -> Any:
+        return images | "RunModel" >> beam.ParDo(self._do_fn).with_outputs(
+            "errors", main="features"
+        )
+
+
+class _ExtractDoFn(beam.DoFn):
+    def __init__(
+        self,
+        model: PreparedModel,
+        threads: int | None,
+        load_model: Callable[[PreparedModel], FeatureFunction],
+    ) -> None:
+        self._spec = model
+        self._threads = threads
+        self._load_model = load_model
+        self._shared = Shared()
+        self._extracted = Metrics.counter(NAMESPACE, "extract/extracted")
+        self._batch_size = Metrics.distribution(NAMESPACE, "extract/batch_size")
+        self._microseconds = Metrics.distribution(NAMESPACE, "extract/microseconds")
+
+    def setup(self) -> None:
+        # Every thread of the harness has a DoFn of its own; the process has one model.
+        self._model: FeatureFunction = self._shared.acquire(lambda: self._load_model(self._spec))
+        self._cpu = cpu_pool(self._threads)
+        limit = self._model.parallelism
+        self._parallelism = limit or self._cpu.threads
+        # Waiting for a device must not keep a core from decoding.
+        self._executor: Executor = ThreadPoolExecutor(limit) if limit else self._cpu
+
+    def start_bundle(self) -> None:
+        self._batch: Batch = []
+        self._pool: BoundedPool[Batch, Results] = BoundedPool(
+            self._run,
+            executor=self._executor,
+            helped=self._cpu,
+            max_items=self._parallelism + 1,
+        )
+
+    def process(self, image: DecodedImage) -> Iterator[Any]:
+        self._batch.append(image)
+        if len(self._batch) >= self._spec.batch_size:
+            batch, self._batch = self._batch, []
+            for rows, seconds in self._pool.submit(batch):
+                yield from self._count(rows, seconds)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        if self._batch:
+            for rows, seconds in self._pool.submit(self._batch):
+                yield from map(in_global_window, self._count(rows, seconds))
+        for rows, seconds in self._pool.drain():
+            yield from map(in_global_window, self._count(rows, seconds))
+
+    def _run(self, batch: Batch) -> Results:
+        start = time.perf_counter()
+        try:
+            features = self._model(np.stack([image.pixels for image in batch]))
+            finite: list[bool] = np.isfinite(features).all(axis=1).tolist()  # type: ignore[assignment]
+            rows = [_row(*row) for row in zip(batch, features, finite, strict=True)]
+        except Exception as error:  # Whatever the module raises is this batch's failure.
+            _LOG.warning("A batch of %d failed, retrying row by row: %s", len(batch), error)
+            rows = [self._run_alone(image) for image in batch]
+        return rows, time.perf_counter() - start
+
+    def _run_alone(self, image: DecodedImage) -> ImageFeatures | ImageError:
+        try:
+            vector = self._model(image.pixels[np.newaxis])[0]
+            return _row(image, vector, bool(np.isfinite(vector).all()))
+        except Exception as error:
+            message = f"The module failed on this image: {error}"[:500]
+            return ImageError(image.ref, Stage.EXTRACT, Reason.INFERENCE_FAILED, message)
+
+    def _count(self, rows: list[ImageFeatures | ImageError], seconds: float) -> Iterator[Any]:
+        self._microseconds.update(int(1e6 * seconds))
+        self._batch_size.update(len(rows))
+        for row in rows:
+            if isinstance(row, ImageError):
+                yield dead_letter(row)
+            else:
+                self._extracted.inc()
+                yield row
+
+
+def _row(image: DecodedImage, vector: Any, finite: bool) -> ImageFeatures | ImageError:
+    if not finite:
+        message = "The module's features for this image hold NaN or infinity."
+        return ImageError(image.ref, Stage.EXTRACT, Reason.NOT_FINITE, message)
+    return ImageFeatures(
+        image.ref,
+        vector,
+        image.sha256,
+        image.format,
+        image.width,
+        image.height,
+        image.version,
+    )

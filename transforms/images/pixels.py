@@ -1,0 +1,300 @@
+"""From the bytes of a file to the pixels the model sees: colour, orientation, size."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import struct
+import threading
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+
+from image_features.transforms.values import Reason
+
+MIB = 2**20
+# Raster formats whose decoders take no part of the file as instructions to run. MPO, as
+# some cameras write, comes with JPEG.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "JPEG2000")
+# Image.open knows only the commonest of them before its plugins are all registered.
+Image.init()
+_EXIF_ORIENTATION = 0x0112
+# Where Pillow looks for the orientation of a JPEG.
+_ORIENTING = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
+_TRANSPOSED = frozenset({5, 6, 7, 8})
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
+_TRUNCATED_WORDS = ("truncated", "not enough data", "unexpected end", "broken data stream")
+_flag_lock = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodePolicy:
+    """How a file becomes pixels.
+
+    Attributes:
+      image_size: (height, width) in pixels that the model takes.
+      resize: `stretch` ignores the aspect ratio; `center_crop` scales the shorter side and
+        cuts the longer one evenly; `pad` scales the longer side and fills the rest.
+      decode: `fast` lets the JPEG decoder drop whole DCT scales before the resize; `exact`
+        decodes every pixel.
+      allow_truncated: Whether a file that ends early counts, its missing part grey.
+      max_pixels: Larger images fail by their header, before they are decoded.
+      max_bytes: Larger files fail before they are opened.
+      background: RGB behind transparent pixels, and around a padded image.
+    """
+
+    image_size: tuple[int, int]
+    resize: Literal["stretch", "center_crop", "pad"] = "stretch"
+    decode: Literal["fast", "exact"] = "fast"
+    allow_truncated: bool = False
+    max_pixels: int = 64_000_000
+    max_bytes: int = 50 * MIB
+    background: tuple[int, int, int] = (255, 255, 255)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """A decoded image.
+
+    Attributes:
+      pixels: uint8 [height, width, 3], RGB, at the policy's size.
+      format: Pillow's format name in lower case.
+      width: Of the original, after EXIF orientation.
+      height: Of the original, after EXIF orientation.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    format: str
+    width: int
+    height: int
+
+
+class DecodeError(Exception):
+    """A file that gives no pixels.
+
+    Attributes:
+      reason: Word of the closed vocabulary.
+      message: A sentence for the user.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+def decode_image(data: bytes, policy: DecodePolicy) -> Pixels:
+    """Decodes, orients, converts and resizes.
+
+    Raises:
+      DecodeError: whatever is wrong with the file; nothing else escapes.
+    """
+    if not data:
+        raise DecodeError(Reason.EMPTY_FILE, "The file is empty.")
+    if len(data) > policy.max_bytes:
+        raise DecodeError(
+            Reason.TOO_MANY_BYTES, f"The file is larger than {policy.max_bytes} bytes."
+        )
+    try:
+        try:
+            return _decode(data, policy)
+        except (OSError, SyntaxError, EOFError, struct.error):
+            if not policy.allow_truncated:
+                raise
+            return _load_truncated(data, policy)
+    except DecodeError:
+        raise
+    except UnidentifiedImageError as error:
+        if data.startswith(_MAGIC):
+            raise DecodeError(Reason.CORRUPT, "The image's header cannot be read.") from error
+        raise DecodeError(
+            Reason.NOT_AN_IMAGE,
+            f"The file is no image of a known format; it begins with {data[:24]!r}.",
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise DecodeError(Reason.TOO_MANY_PIXELS, str(error)) from error
+    except Exception as error:  # Pillow's decoders raise anything, struct.error included.
+        text = str(error) or type(error).__name__
+        cut = isinstance(error, EOFError | struct.error) or any(
+            word in text.lower() for word in _TRUNCATED_WORDS
+        )
+        reason = Reason.TRUNCATED if cut else Reason.CORRUPT
+        raise DecodeError(reason, f"The image cannot be decoded: {text[:300]}") from error
+
+
+def lift_pillow_limit() -> None:
+    """Leaves the pixel limit to the policy: Pillow's own would refuse what it allows."""
+    Image.MAX_IMAGE_PIXELS = None
+
+
+def file_digest(data: bytes) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _decode(data: bytes, policy: DecodePolicy) -> Pixels:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        width, height = image.size
+        if width < 1 or height < 1:
+            raise DecodeError(Reason.CORRUPT, f"The image is {width} x {height} pixels.")
+        if width * height > policy.max_pixels:
+            raise DecodeError(
+                Reason.TOO_MANY_PIXELS,
+                f"The image is {width} x {height} pixels, more than the {policy.max_pixels} "
+                "allowed; see --max_megapixels.",
+            )
+        format = (image.format or "unknown").lower()
+        drafted = False
+        if policy.decode == "fast" and isinstance(image, JpegImageFile):
+            turned = _orientation(image) in _TRANSPOSED
+            drafted = image.draft(None, _draft_size(image.size, policy, turned)) is not None
+        if isinstance(image, ImageFile.ImageFile):
+            # All of the file in one call: each gives up the interpreter's lock and waits for it.
+            image.decodermaxblock = max(image.decodermaxblock, len(data))
+        image.load()
+        # Only now: the TIFF reader turns its image itself while loading, and says so.
+        orientation = _orientation(image)
+        upright = _turn(to_rgb(image, policy.background), orientation)
+        if not drafted:
+            width, height = upright.size
+        elif orientation in _TRANSPOSED:
+            width, height = height, width
+        pixels = resize(upright, policy.image_size, policy.resize, policy.background)
+        return Pixels(np.asarray(pixels, np.uint8), format, width, height)
+
+
+def _load_truncated(data: bytes, policy: DecodePolicy) -> Pixels:
+    """Decodes what there is. Pillow knows this leniency only for the whole process: it is
+    switched on for this one image, while others with the same policy may decode."""
+    with _flag_lock:
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            return _decode(data, policy)
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def _orientation(image: Image.Image) -> int:
+    if isinstance(image, JpegImageFile) and not _ORIENTING.intersection(image.info):
+        return 1  # Pillow would set up an empty directory of tags to say so.
+    try:
+        value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # Broken EXIF is no reason to lose the picture.
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _turn(image: Image.Image, orientation: int) -> Image.Image:
+    method = _TURNS.get(orientation)
+    return image if method is None else image.transpose(method)
+
+
+def _draft_size(size: tuple[int, int], policy: DecodePolicy, turned: bool) -> tuple[int, int]:
+    """The size (width, height) below which the JPEG decoder must not scale."""
+    height, width = policy.image_size
+    if turned:
+        height, width = width, height
+    if policy.resize == "pad":
+        scale = min(width / size[0], height / size[1])
+        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    return width, height
+
+
+def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """Converts any mode to RGB.
+
+    Transparency is composited on `background`. 16-bit grey is divided by 257; 32-bit
+    integers within 16 bits likewise, others from their minimum to their maximum. Floats
+    within [0, 1] are multiplied by 255, within [0, 255] kept, others as integers.
+    """
+    mode = image.mode
+    if mode == "RGB" and "transparency" not in image.info:
+        return image
+    if mode.startswith("I;16"):
+        return _grey((np.asarray(image).astype(np.uint32) + 128) // 257)
+    if mode == "I":
+        values = np.asarray(image).astype(np.int64)
+        if values.min() >= 0 and values.max() <= 65535:
+            return _grey((values + 128) // 257)
+        return _grey(_stretched(values.astype(np.float64)))
+    if mode == "F":
+        return _grey(_from_float(np.asarray(image).astype(np.float64)))
+    if mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
+        # Pillow takes every CMYK JPEG as Adobe's, which stores inverted ink.
+        image = ImageChops.invert(image)
+    if mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        assert converted is not None
+        return converted
+    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        # Premultiplied alpha has no straight way to RGBA from La.
+        rgba = image.convert("LA").convert("RGBA") if mode == "La" else image.convert("RGBA")
+        flat = Image.new("RGB", rgba.size, background)
+        flat.paste(rgba, mask=rgba.getchannel("A"))
+        return flat
+    return image.convert("RGB")
+
+
+def _grey(values: npt.NDArray[Any]) -> Image.Image:
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+
+
+def _from_float(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros_like(values)
+    low, high = values[finite].min(), values[finite].max()
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    if low >= 0 and high <= 1:
+        return np.rint(values * 255)
+    return np.rint(values) if low >= 0 and high <= 255 else _stretched(values)
+
+
+def _stretched(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    low, high = values.min(), values.max()
+    return np.rint((values - low) * (255 / (high - low))) if high > low else np.zeros_like(values)
+
+
+def resize(
+    image: Image.Image,
+    size: tuple[int, int],
+    mode: Literal["stretch", "center_crop", "pad"],
+    background: tuple[int, int, int],
+) -> Image.Image:
+    """Resizes an RGB image to (height, width) with Pillow's antialiased bilinear filter."""
+    height, width = size
+    bilinear = Image.Resampling.BILINEAR
+    if mode == "stretch":
+        return image.resize((width, height), bilinear)
+    across, down = width / image.width, height / image.height
+    if mode == "center_crop":
+        scale = max(across, down)
+        half_width, half_height = width / scale / 2, height / scale / 2
+        middle_x, middle_y = image.width / 2, image.height / 2
+        box = (
+            max(0.0, middle_x - half_width),
+            max(0.0, middle_y - half_height),
+            min(float(image.width), middle_x + half_width),
+            min(float(image.height), middle_y + half_height),
+        )
+        return image.resize((width, height), bilinear, box=box)
+    scale = min(across, down)
+    fitted = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    canvas = Image.new("RGB", (width, height), background)
+    place = (width - fitted[0]) // 2, (height - fitted[1]) // 2
+    canvas.paste(image.resize(fitted, bilinear), place)
+    return canvas

@@ -1,0 +1,198 @@
+"""The types of the manifest columns that travel with an image into its record.
+
+A record's columns have one type for the whole run: readers need a fixed schema, and a
+TFRecord has only three kinds of value. The type comes from the manifest (Parquet), from
+its first rows (JSONL), from the user (`--column_types`), or is text (CSV, TSV). A row
+that does not fit is a dead letter, never a silent conversion.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+from image_features.transforms.values import Columns, ColumnValue, Scalar
+
+_SPEC = re.compile(r"^(?P<kind>[a-z0-9]+)(?P<list>\[\])?(?P<null>\?)?$")
+_ALIASES = {
+    "int": "int64",
+    "float": "float32",
+    "double": "float32",
+    "str": "string",
+    "text": "string",
+    "boolean": "bool",
+}
+
+
+class ColumnError(ValueError):
+    """A value or declaration that does not fit; its message is for the user."""
+
+
+class Kind(enum.StrEnum):
+    """The type of a column's values in the output."""
+
+    INT64 = "int64"
+    FLOAT32 = "float32"
+    BOOL = "bool"
+    STRING = "string"
+    BYTES = "bytes"
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A passed-through column.
+
+    Attributes:
+      name: Its name in the manifest and in the record.
+      kind: The type of a value.
+      repeated: Whether a row holds a list of values.
+      nullable: Whether a row may hold no value; such a column is stored as a list of
+        no or one value, so that an absent value is never invented.
+    """
+
+    name: str
+    kind: Kind
+    repeated: bool = False
+    nullable: bool = False
+
+    def holds_as(self, other: Column) -> bool:
+        """Whether a value is of the same type in both, absent or not."""
+        return (self.kind, self.repeated) == (other.kind, other.repeated)
+
+    def __str__(self) -> str:
+        """As `--column_types` spells it."""
+        return f"{self.kind}{'[]' if self.repeated else ''}{'?' if self.nullable else ''}"
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether records hold a list of any length for this column."""
+        return self.repeated or self.nullable
+
+
+def parse_column_types(text: str) -> dict[str, Column]:
+    """Parses `name:type,...`, where type is int64, float32, bool, string or bytes.
+
+    A type may be followed by `[]` (a list) and `?` (may be absent).
+
+    Raises:
+      ColumnError: a declaration is malformed.
+    """
+    columns: dict[str, Column] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, separator, spec = part.rpartition(":")
+        match = _SPEC.match(spec.strip()) if separator and name else None
+        kind = _ALIASES.get(match["kind"], match["kind"]) if match else ""
+        if match is None or kind not in set(Kind):
+            raise ColumnError(
+                f"--column_types has {part!r}; write name:type with type one of "
+                f"{', '.join(Kind)}, then [] for a list and ? for one that may be absent."
+            )
+        columns[name] = Column(name, Kind(kind), bool(match["list"]), bool(match["null"]))
+    return columns
+
+
+def infer_columns(rows: Iterable[Mapping[str, ColumnValue]]) -> dict[str, Column]:
+    """Infers a schema from sample rows (JSONL); a column of nulls only is text."""
+    kinds: dict[str, set[Kind]] = {}
+    repeated: set[str] = set()
+    seen: dict[str, int] = {}
+    total = 0
+    for row in rows:
+        total += 1
+        for name, value in row.items():
+            kinds.setdefault(name, set())
+            if value is None:
+                continue
+            seen[name] = seen.get(name, 0) + 1
+            if isinstance(value, list):
+                repeated.add(name)
+            for item in value if isinstance(value, list) else [value]:
+                kinds[name].add(_kind_of(item))
+    return {
+        name: Column(name, _widest(found), name in repeated, seen.get(name, 0) < total)
+        for name, found in kinds.items()
+    }
+
+
+def conform(row: Mapping[str, ColumnValue], schema: Mapping[str, Column]) -> Columns:
+    """Fits a row's values to the schema, in the schema's order.
+
+    Raises:
+      ColumnError: a value does not fit its column, or a column is not in the schema.
+    """
+    if not row and not schema:
+        return ()  # Most manifests name images only.
+    unknown = [name for name in row if name not in schema]
+    if unknown:
+        raise ColumnError(
+            f"column {unknown[0]!r} is not among those of the manifest's first rows; "
+            f"declare it with --column_types={unknown[0]}:string? or the like"
+        )
+    return tuple((name, _fit(row.get(name), column)) for name, column in schema.items())
+
+
+def _fit(value: ColumnValue, column: Column) -> ColumnValue:
+    if value is None:
+        if column.is_sequence:
+            return None
+        raise ColumnError(
+            f"column {column.name!r} has no value in this row; if it may be absent, say "
+            f"--column_types={column.name}:{column.kind}?"
+        )
+    if isinstance(value, list):
+        if not column.repeated:
+            raise ColumnError(f"column {column.name!r} holds a list, not one {column.kind}")
+        return [_fit_scalar(item, column) for item in value]
+    if column.repeated:
+        raise ColumnError(f"column {column.name!r} holds one value, not a list")
+    return _fit_scalar(value, column)
+
+
+def _fit_scalar(value: Scalar, column: Column) -> Scalar:
+    """Converts only where nothing is lost, or where text spells the value out."""
+    kind = column.kind
+    try:
+        if kind is Kind.STRING:
+            if isinstance(value, str):
+                value.encode()  # A lone surrogate is not text.
+                return value
+            if isinstance(value, bytes):
+                return value.decode()
+            return json.dumps(value)
+        if kind is Kind.BYTES and isinstance(value, bytes | str):
+            return value if isinstance(value, bytes) else value.encode()
+        if kind is Kind.BOOL:
+            if isinstance(value, bool):
+                return value
+            if isinstance(value, str) and value.lower() in ("true", "false", "0", "1"):
+                return value.lower() in ("true", "1")
+        if (
+            kind is Kind.INT64
+            and isinstance(value, int | str)
+            and -(2**63) <= (number := int(value)) < 2**63
+        ):
+            return number
+        if kind is Kind.FLOAT32 and isinstance(value, int | float | str):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ColumnError(f"column {column.name!r} holds {value!r:.80}, which is not {kind}")
+
+
+def _kind_of(value: Scalar) -> Kind:
+    if isinstance(value, bool):
+        return Kind.BOOL
+    if isinstance(value, int):
+        return Kind.INT64
+    if isinstance(value, float):
+        return Kind.FLOAT32
+    return Kind.BYTES if isinstance(value, bytes) else Kind.STRING
+
+
+def _widest(kinds: set[Kind]) -> Kind:
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    return Kind.FLOAT32 if kinds == {Kind.INT64, Kind.FLOAT32} else Kind.STRING

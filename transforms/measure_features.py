@@ -1,0 +1,274 @@
+"""MeasureFeatures: what a run's features are like, without moving them.
+
+Every bundle adds its vectors up where they come out of the model, and sends on one element of a
+fixed size (24 bytes a dimension and 10 KiB); features themselves are neither kept nor shuffled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+
+from image_features.transforms.runtime.concurrency import in_global_window
+from image_features.transforms.shards.pieces import merge_pieces
+from image_features.transforms.shards.tfrecord import read_records
+from image_features.transforms.shards.write_shards import StagedPiece
+from image_features.transforms.values import ImageFeatures
+
+# Bins of norms are a 32nd of an octave (2.2 %) wide and centred at powers of 2^(1/32): vectors
+# of unit length fall in the middle of one, not on both sides of an edge by their rounding.
+BINS_PER_OCTAVE = 32
+FIRST_BIN = -20 * BINS_PER_OCTAVE  # What is shorter than 2^-20 counts in the bin before it.
+_BINS = 40 * BINS_PER_OCTAVE + 1
+_EDGES = np.exp2((FIRST_BIN + np.arange(_BINS + 1) - 0.5) / BINS_PER_OCTAVE)
+_BLOCK_ROWS = 64  # Their squares in double precision stay in a core's cache.
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureStatistics:
+    """Sums over feature vectors; those of parts merge to those of the whole, in any order.
+
+    Exact, whatever the parts and their order: `rows`, `zero_rows`, `minima`, `maxima`,
+    `norm_counts`. Sums are of double precision and rounded at every addition, so that their last
+    digits depend on the parts: to a relative 2^-53 times the number of additions at worst.
+
+    Attributes:
+      rows: Vectors, all of them finite.
+      zero_rows: Vectors that are 0 everywhere.
+      sums: Of values, by dimension.
+      squares: Of squared values, by dimension.
+      minima: By dimension; infinity without rows.
+      maxima: By dimension; minus infinity without rows.
+      norms: Sum of the vectors' L2 norms.
+      norm_counts: int64, vectors by bin of their norm; bin 0 is of all shorter than the first
+        bin, the last one of all longer ones.
+    """
+
+    rows: int
+    zero_rows: int
+    sums: Floats
+    squares: Floats
+    minima: npt.NDArray[np.float32]
+    maxima: npt.NDArray[np.float32]
+    norms: float
+    norm_counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, num_features: int) -> FeatureStatistics:
+        """The statistics of no vectors."""
+        return cls(
+            0,
+            0,
+            np.zeros(num_features),
+            np.zeros(num_features),
+            np.full(num_features, np.inf, np.float32),
+            np.full(num_features, -np.inf, np.float32),
+            0.0,
+            np.zeros(_BINS + 2, np.int64),
+        )
+
+    @classmethod
+    def of(cls, vectors: npt.NDArray[np.float32]) -> FeatureStatistics:
+        """The statistics of some vectors, float32 [rows, num_features]."""
+        values = vectors.astype(np.float64)
+        sums = values.sum(axis=0)
+        np.square(values, out=values)
+        norms = np.sqrt(values.sum(axis=1))
+        bins = np.searchsorted(_EDGES, norms, side="right")
+        return cls(
+            len(vectors),
+            int(np.count_nonzero(norms == 0)),
+            sums,
+            values.sum(axis=0),
+            # 0 and -0 are equal, and which one is least depends on the order: make it 0.
+            vectors.min(axis=0) + np.float32(0),
+            vectors.max(axis=0) + np.float32(0),
+            float(norms.sum()),
+            np.bincount(bins, minlength=_BINS + 2),
+        )
+
+    @classmethod
+    def merged(cls, parts: Sequence[FeatureStatistics]) -> FeatureStatistics:
+        """The statistics of all vectors of the parts, of which there is at least one."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            sum(part.rows for part in parts),
+            sum(part.zero_rows for part in parts),
+            sum((part.sums for part in parts[1:]), parts[0].sums),
+            sum((part.squares for part in parts[1:]), parts[0].squares),
+            np.min([part.minima for part in parts], axis=0),
+            np.max([part.maxima for part in parts], axis=0),
+            math.fsum(part.norms for part in parts),
+            sum((part.norm_counts for part in parts[1:]), parts[0].norm_counts),
+        )
+
+    @property
+    def means(self) -> Floats:
+        """By dimension, of a constant itself; 0 without rows."""
+        means = self.sums / max(1, self.rows)
+        return np.where(self.constant & (self.rows > 0), self.minima, means)
+
+    @property
+    def deviations(self) -> Floats:
+        """Standard deviations by dimension, of the whole (not n - 1); 0 without rows.
+
+        From sums of squares: where a deviation is below a hundred-millionth of the mean, it is
+        noise of rounding. Of a constant it is 0.
+        """
+        variances = self.squares / max(1, self.rows) - self.means**2
+        return np.where(self.constant, 0.0, np.sqrt(np.maximum(variances, 0.0)))
+
+    @property
+    def constant(self) -> npt.NDArray[np.bool_]:
+        """By dimension: whether no two vectors differ in it."""
+        return self.minima >= self.maxima
+
+    @property
+    def norm_mean(self) -> float:
+        """Mean L2 norm; 0 without rows."""
+        return self.norms / max(1, self.rows)
+
+    @property
+    def norm_deviation(self) -> float:
+        """Standard deviation of the L2 norms; 0 without rows."""
+        return math.sqrt(
+            max(0.0, float(self.squares.sum()) / max(1, self.rows) - self.norm_mean**2)
+        )
+
+    def norm_percentile(self, percent: float) -> float:
+        """A percentile of the L2 norms, right to half a bin (1.1 %); 0 without rows.
+
+        It is the centre of the bin that holds the row of that rank (the inverse of the empirical
+        distribution function: type 1 of Hyndman and Fan, "Sample quantiles in statistical
+        packages", The American Statistician 50(4), 1996).
+        """
+        rank = max(1, math.ceil(percent / 100 * self.rows))
+        bin_ = int(np.searchsorted(np.cumsum(self.norm_counts), rank))
+        if not self.rows or bin_ == 0:
+            return 0.0
+        return float(2.0 ** ((FIRST_BIN + bin_ - 1) / BINS_PER_OCTAVE))
+
+
+class MeasureFeatures(beam.PTransform):
+    """ImageFeatures to one FeatureStatistics of all of them, also where there are none.
+
+    Args:
+      num_features: Length of a vector.
+      earlier: PCollection[StagedPiece] of rows that an earlier attempt at the run has written,
+        which are measured too; None for none.
+    """
+
+    def __init__(self, *, num_features: int, earlier: Any = None) -> None:
+        super().__init__()
+        self._num_features = num_features
+        self._earlier = earlier
+
+    def expand(self, features: Any) -> Any:
+        parts = [features | "MeasureBundles" >> beam.ParDo(_MeasureDoFn())]
+        if self._earlier is not None:
+            parts.append(self._earlier | "MeasureEarlier" >> beam.Map(_measure_piece))
+        return (
+            parts
+            | "CollectStatistics" >> beam.Flatten()
+            | "MergeStatistics" >> beam.CombineGlobally(MergeStatistics(self._num_features))
+        )
+
+
+class MergeStatistics(beam.CombineFn):
+    """FeatureStatistics of parts to that of the whole."""
+
+    def __init__(self, num_features: int) -> None:
+        self._num_features = num_features
+
+    def create_accumulator(self) -> FeatureStatistics:
+        return FeatureStatistics.empty(self._num_features)
+
+    def add_input(
+        self, accumulator: FeatureStatistics, part: FeatureStatistics
+    ) -> FeatureStatistics:
+        return FeatureStatistics.merged([accumulator, part])
+
+    def merge_accumulators(self, accumulators: Iterable[FeatureStatistics]) -> FeatureStatistics:
+        whole = self.create_accumulator()
+        for accumulator in accumulators:  # One by one: there may be thousands.
+            whole = FeatureStatistics.merged([whole, accumulator])
+        return whole
+
+    def extract_output(self, accumulator: FeatureStatistics) -> FeatureStatistics:
+        return accumulator
+
+
+class _MeasureDoFn(beam.DoFn):
+    """Adds a bundle's vectors up, block by block."""
+
+    def start_bundle(self) -> None:
+        self._vectors: list[npt.NDArray[np.float32]] = []
+        self._whole: list[FeatureStatistics] = []
+
+    def process(self, row: ImageFeatures) -> None:
+        self._vectors.append(row.features)
+        if len(self._vectors) >= _BLOCK_ROWS:
+            self._add()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        if self._vectors:
+            self._add()
+        for statistics in self._whole:
+            yield in_global_window(statistics)
+        self._whole = []
+
+    def _add(self) -> None:
+        block = FeatureStatistics.of(np.stack(self._vectors))
+        self._vectors = []
+        self._whole = [FeatureStatistics.merged([*self._whole, block])]
+
+
+def _measure_piece(piece: StagedPiece) -> FeatureStatistics:
+    """The statistics of the rows that are taken from a piece, of which there is at least one."""
+    rows = io.BytesIO()
+    chosen = np.frombuffer(piece.chosen, "<u4") if piece.chosen else None
+    merge_pieces([piece.path], rows.write, [chosen])
+    rows.seek(0)
+    return FeatureStatistics.of(np.stack([vector_of(row) for row in read_records(rows)]))
+
+
+def vector_of(record: bytes) -> npt.NDArray[np.float32]:
+    """The `image/features` of a record, as `transforms.shards.example` has written it."""
+    ((_, features),) = _fields(memoryview(record))
+    for _, entry in _fields(features):
+        (_, name), (_, feature) = _fields(entry)
+        if bytes(name) == b"image/features":
+            ((_, values),) = _fields(feature)
+            ((_, packed),) = _fields(values)
+            return np.frombuffer(packed, "<f4")
+    raise ValueError("A record that an earlier attempt has written holds no features.")
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Number and content of a message's fields, all below 16 and length-delimited.
+
+    Wire format: https://protobuf.dev/programming-guides/encoding/.
+    """
+    place = 0
+    while place < len(data):
+        number, length, shift = data[place] >> 3, 0, 0
+        place += 1
+        while True:
+            byte = data[place]
+            place += 1
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        yield number, data[place : place + length]
+        place += length

@@ -1,0 +1,249 @@
+"""MergeRows: the latest row of each image in several runs, copied as it is.
+
+What each run knows of a key meets in partitions, as in `transforms.skip_known`; only then are
+records read, each shard once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.pvalue import TaggedOutput
+
+from image_features.transforms.measure_features import FeatureStatistics, MergeStatistics, vector_of
+from image_features.transforms.runtime.concurrency import in_global_window
+from image_features.transforms.runtime.packing import pack, unpack
+from image_features.transforms.shards.index import index_note, read_index
+from image_features.transforms.shards.known_index import (
+    TOMBSTONE,
+    KnownFile,
+    Latest,
+    batches,
+    count_partitions,
+    latest_of,
+    partition_of,
+    read_known,
+    split_table,
+)
+from image_features.transforms.shards.tfrecord import frame, read_records
+from image_features.transforms.shards.write_shards import ShardRow
+from image_features.transforms.stores.files import open_plain, read_lines
+from image_features.transforms.stores.uris import image_key, key_of_text, shard_of
+from image_features.transforms.values import Stage
+
+_KEY = re.compile("[0-9a-f]{32}")
+_ROWS_TOGETHER = 8192  # Of 5 KB: sorted by their new shard in memory, and measured.
+
+
+@dataclasses.dataclass(frozen=True)
+class MergedShard:
+    """A shard of features, by the path of its index."""
+
+    path: str
+    compressed: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Merge:
+    """What is to be merged.
+
+    Attributes:
+      files: The runs' indexes and tombstones.
+      errors: Their errors shards.
+      shards: Their shards of features, by the paths of their indexes.
+    """
+
+    files: tuple[KnownFile, ...]
+    errors: tuple[KnownFile, ...]
+    shards: Mapping[str, MergedShard]
+
+
+class Merged(NamedTuple):
+    """PCollections: `features` and `errors` of ShardRow, the rest of one value each.
+
+    `chosen` and `replaced` count rows, `health` is a FeatureStatistics.
+    """
+
+    features: Any
+    errors: Any
+    chosen: Any
+    replaced: Any
+    health: Any
+
+
+class MergeRows(beam.PTransform):
+    """A pipeline to `Merged`: the last run that says anything of a key wins.
+
+    An error is kept if its image has no row in any run and was not removed since; of a row that
+    failed in several runs the last error. Errors that name no image are kept once each.
+
+    Args:
+      merge: What is merged.
+      num_shards: Of features.
+      error_shards: Of errors.
+      num_features: Length of a vector.
+    """
+
+    def __init__(
+        self, *, merge: Merge, num_shards: int, error_shards: int, num_features: int
+    ) -> None:
+        super().__init__()
+        self._merge = merge
+        self._num_shards = num_shards
+        self._error_shards = error_shards
+        self._num_features = num_features
+
+    def expand(self, pipeline: Any) -> Merged:
+        merge = self._merge
+        partitions = count_partitions(sum(file.rows for file in (*merge.files, *merge.errors)))
+        known = (
+            pipeline
+            | "NameIndexes" >> beam.Create(batches(merge.files), reshuffle=True)
+            | "ReadIndexes" >> beam.FlatMap(read_known, False)
+            | "HashIndexes" >> beam.FlatMap(split_table, partitions)
+        )
+        errors = (
+            pipeline
+            | "NameErrors" >> beam.Create(merge.errors, reshuffle=True)
+            | "HashErrors" >> beam.FlatMap(_split_errors, partitions)
+        )
+        paths = {number: file.path for number, file in enumerate(merge.files)}
+        chosen = (
+            {"known": known, "errors": errors}
+            | "Meet" >> beam.CoGroupByKey()
+            | "ChooseLatest"
+            >> beam.ParDo(_ChooseDoFn(paths, self._error_shards)).with_outputs(
+                "chosen", "replaced", "errors", main="places"
+            )
+        )
+        copied = (
+            chosen.places
+            | "GroupByShard" >> beam.GroupByKey()
+            | "CopyRows"
+            >> beam.ParDo(_CopyDoFn(merge.shards, self._num_shards)).with_outputs(
+                "statistics", main="rows"
+            )
+        )
+        return Merged(
+            copied.rows,
+            chosen.errors,
+            chosen.chosen | "SumChosen" >> beam.CombineGlobally(sum),
+            chosen.replaced | "SumReplaced" >> beam.CombineGlobally(sum),
+            copied.statistics
+            | "MergeStatistics" >> beam.CombineGlobally(MergeStatistics(self._num_features)),
+        )
+
+
+def _split_errors(file: KnownFile, partitions: int) -> Iterator[tuple[int, bytes]]:
+    parts: dict[int, list[Any]] = {}
+    for line in read_lines(file.path):
+        error = json.loads(line)
+        # A row that could not be read names no image: it is itself.
+        unread = error["stage"] == Stage.READ_MANIFEST
+        key = key_of_text(line.decode()) if unread else _key_of(error)
+        parts.setdefault(partition_of(key, partitions), []).append(
+            (key, file.age, str(error["reason"]), line)
+        )
+    return ((number, pack(rows)) for number, rows in parts.items())
+
+
+def _key_of(error: Mapping[str, Any]) -> str:
+    """The key of an error's image; lines of an earlier version tell none, or a column's value."""
+    key = str(error.get("key"))
+    return key if _KEY.fullmatch(key) else image_key(error["uri"])
+
+
+class _ChooseDoFn(beam.DoFn):
+    """Settles a partition: (path of an index, places of rows in it), errors and counts."""
+
+    def __init__(self, paths: Mapping[int, str], error_shards: int) -> None:
+        self._paths = paths
+        self._error_shards = error_shards
+
+    def process(self, group: tuple[int, Mapping[str, Iterable[bytes]]]) -> Iterator[Any]:
+        _, parts = group
+        latest = latest_of(parts["known"])
+        live = latest.files != TOMBSTONE
+        for file in np.unique(latest.files[live]).tolist():
+            places = latest.rows[latest.files == file]
+            yield self._paths[file], places.astype("<u4").tobytes()
+        yield TaggedOutput("chosen", int(live.sum()))
+        yield TaggedOutput("replaced", latest.indexed - int(live.sum()))
+        for key, reason, line in _outstanding(parts["errors"], latest):
+            row = ShardRow(shard_of(key, self._error_shards), key, line, reason)
+            yield TaggedOutput("errors", row)
+
+
+def _outstanding(packs: Iterable[bytes], latest: Latest) -> Iterator[tuple[str, str, bytes]]:
+    """Key, reason and line of each last error that no row has settled."""
+    last: dict[str, tuple[int, str, bytes]] = {}
+    for packed in packs:
+        for key, age, reason, line in unpack(packed):
+            last[key] = min(last.get(key, (age, reason, line)), (age, reason, line))
+    places, there = latest.find([bytes.fromhex(key) for key in last])
+    for place, is_there, (key, (age, reason, line)) in zip(
+        places.tolist(), there.tolist(), last.items(), strict=True
+    ):
+        if is_there:
+            removed_before = latest.files[place] == TOMBSTONE and latest.ages[place] > age
+            if not removed_before:
+                continue
+        yield key, reason, line
+
+
+class _CopyDoFn(beam.DoFn):
+    """Reads the chosen rows of a shard."""
+
+    def __init__(self, shards: Mapping[str, MergedShard], num_shards: int) -> None:
+        self._shards = shards
+        self._num_shards = num_shards
+
+    def start_bundle(self) -> None:
+        self._whole: list[FeatureStatistics] = []
+
+    def process(self, group: tuple[str, Iterable[bytes]]) -> Iterator[ShardRow]:
+        path, parts = group
+        places = np.sort(np.concatenate([np.frombuffer(part, "<u4") for part in parts]))
+        table = read_index(path, ["key", "version", "sha256", "uri"]).take(places)
+        wanted = iter([*places.tolist(), -1])
+        following = next(wanted)
+        records: list[bytes] = []
+        done = 0
+        with open_plain(self._shards[path].path) as plain:
+            file = gzip.GzipFile(fileobj=plain) if self._shards[path].compressed else plain
+            for place, record in enumerate(read_records(cast(Any, file))):
+                if place == following:
+                    records.append(record)
+                    following = next(wanted)
+                    if len(records) == _ROWS_TOGETHER:
+                        yield from self._rows(table.slice(done, len(records)), records)
+                        done += len(records)
+                        records = []
+        if following != -1:
+            raise ValueError(f"{self._shards[path].path} has fewer rows than its index.")
+        if records:
+            yield from self._rows(table.slice(done, len(records)), records)
+
+    def _rows(self, table: Any, records: list[bytes]) -> Iterator[ShardRow]:
+        statistics = FeatureStatistics.of(np.stack([vector_of(record) for record in records]))
+        self._whole = [FeatureStatistics.merged([*self._whole, statistics])]
+        rows = []
+        for entry, record in zip(table.to_pylist(), records, strict=True):
+            key = entry["key"].hex()
+            note = index_note(entry["sha256"].hex(), entry["version"], entry["uri"])
+            shard = shard_of(key, self._num_shards)
+            rows.append(ShardRow(shard, key, frame(record), note=note))
+        # Pieces are of one shard each.
+        rows.sort(key=lambda row: row.shard)
+        yield from rows
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for statistics in self._whole:
+            yield in_global_window(TaggedOutput("statistics", statistics))

@@ -1,0 +1,57 @@
+"""What an earlier attempt at a run has left, and which of its rows can be taken over.
+
+Pieces are whole or not there, and say so by a checksum. A row's bytes depend on the row and on
+what the pieces' directory is named after (its fingerprint), so that rows of any attempt, of
+bundles that were named and of ones that were not, are as good as new ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from apache_beam.io.filesystems import FileSystems
+
+from image_features.transforms.shards.pieces import BrokenPieceError, read_keys
+from image_features.transforms.shards.write_shards import ShardNaming, StagedPiece
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlierPieces:
+    """The feature pieces of earlier attempts.
+
+    Attributes:
+      naming: How this run names its feature shards and their pieces.
+    """
+
+    naming: ShardNaming
+
+    def take(self, shard: int, keys: Sequence[str]) -> tuple[list[StagedPiece], set[str]]:
+        """Finds rows of a shard.
+
+        Args:
+          shard: The shard.
+          keys: Those of its rows.
+
+        Returns:
+          Pieces with the rows to take from them, and the keys of these rows.
+        """
+        left = set(keys)
+        taken = []
+        pattern = f"{self.naming.piece_prefix(shard)}*"
+        for path in sorted(match.path for match in FileSystems.match([pattern])[0].metadata_list):
+            try:
+                found = read_keys(path)
+            except (BrokenPieceError, OSError) as error:
+                _LOG.warning("A piece of an earlier attempt is not used: %s", error)
+                continue
+            rows = [row for row, key in enumerate(found) if key in left]
+            if rows:
+                left.difference_update(found[row] for row in rows)
+                chosen = np.asarray(rows, "<u4").tobytes()
+                taken.append(StagedPiece(shard, path, {"": len(rows)}, chosen))
+        return taken, set(keys) - left

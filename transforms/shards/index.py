@@ -1,0 +1,94 @@
+"""A shard's index: key, version, content hash and URI of its rows, in their order, as Parquet.
+
+What is known of a dataset's images is read from it, without their features: some 60 bytes a row.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from image_features.transforms.stores.files import open_plain
+
+INDEX_KIND = "index"
+_NOTE = struct.Struct("<32sH")  # A file's SHA-256, and the length of the version that follows.
+
+
+def index_note(sha256: str, version: str, uri: str) -> bytes:
+    """What a row tells its shard's index, in a piece on its way there."""
+    encoded = version.encode()
+    return _NOTE.pack(bytes.fromhex(sha256), len(encoded)) + encoded + uri.encode()
+
+
+def index_file(keys: npt.NDArray[np.bytes_], notes: Sequence[bytes]) -> bytes:
+    """A shard's index as a file's bytes.
+
+    Args:
+      keys: bytes32 [rows], hexadecimal digits.
+      notes: Of `index_note`, [rows].
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    hashes, versions, uris = [], [], []
+    for note in notes:
+        digest, length = _NOTE.unpack_from(note)
+        end = _NOTE.size + length
+        hashes.append(digest)
+        versions.append(note[_NOTE.size : end])
+        uris.append(note[end:])
+    table = pa.table(
+        {
+            "key": pa.array([bytes.fromhex(key.decode()) for key in keys.tolist()], pa.binary(16)),
+            "version": pa.array(versions, pa.binary()).cast(pa.string()),
+            "sha256": pa.array(hashes, pa.binary(32)),
+            "uri": pa.array(uris, pa.binary()).cast(pa.string()),
+        }
+    )
+    out = io.BytesIO()
+    pq.write_table(
+        table,
+        out,
+        compression="zstd",
+        # Hashes do not compress, and no two of them are the same.
+        use_dictionary=False,
+        write_statistics=False,
+        store_schema=False,
+    )
+    return out.getvalue()
+
+
+def read_index(path: str, columns: Sequence[str]) -> Any:
+    """Reads columns of an index.
+
+    Returns:
+      A pyarrow.Table: `key` binary(16), `version` string, `sha256` binary(32), `uri` string.
+
+    Raises:
+      ValueError: it is not an index.
+      OSError: it cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with open_plain(path) as file:
+        try:
+            return pq.read_table(io.BytesIO(file.read()), columns=list(columns))
+        except pa.ArrowException as error:
+            raise ValueError(f"{path} is not a shard's index: {error}.") from error
+
+
+def key_array(column: Any) -> npt.NDArray[np.bytes_]:
+    """A table's keys, bytes16 [rows]."""
+    chunks = column.chunks if hasattr(column, "chunks") else [column]
+    parts = [
+        np.frombuffer(chunk.buffers()[1], "S16", len(chunk), 16 * chunk.offset)
+        for chunk in chunks
+        if len(chunk)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0, "S16")

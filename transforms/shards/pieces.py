@@ -1,0 +1,207 @@
+"""Pieces: the rows of one shard that one bundle made, on their way into the shard's file.
+
+A piece is its rows' number, a checksum, an index of keys and lengths, the rows' notes (what they
+tell of themselves beside the shard), and the rows. Merging reads the indexes, settles the order by
+them, and copies stretches of rows that lie together already, as nearly all do: rows come sorted in
+slices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import struct
+from collections.abc import Callable, Sequence
+from typing import IO
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from image_features.transforms.stores.files import create_whole, open_plain
+
+KEY_BYTES = 32
+PART_SUFFIX = ".part"
+_HEAD = struct.Struct("<QI")  # The number of rows, and CRC-32C of all that follows.
+_ENTRY = np.dtype([("key", f"S{KEY_BYTES}"), ("length", "<u8"), ("note", "<u4")])
+_BLOCK = 2**20
+# Pieces whose keys overlap are open at the same time; systems allow a process about 1000.
+_MAX_OPEN = 200
+
+
+class DuplicateRowError(RuntimeError):
+    """Two rows with one key reached a shard: the runner delivered a row twice."""
+
+
+class BrokenPieceError(OSError):
+    """A file is not a whole piece."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MergedRows:
+    """What was merged.
+
+    Attributes:
+      keys: bytes32 [rows], sorted.
+      notes: Of the rows, [rows].
+    """
+
+    keys: npt.NDArray[np.bytes_]
+    notes: Sequence[bytes]
+
+
+def write_piece(
+    path: str, keys: Sequence[str], rows: Sequence[bytes], notes: Sequence[bytes] = ()
+) -> None:
+    """Writes rows and their keys (32 ASCII characters each), sorted by key.
+
+    Args:
+      path: Where to.
+      keys: Of the rows.
+      rows: Their bytes.
+      notes: What goes with each of them; none where nothing does.
+    """
+    notes = notes or [b""] * len(rows)
+    index = np.empty(len(rows), _ENTRY)
+    index["key"] = keys
+    index["length"] = [len(row) for row in rows]
+    index["note"] = [len(note) for note in notes]
+    order = np.argsort(index["key"], kind="stable")
+    places = order.tolist()
+    body = b"".join(
+        (
+            index[order].tobytes(),
+            *(notes[place] for place in places),
+            *(rows[place] for place in places),
+        )
+    )
+    with create_whole(path, f"{path}{PART_SUFFIX}") as file:
+        file.write(_HEAD.pack(len(rows), google_crc32c.value(body)))
+        file.write(body)
+
+
+def read_keys(path: str) -> list[str]:
+    """The keys of a piece's rows, after a look at every byte of it.
+
+    Raises:
+      BrokenPieceError: it is not what was written.
+      OSError: it cannot be read.
+    """
+    with open_plain(path) as file:
+        head = file.read(_HEAD.size)
+        body = file.read() if len(head) == _HEAD.size else b""
+    if not body:
+        raise BrokenPieceError(f"The piece {path} is cut short.")
+    count, checksum = _HEAD.unpack(head)
+    if google_crc32c.value(body) != checksum:
+        raise BrokenPieceError(f"The piece {path} does not match its checksum.")
+    index = np.frombuffer(body, _ENTRY, count)
+    return [key.decode() for key in index["key"].tolist()]
+
+
+def merge_pieces(
+    paths: Sequence[str],
+    write: Callable[[bytes], object],
+    chosen: Sequence[npt.NDArray[np.uint32] | None] | None = None,
+) -> MergedRows:
+    """Writes the rows of pieces in the order of their keys.
+
+    Args:
+      paths: The pieces.
+      write: Takes the bytes.
+      chosen: For each piece the places of its rows to write, None for all of them.
+
+    Returns:
+      Their keys and notes in the same order.
+
+    Raises:
+      DuplicateRowError: two rows have one key.
+      OSError: a piece is cut short or cannot be read.
+    """
+    with contextlib.closing(_OpenPieces(paths)) as pieces:
+        if not paths:
+            return MergedRows(np.empty(0, f"S{KEY_BYTES}"), [])
+        heads = [pieces.read_head(number) for number in range(len(paths))]
+        indexes = [index for index, _ in heads]
+        begins = [_starts(index) for index in indexes]
+        notes = [of_piece for _, of_piece in heads]
+        for number, rows in enumerate(chosen or ()):
+            if rows is not None:
+                indexes[number], begins[number] = indexes[number][rows], begins[number][rows]
+                notes[number] = [notes[number][row] for row in rows.tolist()]
+        keys = np.concatenate([index["key"] for index in indexes])
+        lengths = np.concatenate([index["length"] for index in indexes]).astype(np.int64)
+        owners = np.repeat(np.arange(len(paths)), [len(index) for index in indexes])
+        starts = np.concatenate(begins)
+        order = np.argsort(keys, kind="stable")
+        sorted_keys: npt.NDArray[np.bytes_] = keys[order]
+        lengths, owners, starts = (a[order] for a in (lengths, owners, starts))
+        twice = np.flatnonzero(sorted_keys[1:] == sorted_keys[:-1])
+        if len(twice):
+            raise DuplicateRowError(
+                f"The row with key {sorted_keys[twice[0]].decode()} arrived twice."
+            )
+        ends = starts + lengths
+        breaks = (owners[1:] != owners[:-1]) | (starts[1:] != ends[:-1])
+        firsts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
+        lasts = np.concatenate([firsts[1:], [len(order)]]) - 1
+        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+            if last >= 0:
+                pieces.copy(int(owners[first]), int(starts[first]), int(ends[last]), write)
+        together = list(itertools.chain.from_iterable(notes))
+        return MergedRows(sorted_keys, [together[place] for place in order.tolist()])
+
+
+def _starts(index: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """Where each row of a piece begins in its file."""
+    lengths = index["length"].astype(np.int64)
+    header = _HEAD.size + len(index) * _ENTRY.itemsize + int(index["note"].sum(dtype=np.int64))
+    starts: npt.NDArray[np.int64] = header + np.cumsum(lengths) - lengths
+    return starts
+
+
+class _OpenPieces:
+    """Files of pieces, opened when they are read, not too many at once."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = paths
+        self._files: dict[int, IO[bytes]] = {}
+
+    def read_head(self, number: int) -> tuple[npt.NDArray[np.void], list[bytes]]:
+        """Index and notes of a piece's rows."""
+        file = self._file(number)
+        count, _ = _HEAD.unpack(self._read(file, number, _HEAD.size))
+        index = np.frombuffer(self._read(file, number, count * _ENTRY.itemsize), _ENTRY)
+        ends = np.cumsum(index["note"], dtype=np.int64).tolist()
+        notes = self._read(file, number, ends[-1] if ends else 0)
+        return index, [notes[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+
+    def copy(self, number: int, start: int, end: int, write: Callable[[bytes], object]) -> None:
+        """Copies a stretch of a piece's file."""
+        file = self._file(number)
+        file.seek(start)
+        while start < end:
+            block = self._read(file, number, min(_BLOCK, end - start))
+            write(block)
+            start += len(block)
+
+    def close(self) -> None:
+        """Closes all files."""
+        while self._files:
+            self._files.popitem()[1].close()
+
+    def _file(self, number: int) -> IO[bytes]:
+        file = self._files.pop(number, None)
+        if file is None:
+            if len(self._files) >= _MAX_OPEN:
+                self._files.pop(next(iter(self._files))).close()  # The least recently used.
+            file = open_plain(self._paths[number])
+        self._files[number] = file
+        return file
+
+    def _read(self, file: IO[bytes], number: int, count: int) -> bytes:
+        data = file.read(count)
+        if len(data) < count:
+            raise BrokenPieceError(f"The piece {self._paths[number]} is cut short.")
+        return data

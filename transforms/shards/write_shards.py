@@ -1,0 +1,370 @@
+"""Deterministic shard files from rows that arrive in any number of bundles.
+
+Features are never shuffled. Each bundle writes the rows it gets to piece files of its
+own, named at random; only the pieces' names are grouped, and one
+merge a shard turns its pieces into the final file. A bundle that is retried leaves
+pieces that nobody names; a merge that is retried writes the same bytes again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gzip
+import hashlib
+import logging
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import Metrics
+
+from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
+from image_features.transforms.runtime.metrics import NAMESPACE, log_event
+from image_features.transforms.shards.index import INDEX_KIND, index_file
+from image_features.transforms.shards.pieces import MergedRows, merge_pieces, write_piece
+from image_features.transforms.stores.files import create_whole
+
+_LOG = logging.getLogger(__name__)
+# A piece is held in memory until it is whole.
+_PIECE_BYTES = 4 * 2**20
+_WRITERS = 2
+_PROGRESS_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardNaming:
+    """Where a kind of shard goes.
+
+    Attributes:
+      kind: "features" or "errors": the first part of the name.
+      directory: The run's directory.
+      staging: A directory for pieces, deleted after the commit.
+      suffix: The last part of the name, with its dot; ".gz" compresses.
+      indexed: Whether each shard gets an index beside it (see `transforms.shards.index`).
+      fingerprint: Of all that a row's bytes depend on beside the row; pieces of one fingerprint
+        are together.
+      seal: Path of the file that commits the run: once it is there, nothing is written any more.
+    """
+
+    kind: str
+    directory: str
+    staging: str
+    suffix: str
+    fingerprint: str = ""
+    indexed: bool = False
+    seal: str = ""
+
+    def name(self, index: int, count: int) -> str:
+        """The file name of a shard."""
+        return f"{self.kind}-{index:05d}-of-{count:05d}{self.suffix}"
+
+    def index_name(self, index: int, count: int) -> str:
+        """The file name of a shard's index."""
+        return f"{INDEX_KIND}-{index:05d}-of-{count:05d}.parquet"
+
+    @property
+    def pieces(self) -> str:
+        """The directory of pieces."""
+        name = f"{self.kind}-{self.fingerprint}" if self.fingerprint else self.kind
+        return FileSystems.join(self.staging, name)
+
+    def piece_prefix(self, index: int) -> str:
+        """What the paths of all pieces of a shard begin with."""
+        return FileSystems.join(self.pieces, f"{index:05d}-")
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardFile:
+    """A finished shard.
+
+    Attributes:
+      kind: "features", "errors", "removed" or "tombstones", or "index" of a shard's index.
+      name: File name within the run directory.
+      rows: Number of records.
+      bytes: Size of the file.
+      sha256: Hexadecimal digest of the file.
+      labels: Rows by label (the reason, for errors).
+    """
+
+    kind: str
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+    labels: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardRow:
+    """A serialised row on its way to a shard; `note` is for the shard's index."""
+
+    shard: int
+    key: str
+    payload: bytes
+    label: str = ""
+    note: bytes = b""
+
+
+@dataclasses.dataclass(frozen=True)
+class StagedPiece:
+    """Rows of a shard in staging.
+
+    Attributes:
+      shard: The shard.
+      path: The piece.
+      labels: Its rows by label.
+      chosen: Places of the rows to take from it, as uint32's bytes; empty for all.
+    """
+
+    shard: int
+    path: str
+    labels: dict[str, int]
+    chosen: bytes = b""
+
+
+class WriteShards(beam.PTransform):
+    """Writes ShardRow to one file a shard; PCollection[ShardFile], also of each shard's index.
+
+    Args:
+      naming: Where the files go.
+      num_shards: Side input, the number of shards; each gets a file, if need be empty.
+      earlier: PCollection[StagedPiece] of rows to add, that an earlier attempt has written.
+    """
+
+    def __init__(self, *, naming: ShardNaming, num_shards: Any, earlier: Any = None) -> None:
+        super().__init__()
+        self._naming = naming
+        self._num_shards = num_shards
+        self._earlier = earlier
+
+    def expand(self, rows: Any) -> Any:
+        pieces = (
+            rows
+            | "WritePieces" >> beam.ParDo(_WritePiecesDoFn(self._naming))
+            | "KeyByShard" >> beam.Map(_by_shard)
+        )
+        earlier = (
+            []
+            if self._earlier is None
+            else [self._earlier | "KeyEarlierByShard" >> beam.Map(_by_shard)]
+        )
+        every = (
+            rows.pipeline
+            | "Start" >> beam.Create([None])
+            | "NameEveryShard" >> beam.FlatMap(_every_shard, self._num_shards)
+        )
+        return (
+            (pieces, every, *earlier)
+            | "JoinPieces" >> beam.Flatten()
+            | "GroupPieces" >> beam.GroupByKey()
+            | "MergePieces" >> beam.ParDo(_MergeDoFn(self._naming), self._num_shards)
+        )
+
+
+# Path, labels and chosen rows of a piece.
+_Part = tuple[str, dict[str, int], bytes]
+
+
+def _by_shard(piece: StagedPiece) -> tuple[int, _Part]:
+    return piece.shard, (piece.path, piece.labels, piece.chosen)
+
+
+def _every_shard(_: None, num_shards: int) -> Iterator[tuple[int, _Part]]:
+    return ((shard, ("", {}, b"")) for shard in range(num_shards))
+
+
+@dataclasses.dataclass
+class _Content:
+    """Rows of one shard, to become a piece."""
+
+    shard: int = -1
+    keys: list[str] = dataclasses.field(default_factory=list)
+    payloads: list[bytes] = dataclasses.field(default_factory=list)
+    notes: list[bytes] = dataclasses.field(default_factory=list)
+    labels: Counter[str] = dataclasses.field(default_factory=Counter)
+    size: int = 0
+
+
+class _WritePiecesDoFn(beam.DoFn):
+    """Gathers one piece at a time: a new one where the shard changes or it has grown.
+
+    A piece is written while the next one is gathered.
+    """
+
+    def __init__(self, naming: ShardNaming) -> None:
+        self._naming = naming
+        self._rows = Metrics.counter(NAMESPACE, f"write/{naming.kind}")
+        self._bytes = Metrics.counter(NAMESPACE, f"write/{naming.kind}_bytes")
+        self._microseconds = Metrics.distribution(NAMESPACE, "write/microseconds")
+        self._progress = Progress(naming.staging, naming.kind)
+
+    def start_bundle(self) -> None:
+        self._content = _Content()
+        self._pool: BoundedPool[_Content, tuple[StagedPiece, int, float]] = BoundedPool(
+            self._write, executor=io_pool(_WRITERS), max_items=_WRITERS
+        )
+
+    def process(self, row: ShardRow) -> Iterator[StagedPiece]:
+        content = self._content
+        if row.shard != content.shard or content.size >= _PIECE_BYTES:
+            yield from self._hand_over(content)
+            content = self._content = _Content(row.shard)
+        content.keys.append(row.key)
+        content.payloads.append(row.payload)
+        content.notes.append(row.note)
+        content.labels[row.label] += 1
+        content.size += len(row.payload)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for piece in self._hand_over(self._content):
+            yield in_global_window(piece)
+        for result in self._pool.drain():
+            yield in_global_window(self._count(*result))
+        self._progress.flush()
+
+    def _hand_over(self, content: _Content) -> Iterator[StagedPiece]:
+        if content.keys:
+            for result in self._pool.submit(content):
+                yield self._count(*result)
+
+    def _write(self, content: _Content) -> tuple[StagedPiece, int, float]:
+        start = time.perf_counter()
+        if "://" not in self._naming.pieces:
+            os.makedirs(self._naming.pieces, exist_ok=True)
+        path = f"{self._naming.piece_prefix(content.shard)}{uuid.uuid4().hex}"
+        write_piece(path, content.keys, content.payloads, content.notes)
+        piece = StagedPiece(content.shard, path, dict(content.labels))
+        return piece, content.size, time.perf_counter() - start
+
+    def _count(self, piece: StagedPiece, size: int, seconds: float) -> StagedPiece:
+        rows = sum(piece.labels.values())
+        self._microseconds.update(int(1e6 * seconds))
+        self._rows.inc(rows)
+        self._bytes.inc(size)
+        self._progress.add(rows)
+        return piece
+
+
+class _MergeDoFn(beam.DoFn):
+    def __init__(self, naming: ShardNaming) -> None:
+        self._naming = naming
+        self._microseconds = Metrics.distribution(NAMESPACE, "merge/microseconds")
+
+    def process(self, group: tuple[int, Iterable[_Part]], num_shards: int) -> Iterator[ShardFile]:
+        start = time.perf_counter()
+        shard, pieces = group
+        labels: Counter[str] = Counter()
+        paths: list[str] = []
+        chosen: list[Any] = []
+        for path, piece_labels, rows_of_it in pieces:
+            labels.update(piece_labels)
+            if path:
+                paths.append(path)
+                chosen.append(np.frombuffer(rows_of_it, "<u4") if rows_of_it else None)
+        name = self._naming.name(shard, num_shards)
+        with self._create(name) as file:
+            sink = _HashingSink(file)
+            if self._naming.suffix.endswith(".gz"):
+                # No name and no time in the header: the same rows are the same bytes.
+                with gzip.GzipFile("", "wb", compresslevel=6, fileobj=sink, mtime=0) as out:  # type: ignore[arg-type]
+                    rows = merge_pieces(paths, out.write, chosen)
+            else:
+                rows = merge_pieces(paths, sink.write, chosen)
+            if len(rows.keys) != sum(labels.values()):
+                raise RuntimeError(
+                    f"{name} has {len(rows.keys)} rows but its pieces were written with "
+                    f"{sum(labels.values())}: the staging directory was changed during the run."
+                )
+        self._microseconds.update(int(1e6 * (time.perf_counter() - start)))
+        labels.pop("", None)
+        digest, count = sink.digest.hexdigest(), len(rows.keys)
+        log_event(_LOG, "shard", name=name, rows=count, bytes=sink.size, sha256=digest)
+        yield ShardFile(
+            self._naming.kind, name, count, sink.size, digest, dict(sorted(labels.items()))
+        )
+        if self._naming.indexed:
+            yield self._write_index(self._naming.index_name(shard, num_shards), rows)
+
+    def _write_index(self, name: str, rows: MergedRows) -> ShardFile:
+        data = index_file(rows.keys, rows.notes)
+        with self._create(name) as file:
+            file.write(data)
+        digest = hashlib.sha256(data).hexdigest()
+        return ShardFile(INDEX_KIND, name, len(rows.keys), len(data), digest)
+
+    @contextlib.contextmanager
+    def _create(self, name: str) -> Iterator[IO[bytes]]:
+        part = FileSystems.join(self._naming.staging, f"{name}.{uuid.uuid4().hex}")
+        self._check_open(name)
+        with create_whole(FileSystems.join(self._naming.directory, name), part) as file:
+            yield file
+            self._check_open(name)
+
+    def _check_open(self, name: str) -> None:
+        """A job that was taken for dead, or its successor, may come when the other has committed.
+
+        Its shards need not be the same: an image may have changed meanwhile.
+        """
+        if self._naming.seal and FileSystems.exists(self._naming.seal):
+            raise RuntimeError(
+                f"{self._naming.seal} was written by another job: {name} is left as it is there."
+            )
+
+
+class _HashingSink:
+    """A write-only file that knows its size and digest."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.size += len(data)
+        self.digest.update(data)
+        self._file.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Does nothing: the file is flushed when it closes."""
+
+
+class Progress:
+    """Tells the launcher how far this worker is, through a small file in staging.
+
+    It works whatever processes a local runner has. It is an estimate (a retried bundle
+    counts twice) and is read by the progress bar only.
+    """
+
+    def __init__(self, staging: str, kind: str) -> None:
+        self._staging = staging
+        self._kind = kind
+        self._count = 0
+        self._name = ""
+        self._written = 0.0
+
+    def add(self, rows: int = 1) -> None:
+        """Counts rows; writes at most once a second."""
+        self._count += rows
+        if time.monotonic() - self._written > _PROGRESS_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the count now."""
+        if "://" in self._staging or not self._count:
+            return
+        self._name = self._name or f"{self._kind}.{uuid.uuid4().hex}"
+        directory = os.path.join(self._staging, "progress")
+        self._written = time.monotonic()
+        # A lost estimate harms nobody.
+        with contextlib.suppress(OSError):
+            os.makedirs(directory, exist_ok=True)
+            with open(os.path.join(directory, self._name), "w") as file:
+                file.write(str(self._count))

@@ -1,0 +1,236 @@
+"""SkipKnown: leaves out the images that a dataset has already, as they are now.
+
+The references and the indexes of committed runs meet in partitions of their keys, wherever the
+runner puts these. What is known is then looked at in place: a file's time and size, an object's
+generation, a server's answer that nothing was modified, or the content.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
+
+from image_features.transforms.fetch_images import Fetcher, FetchPolicy
+from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
+from image_features.transforms.runtime.metrics import NAMESPACE
+from image_features.transforms.runtime.packing import Row, pack
+from image_features.transforms.shards.known_index import (
+    TOMBSTONE,
+    KnownFile,
+    batches,
+    count_partitions,
+    latest_of,
+    partition_of,
+    read_known,
+    split_table,
+)
+from image_features.transforms.shards.references import (
+    KEY,
+    URI,
+    VERSION,
+    ref_of,
+    row_of,
+    sorted_once,
+)
+from image_features.transforms.stores.uris import image_key
+from image_features.transforms.values import EncodedImage, ImageError, ImageRef
+
+_LEAST_PARTITIONS = 256
+_ROWS_HASHED = 65_536
+_VERIFIED_AT_ONCE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What is known of a dataset.
+
+    Attributes:
+      files: Of its runs that have the same model and preprocessing.
+      verify_content: Whether to compare the content itself, by its hash.
+      removals: Whether the input should name all that is known.
+    """
+
+    files: tuple[KnownFile, ...] = ()
+    verify_content: bool = False
+    removals: bool = True
+
+    @property
+    def rows(self) -> int:
+        """In all files, older ones and tombstones among them."""
+        return sum(file.rows for file in self.files)
+
+
+class Skipped(NamedTuple):
+    """PCollections: `refs` that are new or changed, and what became of the others.
+
+    `unchanged` and `duplicates` are ints to be summed; `removed` is of (path of an index, places
+    of rows in it as uint32's bytes): what no reference names any more.
+    """
+
+    refs: Any
+    unchanged: Any
+    duplicates: Any
+    removed: Any
+
+
+class SkipKnown(beam.PTransform):
+    """Maps `refs` (ImageRef) and `errors` (ImageError of rows that could not be read) to `Skipped`.
+
+    An image that is named by such a row is not removed.
+
+    Args:
+      known: What there is.
+      fetch: How to ask for versions.
+    """
+
+    def __init__(self, *, known: Known, fetch: FetchPolicy) -> None:
+        super().__init__()
+        self._known = known
+        self._fetch = fetch
+
+    def expand(self, rows: Any) -> Skipped:
+        known = self._known
+        # Many even of few rows: how many are read is not known yet.
+        partitions = max(_LEAST_PARTITIONS, count_partitions(known.rows))
+        indexes = (
+            rows["refs"].pipeline
+            | "NameIndexes" >> beam.Create(batches(known.files), reshuffle=True)
+            | "ReadIndexes" >> beam.FlatMap(read_known, known.verify_content)
+            | "HashIndexes" >> beam.FlatMap(split_table, partitions)
+        )
+        compared = (
+            {
+                "rows": rows["refs"] | "HashRows" >> beam.ParDo(_HashDoFn(partitions)),
+                "unread": rows["errors"] | "HashBadRows" >> beam.FlatMap(_named, partitions),
+                "known": indexes,
+            }
+            | "Meet" >> beam.CoGroupByKey()
+            | "CheckVersions"
+            >> beam.ParDo(_CheckDoFn(known, self._fetch)).with_outputs(
+                "unchanged", "duplicates", "removed", main="refs"
+            )
+        )
+        return Skipped(compared.refs, compared.unchanged, compared.duplicates, compared.removed)
+
+
+def _named(error: ImageError, partitions: int) -> Iterator[tuple[int, bytes]]:
+    """The partition and key of the image that a bad row names, if it names any."""
+    if error.ref.uri:
+        key = image_key(error.ref.uri)
+        yield partition_of(key, partitions), bytes.fromhex(key)
+
+
+class _HashDoFn(beam.DoFn):
+    """Divides a bundle's rows among partitions, many at a time, so that they pack well."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+
+    def start_bundle(self) -> None:
+        self._parts: dict[int, list[Row]] = {}
+        self._count = 0
+
+    def process(self, ref: ImageRef) -> Iterator[tuple[int, bytes]]:
+        number = partition_of(ref.key, self._partitions)
+        self._parts.setdefault(number, []).append(row_of(ref))
+        self._count += 1
+        if self._count == _ROWS_HASHED:
+            yield from self._flush()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from map(in_global_window, self._flush())
+
+    def _flush(self) -> Iterator[tuple[int, bytes]]:
+        parts, self._parts, self._count = self._parts, {}, 0
+        return ((number, pack(rows)) for number, rows in parts.items())
+
+
+class _CheckDoFn(beam.DoFn):
+    """Tells the rows of a partition that are new from known ones, and looks at these in place."""
+
+    def __init__(self, known: Known, policy: FetchPolicy) -> None:
+        self._paths = {number: file.path for number, file in enumerate(known.files)}
+        self._verify = known.verify_content
+        self._removals = known.removals
+        self._policy = policy
+        self._duplicates = Metrics.counter(NAMESPACE, "skip_known/duplicates")
+        self._unchanged = Metrics.counter(NAMESPACE, "skip_known/unchanged")
+        self._removed = Metrics.counter(NAMESPACE, "skip_known/removed")
+
+    def setup(self) -> None:
+        self._fetcher = Fetcher(self._policy)
+
+    def process(self, group: tuple[int, Mapping[str, Iterable[bytes]]]) -> Iterator[Any]:
+        _, parts = group
+        rows, duplicates = sorted_once(parts["rows"])
+        known = latest_of(parts["known"])
+        places, there = known.find([bytes.fromhex(row[KEY]) for row in rows])
+        removed = (known.files != TOMBSTONE) & self._removals
+        removed[places[there]] = False
+        unread, named = known.find(list(parts["unread"]))
+        removed[unread[named]] = False
+        there[there] = known.files[places[there]] != TOMBSTONE
+        marks = iter(known.marks.take(places[there]).to_pylist())
+
+        unchanged = len(rows)
+        for row in self._changed(
+            (row, next(marks) if is_there else b"")
+            for row, is_there in zip(rows, there.tolist(), strict=True)
+        ):
+            unchanged -= 1
+            yield ref_of(row)
+        yield from self._counted("unchanged", unchanged, self._unchanged)
+        yield from self._counted("duplicates", duplicates, self._duplicates)
+        self._removed.inc(int(removed.sum()))
+        for file in np.unique(known.files[removed]).tolist():
+            chosen = known.rows[removed & (known.files == file)]
+            yield TaggedOutput("removed", (self._paths[file], chosen.astype("<u4").tobytes()))
+
+    def _changed(self, items: Iterable[tuple[Row, bytes]]) -> Iterator[Row]:
+        """Those of rows, each with its known version or hash, that are not as they are known."""
+        pool: BoundedPool[tuple[Row, bytes], tuple[Row, bool]] = BoundedPool(
+            self._checked,
+            executor=io_pool(self._policy.threads),
+            max_items=min(self._policy.threads, _VERIFIED_AT_ONCE if self._verify else 2**31),
+            # As fetches begin: a server that is overrun answers nothing of use.
+            min_items=max(_VERIFIED_AT_ONCE, self._policy.threads // 8),
+        )
+        for row, mark in items:
+            uri = row[URI]
+            if not mark:
+                yield row
+            elif self._verify or ("://" in uri and not row[VERSION]):
+                for looked_at, same in pool.submit((row, mark), alone=True):
+                    if not same:
+                        yield looked_at
+            elif row[VERSION]:
+                if mark.decode() != row[VERSION]:
+                    yield row
+            elif not self._fetcher.is_unchanged(uri, mark.decode()):
+                yield row
+        for looked_at, same in pool.drain():
+            if not same:
+                yield looked_at
+
+    def _checked(self, item: tuple[Row, bytes]) -> tuple[Row, bool]:
+        """A row, and whether its image is as it is known."""
+        row, mark = item
+        if not self._verify:
+            return row, self._fetcher.is_unchanged(row[URI], mark.decode())
+        found = self._fetcher.fetch(ref_of(row))
+        return row, isinstance(found, EncodedImage) and hashlib.sha256(found.data).digest() == mark
+
+    def teardown(self) -> None:
+        self._fetcher.close()
+
+    def _counted(self, tag: str, count: int, counter: Any) -> Iterator[Any]:
+        if count:
+            counter.inc(count)
+            yield TaggedOutput(tag, count)

@@ -1,0 +1,194 @@
+"""Opens files wherever they are: local, gs:// and http(s), gzip or not; writes and renames them."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Any, BinaryIO, cast
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from image_features.transforms.stores import gcs
+from image_features.transforms.stores.http import HttpClient, HttpPolicy
+from image_features.transforms.stores.retries import FetchError
+from image_features.transforms.values import Reason
+
+_SPOOL_BYTES = 16 * 2**20
+
+
+def is_http(uri: str) -> bool:
+    """Whether a location is fetched over http(s)."""
+    return uri.lower().startswith(("http://", "https://"))
+
+
+@contextlib.contextmanager
+def open_binary(uri: str, *, http: HttpPolicy, seekable: bool = False) -> Iterator[IO[bytes]]:
+    """Opens a location for reading, decompressed if its name ends in .gz.
+
+    Args:
+      uri: A local path, gs:// or http(s) location.
+      http: How to fetch over http(s).
+      seekable: Whether the file must seek (Parquet); a remote stream is then spooled.
+
+    Raises:
+      OSError: it cannot be read.
+      transforms.stores.retries.FetchError: it cannot be fetched.
+    """
+    with contextlib.ExitStack() as stack:
+        if is_http(uri):
+            file = cast(
+                BinaryIO, stack.enter_context(contextlib.closing(HttpClient(http).open_stream(uri)))
+            )
+        else:
+            file = stack.enter_context(
+                FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+            )
+        path = uri.split("?", 1)[0] if is_http(uri) else uri
+        if path.lower().endswith(".gz"):
+            file = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
+        elif seekable and is_http(uri):
+            spool = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES))
+            shutil.copyfileobj(file, spool)
+            spool.seek(0)
+            file = cast(BinaryIO, spool)
+        yield file
+
+
+def read_lines(path: str) -> Iterator[bytes]:
+    """Yields the lines of a file, with their ends."""
+    # An object's reader fetches byte by byte what is asked for line by line.
+    with contextlib.closing(open_plain(path)) as file, io.BufferedReader(cast(Any, file)) as lines:
+        yield from lines
+
+
+def remove_files(directory: str) -> None:
+    """Removes the files of a directory, but not what is in directories within.
+
+    Raises:
+      OSError: one is still there.
+    """
+    if "://" not in directory:
+        for entry in os.scandir(directory):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+    elif directory.startswith(gcs.SCHEME):
+        FileSystems.delete([f"{directory}/*"])
+    else:
+        files = FileSystems.match([f"{directory}/*"])[0].metadata_list
+        FileSystems.delete([file.path for file in files])
+
+
+def remove_tree(directory: str) -> None:
+    """Removes a directory with all that is in it.
+
+    Raises:
+      OSError: something is still there.
+    """
+    if "://" not in directory:
+        shutil.rmtree(os.path.realpath(directory))
+        if os.path.islink(directory):
+            os.unlink(directory)
+    elif directory.startswith(gcs.SCHEME):
+        # As a pattern objects go a hundred at a time, named they go one by one.
+        FileSystems.delete([f"{directory}/**"])
+    else:
+        # To other object stores this means all that begins so.
+        FileSystems.delete([directory if directory.startswith("hdfs://") else f"{directory}/"])
+
+
+def create(path: str) -> IO[bytes]:
+    """Opens a file for writing as it is, without compression by suffix."""
+    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def open_plain(path: str) -> IO[bytes]:
+    """Opens a file for reading as it is, without decompression by suffix."""
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+@contextlib.contextmanager
+def create_whole(path: str, part: str) -> Iterator[IO[bytes]]:
+    """Opens a file for writing that is there once it is whole, over whatever was there.
+
+    Object stores show an object when its last byte has come. Disks get it under another name
+    first.
+
+    Args:
+      path: Where to.
+      part: A free path on the same disk.
+    """
+    if "://" in path:
+        with create(path) as file:
+            yield file
+    else:
+        with create(part) as file:
+            yield file
+        os.replace(part, path)
+
+
+def create_once(path: str, data: bytes, part: str) -> bool:
+    """Writes a whole file where there is none: of several writers, one.
+
+    Atomic on local disks (a hard link) and on gs:// (a condition on the generation); on other
+    stores two writers at the same moment may both believe that they were first.
+
+    Args:
+      path: Where to.
+      data: All of it.
+      part: A free path on the same disk.
+
+    Returns:
+      Whether it was written; False if something is there.
+
+    Raises:
+      OSError: it cannot be written.
+      transforms.stores.retries.FetchError: gs:// refuses it.
+    """
+    if path.startswith(gcs.SCHEME):
+        return gcs.create_once(path, data)
+    if "://" in path:
+        if FileSystems.exists(path):
+            return False
+        with create(path) as file:
+            file.write(data)
+        return True
+    with create(part) as file:
+        file.write(data)
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return False
+    except OSError:  # A disk that knows no hard links.
+        if os.path.exists(path):
+            return False
+        os.replace(part, path)
+        return True
+    os.unlink(part)
+    return True
+
+
+def reason_of(error: BaseException) -> Reason:
+    """What a file system's error means; they are of many classes, with HTTP codes within."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, FetchError):
+            return seen.reason
+        answer = getattr(seen, "response", None)
+        codes = [getattr(seen, "code", None), getattr(seen, "status_code", None)]
+        codes.append(getattr(answer, "status_code", None))
+        if isinstance(seen, FileNotFoundError) or 404 in codes:
+            return Reason.NOT_FOUND
+        if isinstance(seen, PermissionError) or 401 in codes or 403 in codes:
+            return Reason.ACCESS_DENIED
+        if isinstance(seen, BeamIOError) and seen.exception_details:
+            details = [e for e in seen.exception_details.values() if isinstance(e, Exception)]
+            if details and (reason := reason_of(details[0])) is not Reason.READ_FAILED:
+                return reason
+        seen = seen.__cause__
+    return Reason.READ_FAILED

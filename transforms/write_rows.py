@@ -1,0 +1,156 @@
+"""WriteFeatureShards and WriteErrors: rows to records, records to shards."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from image_features.transforms.assign_shards import error_shards
+from image_features.transforms.manifests.columns import Column, Kind
+from image_features.transforms.manifests.formats import COLLISION_PREFIX, ERROR_FIELDS
+from image_features.transforms.runtime.packing import PackRows, unpack
+from image_features.transforms.shards.example import FeatureValue, serialize_example
+from image_features.transforms.shards.index import index_note
+from image_features.transforms.shards.tfrecord import frame
+from image_features.transforms.shards.write_shards import ShardNaming, ShardRow, WriteShards
+from image_features.transforms.stores.uris import redact_text, redact_uri, shard_of
+from image_features.transforms.values import ColumnValue, ImageError, ImageFeatures
+
+
+class WriteFeatureShards(beam.PTransform):
+    """Writes ImageFeatures to TFRecord shards; PCollection[ShardFile].
+
+    Args:
+      naming: Where the shards go.
+      columns: The types of the passed-through columns.
+      num_shards: Side input, the number of feature shards.
+      keep_secrets: Whether URIs keep their credentials and signatures.
+      earlier: PCollection[StagedPiece] of rows that an earlier attempt has written.
+    """
+
+    def __init__(
+        self,
+        *,
+        naming: ShardNaming,
+        columns: tuple[Column, ...],
+        num_shards: Any,
+        keep_secrets: bool = False,
+        earlier: Any = None,
+    ) -> None:
+        super().__init__()
+        self._earlier = earlier
+        self._naming = naming
+        self._columns = {column.name: column for column in columns}
+        self._num_shards = num_shards
+        self._keep_secrets = keep_secrets
+
+    def expand(self, rows: Any) -> Any:
+        return (
+            rows
+            | "SerializeExamples" >> beam.Map(_feature_row, self._columns, self._keep_secrets)
+            | "WriteShards"
+            >> WriteShards(naming=self._naming, num_shards=self._num_shards, earlier=self._earlier)
+        )
+
+
+class WriteErrors(beam.PTransform):
+    """Writes ImageError to JSONL shards that are manifests in turn; PCollection[ShardFile].
+
+    Input: PCollections of ImageError by the name of the stage that they come from.
+
+    Args:
+      naming: Where the shards go.
+      num_shards: Side input, the number of feature shards; errors have a tenth of it.
+      keep_secrets: Whether URIs keep their credentials and signatures.
+    """
+
+    def __init__(self, *, naming: ShardNaming, num_shards: Any, keep_secrets: bool = False) -> None:
+        super().__init__()
+        self._naming = naming
+        self._num_shards = num_shards
+        self._keep_secrets = keep_secrets
+
+    def expand(self, errors: Mapping[str, Any]) -> Any:
+        count = beam.pvalue.AsSingleton(
+            next(iter(errors.values())).pipeline
+            | "Start" >> beam.Create([None])
+            | "CountErrorShards" >> beam.Map(_error_shards, self._num_shards)
+        )
+        # Packed where they come up: they wait until the last stage is through.
+        packs = [
+            rows
+            | f"Serialize{stage}Errors" >> beam.Map(_error_line, self._keep_secrets)
+            | f"Pack{stage}Errors" >> PackRows()
+            for stage, rows in errors.items()
+        ]
+        return (
+            packs
+            | "CollectErrors" >> beam.Flatten()
+            | "HashToShard" >> beam.FlatMap(_error_rows, count)
+            | "WriteShards" >> WriteShards(naming=self._naming, num_shards=count)
+        )
+
+
+def _error_shards(_: None, feature_shards: int) -> int:
+    return error_shards(feature_shards)
+
+
+def _feature_row(row: ImageFeatures, columns: dict[str, Column], keep_secrets: bool) -> ShardRow:
+    uri = row.ref.uri if keep_secrets else redact_uri(row.ref.uri)
+    record: dict[str, FeatureValue] = {
+        "image/uri": [uri.encode()],
+        "image/key": [row.ref.key.encode()],
+        "image/sha256": [row.sha256.encode()],
+        "image/format": [row.format.encode()],
+        "image/width": [row.width],
+        "image/height": [row.height],
+        "image/features": row.features,
+    }
+    for name, value in row.ref.columns:
+        record[name] = column_feature(value, columns[name])
+    note = index_note(row.sha256, row.version, uri)
+    return ShardRow(row.ref.shard, row.ref.key, frame(serialize_example(record)), note=note)
+
+
+def column_feature(value: ColumnValue, column: Column) -> FeatureValue:
+    """A manifest value as a tf.train.Feature's list; None is the empty list."""
+    items: list[Any] = [] if value is None else value if isinstance(value, list) else [value]
+    if column.kind is Kind.FLOAT32:
+        return np.asarray(items, np.float32)
+    if column.kind in (Kind.INT64, Kind.BOOL):
+        return [int(item) for item in items]
+    return [item if isinstance(item, bytes) else item.encode() for item in items]
+
+
+def _error_line(error: ImageError, keep_secrets: bool) -> tuple[str, str, bytes]:
+    """Key, reason and line of an error."""
+    ref = error.ref
+    fields: dict[str, Any] = {
+        "uri": ref.uri if keep_secrets else redact_uri(ref.uri),
+        "key": ref.key,
+        "stage": str(error.stage),
+        "reason": str(error.reason),
+        "message": redact_text(error.message),
+        "attempts": error.attempts,
+    }
+    for name, value in ref.columns:
+        taken = name == "uri" or name in ERROR_FIELDS
+        fields[f"{COLLISION_PREFIX}{name}" if taken else name] = value
+    line = json.dumps(fields, default=_encode_bytes, sort_keys=False) + "\n"
+    return ref.key, str(error.reason), line.encode("utf-8", "replace")
+
+
+def _error_rows(packed: bytes, num_shards: int) -> Iterator[ShardRow]:
+    for key, reason, line in unpack(packed):
+        yield ShardRow(shard_of(key, num_shards), key, line, reason)
+
+
+def _encode_bytes(value: Any) -> dict[str, str]:
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    return {"base64": base64.b64encode(str(value).encode()).decode()}
