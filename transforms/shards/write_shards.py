@@ -17,7 +17,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import apache_beam as beam
@@ -99,6 +99,27 @@ class ShardFile:
     bytes: int
     sha256: str
     labels: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The shard's entry in run.json, which leaves the labels out."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> ShardFile:
+        """The file of an entry in run.json; one that describes the run has no rows."""
+        return cls(
+            kind=str(entry["kind"]),
+            name=str(entry["name"]),
+            rows=int(entry.get("rows", 0)),
+            bytes=int(entry["bytes"]),
+            sha256=str(entry["sha256"]),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
