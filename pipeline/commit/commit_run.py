@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
-import os
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -41,6 +39,7 @@ from image_features.pipeline.dataset.layout import (
 from image_features.pipeline.dataset.records import current_runs
 from image_features.transforms.assign_shards import ShardPolicy, error_shards
 from image_features.transforms.measure_features import FeatureStatistics
+from image_features.transforms.runtime.progress import write_total
 from image_features.transforms.shards.index import INDEX_KIND
 from image_features.transforms.shards.write_shards import ShardFile
 from image_features.transforms.skip_known import Skipped
@@ -95,12 +94,7 @@ class PlanShards(beam.PTransform):
 
 def _plan(rows_read: int, left_out: int, policy: ShardPolicy, staging: str) -> int:
     rows = rows_read - left_out
-    if "://" not in staging:
-        # For the progress bar's estimate of the time left; nothing else reads it.
-        with contextlib.suppress(OSError):
-            os.makedirs(os.path.join(staging, "progress"), exist_ok=True)
-            with open(os.path.join(staging, "progress", f"total.{uuid.uuid4().hex}"), "w") as file:
-                file.write(str(rows))
+    write_total(staging, rows)
     return policy.feature_shards(rows)
 
 

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import platform
-import shutil
 import uuid
 
 from apache_beam.io.filesystem import BeamIOError
@@ -24,6 +23,7 @@ from image_features.pipeline.dataset.layout import (
 )
 from image_features.pipeline.errors import UsageError
 from image_features.pipeline.options import FeatureExtractorOptions
+from image_features.transforms.runtime import progress
 from image_features.transforms.stores.files import create_once, open_plain, reason_of
 from image_features.transforms.stores.uris import redact_text
 from image_features.transforms.values import Reason
@@ -129,9 +129,7 @@ def enter(place: Place, fingerprint: str, started: str) -> Place:
         else:
             with open_plain(launch) as file:
                 _same(layout, json.loads(file.read()).get("fingerprint"), "begun")
-            if "://" not in layout.staging:
-                # The progress bar begins anew.
-                shutil.rmtree(os.path.join(layout.staging, "progress"), ignore_errors=True)
+            progress.clear(layout.staging)
             _LOG.info("Takes up the run %s where an earlier attempt has left it.", place.run_id)
     except UsageError:
         raise

@@ -11,8 +11,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from image_features.pipeline.commit.commit_run import CommitError, commit
 from image_features.pipeline.config import utc_now
 from image_features.pipeline.dataset.layout import read_run
-from image_features.pipeline.launch.progress import Snapshot, describe, read_snapshot
-from image_features.transforms.shards.write_shards import Progress
 from tests import runs
 from tests.runs import ERRORS, FEATURES, INDEX
 
@@ -134,15 +132,3 @@ def test_another_jobs_commit_is_not_replaced(config, change):
     with pytest.raises(CommitError, match="written by another job"):
         commit([ERRORS, INDEX, FEATURES], 8, 1, dataclasses.replace(config, **change))
     assert read_run(config.layout.directory) == first
-
-
-def test_progress_is_summed_over_workers(tmp_path):
-    for kind, rows in (("features", 5), ("features", 7), ("errors", 2)):
-        progress = Progress(str(tmp_path), kind)
-        progress.add(rows)
-        progress.flush()
-    (tmp_path / "progress" / "total.x").write_text("28")
-    snapshot = read_snapshot(str(tmp_path))
-    assert snapshot == Snapshot(12, 2, 28)
-    assert describe(snapshot, 7) == "14 of 28 images, 2 failed, 2/s, about 7 s left"
-    assert read_snapshot(str(tmp_path / "none")) == Snapshot(0, 0, 0)
