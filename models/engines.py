@@ -6,30 +6,15 @@ import dataclasses
 import hashlib
 import logging
 import os
-from typing import Protocol
-
-import numpy as np
-import numpy.typing as npt
 
 from image_features.models.compiler import CompiledModel, NotCompilableError, compile_module
 from image_features.models.errors import ModelError
+from image_features.models.feature_function import FeatureFunction
 from image_features.models.handles import ResolvedModule, resolve
 from image_features.models.identity import Engine, ModelIdentity, Precision
 from image_features.models.quiet import import_tensorflow
 
 _log = logging.getLogger(__name__)
-
-
-class FeatureFunction(Protocol):
-    """uint8 [N, height, width, 3] to float32 [N, num_features]; safe in many threads.
-
-    Attributes:
-      parallelism: Calls worth making at once; None for one a core.
-    """
-
-    parallelism: int | None
-
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]: ...
 
 
 @dataclasses.dataclass(frozen=True)
