@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
-import tarfile
 import time
 from typing import Any
 
@@ -17,6 +15,7 @@ from image_features.models.compiler import Precision
 from image_features.models.engines import Engine, PreparedModel
 from image_features.models.engines import prepare as prepare_model
 from image_features.models.errors import ModelError
+from image_features.models.staging import stage
 from image_features.pipeline import compact, extract
 from image_features.pipeline.commit.descriptions import provenance
 from image_features.pipeline.commit.guards import Guards, recorded
@@ -41,7 +40,6 @@ from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.skip_known import Known
-from image_features.transforms.stores.files import create
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import RetryPolicy
 from image_features.transforms.stores.uris import redact_text
@@ -300,19 +298,7 @@ def _failed(config: ExtractConfig, error: Exception | None, state: str = "") -> 
 
 def _staged(config: ExtractConfig) -> ExtractConfig:
     """Puts the model where workers elsewhere can read it: they write there too."""
-    model, staging = config.model, config.layout.staging
-    if model.flatbuffer:
-        target = FileSystems.join(staging, "model.tflite")
-        with open(model.flatbuffer, "rb") as source, create(target) as copy:
-            shutil.copyfileobj(source, copy)
-        model = dataclasses.replace(model, flatbuffer=target)
-    elif "://" not in model.handle:
-        # A module that only this machine has.
-        target = FileSystems.join(staging, "module.tar.gz")
-        with create(target) as copy, tarfile.open(fileobj=copy, mode="w:gz") as archive:
-            archive.add(model.directory, ".")
-        model = dataclasses.replace(model, directory=target)
-    return dataclasses.replace(config, model=model)
+    return dataclasses.replace(config, model=stage(config.model, config.layout.staging))
 
 
 def _last_line(error: BaseException) -> str:
