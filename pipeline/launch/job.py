@@ -13,6 +13,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from image_features.errors import GuardError, ImageFeaturesError, RunFailedError, RunHeldError
+from image_features.models.staging import stage
 from image_features.pipeline.commit.guards import recorded_broken
 from image_features.pipeline.compact import Compaction
 from image_features.pipeline.config import RunConfig
@@ -21,7 +22,6 @@ from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.extract import Extraction
 from image_features.pipeline.launch.notify import notify_failure
 from image_features.pipeline.launch.progress import watch
-from image_features.pipeline.launch.stage_model import stage_model
 from image_features.pipeline.launch.stop import stopped_by_signals, stopped_in_time
 from image_features.pipeline.runners import runner
 from image_features.transforms.stores.retries import FetchError
@@ -149,7 +149,7 @@ def _submit(work: Extraction | Compaction, beam_options: PipelineOptions) -> Any
         if isinstance(work, Extraction):
             model = work.model
             if not runner.is_local(beam_options):
-                model = stage_model(model, run.layout.staging)
+                model = stage(model, run.layout.staging)
             work = dataclasses.replace(work, model=model, cpu_threads=work.cpu_threads or threads)
         pipeline = beam.Pipeline(options=beam_options)
         work.build(pipeline)
