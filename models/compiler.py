@@ -62,14 +62,12 @@ def compile_module(
     module: ResolvedModule,
     *,
     precision: Precision = Precision.FLOAT32,
-    cache_dir: str | None = None,
 ) -> CompiledModel:
     """Compiles a module, or finds it compiled; only the former needs TensorFlow.
 
     Args:
       module: What to compile.
       precision: Of weights and arithmetic.
-      cache_dir: As `handles.resolve` takes it.
 
     Raises:
       NotCompilableError: LiteRT cannot run it, or gives other features than TensorFlow.
@@ -78,7 +76,7 @@ def compile_module(
     versions = [importlib.metadata.version(p) for p in ("tensorflow", "ai-edge-litert")]
     key = [module.content_hash, precision, _COMPILER_VERSION, *versions]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    target = os.path.join(cache_root(cache_dir), f"compiled-{name}")
+    target = os.path.join(cache_root(), f"compiled-{name}")
     if not os.path.isfile(os.path.join(target, _DESCRIPTION)):
         with staged_directory(target, keep_existing=True) as staging:
             _write(module, precision, staging)

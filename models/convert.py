@@ -22,15 +22,13 @@ class ModelFormat(enum.StrEnum):
     SLIM = "slim"
 
 
-def read_network(
-    source: str, *, depth_multiplier: float | None = None, cache_dir: str | None = None
-) -> NetworkWeights:
+def read_network(source: str, *, depth_multiplier: float | None = None) -> NetworkWeights:
     """Reads the weights of a network from a file, a checkpoint or any model handle.
 
     Raises:
       ModelError: it cannot be had, or is not of the MobileNet V2 family.
     """
-    path = source if is_weights_file(source) else resolve(source, cache_dir=cache_dir).directory
+    path = source if is_weights_file(source) else resolve(source).directory
     return read_weights(path, depth_multiplier=depth_multiplier)
 
 
@@ -41,7 +39,6 @@ def convert(
     format: ModelFormat,
     image_size: int | None = None,
     depth_multiplier: float | None = None,
-    cache_dir: str | None = None,
 ) -> NetworkWeights:
     """Writes a network in another format.
 
@@ -51,7 +48,6 @@ def convert(
       format: Of the target.
       image_size: Side of the images in pixels; None takes what the source says.
       depth_multiplier: None finds it by the shapes of the variables.
-      cache_dir: As `handles.resolve` takes it.
 
     Returns:
       What was written.
@@ -61,7 +57,7 @@ def convert(
     """
     if os.path.lexists(target):
         raise ModelError(f"The target {target!r} exists; name a directory that does not exist yet.")
-    found = read_network(source, depth_multiplier=depth_multiplier, cache_dir=cache_dir)
+    found = read_network(source, depth_multiplier=depth_multiplier)
     size = image_size or found.image_size
     if size is None:
         raise ModelError(

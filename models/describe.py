@@ -25,12 +25,11 @@ def parameter_count(directory: str) -> int:
     )
 
 
-def describe(handle: str, *, cache_dir: str | None = None) -> dict[str, object]:
+def describe(handle: str) -> dict[str, object]:
     """Resolves and loads a model, and says what it is.
 
     Args:
       handle: As `handles.resolve` takes it.
-      cache_dir: As `handles.resolve` takes it.
 
     Returns:
       JSON-ready values by name: handle, directory, format, signatures, entry, image_size
@@ -39,7 +38,7 @@ def describe(handle: str, *, cache_dir: str | None = None) -> dict[str, object]:
     Raises:
       ModelError: it cannot be had, or is not an image feature vector model.
     """
-    resolved = resolve(handle, cache_dir=cache_dir)
+    resolved = resolve(handle)
     module = FeatureModule.load(resolved.directory)
     return {
         "handle": resolved.handle,

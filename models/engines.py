@@ -79,7 +79,6 @@ def prepare(
     engine: Engine = Engine.AUTO,
     precision: Precision = Precision.FLOAT32,
     batch_size: int = 32,
-    cache_dir: str | None = None,
 ) -> PreparedModel:
     """Resolves a model and compiles it, once for all workers.
 
@@ -90,17 +89,16 @@ def prepare(
       batch_size: The number of images that are handed to the engine together. TensorFlow runs
         as many at once, LiteRT as many as suit the processor's caches; both pad the last ones of
         a bundle.
-      cache_dir: As `handles.resolve` takes it.
 
     Raises:
       ModelError: it cannot be had, is not an image feature vector model, or cannot run as asked.
     """
     if engine is Engine.TENSORFLOW and precision is Precision.INT8:
         raise ModelError("TensorFlow does not run int8 here; pass --engine=litert with it.")
-    module = resolve(handle, cache_dir=cache_dir)
+    module = resolve(handle)
     if engine is not Engine.TENSORFLOW:
         try:
-            compiled = compile_module(module, precision=precision, cache_dir=cache_dir)
+            compiled = compile_module(module, precision=precision)
         except NotCompilableError as error:
             if engine is Engine.LITERT or precision is not Precision.FLOAT32:
                 raise ModelError(

@@ -32,7 +32,7 @@ def _checked(weights: network.Weights, depth_multiplier: float) -> dict[str, net
 
 
 def _build_graph(
-    tf: Any, image_size: int, depth_multiplier: float, training: bool, resource_variables: bool
+    tf: Any, image_size: int, depth_multiplier: float, training: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fills the default graph; gives variables by name and signatures by name."""
     variables: dict[str, Any] = {}
@@ -44,7 +44,7 @@ def _build_graph(
             tf.float32,
             initializer=tf.compat.v1.zeros_initializer(),
             trainable=network.is_trainable(name),
-            use_resource=resource_variables,
+            use_resource=True,
             regularizer=(lambda w: network.WEIGHT_DECAY * tf.nn.l2_loss(w))
             if network.is_regularized(name)
             else None,
@@ -93,7 +93,6 @@ def export_tf1_hub(
     *,
     image_size: int = 96,
     depth_multiplier: float = 0.5,
-    resource_variables: bool = True,
 ) -> None:
     """Writes a TF1 Hub module (format 3): graphs tagged {} and {"train"}.
 
@@ -109,7 +108,6 @@ def export_tf1_hub(
       directory: Where to write; must not exist, or be empty.
       image_size: Height and width of the images, in pixels.
       depth_multiplier: Scales every depth of the network.
-      resource_variables: False writes the reference variables that modules before TF 2 hold.
 
     Raises:
       ModelError: a weight is missing or misshapen, or the directory cannot be written.
@@ -121,9 +119,7 @@ def export_tf1_hub(
         builder = tf.compat.v1.saved_model.Builder(staging)
         for training in (False, True):
             with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-                variables, signatures = _build_graph(
-                    tf, image_size, depth_multiplier, training, resource_variables
-                )
+                variables, signatures = _build_graph(tf, image_size, depth_multiplier, training)
                 # A sharded saver, the default, would write a random id into the graph.
                 saver = tf.compat.v1.train.Saver(variables, sharded=False)
                 if training:

@@ -13,7 +13,7 @@ import tempfile
 import urllib.parse
 from collections.abc import Callable
 
-from image_features.models.archive import DEFAULT_LIMITS, Limits, is_archive, unpack
+from image_features.models.archive import is_archive, unpack
 from image_features.models.download import copy_remote_directory, copy_remote_file, download_http
 from image_features.models.errors import ModelError
 from image_features.models.files import content_hash, staged_directory
@@ -45,9 +45,7 @@ class ResolvedModule:
     content_hash: str
 
 
-def resolve(
-    handle: str, *, cache_dir: str | None = None, limits: Limits = DEFAULT_LIMITS
-) -> ResolvedModule:
+def resolve(handle: str) -> ResolvedModule:
     """Makes a model available locally.
 
     A local directory is used where it is. Everything else goes to a directory of the cache, which
@@ -58,25 +56,20 @@ def resolve(
       handle: A local directory; a local .tar.gz or .tgz; a gs:// directory or archive; an http(s)
         archive or Hub page (https://tfhub.dev/...); "builtin", the trained weights in the
         package; or "untrained", the same network with random weights.
-      cache_dir: The cache; by default $IMAGE_FEATURES_CACHE, else
-        ~/.cache/image-features/modules.
-      limits: When to refuse what is fetched.
 
     Raises:
       ModelError: it cannot be had, or is not a SavedModel.
     """
-    directory = _locate(handle, cache_root(cache_dir), limits)
+    directory = _locate(handle, cache_root())
     return ResolvedModule(handle, directory, content_hash(directory))
 
 
-def cache_root(cache_dir: str | None = None) -> str:
-    """Where modules and what is made of them are kept; see `resolve`."""
-    return os.path.abspath(
-        os.path.expanduser(cache_dir or os.environ.get(CACHE_VARIABLE) or _DEFAULT_CACHE)
-    )
+def cache_root() -> str:
+    """The directory of modules and what is made of them: $IMAGE_FEATURES_CACHE, or its default."""
+    return os.path.abspath(os.path.expanduser(os.environ.get(CACHE_VARIABLE) or _DEFAULT_CACHE))
 
 
-def _locate(handle: str, cache: str, limits: Limits) -> str:
+def _locate(handle: str, cache: str) -> str:
     if not handle.strip():
         raise ModelError(
             "The model handle is empty; pass --model with a directory, an archive, a URL or "
@@ -88,20 +81,20 @@ def _locate(handle: str, cache: str, limits: Limits) -> str:
         return _untrained(cache)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", handle)
     if scheme is None:
-        return _local(os.path.expanduser(handle), handle, cache, limits)
+        return _local(os.path.expanduser(handle), handle, cache)
     if scheme[1].lower() == "file":
         path = urllib.parse.unquote(urllib.parse.urlsplit(handle).path)
-        return _local(path, handle, cache, limits)
+        return _local(path, handle, cache)
     target = _entry(cache, handle)
     if _has_model(target):
         return target
     with staged_directory(target, keep_existing=True) as staging:
         if scheme[1].lower() in ("http", "https"):
-            _fetch_archive(hub_archive_url(handle), staging, limits, handle)
+            _fetch_archive(hub_archive_url(handle), staging, handle)
         elif is_archive(handle):
-            _fetch_archive(handle, staging, limits, handle)
+            _fetch_archive(handle, staging, handle)
         else:
-            copy_remote_directory(handle, staging, limits)
+            copy_remote_directory(handle, staging)
         _require_model(staging, handle)
     return target
 
@@ -118,7 +111,7 @@ def hub_archive_url(url: str) -> str:
     return urllib.parse.urlunsplit(parts._replace(query=query))
 
 
-def _local(path: str, handle: str, cache: str, limits: Limits) -> str:
+def _local(path: str, handle: str, cache: str) -> str:
     """The directory of a local model, unpacked into the cache if it is an archive."""
     path = os.path.abspath(path)
     if os.path.isdir(path):
@@ -140,21 +133,21 @@ def _local(path: str, handle: str, cache: str, limits: Limits) -> str:
     target = _entry(cache, f"archive {digest}")
     if not _has_model(target):
         with staged_directory(target, keep_existing=True) as staging:
-            unpack(path, staging, handle, limits)
+            unpack(path, staging, handle)
             _lift_single_directory(staging)
             _require_model(staging, handle)
     return target
 
 
-def _fetch_archive(location: str, staging: str, limits: Limits, handle: str) -> None:
+def _fetch_archive(location: str, staging: str, handle: str) -> None:
     """Downloads an archive beside the staging directory and unpacks it there."""
     with tempfile.TemporaryDirectory(dir=os.path.dirname(staging), prefix=".download-") as scratch:
         archive = os.path.join(scratch, "module.tar.gz")
         if location.lower().startswith(("http://", "https://")):
-            download_http(location, archive, limits)
+            download_http(location, archive)
         else:
-            copy_remote_file(location, archive, limits)
-        unpack(archive, staging, handle, limits)
+            copy_remote_file(location, archive)
+        unpack(archive, staging, handle)
     _lift_single_directory(staging)
 
 

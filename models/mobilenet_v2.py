@@ -28,6 +28,7 @@ WEIGHT_DECAY = 4e-5  # TF-Slim's mobilenet training_scope; not applied to depthw
 
 _SCOPE = "MobilenetV2"
 _FIRST_DEPTH = 32
+_DIVISOR = 8  # Depths are multiples of it, as in TF-Slim.
 # Rows of table 2: expansion factor t, output depth c, repetitions n, stride s of the first.
 _BOTTLENECKS = (
     (1, 16, 1, 1),
@@ -77,10 +78,10 @@ class Convolution:
         return (self.kernel, self.kernel, self.inputs, 1 if self.depthwise else self.outputs)
 
 
-def rounded_depth(depth: float, divisor: int = 8) -> int:
-    """The nearest multiple of `divisor`, at least `divisor` and never below 90 % of `depth`."""
-    rounded = max(divisor, int(depth + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * depth else rounded
+def rounded_depth(depth: float) -> int:
+    """The nearest multiple of 8, at least 8 and never below 90 % of `depth`."""
+    rounded = max(_DIVISOR, int(depth + _DIVISOR / 2) // _DIVISOR * _DIVISOR)
+    return rounded + _DIVISOR if rounded < 0.9 * depth else rounded
 
 
 def convolutions(depth_multiplier: float = 0.5) -> list[Convolution]:
@@ -212,21 +213,6 @@ def forward(
         if layer.residual:
             x = x + block_input
     return tf.reduce_mean(x, axis=[1, 2]), updates
-
-
-def multiply_adds(image_size: int, depth_multiplier: float = 0.5) -> int:
-    """Multiplications of one image's inference, as the paper counts them: convolutions only.
-
-    Args:
-      image_size: Side of the image, in pixels.
-      depth_multiplier: Scales every depth.
-    """
-    total, side = 0, image_size
-    for layer in convolutions(depth_multiplier):
-        side = -(-side // layer.stride)
-        height, width, inputs, outputs = layer.shape
-        total += side * side * height * width * inputs * outputs
-    return total
 
 
 def seeded_weights(seed: int = 0, depth_multiplier: float = 0.5) -> Weights:

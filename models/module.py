@@ -101,8 +101,6 @@ class FeatureModule(FixedBatches):
         cls,
         directory: str,
         *,
-        intra_op_threads: int | None = None,
-        image_size: tuple[int, int] | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
         device: str | None = None,
     ) -> FeatureModule:
@@ -110,9 +108,6 @@ class FeatureModule(FixedBatches):
 
         Args:
           directory: A local directory with saved_model.pb.
-          intra_op_threads: Threads per TensorFlow operation; None leaves it alone. TensorFlow
-            takes it only before its first operation, and a later wish is logged.
-          image_size: (height, width) in pixels, for a model that states none.
           batch_size: Images per run; a model whose own batch is fixed decides itself.
           device: TensorFlow's name of the device to run on; None leaves it to TensorFlow.
 
@@ -122,12 +117,11 @@ class FeatureModule(FixedBatches):
         """
         if batch_size < 1:
             raise ValueError(f"The batch size must be at least 1, and it is {batch_size}.")
-        _set_threads(intra_op_threads)
         with on_device(device):
             loaded, format = load_saved_model(directory)
         failure: ModelError | None = None
         for entry in find_entries(loaded, directory):
-            size = _decide_size(directory, image_size_of(entry, directory), image_size)
+            size = image_size_of(entry, directory) or _default_size(directory)
             try:
                 batch = entry.fixed_batch or batch_size
                 with on_device(device):
@@ -159,7 +153,7 @@ class FeatureModule(FixedBatches):
             raise ModelError(
                 f"The model in {self.directory!r} fails on a batch of {shape[0]} images of "
                 f"{shape[1]}x{shape[2]} pixels ({first_line(error)}); if that size is wrong, "
-                "give the image size that the model was made for."
+                "export the model with the size of its images in its signature."
             ) from error
         if not np.isfinite(expected).all():
             raise ModelError(
@@ -204,36 +198,8 @@ def on_device(name: str | None) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if name is None else tf.device(name)
 
 
-def _set_threads(count: int | None) -> None:
-    """Sets TensorFlow's threads per operation, if it still can be."""
-    import tensorflow as tf
-
-    if count is None:
-        return
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(count)
-    except RuntimeError:
-        current = tf.config.threading.get_intra_op_parallelism_threads()
-        if current != count:
-            _log.warning(
-                "TensorFlow has started with %d threads per operation (0 is one per core) and "
-                "cannot change to %d; load the model before any other TensorFlow work.",
-                current,
-                count,
-            )
-
-
-def _decide_size(
-    directory: str, stated: tuple[int, int] | None, wanted: tuple[int, int] | None
-) -> tuple[int, int]:
-    """The model's own image size, else the caller's, else the default."""
-    if stated is not None and wanted is not None and stated != wanted:
-        raise ModelError(
-            f"The model in {directory!r} takes images of {stated[0]}x{stated[1]} pixels, and "
-            f"{wanted[0]}x{wanted[1]} was asked for; leave the image size out."
-        )
-    if stated is not None or wanted is not None:
-        return stated or wanted or (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE)
+def _default_size(directory: str) -> tuple[int, int]:
+    """The image size for a model that states none."""
     _log.info(
         "The model in %r states no image size; using %d pixels.", directory, DEFAULT_IMAGE_SIZE
     )

@@ -54,15 +54,13 @@ def synthetic_images(height: int, width: int, count: int = 16) -> npt.NDArray[np
     return (scaled * 255).astype(np.uint8)
 
 
-def load_pair(a: str, b: str, *, cache_dir: str | None = None) -> tuple[FeatureModule, ...]:
+def load_pair(a: str, b: str) -> tuple[FeatureModule, ...]:
     """Loads two models that can be compared.
 
     Raises:
       ModelError: one cannot be had, or they differ in image size or number of features.
     """
-    first, second = (
-        FeatureModule.load(resolve(handle, cache_dir=cache_dir).directory) for handle in (a, b)
-    )
+    first, second = (FeatureModule.load(resolve(handle).directory) for handle in (a, b))
     for what in ("image_size", "num_features"):
         ours, theirs = getattr(first, what), getattr(second, what)
         if ours != theirs:
