@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,19 @@ def export_tf2(
         for name in _checked(weights, depth_multiplier)
     }
     spec = tf.TensorSpec([None, image_size, image_size, 3], tf.float32, name="images")
+    call = _call_function(variables, depth_multiplier)
+
+    def serve(images: Any) -> dict[str, Any]:
+        return {"default": call(images)}
+
+    module = _reusable_module(variables, call, spec)
+    signatures = {"serving_default": tf.function(serve, input_signature=[spec])}
+    with staged_directory(directory) as staging:
+        tf.saved_model.save(module, staging, signatures=signatures)
+
+
+def _call_function(variables: dict[str, Any], depth_multiplier: float) -> Callable[..., Any]:
+    """Returns the network as a function that updates its moving statistics when it trains."""
 
     def call(
         images: Any,
@@ -182,6 +196,13 @@ def export_tf2(
             variable.assign(value)
         return features
 
+    return call
+
+
+def _reusable_module(variables: dict[str, Any], call: Callable[..., Any], spec: Any) -> Any:
+    """Builds the object that TensorFlow Hub's interface describes, its `__call__` traced."""
+    import tensorflow as tf
+
     def loss(name: str) -> Any:
         return tf.function(
             lambda: network.WEIGHT_DECAY * tf.nn.l2_loss(variables[name]), input_signature=[]
@@ -195,13 +216,7 @@ def export_tf2(
     module.__call__ = tf.function(call)
     momentum = tf.TensorSpec([], tf.float32, name="batch_norm_momentum")
     for training in (False, True):
-        # Without the argument too: a trace is found by the arguments it was made with.
+        # Without the momentum too: a trace is found by the arguments that it was made with.
         module.__call__.get_concrete_function(spec, training=training)
         module.__call__.get_concrete_function(spec, training, momentum)
-
-    def serve(images: Any) -> dict[str, Any]:
-        return {"default": call(images)}
-
-    signatures = {"serving_default": tf.function(serve, input_signature=[spec])}
-    with staged_directory(directory) as staging:
-        tf.saved_model.save(module, staging, signatures=signatures)
+    return module
