@@ -1,4 +1,4 @@
-"""Unpacks a model archive that may be hostile."""
+"""Unpacking of model archives, which may be hostile."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import zlib
 from image_features.models import limits
 from image_features.models.errors import ModelError
 
+_HEADER_BYTES = 1024  # The bytes of the stream that are allowed for each member's headers.
 _SLACK_BYTES = 2**20
 
 
@@ -29,7 +30,7 @@ class _Bounded(io.RawIOBase):
         self._left = limit
 
     def readable(self) -> bool:
-        """Always."""
+        """Returns True, always."""
         return True
 
     def read(self, size: int = -1) -> bytes:
@@ -52,14 +53,14 @@ def unpack(path: str, directory: str, source: str) -> None:
 
     Args:
       path: The archive, a local file.
-      directory: Where to; nothing is written outside it.
-      source: What the user called the archive, for messages.
+      directory: The directory to fill; nothing is written outside it.
+      source: The user's name of the archive, for messages.
 
     Raises:
-      ModelError: it is no such archive, is damaged, exceeds a limit, or has a member that
+      ModelError: The file is no such archive, is damaged, exceeds a limit, or has a member that
         is absolute, climbs with "..", is a device, or links outside.
     """
-    bound = limits.MAX_UNPACKED_BYTES + 1024 * limits.MAX_MEMBERS + _SLACK_BYTES
+    bound = limits.MAX_UNPACKED_BYTES + _HEADER_BYTES * limits.MAX_MEMBERS + _SLACK_BYTES
     try:
         with gzip.open(path, "rb") as plain:
             stream = _Bounded(plain, bound)

@@ -1,4 +1,4 @@
-"""Converts MobileNet V2 weights between the formats they come in."""
+"""Conversion of MobileNet V2 between the formats that its weights come in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from image_features.models.weights import NetworkWeights, is_weights_file, read_
 
 
 class ModelFormat(enum.StrEnum):
-    """What `convert` writes."""
+    """The formats that `convert` writes."""
 
     TF1_HUB = "tf1_hub"
     TF2 = "tf2"
@@ -26,7 +26,7 @@ def read_network(source: str, *, depth_multiplier: float | None = None) -> Netwo
     """Reads the weights of a network from a file, a checkpoint or any model handle.
 
     Raises:
-      ModelError: it cannot be had, or is not of the MobileNet V2 family.
+      ModelError: The source cannot be read, or is not of the MobileNet V2 family.
     """
     path = source if is_weights_file(source) else resolve(source).directory
     return read_weights(path, depth_multiplier=depth_multiplier)
@@ -43,17 +43,18 @@ def convert(
     """Writes a network in another format.
 
     Args:
-      source: As `read_network` takes it.
+      source: The network, in any form that `read_network` takes.
       target: The directory to make.
-      format: Of the target.
-      image_size: Side of the images in pixels; None takes what the source says.
-      depth_multiplier: None finds it by the shapes of the variables.
+      format: The format of the target.
+      image_size: The side of the images in pixels; None takes what the source says.
+      depth_multiplier: The network's depth multiplier; None finds it by the shapes of the
+        variables.
 
     Returns:
-      What was written.
+      The network that was written.
 
     Raises:
-      ModelError: the source cannot be read, does not say its image size, or the target is there.
+      ModelError: The source cannot be read, does not say its image size, or the target is there.
     """
     if os.path.lexists(target):
         raise ModelError(f"The target {target!r} exists; name a directory that does not exist yet.")

@@ -1,4 +1,4 @@
-"""Fetches model files over http(s) and through Beam's file systems."""
+"""Downloads of model files, over http(s) and through Beam's file systems."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from image_features.models.errors import ModelError
 _CHUNK_BYTES = 2**20
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
-_RETRIES = 3  # For each of: connecting, reading, a status that asks to come back.
+_RETRIES = 3  # The retries for each of: connecting, reading, a status that asks for them.
 _REDIRECTS = 10
 _BACKOFF_SECONDS = 0.3  # Waits 0, 0.6, 1.2 seconds between the attempts.
 _RETRY_STATUSES = (429, 500, 502, 503, 504)
@@ -27,10 +27,10 @@ _WAY_OUT = (
 def download_http(url: str, path: str) -> None:
     """Downloads a URL to a new local file.
 
-    Honours the environment's proxy settings.
+    The environment's proxy settings are honoured.
 
     Raises:
-      ModelError: the server cannot be reached or refuses, or the file is too large.
+      ModelError: The server cannot be reached or refuses, or the file is too large.
     """
     import urllib3
 
@@ -79,7 +79,7 @@ def copy_remote_file(uri: str, path: str) -> None:
     """Copies one file of a Beam file system, such as gs://, to a new local file.
 
     Raises:
-      ModelError: it cannot be read, or is too large.
+      ModelError: The file cannot be read, or is too large.
     """
     from apache_beam.io.filesystem import CompressionTypes
     from apache_beam.io.filesystems import FileSystems
@@ -97,7 +97,7 @@ def copy_remote_directory(uri: str, directory: str) -> None:
     """Copies a directory tree of a Beam file system into an existing local directory.
 
     Raises:
-      ModelError: it is empty, cannot be read, or is too large.
+      ModelError: The directory is empty, cannot be read, or is too large.
     """
     from apache_beam.io.filesystems import FileSystems
 

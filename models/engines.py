@@ -1,4 +1,7 @@
-"""What runs a feature module: a compiled flatbuffer where that can be, else TensorFlow."""
+"""The choice of what computes: a compiled flatbuffer where a module compiles, else TensorFlow.
+
+The launcher prepares a model once, and every worker loads it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class PreparedModel:
     """A model as the launcher hands it to the workers.
 
     Attributes:
-      identity: What the run records of the model.
+      identity: The part that a run records.
       batch_size: The number of images that are handed to the engine together.
       directory: The launcher's directory of the module, or a .tar.gz of it that was put where
         workers find it; a worker that cannot read it resolves the handle itself.
@@ -91,7 +94,8 @@ def prepare(
         a bundle.
 
     Raises:
-      ModelError: it cannot be had, is not an image feature vector model, or cannot run as asked.
+      ModelError: The model cannot be resolved, is not an image feature vector model, or cannot run
+        as asked.
     """
     if engine is Engine.TENSORFLOW and precision is Precision.INT8:
         raise ModelError("TensorFlow does not run int8 here; pass --engine=litert with it.")
@@ -146,7 +150,7 @@ def load(model: PreparedModel) -> FeatureFunction:
     """Loads a prepared model in a worker.
 
     Raises:
-      ModelError: it cannot be loaded, or is not the launcher's.
+      ModelError: The model cannot be loaded, or is not the one that was launched.
     """
     if model.engine is Engine.LITERT:
         from image_features.models.litert import CompiledModule

@@ -1,4 +1,4 @@
-"""Writes MobileNet V2 as a TF1 Hub module and as a TF2 SavedModel."""
+"""The exports of MobileNet V2: a TF1 Hub module, and a TF2 SavedModel."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from image_features.models import mobilenet_v2 as network
 from image_features.models.errors import ModelError
 from image_features.models.files import staged_directory
 
-# Hub's ModuleDef with `format: FORMAT_V3` (field 1, varint 3).
 HUB_MODULE_MARKER = "tfhub_module.pb"
-_HUB_FORMAT_3 = b"\x08\x03"
+_HUB_FORMAT_3 = b"\x08\x03"  # Hub's ModuleDef with `format: FORMAT_V3` (field 1, varint 3).
 SIGNATURES = ("default", "image_feature_vector")
 BATCH_NORM_SIGNATURE = "image_feature_vector_with_bn_hparams"
 
 
 def _checked(weights: network.Weights, depth_multiplier: float) -> dict[str, network.Shape]:
-    """The shapes of the variables, once the weights are known to have them."""
+    """Returns the shapes of the variables, once the weights are known to have them."""
     shapes = network.variable_shapes(depth_multiplier)
     for name, shape in shapes.items():
         found = np.shape(weights[name]) if name in weights else None
@@ -35,7 +34,7 @@ def _checked(weights: network.Weights, depth_multiplier: float) -> dict[str, net
 def _build_graph(
     tf: Any, image_size: int, depth_multiplier: float, training: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fills the default graph; gives variables by name and signatures by name."""
+    """Fills the default graph; returns variables by name and signatures by name."""
     variables: dict[str, Any] = {}
 
     def get(name: str, shape: network.Shape) -> Any:
@@ -100,18 +99,18 @@ def export_tf1_hub(
     Both graphs have the signatures `default` and `image_feature_vector`, from "images", float32
     [None, image_size, image_size, 3] in [0, 1], to "default", float32 [None, num_features], and
     `image_feature_vector_with_bn_hparams`, which also takes "batch_norm_momentum", a float32
-    scalar: what the moving statistics keep of themselves in one training step. The training graph
-    has the collections update_ops and regularization_losses. The bytes are the same on every run
-    with one version of TensorFlow, `fingerprint.pb` apart.
+    scalar: the part of themselves that moving statistics keep in a training step. The training
+    graph has the collections update_ops and regularization_losses. With one version of TensorFlow,
+    every run gives the same bytes, `fingerprint.pb` apart.
 
     Args:
-      weights: float32 arrays by variable name, as `mobilenet_v2.variable_shapes` says.
-      directory: Where to write; must not exist, or be empty.
-      image_size: Height and width of the images, in pixels.
-      depth_multiplier: Scales every depth of the network.
+      weights: float32 arrays by variable name, shaped as `mobilenet_v2.variable_shapes` says.
+      directory: The directory to write; it must not exist, or be empty.
+      image_size: The height and width of the images, in pixels.
+      depth_multiplier: The factor of all depths of the network.
 
     Raises:
-      ModelError: a weight is missing or misshapen, or the directory cannot be written.
+      ModelError: A weight is missing or misshapen, or the directory cannot be written.
     """
     import tensorflow as tf
 
@@ -151,13 +150,13 @@ def export_tf2(
     "default".
 
     Args:
-      weights: float32 arrays by variable name, as `mobilenet_v2.variable_shapes` says.
-      directory: Where to write; must not exist, or be empty.
-      image_size: Height and width of the images, in pixels.
-      depth_multiplier: Scales every depth of the network.
+      weights: float32 arrays by variable name, shaped as `mobilenet_v2.variable_shapes` says.
+      directory: The directory to write; it must not exist, or be empty.
+      image_size: The height and width of the images, in pixels.
+      depth_multiplier: The factor of all depths of the network.
 
     Raises:
-      ModelError: a weight is missing or misshapen, or the directory cannot be written.
+      ModelError: A weight is missing or misshapen, or the directory cannot be written.
     """
     import tensorflow as tf
 

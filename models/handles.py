@@ -1,4 +1,4 @@
-"""Resolves a model handle to a local directory, through a cache where it must be fetched."""
+"""The resolution of model handles to local directories, through a cache of what is fetched."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNTRAINED = "untrained"
 CACHE_VARIABLE = "IMAGE_FEATURES_CACHE"
 _DEFAULT_CACHE = os.path.join("~", ".cache", "image-features", "modules")
 _UNTRAINED_SEED = 0
-_EXPORT_VERSION = 2  # Raise it when the network, the seeded weights or their export change.
+_EXPORT_VERSION = 2  # Raise it when the network, the seeded weights or their export changes.
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +35,9 @@ class ResolvedModule:
     """A model on the local disk.
 
     Attributes:
-      handle: What the user asked for.
-      directory: Where it is; holds saved_model.pb.
-      content_hash: SHA-256 of its files, hexadecimal (see `files.content_hash`).
+      handle: The name that the user gave.
+      directory: The local directory, which holds saved_model.pb.
+      content_hash: The hexadecimal SHA-256 of its files (see `files.content_hash`).
     """
 
     handle: str
@@ -48,9 +48,9 @@ class ResolvedModule:
 def resolve(handle: str) -> ResolvedModule:
     """Makes a model available locally.
 
-    A local directory is used where it is. Everything else goes to a directory of the cache, which
-    appears whole, so that processes may share a cache; an http(s) or remote handle that is in
-    the cache is not looked up again.
+    A local directory is used where it is. Everything else goes to a directory of the cache (see
+    `cache_root`), which appears whole, so that processes may share a cache; an http(s) or remote
+    handle that is in the cache is not looked up again.
 
     Args:
       handle: A local directory; a local .tar.gz or .tgz; a gs:// directory or archive; an http(s)
@@ -58,14 +58,17 @@ def resolve(handle: str) -> ResolvedModule:
         package; or "untrained", the same network with random weights.
 
     Raises:
-      ModelError: it cannot be had, or is not a SavedModel.
+      ModelError: The model cannot be fetched or read, or is not a SavedModel.
     """
     directory = _locate(handle, cache_root())
     return ResolvedModule(handle, directory, content_hash(directory))
 
 
 def cache_root() -> str:
-    """The directory of modules and what is made of them: $IMAGE_FEATURES_CACHE, or its default."""
+    """Returns the directory of fetched modules, and of what is compiled from modules.
+
+    It is $IMAGE_FEATURES_CACHE, by default ~/.cache/image-features/modules.
+    """
     return os.path.abspath(os.path.expanduser(os.environ.get(CACHE_VARIABLE) or _DEFAULT_CACHE))
 
 
@@ -100,9 +103,10 @@ def _locate(handle: str, cache: str) -> str:
 
 
 def hub_archive_url(url: str) -> str:
-    """The URL of the archive: Hub pages serve it when asked by query, archives are themselves.
+    """Returns the URL of a model's archive, given the archive's own or that of its Hub page.
 
-    The query is TensorFlow Hub's hosting protocol (tensorflow.org/hub/hosting).
+    A Hub page serves the archive when asked by a query, as TensorFlow Hub's hosting protocol has
+    it (tensorflow.org/hub/hosting).
     """
     parts = urllib.parse.urlsplit(url)
     if is_archive(parts.path) or "tf-hub-format=" in parts.query:
@@ -112,7 +116,7 @@ def hub_archive_url(url: str) -> str:
 
 
 def _local(path: str, handle: str, cache: str) -> str:
-    """The directory of a local model, unpacked into the cache if it is an archive."""
+    """Returns the directory of a local model, unpacked into the cache if it is an archive."""
     path = os.path.abspath(path)
     if os.path.isdir(path):
         _require_model(path, handle)
@@ -152,7 +156,7 @@ def _fetch_archive(location: str, staging: str, handle: str) -> None:
 
 
 def _builtin(cache: str) -> str:
-    """Exports the network with the weights in the package; the same bytes on every run."""
+    """Exports the network with the weights in the package; every run gives the same bytes."""
     from image_features.models.weights import bundled_digest, bundled_weights
 
     key = f"{BUILTIN} {bundled_digest()}"
@@ -160,7 +164,7 @@ def _builtin(cache: str) -> str:
 
 
 def _untrained(cache: str) -> str:
-    """Exports the network with seeded weights; the same bytes on every run."""
+    """Exports the network with seeded weights; every run gives the same bytes."""
     from image_features.models.mobilenet_v2 import seeded_weights
 
     _log.warning(
@@ -173,16 +177,13 @@ def _untrained(cache: str) -> str:
 
 
 def _exported(cache: str, key: str, weights: Callable[[], Weights]) -> str:
-    """The cache's export of weights of depth multiplier 0.5, made if it is not there."""
+    """Returns the cache's export of weights of depth multiplier 0.5, after making it if needed."""
     tensorflow_version = importlib.metadata.version("tensorflow")
     target = _entry(cache, f"{key} {_EXPORT_VERSION} tensorflow {tensorflow_version}")
     if not _has_model(target):
-        from image_features.models.export import (
-            export_tf1_hub,  # Only now: TensorFlow takes seconds.
-        )
+        from image_features.models.export import export_tf1_hub
 
-        import_tensorflow(threads_per_operation=1)  # As `engines` wants it later.
-
+        import_tensorflow(threads_per_operation=1)  # `engines` sets it to 1 too.
         with staged_directory(target, keep_existing=True) as staging:
             export_tf1_hub(weights(), staging)
     return target
@@ -205,7 +206,7 @@ def _require_model(directory: str, handle: str) -> None:
 
 
 def _lift_single_directory(staging: str) -> None:
-    """Moves the content of an archive's only directory up, as many archives are packed."""
+    """Moves the content of a single directory up: many archives are packed so."""
     names = os.listdir(staging)
     if len(names) != 1 or not _has_model(os.path.join(staging, names[0])):
         return

@@ -1,4 +1,4 @@
-"""A loaded feature model: uint8 images in, float32 feature vectors out."""
+"""A feature model that TensorFlow runs: uint8 images in, float32 feature vectors out."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Format = Literal["tf1_hub", "tf2_saved_model"]
 
 INPUT_RANGE = (0.0, 1.0)  # The common image convention of TensorFlow Hub.
 DEFAULT_BATCH_SIZE = 32
-DEFAULT_IMAGE_SIZE = 224  # What most published image modules expect.
+DEFAULT_IMAGE_SIZE = 224  # The size that most published image modules expect.
 _MAX_PIXEL = np.float32(255.0)
 
 _log = logging.getLogger(__name__)
 
 
 def load_saved_model(directory: str) -> tuple[Any, Format]:
-    """Loads a SavedModel for inference and says which of the two formats it has.
+    """Loads a SavedModel for inference; returns it with its format.
 
     Raises:
-      ModelError: there is no SavedModel, or TensorFlow cannot load it.
+      ModelError: There is no SavedModel, or TensorFlow cannot load it.
     """
     import tensorflow as tf
 
@@ -59,13 +59,13 @@ class FeatureModule(FixedBatches):
     depend on how many images came along.
 
     Attributes:
-      directory: Where it was loaded from.
+      directory: The directory that it was loaded from.
       format: "tf1_hub" or "tf2_saved_model".
-      image_size: (height, width) in pixels.
-      num_features: Length of a feature vector.
-      input_range: What pixel values 0 and 255 become.
-      batch_size: Images per run of the network.
-      signatures: Names of the signatures, sorted.
+      image_size: (height, width) of the images in pixels.
+      num_features: The length of a feature vector.
+      input_range: The values that pixels of 0 and 255 become.
+      batch_size: The number of images in one run of the network.
+      signatures: The names of its signatures, sorted.
       entry: "__call__" or the name of the signature that runs.
       frozen: Whether the variables were folded into the graph as constants.
     """
@@ -89,7 +89,7 @@ class FeatureModule(FixedBatches):
         self.batch_size = batch_size
         self.entry = entry.name
         self.signatures: tuple[str, ...] = tuple(sorted(getattr(loaded, "signatures", ())))
-        self._loaded = loaded  # Owns the variables if they are not frozen.
+        self._loaded = loaded  # It owns the variables if they are not frozen.
         self._device = device
         self._call, self._fixed_batch = entry.call, entry.fixed_batch
         concrete, trial, expected = self._try(entry)
@@ -108,12 +108,12 @@ class FeatureModule(FixedBatches):
 
         Args:
           directory: A local directory with saved_model.pb.
-          batch_size: Images per run; a model whose own batch is fixed decides itself.
+          batch_size: The number of images in a run, unless the model takes one number only.
           device: TensorFlow's name of the device to run on; None leaves it to TensorFlow.
 
         Raises:
-          ModelError: it is not an image feature vector model, or cannot be loaded.
-          ValueError: batch_size is not positive.
+          ModelError: The model is not an image feature vector model, or cannot be loaded.
+          ValueError: The batch size is not positive.
         """
         if batch_size < 1:
             raise ValueError(f"The batch size must be at least 1, and it is {batch_size}.")
@@ -132,7 +132,7 @@ class FeatureModule(FixedBatches):
         raise failure
 
     def _try(self, entry: Entry) -> tuple[Any, npt.NDArray[np.float32], Features]:
-        """Traces the model and runs it on zeros and noise: function, images, features."""
+        """Traces the model and runs it on zeros and noise; returns function, images, features."""
         import tensorflow as tf
 
         shape = [self.batch_size, *self.image_size, 3]
@@ -171,10 +171,10 @@ class FeatureModule(FixedBatches):
         return result
 
     def on_pixels(self, batch_size: int) -> tuple[Any, Any]:
-        """The network for a compiler.
+        """Traces the network for a compiler.
 
         Args:
-          batch_size: Images per run; a model whose own batch is fixed decides itself.
+          batch_size: The number of images in a run, unless the model takes one number only.
 
         Returns:
           A concrete function from uint8 pixels [batch_size, height, width, 3] to float32
@@ -192,14 +192,14 @@ class FeatureModule(FixedBatches):
 
 
 def on_device(name: str | None) -> contextlib.AbstractContextManager[Any]:
-    """The scope of a TensorFlow device; None leaves the choice to TensorFlow."""
+    """Opens the scope of a TensorFlow device; None leaves the choice to TensorFlow."""
     import tensorflow as tf
 
     return contextlib.nullcontext() if name is None else tf.device(name)
 
 
 def _default_size(directory: str) -> tuple[int, int]:
-    """The image size for a model that states none."""
+    """Returns, and logs, the image size of a model that states none."""
     _log.info(
         "The model in %r states no image size; using %d pixels.", directory, DEFAULT_IMAGE_SIZE
     )
@@ -209,7 +209,11 @@ def _default_size(directory: str) -> tuple[int, int]:
 def _freeze(
     concrete: Any, trial: npt.NDArray[np.float32], expected: Features, directory: str
 ) -> tuple[Callable[[Any], Any], bool]:
-    """Folds variables into constants; the function as it was if that changes anything."""
+    """Folds variables into constants, unless that changes what comes out.
+
+    Returns:
+      The function to call, and whether its variables are folded.
+    """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,

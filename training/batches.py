@@ -11,7 +11,7 @@ from training.config import DataConfig
 from training.targets import target_path
 from training.views import LabelledImages, crop_boxes
 
-_SAMPLE = 8192  # The number of targets that their mean and deviation are taken from, about.
+_SAMPLE = 8192  # Mean and deviation come from about this many targets.
 
 
 class Batches:

@@ -20,7 +20,7 @@ class StudentConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DataConfig:
-    """The images that it sees, and in which order.
+    """The images that the student sees, and their order.
 
     Attributes:
       teacher_size: The side of the teacher's input, in pixels.
@@ -39,7 +39,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OptimizerConfig:
-    """How the weights move.
+    """The course of the training.
 
     Attributes:
       epochs: The number of passes over the images.
@@ -73,8 +73,8 @@ class DistillConfig:
 
     Attributes:
       student: The network that is trained.
-      data: The images that it sees, and in which order.
-      optimizer: How the weights move.
+      data: The images that the student sees, and their order.
+      optimizer: The course of the training.
       loss: The weights of the losses.
     """
 

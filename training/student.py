@@ -141,8 +141,8 @@ def _label_loss(logits: Any, labels: Any) -> Any:
 def _relation_loss(features: Any, targets: Any) -> Any:
     """How far the student's similarities within a batch are from the teacher's, as KL divergence.
 
-    After Park et al., "Relational Knowledge Distillation", CVPR 2019, with similarities as
-    distributions over the batch.
+    The loss follows Park et al., "Relational Knowledge Distillation", CVPR 2019, with similarities
+    as distributions over the batch.
     """
     import tensorflow as tf
 
