@@ -1,8 +1,6 @@
-"""What went wrong with a model, in one sentence."""
+"""What an exception of a library says, in one line."""
 
 from __future__ import annotations
-
-from image_features.errors import ModelError as ModelError
 
 
 def first_line(error: BaseException) -> str:
