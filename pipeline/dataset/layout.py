@@ -11,6 +11,7 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.transforms.shards.record_format import RECORDS
 from image_features.transforms.shards.write_shards import ShardNaming
 from image_features.transforms.stores.files import open_plain
 
@@ -55,7 +56,7 @@ class RunLayout:
     @property
     def features(self) -> ShardNaming:
         """Names of the feature shards."""
-        suffix = ".tfrecord.gz" if self.compression == "gzip" else ".tfrecord"
+        suffix = RECORDS.suffix + (".gz" if self.compression == "gzip" else "")
         return self._naming("features", suffix, fingerprint=self.fingerprint, indexed=True)
 
     @property

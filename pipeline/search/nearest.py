@@ -23,7 +23,6 @@ from image_features.pipeline.dataset.records import (
     Run,
     blocks,
     open_shard,
-    text,
 )
 
 # Candidates that the index gives, for each neighbour asked for; they are compared exactly.
@@ -178,7 +177,7 @@ def _merge(
         Neighbour(
             1 - float(similarity[row]),
             block.keys[row].ljust(16, b"\0").hex(),
-            text(block.examples[row], "image/uri"),
+            block.records[row].text("image/uri"),
             block.run.run_id,
         )
         for row in rows
