@@ -10,8 +10,8 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.models.compiler import Precision
-from image_features.models.engines import Engine, PreparedModel
+from image_features.models.engines import PreparedModel
+from image_features.models.identity import ModelIdentity
 from image_features.pipeline.commit.commit_run import CommitMerge
 from image_features.pipeline.config import ExtractConfig, Merging
 from image_features.pipeline.dataset.known_runs import known_files, removed_before
@@ -119,7 +119,6 @@ def config_of(
       ValueError: runs hold a column with different types, or a file of theirs is not there.
     """
     record = runs[0].record
-    made = record["model"]
     inputs = dict.fromkeys(location for run in runs for location in run.record["input"])
     return ExtractConfig(
         manifest=ManifestSpec(
@@ -127,15 +126,7 @@ def config_of(
         ),
         layout=layout,
         run_id=run_id,
-        model=PreparedModel(
-            made["handle"],
-            made["content_hash"],
-            tuple(made["image_size"]),
-            made["num_features"],
-            engine=Engine(made["engine"]),
-            precision=Precision(made["precision"]),
-            max_cosine_difference=made["max_cosine_difference"],
-        ),
+        model=PreparedModel(ModelIdentity.from_json(record["model"])),
         fetch=FetchPolicy(max_bytes=record["preprocessing"]["max_fetch_bytes"]),
         decode=runs[0].decode_policy,
         shards=ShardPolicy(num_shards),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from image_features.models.engines import PreparedModel
+from image_features.models.identity import ModelIdentity
 from image_features.pipeline.config import ExtractConfig, utc_now
 from image_features.pipeline.dataset.layout import RunLayout, read_run
 from image_features.transforms.assign_shards import ShardPolicy
@@ -26,7 +27,7 @@ def config(directory: str) -> ExtractConfig:
         ManifestSpec(()),
         RunLayout(directory),
         "run",
-        PreparedModel("m", "h", (2, 2), 3),
+        PreparedModel(ModelIdentity("m", "h", (2, 2), 3)),
         FetchPolicy(),
         DecodePolicy((2, 2)),
         ShardPolicy(num_shards=1),

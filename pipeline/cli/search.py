@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from image_features.models.compiler import Precision
-from image_features.models.engines import Engine, load, prepare
+from image_features.models.engines import load, prepare
 from image_features.models.errors import ModelError
 from image_features.models.handles import cache_root
+from image_features.models.identity import Engine, Precision
 from image_features.pipeline.dataset.latest_rows import find_vector
 from image_features.pipeline.dataset.records import Floats, Run, comparable, current_runs
 from image_features.pipeline.errors import OptionParser, UsageError

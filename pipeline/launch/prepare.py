@@ -13,10 +13,10 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from image_features.models.compiler import Precision
-from image_features.models.engines import Engine, PreparedModel
+from image_features.models.engines import PreparedModel
 from image_features.models.engines import prepare as prepare_model
 from image_features.models.errors import ModelError
+from image_features.models.identity import Engine, Precision
 from image_features.pipeline import compact, extract
 from image_features.pipeline.commit.descriptions import provenance
 from image_features.pipeline.commit.guards import Guards, recorded

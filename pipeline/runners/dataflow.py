@@ -19,7 +19,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
-from image_features.models.engines import Engine
+from image_features.models.identity import Engine
 from image_features.pipeline.config import ExtractConfig
 from image_features.pipeline.errors import UsageError
 from image_features.pipeline.options import FeatureExtractorOptions

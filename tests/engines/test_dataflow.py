@@ -11,7 +11,8 @@ import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, WorkerOptions
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
-from image_features.models.engines import Engine, PreparedModel
+from image_features.models.engines import PreparedModel
+from image_features.models.identity import Engine, ModelIdentity
 from image_features.pipeline import config
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.cli.parsing import parse_extract
@@ -271,7 +272,7 @@ def test_a_launcher_without_credentials_says_so(service):
 
 def settled(*options, run_id="run"):
     _, beam_options = parse_extract([*arguments(run_id), *options])
-    model = PreparedModel("m", "hash", (96, 96), 1280, engine=Engine.LITERT)
+    model = PreparedModel(ModelIdentity("m", "hash", (96, 96), 1280, Engine.LITERT))
     others = dict.fromkeys(config.ExtractConfig.__dataclass_fields__)
     made = config.ExtractConfig(**{**others, "run_id": run_id, "model": model})
     return runners.settle(made, beam_options), beam_options

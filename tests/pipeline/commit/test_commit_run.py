@@ -103,7 +103,8 @@ def test_the_run_file_tells_of_the_features(config):
 
 def test_prometheus_reads_the_metrics(config):
     name = 'a"b\\c'
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, content_hash=name))
+    identity = dataclasses.replace(config.model.identity, content_hash=name)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, identity=identity))
     run = commit([ERRORS, INDEX, FEATURES], 8, 1, config, runs.health(1))
     text = pathlib.Path(config.layout.path("metrics.prom")).read_text()
     families = {family.name: family for family in text_string_to_metric_families(text)}

@@ -121,7 +121,9 @@ def age(tmp_path, name, seconds):
 def test_a_run_is_compared_with_the_latest_that_can_be(run, tmp_path):
     run("first", runs.health(1, shift=9))
     run("second", runs.health(2))
-    model = dataclasses.replace(runs.config("").model, content_hash="other")
+    model = runs.config("").model
+    identity = dataclasses.replace(model.identity, content_hash="other")
+    model = dataclasses.replace(model, identity=identity)
     run("other_model", runs.health(3), model=model)
     decode = dataclasses.replace(runs.config("").decode, resize="pad")
     run("other_preprocessing", runs.health(3), decode=decode)
