@@ -6,8 +6,9 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 
-from image_features.pipeline.dataset.records import Block, blocks, number, open_shard, text
+from image_features.pipeline.dataset.records import Block, blocks, open_shard
 from image_features.pipeline.dataset.run import Run
+from image_features.transforms.shards.record_format import FORMAT, HEIGHT, URI, WIDTH
 from image_features.transforms.stores.files import open_plain
 
 _BLOCK = 2**20
@@ -82,12 +83,11 @@ def sample_rows(run: Run, count: int) -> Iterator[str]:
 
 
 def _lines(block: Block) -> Iterator[str]:
-    for example, vector in zip(block.examples, block.features, strict=True):
+    for record, vector in zip(block.records, block.features, strict=True):
         head = ", ".join(f"{value:.3f}" for value in vector[:4])
         yield (
-            f"sample    {text(example, 'image/uri')}  {text(example, 'image/format')} "
-            f"{number(example, 'image/width')}x{number(example, 'image/height')}  "
-            f"[{head}, ...] ({len(vector)})"
+            f"sample    {record.text(URI)}  {record.text(FORMAT)} "
+            f"{record.number(WIDTH)}x{record.number(HEIGHT)}  [{head}, ...] ({len(vector)})"
         )
 
 

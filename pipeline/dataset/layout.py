@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.transforms.shards.record_format import RECORDS
 from image_features.transforms.shards.write_shards import ShardNaming
 
 RUN_FILE = "run.json"
@@ -56,7 +57,7 @@ class RunLayout:
     @property
     def features(self) -> ShardNaming:
         """The names of the feature shards."""
-        suffix = ".tfrecord.gz" if self.compression == "gzip" else ".tfrecord"
+        suffix = RECORDS.suffix + (".gz" if self.compression == "gzip" else "")
         return self._naming("features", suffix, fingerprint=self.fingerprint, indexed=True)
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.pipeline.dataset.latest_rows import LatestRows
-from image_features.pipeline.dataset.records import open_shard, text
+from image_features.pipeline.dataset.records import open_shard
 from image_features.pipeline.dataset.run import comparable, current_runs, merged_columns
 from image_features.transforms.manifests.columns import Column, Kind
 from image_features.transforms.shards.tfrecord import read_records
@@ -88,10 +88,10 @@ def load_numpy(path: str) -> FeatureArrays:
     uris: list[str] = []
     for block in latest.seen():
         features[len(keys) : len(keys) + len(block.keys)] = block.features
-        keys += [text(example, "image/key") for example in block.examples]
-        uris += [text(example, "image/uri") for example in block.examples]
+        keys += [record.text("image/key") for record in block.records]
+        uris += [record.text("image/uri") for record in block.records]
         for column in columns:
-            values[column.name] += [_value(example, column) for example in block.examples]
+            values[column.name] += [record.column_value(column) for record in block.records]
     return FeatureArrays(
         np.array(keys, np.str_),
         np.array(uris, np.str_),
@@ -173,24 +173,6 @@ def _cast(tf: Any, row: dict[str, Any], columns: Sequence[Column]) -> dict[str, 
         if column.kind is Kind.BOOL:
             row[column.name] = tf.cast(row[column.name], tf.bool)
     return row
-
-
-def _value(example: Any, column: Column) -> Any:
-    # Reading a map's entry that is not there would make it.
-    feature = example.get(column.name)
-    if feature is None:
-        items: list[Any] = []
-    elif column.kind is Kind.FLOAT32:
-        items = np.frombuffer(feature.float_list.value, "<f4").tolist()
-    elif column.kind in (Kind.INT64, Kind.BOOL):
-        items = list(feature.int64_list.value)
-        items = [bool(item) for item in items] if column.kind is Kind.BOOL else items
-    else:
-        items = list(feature.bytes_list.value)
-        items = [item.decode() for item in items] if column.kind is Kind.STRING else items
-    if column.repeated:
-        return items
-    return items[0] if items else None
 
 
 def _array(values: list[Any], column: Column) -> npt.NDArray[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.pipeline.dataset.latest_rows import LatestRows
-from image_features.pipeline.dataset.records import Block, Floats, text
+from image_features.pipeline.dataset.records import Block, Floats
 from image_features.pipeline.dataset.run import Run
 
 _CHUNK = 512
@@ -98,7 +98,7 @@ def merge_nearest(
         Neighbour(
             1 - float(similarity[row]),
             block.keys[row].ljust(16, b"\0").hex(),
-            text(block.examples[row], "image/uri"),
+            block.records[row].text("image/uri"),
             block.run.run_id,
         )
         for row in rows
