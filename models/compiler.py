@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import hashlib
 import importlib.metadata
 import json
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from image_features.models.errors import ModelError, first_line
 from image_features.models.files import staged_directory
 from image_features.models.handles import ResolvedModule, cache_root
+from image_features.models.identity import Precision
 from image_features.models.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -31,19 +31,6 @@ MAX_COSINE_DIFFERENCE = 1e-5
 MAX_RELATIVE_DIFFERENCE = 1e-3
 
 _log = logging.getLogger(__name__)
-
-
-class Precision(enum.StrEnum):
-    """What the network computes with.
-
-    `float16` stores the weights in half and computes in single precision; on a GPU it is
-    TensorFlow's automatic mixed precision. `int8` has weights of 8 bits, and activations
-    quantized as they come (dynamic range).
-    """
-
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    INT8 = "int8"
 
 
 class NotCompilableError(ModelError):

@@ -3,74 +3,74 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import hashlib
 import logging
 import os
-from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from image_features.models.compiler import NotCompilableError, Precision, compile_module
+from image_features.models.compiler import CompiledModel, NotCompilableError, compile_module
 from image_features.models.errors import ModelError
-from image_features.models.handles import resolve
+from image_features.models.feature_function import FeatureFunction
+from image_features.models.handles import ResolvedModule, resolve
+from image_features.models.identity import Engine, ModelIdentity, Precision
 from image_features.models.quiet import import_tensorflow
 
 _log = logging.getLogger(__name__)
 
 
-class Engine(enum.StrEnum):
-    """What computes; `auto` is LiteRT unless the module does not compile."""
-
-    AUTO = "auto"
-    LITERT = "litert"
-    TENSORFLOW = "tensorflow"
-
-
-class FeatureFunction(Protocol):
-    """uint8 [N, height, width, 3] to float32 [N, num_features]; safe in many threads.
-
-    Attributes:
-      parallelism: Calls worth making at once; None for one a core.
-    """
-
-    parallelism: int | None
-
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]: ...
-
-
 @dataclasses.dataclass(frozen=True)
 class PreparedModel:
-    """A model as the workers are told of it.
+    """A model as the launcher hands it to the workers.
 
     Attributes:
-      handle: What the user named.
-      content_hash: Of the module's files; a worker that finds another refuses to start.
-      image_size: (height, width) in pixels that it takes.
-      num_features: Length of a feature vector.
-      batch_size: Images that are handed to the engine together.
-      engine: LITERT or TENSORFLOW.
-      precision: What it computes with.
-      directory: Where the launcher has the module, or put a .tar.gz of it for the workers; one
-        that cannot read it there resolves `handle` itself.
-      flatbuffer: What LiteRT runs: a local path, or anything else that Beam can open; "" on
-        TensorFlow.
-      flatbuffer_sha256: Of that file, hexadecimal; "" on TensorFlow.
-      max_cosine_difference: Of compiled features to TensorFlow's, measured when it was compiled.
+      identity: What the run records of the model.
+      batch_size: The number of images that are handed to the engine together.
+      directory: The launcher's directory of the module, or a .tar.gz of it that was put where
+        workers find it; a worker that cannot read it resolves the handle itself.
+      flatbuffer: The compiled model: a local path, or any other location that Beam can open; ""
+        on TensorFlow.
+      flatbuffer_sha256: The hexadecimal SHA-256 of that file; "" on TensorFlow.
     """
 
-    handle: str
-    content_hash: str
-    image_size: tuple[int, int]
-    num_features: int
+    identity: ModelIdentity
     batch_size: int = 32
-    engine: Engine = Engine.TENSORFLOW
-    precision: Precision = Precision.FLOAT32
     directory: str = ""
     flatbuffer: str = ""
     flatbuffer_sha256: str = ""
-    max_cosine_difference: float = 0.0
+
+    @property
+    def handle(self) -> str:
+        """The name that the user gave the model."""
+        return self.identity.handle
+
+    @property
+    def content_hash(self) -> str:
+        """The SHA-256 of the module's files."""
+        return self.identity.content_hash
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the images in pixels."""
+        return self.identity.image_size
+
+    @property
+    def num_features(self) -> int:
+        """The length of a feature vector."""
+        return self.identity.num_features
+
+    @property
+    def engine(self) -> Engine:
+        """LITERT or TENSORFLOW."""
+        return self.identity.engine
+
+    @property
+    def precision(self) -> Precision:
+        """The numbers that the network computes with."""
+        return self.identity.precision
+
+    @property
+    def max_cosine_difference(self) -> float:
+        """The largest cosine difference between compiled features and TensorFlow's."""
+        return self.identity.max_cosine_difference
 
 
 def prepare(
@@ -84,11 +84,12 @@ def prepare(
     """Resolves a model and compiles it, once for all workers.
 
     Args:
-      handle: As `handles.resolve` takes it.
-      engine: AUTO falls back to TensorFlow, and logs why.
-      precision: INT8 is LiteRT's only.
-      batch_size: Images that are handed to the engine together. TensorFlow runs as many at once,
-        LiteRT as many as suit the processor's caches; both pad the last ones of a bundle.
+      handle: The model, in any form that `handles.resolve` takes.
+      engine: The library that computes; AUTO falls back to TensorFlow, and logs why.
+      precision: The numbers to compute with; only LiteRT runs INT8.
+      batch_size: The number of images that are handed to the engine together. TensorFlow runs
+        as many at once, LiteRT as many as suit the processor's caches; both pad the last ones of
+        a bundle.
       cache_dir: As `handles.resolve` takes it.
 
     Raises:
@@ -108,33 +109,39 @@ def prepare(
                 ) from error
             _log.warning("The model %r runs on TensorFlow, more slowly: %s.", handle, error)
         else:
-            return PreparedModel(
-                handle,
-                module.content_hash,
-                compiled.image_size,
-                compiled.num_features,
-                batch_size,
-                Engine.LITERT,
-                precision,
-                module.directory,
-                compiled.path,
-                compiled.sha256,
-                compiled.max_cosine_difference,
-            )
+            return _on_litert(module, compiled, precision, batch_size)
+    return _on_tensorflow(module, precision, batch_size)
+
+
+def _on_litert(
+    module: ResolvedModule, compiled: CompiledModel, precision: Precision, batch_size: int
+) -> PreparedModel:
+    identity = ModelIdentity(
+        handle=module.handle,
+        content_hash=module.content_hash,
+        image_size=compiled.image_size,
+        num_features=compiled.num_features,
+        engine=Engine.LITERT,
+        precision=precision,
+        max_cosine_difference=compiled.max_cosine_difference,
+    )
+    return PreparedModel(identity, batch_size, module.directory, compiled.path, compiled.sha256)
+
+
+def _on_tensorflow(module: ResolvedModule, precision: Precision, batch_size: int) -> PreparedModel:
     from image_features.models.module import FeatureModule
 
     import_tensorflow(threads_per_operation=1)  # Batches run side by side.
     loaded = FeatureModule.load(module.directory, batch_size=batch_size)
-    return PreparedModel(
-        handle,
-        module.content_hash,
-        loaded.image_size,
-        loaded.num_features,
-        loaded.batch_size,
-        Engine.TENSORFLOW,
-        precision,
-        module.directory,
+    identity = ModelIdentity(
+        handle=module.handle,
+        content_hash=module.content_hash,
+        image_size=loaded.image_size,
+        num_features=loaded.num_features,
+        engine=Engine.TENSORFLOW,
+        precision=precision,
     )
+    return PreparedModel(identity, loaded.batch_size, module.directory)
 
 
 def load(model: PreparedModel) -> FeatureFunction:

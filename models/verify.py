@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from image_features.models.errors import ModelError
+from image_features.models.feature_function import FeatureFunction
 from image_features.models.handles import resolve
 from image_features.models.module import FeatureModule
-
-if TYPE_CHECKING:
-    from image_features.models.engines import FeatureFunction
 
 _TINY = np.finfo(np.float32).tiny
 

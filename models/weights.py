@@ -8,6 +8,7 @@ import importlib.resources
 import os
 import re
 from collections.abc import Mapping
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import numpy as np
@@ -42,14 +43,17 @@ class NetworkWeights:
 
 def bundled_weights() -> NetworkWeights:
     """The trained weights in the package: depth multiplier 0.5, 96 x 96 (docs/model_card.md)."""
-    with importlib.resources.as_file(importlib.resources.files("models") / _BUNDLED) as path:
+    with importlib.resources.as_file(_bundled_file()) as path:
         return NetworkWeights(load_bundled(str(path)), 0.5, 96)
 
 
 def bundled_digest() -> str:
     """SHA-256 of the weights in the package, hexadecimal."""
-    data = (importlib.resources.files("models") / _BUNDLED).read_bytes()
-    return hashlib.sha256(data).hexdigest()
+    return hashlib.sha256(_bundled_file().read_bytes()).hexdigest()
+
+
+def _bundled_file() -> Traversable:
+    return importlib.resources.files(__package__) / _BUNDLED
 
 
 def load_bundled(path: str) -> network.Weights:

@@ -13,7 +13,8 @@ import numpy as np
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
-from image_features.models.engines import FeatureFunction, PreparedModel, load
+from image_features.models.engines import PreparedModel, load
+from image_features.models.feature_function import FeatureFunction
 from image_features.transforms.runtime.concurrency import BoundedPool, cpu_pool, in_global_window
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
 from image_features.transforms.values import DecodedImage, ImageError, ImageFeatures, Reason, Stage

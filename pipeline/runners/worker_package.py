@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from packaging.requirements import Requirement
 
-from image_features.models.engines import Engine
+from image_features.models.identity import Engine
 from image_features.pipeline.process import PACKAGE
 
 DISTRIBUTION = "image-feature-extractor"

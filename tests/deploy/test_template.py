@@ -15,9 +15,9 @@ from apache_beam.options.pipeline_options import (
 from google.cloud import dataflow_v1beta3 as dataflow
 from google.protobuf import json_format
 
+from image_features.errors import UsageError
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.cli.parsing import parse_extract
-from image_features.pipeline.errors import UsageError
 from tests import images
 from tests.deploy.files import (
     HERE,

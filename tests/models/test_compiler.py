@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from image_features.models import compiler
-from image_features.models.compiler import NotCompilableError, Precision, compile_module
-from image_features.models.engines import Engine, load, prepare
+from image_features.models.compiler import NotCompilableError, compile_module
+from image_features.models.engines import load, prepare
 from image_features.models.errors import ModelError
 from image_features.models.export import export_tf2
 from image_features.models.handles import resolve
+from image_features.models.identity import Engine, Precision
 from image_features.models.litert import CompiledModule
 from image_features.models.verify import compare
 

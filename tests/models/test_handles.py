@@ -223,7 +223,7 @@ def test_builtin_is_quiet_and_trained(tmp_path: Path, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         module = resolve("builtin", cache_dir=str(tmp_path))
         assert resolve("builtin", cache_dir=str(tmp_path)) == module
-    assert not [r for r in caplog.records if r.name.startswith("models")]
+    assert not [r for r in caplog.records if r.name.startswith("image_features.models")]
     found = read_weights(module.directory)
     assert (found.depth_multiplier, found.image_size) == (0.5, 96)
     for name, array in bundled_weights().arrays.items():

@@ -7,10 +7,11 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
 from image_features.models.engines import PreparedModel
+from image_features.models.identity import ModelIdentity
 from image_features.transforms.extract_features import ExtractFeatures
 from image_features.transforms.values import DecodedImage, ImageRef, Reason, Stage
 
-SPEC = PreparedModel("fake", "", (2, 2), 3, batch_size=8)
+SPEC = PreparedModel(ModelIdentity("fake", "", (2, 2), 3), batch_size=8)
 POISON, INFINITE = 13, 14
 
 
