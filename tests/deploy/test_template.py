@@ -110,7 +110,7 @@ EXAMPLES = {
     "max_removed_rate": (["0", "0.1", "1.0"], ["2", "-0.1", "10%", ""]),
     "max_redirects": (["0", "5"], ["-1", "x", "1.5"]),
     "sdk_container_image": (
-        ["europe-west4-docker.pkg.dev/p/images/image-features:0.1.0", "gcr.io/p/i@sha256:0f"],
+        ["europe-west4-docker.pkg.dev/p/images/image-features:0.2.0", "gcr.io/p/i@sha256:0f"],
         ["https://gcr.io/p/i and more", "-i", ""],
     ),
     "num_shards": COUNT,
