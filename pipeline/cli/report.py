@@ -16,8 +16,8 @@ HELP = "write a page that shows a dataset: runs, errors, features, neighbours"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Writes one HTML page about a dataset: its runs, errors and images, the health of its\n"
-        "features, a map of them, nearest neighbours and near duplicates."
+        "Writes one HTML page about a dataset: its runs, errors and images, the health\n"
+        "of its features, a map of them, nearest neighbours and near duplicates."
     )
     parser.epilog = "exit codes: 0 written, 2 it cannot be"
     parser.add_argument("path", metavar="DATASET", help="A dataset's directory, or a run's.")
