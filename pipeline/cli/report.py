@@ -61,13 +61,13 @@ def run(argv: list[str]) -> int:
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{options.path} cannot be reported on: {error}") from error
     wanted = wanted_thumbnails(report, options.thumbnails)
-    pictures = read_thumbnails([report.rows[row].uri for row in wanted])
+    pictures = read_thumbnails([report.sample.rows[row].uri for row in wanted])
     thumbnails = {row: uri for row, uri in zip(wanted, pictures, strict=True) if uri}
     # A URI from a manifest may hold what is no character.
     page = render(report, thumbnails).encode("utf-8", "replace")
     _write(options.output, page)
     print(
-        f"{options.output}: {len(page) / 1e6:.1f} MB, {len(report.rows)} images sampled, "
+        f"{options.output}: {len(page) / 1e6:.1f} MB, {len(report.sample.rows)} images sampled, "
         f"{len(thumbnails)} of {len(wanted)} thumbnails"
     )
     return EXIT_OK
