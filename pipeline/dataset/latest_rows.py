@@ -1,6 +1,6 @@
-"""Which rows of several runs a reader sees: of each image the latest version, once.
+"""The rows of several runs that a reader sees: of each image the latest version, once.
 
-Settled by the runs' indexes alone, in some 40 bytes of memory a row.
+The runs' indexes alone decide it, in some 40 bytes of memory a row.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class LatestRows:
     """The rows of runs that have not been replaced by a later run, or removed by it.
 
     Args:
-      runs: The latest first; their vectors can be compared.
+      runs: The runs, the latest first, whose vectors can be compared.
 
     Raises:
       ValueError: an index is not as it was written.
-      OSError: it cannot be read.
+      OSError: an index cannot be read.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -46,11 +46,11 @@ class LatestRows:
             self._settle()
 
     def mask(self, run: Run, entry: ShardFile) -> Mask | None:
-        """Which rows of a shard are seen, bool [rows]; None for all of them."""
+        """Returns which rows of a shard are seen, bool [rows]; None for all of them."""
         return self._masks.get(run.path(entry))
 
     def blocks(self) -> Iterator[tuple[Block, Mask]]:
-        """Yields all rows of the runs, and which of a block's are seen.
+        """Yields all rows of the runs in blocks, each with the rows of it that are seen.
 
         Raises:
           ValueError: a shard is not as it was written.
@@ -75,14 +75,14 @@ class LatestRows:
                 yield block.only(mask)
 
     def rows(self) -> int:
-        """How many rows are seen."""
+        """Returns the number of rows that are seen."""
         hidden = sum(int(np.count_nonzero(~mask)) for mask in self._masks.values())
         return sum(run.rows for run in self.runs) - hidden
 
     def _settle(self) -> None:
         parts: list[npt.NDArray[np.bytes_]] = []
         paths: list[str] = []
-        for run in self.runs:  # The latest first, so that a stable sort keeps it in front.
+        for run in self.runs:  # The latest is first, and a stable sort keeps it in front.
             tombstones = [_tombstones(run, entry) for entry in run.files(TOMBSTONES)]
             parts.append(np.concatenate(tombstones) if tombstones else np.empty(0, "S16"))
             paths.append("")
@@ -103,7 +103,7 @@ class LatestRows:
 
 
 def find_vector(runs: Sequence[Run], key: str) -> Floats | None:
-    """The vector of a key in the latest run that says anything of it; reads one shard a run."""
+    """Finds the vector of a key in the latest run that has the key; reads one shard a run."""
     wanted = np.array(bytes.fromhex(key), "S16")
     for run in runs:
         files = run.files()
@@ -121,11 +121,11 @@ def find_vector(runs: Sequence[Run], key: str) -> Floats | None:
 
 
 def shard_keys(run: Run, number: int) -> npt.NDArray[np.bytes_]:
-    """The keys of a run's shard, bytes16 [rows], in the order of its records."""
+    """Returns the keys of a run's shard, bytes16 [rows], in the order of its records."""
     indexes = run.files(INDEX_KIND)
     if indexes:
         return key_array(read_index(run.path(indexes[number]), ["key"])["key"])
-    # A run of a version that wrote no indexes.
+    # The version that wrote this run wrote no indexes.
     entry = run.files()[number]
     if not entry.rows:
         return np.empty(0, "S16")
