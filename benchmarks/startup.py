@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks import corpus, measure
 from benchmarks.extraction import RUN_ID, extract, make_parser, report, runs, verdict
-from image_features.pipeline.launch.progress import read_snapshot
+from image_features.transforms.runtime.progress import read_snapshot
 
 _GOAL_SECONDS = 3.0
 _LOOK_SECONDS = 0.005

@@ -8,8 +8,8 @@ import os
 import tarfile
 import zlib
 
+from image_features.errors import ModelError
 from image_features.models import limits
-from image_features.models.errors import ModelError
 
 _HEADER_BYTES = 1024  # The bytes of the stream that are allowed for each member's headers.
 _SLACK_BYTES = 2**20

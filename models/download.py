@@ -8,8 +8,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator
 
+from image_features.errors import ModelError
 from image_features.models import limits
-from image_features.models.errors import ModelError
 
 _CHUNK_BYTES = 2**20
 _CONNECT_SECONDS = 10.0

@@ -10,8 +10,8 @@ import hashlib
 import logging
 import os
 
+from image_features.errors import ModelError
 from image_features.models.compiler import CompiledModel, NotCompilableError, compile_module
-from image_features.models.errors import ModelError
 from image_features.models.feature_function import FeatureFunction
 from image_features.models.handles import ResolvedModule, resolve
 from image_features.models.identity import Engine, ModelIdentity, Precision

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 
 SIGNATURE_ORDER = ("image_feature_vector", "default", "serving_default")
 OUTPUT_ORDER = ("default", "feature_vector")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from image_features.errors import ModelError
 from image_features.models import mobilenet_v2 as network
-from image_features.models.errors import ModelError
 from image_features.models.files import staged_directory
 
 HUB_MODULE_MARKER = "tfhub_module.pb"

@@ -9,7 +9,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 
 _CHUNK_BYTES = 2**20
 _NOT_CONTENT = frozenset({"fingerprint.pb"})  # TensorFlow writes a random id into it.

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 from image_features.models.tuner import FinetuneConfig, Finetuner
 
 _log = logging.getLogger(__name__)

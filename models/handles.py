@@ -13,9 +13,9 @@ import tempfile
 import urllib.parse
 from collections.abc import Callable
 
+from image_features.errors import ModelError
 from image_features.models.archive import is_archive, unpack
 from image_features.models.download import copy_remote_directory, copy_remote_file, download_http
-from image_features.models.errors import ModelError
 from image_features.models.files import content_hash, staged_directory
 from image_features.models.mobilenet_v2 import Weights
 from image_features.models.quiet import import_tensorflow

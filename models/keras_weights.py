@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from image_features.errors import ModelError
 from image_features.models import mobilenet_v2 as network
-from image_features.models.errors import ModelError
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 _NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")  # In Keras's order.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 
 _HEAD_RATE = 1e-3  # Adam's default.
 _SMALLEST_CROP = 0.5  # The least area of a random crop, as a part of the image's.

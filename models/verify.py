@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 from image_features.models.feature_function import FeatureFunction
 from image_features.models.handles import resolve
 from image_features.models.module import FeatureModule

@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
-import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
+
+from image_features.transforms.runtime.progress import Snapshot, read_snapshot
 
 _LOG = logging.getLogger(__name__)
 _BAR_SECONDS = 0.5
 _LINE_SECONDS = 10.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Snapshot:
-    """Rows so far, summed over workers; `total` is 0 until the manifest is counted."""
-
-    done: int
-    failed: int
-    total: int
-
-
-def read_snapshot(staging: str) -> Snapshot:
-    """Sums the small files that workers leave in staging/progress."""
-    sums = {"features": 0, "errors": 0, "total": 0}
-    directory = os.path.join(staging, "progress")
-    with contextlib.suppress(OSError):
-        for name in os.listdir(directory):
-            kind = name.split(".", 1)[0]
-            with (
-                contextlib.suppress(OSError, ValueError),
-                open(os.path.join(directory, name)) as file,
-            ):
-                value = int(file.read())
-                sums[kind] = max(sums[kind], value) if kind == "total" else sums[kind] + value
-    return Snapshot(sums["features"], sums["errors"], sums["total"])
-
-
 @contextlib.contextmanager
-def watch(staging: str | None) -> Iterator[None]:
-    """Shows progress while the body runs; None (a remote staging directory) shows none."""
-    if staging is None:
+def watch(staging: str) -> Iterator[None]:
+    """Shows progress while the body runs; a staging directory that is not local shows none."""
+    if "://" in staging:
         yield
         return
     stop = threading.Event()

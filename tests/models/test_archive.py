@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from image_features.errors import ModelError
 from image_features.models import limits
 from image_features.models.archive import is_archive, unpack
-from image_features.models.errors import ModelError
 
 
 def _member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from image_features.errors import ModelError
 from image_features.models.engines import load, prepare
-from image_features.models.errors import ModelError
 from image_features.models.identity import Engine, Precision
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from image_features.errors import ModelError
 from image_features.models import export, files, mobilenet_v2
-from image_features.models.errors import ModelError
 from image_features.models.module import FeatureModule
 
 

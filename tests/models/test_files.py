@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from image_features.errors import ModelError
 from image_features.models import files
-from image_features.models.errors import ModelError
 from image_features.models.files import content_hash
 
 

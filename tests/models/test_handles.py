@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from image_features.errors import ModelError
 from image_features.models import limits
-from image_features.models.errors import ModelError
 from image_features.models.files import content_hash
 from image_features.models.handles import hub_archive_url, resolve
 from image_features.models.weights import bundled_weights, read_weights

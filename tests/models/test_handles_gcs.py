@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 from image_features.models.files import content_hash
 from image_features.models.handles import resolve
 from tests.gcs import emulator

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 from image_features.models.module import FeatureModule
 
 Pixels = npt.NDArray[np.uint8]

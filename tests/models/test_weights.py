@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from image_features.errors import ModelError
 from image_features.models import export, mobilenet_v2
-from image_features.models.errors import ModelError
 from image_features.models.weights import bundled_weights, read_weights, save_bundled
 from tests.models.arrays import assert_same
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import struct
 import threading
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from image_features.errors import ImageFeaturesError
 from image_features.transforms.values import Reason
 
 MIB = 2**20
@@ -64,6 +66,37 @@ class DecodePolicy:
     max_bytes: int = 50 * MIB
     background: tuple[int, int, int] = (255, 255, 255)
 
+    def to_json(self) -> dict[str, Any]:
+        """The policy as run.json and the fingerprint of a run hold it."""
+        return {
+            "image_size": list(self.image_size),
+            "resize": self.resize,
+            "decode": self.decode,
+            "allow_truncated": self.allow_truncated,
+            "max_pixels": self.max_pixels,
+            "max_bytes": self.max_bytes,
+            "background": list(self.background),
+        }
+
+    @classmethod
+    def from_json(cls, options: Mapping[str, Any]) -> DecodePolicy:
+        """The policy that run.json holds; what an earlier version did not write has its default.
+
+        Raises:
+          KeyError: the image size is missing.
+        """
+        height, width = options["image_size"]
+        red, green, blue = options.get("background", cls.background)
+        return cls(
+            image_size=(height, width),
+            resize=options.get("resize", cls.resize),
+            decode=options.get("decode", cls.decode),
+            allow_truncated=options.get("allow_truncated", cls.allow_truncated),
+            max_pixels=options.get("max_pixels", cls.max_pixels),
+            max_bytes=options.get("max_bytes", cls.max_bytes),
+            background=(red, green, blue),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
@@ -82,7 +115,7 @@ class Pixels:
     height: int
 
 
-class DecodeError(Exception):
+class DecodeError(ImageFeaturesError):
     """A file that gives no pixels.
 
     Attributes:

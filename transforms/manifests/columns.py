@@ -13,6 +13,7 @@ import enum
 import json
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from image_features.transforms.values import Columns, ColumnValue, Scalar
 
@@ -61,6 +62,29 @@ class Column:
     def holds_as(self, other: Column) -> bool:
         """Whether a value is of the same type in both, absent or not."""
         return (self.kind, self.repeated) == (other.kind, other.repeated)
+
+    def to_json(self) -> dict[str, Any]:
+        """The column's entry in run.json."""
+        return {
+            "name": self.name,
+            "kind": str(self.kind),
+            "repeated": self.repeated,
+            "nullable": self.nullable,
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Column:
+        """The column of an entry in run.json.
+
+        Raises:
+          KeyError, ValueError: the entry is not one that `to_json` has written.
+        """
+        return cls(
+            name=str(entry["name"]),
+            kind=Kind(entry["kind"]),
+            repeated=bool(entry.get("repeated", cls.repeated)),
+            nullable=bool(entry.get("nullable", cls.nullable)),
+        )
 
     def __str__(self) -> str:
         """As `--column_types` spells it."""

@@ -17,7 +17,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import apache_beam as beam
@@ -27,6 +27,7 @@ from apache_beam.metrics import Metrics
 
 from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
 from image_features.transforms.runtime.metrics import NAMESPACE, log_event
+from image_features.transforms.runtime.progress import Progress
 from image_features.transforms.shards.index import INDEX_KIND, index_file
 from image_features.transforms.shards.pieces import MergedRows, merge_pieces, write_piece
 from image_features.transforms.stores.files import create_whole
@@ -35,7 +36,6 @@ _LOG = logging.getLogger(__name__)
 # A piece is held in memory until it is whole.
 _PIECE_BYTES = 4 * 2**20
 _WRITERS = 2
-_PROGRESS_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +99,27 @@ class ShardFile:
     bytes: int
     sha256: str
     labels: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The shard's entry in run.json, which leaves the labels out."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> ShardFile:
+        """The file of an entry in run.json; one that describes the run has no rows."""
+        return cls(
+            kind=str(entry["kind"]),
+            name=str(entry["name"]),
+            rows=int(entry.get("rows", 0)),
+            bytes=int(entry["bytes"]),
+            sha256=str(entry["sha256"]),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -334,37 +355,3 @@ class _HashingSink:
 
     def flush(self) -> None:
         """Does nothing: the file is flushed when it closes."""
-
-
-class Progress:
-    """Tells the launcher how far this worker is, through a small file in staging.
-
-    It works whatever processes a local runner has. It is an estimate (a retried bundle
-    counts twice) and is read by the progress bar only.
-    """
-
-    def __init__(self, staging: str, kind: str) -> None:
-        self._staging = staging
-        self._kind = kind
-        self._count = 0
-        self._name = ""
-        self._written = 0.0
-
-    def add(self, rows: int = 1) -> None:
-        """Counts rows; writes at most once a second."""
-        self._count += rows
-        if time.monotonic() - self._written > _PROGRESS_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Writes the count now."""
-        if "://" in self._staging or not self._count:
-            return
-        self._name = self._name or f"{self._kind}.{uuid.uuid4().hex}"
-        directory = os.path.join(self._staging, "progress")
-        self._written = time.monotonic()
-        # A lost estimate harms nobody.
-        with contextlib.suppress(OSError):
-            os.makedirs(directory, exist_ok=True)
-            with open(os.path.join(directory, self._name), "w") as file:
-                file.write(str(self._count))

@@ -48,7 +48,10 @@ STRIDE = 4
 SCALES = (1.0, 0.5, 2.0, 0.25, 4.0, 1.0, 8.0, 0.5, 1.0, 2.0, 0.25, 1.0)
 COLUMN_TYPES = "stars:int64,weight:float32?,tags:string[]?,checked:bool,mark:bytes?,message:string?"
 SHARD_KINDS = ("schema", "features", "index", "errors", "removed", "tombstones")
-NEIGHBOURS = 3
+# Similarities of so many are far from where their last digit would be rounded the other way.
+NEIGHBOURS = 2
+# All in one process, whose log tells everything; a machine of many cores would have several.
+ONE_PROCESS = "--direct_running_mode=multi_threading"
 
 Row = dict[str, Any]
 
@@ -308,8 +311,7 @@ def run_at(clock: str, arguments: Sequence[str], *, dies: bool = False) -> None:
       RuntimeError: It did not end as it should have.
     """
     command = [sys.executable, __file__, f"--clock={clock}", *(["--dies"] if dies else [])]
-    # One process, in which the clock is set; a machine of many cores would have several.
-    command += ["--command", *arguments, "--direct_running_mode=multi_threading"]
+    command += ["--command", *arguments, ONE_PROCESS]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode != (-signal.SIGKILL if dies else 0):
         raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stderr}")
@@ -418,7 +420,7 @@ def steps(merged: str) -> list[Step]:
         Step("fresh", tuple(fresh), "fresh/fresh"),
         # The errors shard's own time of change counts.
         Step("retry", retry, "retried/retry", copies=("dataset", "retried"), varies=True),
-        Step("resume", tuple(half_done()), "dataset/half-done", says=(takes_up,)),
+        Step("resume", (*half_done(), ONE_PROCESS), "dataset/half-done", says=(takes_up,)),
         # The time when the run was resumed counts.
         Step("compact", compact, "merged/merged", copies=("dataset", "merged"), varies=True),
         Step(

@@ -1,6 +1,7 @@
 """Golden pixels: what each colour, orientation and resize rule must give."""
 
 import io
+import json
 import struct
 
 import numpy as np
@@ -246,3 +247,20 @@ def test_mutated_files_end_in_pixels_or_a_decode_error(seed, changes):
 def test_random_bytes_are_no_image(data):
     with pytest.raises(DecodeError):
         decode(data)
+
+
+def test_a_policy_is_kept_as_json_under_fixed_names():
+    policy = DecodePolicy((96, 64), "pad", "exact", True, 10, 20, (1, 2, 3))
+    options = {
+        "image_size": [96, 64],
+        "resize": "pad",
+        "decode": "exact",
+        "allow_truncated": True,
+        "max_pixels": 10,
+        "max_bytes": 20,
+        "background": [1, 2, 3],
+    }
+    assert json.dumps(policy.to_json()) == json.dumps(options)
+    assert DecodePolicy.from_json(options | {"max_fetch_bytes": 30}) == policy
+    # What an earlier version did not write has its default.
+    assert DecodePolicy.from_json({"image_size": [96, 64]}) == DecodePolicy((96, 64))

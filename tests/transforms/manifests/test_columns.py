@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from image_features.transforms.manifests.columns import (
@@ -65,3 +67,13 @@ def test_text_that_spells_a_value_is_that_value():
 def test_a_column_nobody_declared_is_refused():
     with pytest.raises(ColumnError, match="column_types=new"):
         conform({"new": 1}, {})
+
+
+def test_a_column_is_kept_as_json_under_fixed_names():
+    column = Column("label", Kind.INT64, repeated=True, nullable=False)
+    entry = {"name": "label", "kind": "int64", "repeated": True, "nullable": False}
+    assert json.dumps(column.to_json()) == json.dumps(entry)
+    assert Column.from_json(entry) == column
+    assert Column.from_json({"name": "a", "kind": "bytes", "later": 1}) == Column("a", Kind.BYTES)
+    with pytest.raises(ValueError, match="complex"):
+        Column.from_json(entry | {"kind": "complex"})
