@@ -11,10 +11,9 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from image_features.models.first_line import first_line
-
 from image_features.errors import ModelError
 from image_features.models.files import staged_directory
+from image_features.models.first_line import first_line
 from image_features.models.handles import ResolvedModule, cache_root
 from image_features.models.identity import Precision
 from image_features.models.quiet import import_tensorflow
