@@ -1,4 +1,4 @@
-"""Puts a prepared model where workers on other machines can read it."""
+"""The copy of a prepared model that workers on other machines read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stage(model: PreparedModel, directory: str) -> PreparedModel:
       The same model, which names the copy.
 
     Raises:
-      OSError: the directory cannot be written.
+      OSError: The directory cannot be written.
     """
     from apache_beam.io.filesystems import FileSystems
 

@@ -4,7 +4,8 @@ import pathlib
 
 import numpy as np
 
-from image_features.models.engines import Engine, PreparedModel, load, prepare
+from image_features.models.engines import PreparedModel, load, prepare
+from image_features.models.identity import Engine
 from image_features.models.staging import stage
 
 
