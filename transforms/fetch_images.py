@@ -23,7 +23,7 @@ from image_features.transforms.runtime.concurrency import (
 )
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
 from image_features.transforms.stores import versions
-from image_features.transforms.stores.files import is_http, reason_of
+from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.gcs import SCHEME, GcsClient
 from image_features.transforms.stores.http import MIB, HttpClient, HttpPolicy
 from image_features.transforms.stores.retries import (
@@ -32,7 +32,7 @@ from image_features.transforms.stores.retries import (
     too_large,
     with_retries,
 )
-from image_features.transforms.stores.uris import redact_text, redact_uri
+from image_features.transforms.stores.uris import is_http, redact_text, redact_uri
 from image_features.transforms.values import EncodedImage, ImageError, ImageRef, Reason, Stage
 
 _BLOCK = 1 * MIB

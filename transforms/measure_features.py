@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from image_features.transforms.runtime.concurrency import in_global_window
 from image_features.transforms.shards.pieces import merge_pieces
-from image_features.transforms.shards.tfrecord import read_records
+from image_features.transforms.shards.record_format import RECORDS, feature_vectors
 from image_features.transforms.shards.write_shards import StagedPiece
 from image_features.transforms.values import ImageFeatures
 
@@ -239,36 +239,5 @@ def _measure_piece(piece: StagedPiece) -> FeatureStatistics:
     chosen = np.frombuffer(piece.chosen, "<u4") if piece.chosen else None
     merge_pieces([piece.path], rows.write, [chosen])
     rows.seek(0)
-    return FeatureStatistics.of(np.stack([vector_of(row) for row in read_records(rows)]))
-
-
-def vector_of(record: bytes) -> npt.NDArray[np.float32]:
-    """The `image/features` of a record, as `transforms.shards.example` has written it."""
-    ((_, features),) = _fields(memoryview(record))
-    for _, entry in _fields(features):
-        (_, name), (_, feature) = _fields(entry)
-        if bytes(name) == b"image/features":
-            ((_, values),) = _fields(feature)
-            ((_, packed),) = _fields(values)
-            return np.frombuffer(packed, "<f4")
-    raise ValueError("A record that an earlier attempt has written holds no features.")
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Number and content of a message's fields, all below 16 and length-delimited.
-
-    Wire format: https://protobuf.dev/programming-guides/encoding/.
-    """
-    place = 0
-    while place < len(data):
-        number, length, shift = data[place] >> 3, 0, 0
-        place += 1
-        while True:
-            byte = data[place]
-            place += 1
-            length |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        yield number, data[place : place + length]
-        place += length
+    records = [RECORDS.parse(payload) for payload in RECORDS.payloads(rows)]
+    return FeatureStatistics.of(feature_vectors(records))

@@ -7,17 +7,16 @@ records read, each shard once.
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import TaggedOutput
 
-from image_features.transforms.measure_features import FeatureStatistics, MergeStatistics, vector_of
+from image_features.transforms.measure_features import FeatureStatistics, MergeStatistics
 from image_features.transforms.runtime.concurrency import in_global_window
 from image_features.transforms.runtime.packing import pack, unpack
 from image_features.transforms.shards.index import index_note, read_index
@@ -32,9 +31,9 @@ from image_features.transforms.shards.known_index import (
     read_known,
     split_table,
 )
-from image_features.transforms.shards.tfrecord import frame, read_records
+from image_features.transforms.shards.record_format import RECORDS, feature_vectors, open_shard
 from image_features.transforms.shards.write_shards import ShardRow
-from image_features.transforms.stores.files import open_plain, read_lines
+from image_features.transforms.stores.files import read_lines
 from image_features.transforms.stores.uris import image_key, key_of_text, shard_of
 from image_features.transforms.values import Stage
 
@@ -214,32 +213,33 @@ class _CopyDoFn(beam.DoFn):
         table = read_index(path, ["key", "version", "sha256", "uri"]).take(places)
         wanted = iter([*places.tolist(), -1])
         following = next(wanted)
-        records: list[bytes] = []
+        payloads: list[bytes] = []
         done = 0
-        with open_plain(self._shards[path].path) as plain:
-            file = gzip.GzipFile(fileobj=plain) if self._shards[path].compressed else plain
-            for place, record in enumerate(read_records(cast(Any, file))):
+        shard = self._shards[path]
+        with open_shard(shard.path, compressed=shard.compressed) as file:
+            for place, payload in enumerate(RECORDS.payloads(file)):
                 if place == following:
-                    records.append(record)
+                    payloads.append(payload)
                     following = next(wanted)
-                    if len(records) == _ROWS_TOGETHER:
-                        yield from self._rows(table.slice(done, len(records)), records)
-                        done += len(records)
-                        records = []
+                    if len(payloads) == _ROWS_TOGETHER:
+                        yield from self._rows(table.slice(done, len(payloads)), payloads)
+                        done += len(payloads)
+                        payloads = []
         if following != -1:
-            raise ValueError(f"{self._shards[path].path} has fewer rows than its index.")
-        if records:
-            yield from self._rows(table.slice(done, len(records)), records)
+            raise ValueError(f"{shard.path} has fewer rows than its index.")
+        if payloads:
+            yield from self._rows(table.slice(done, len(payloads)), payloads)
 
-    def _rows(self, table: Any, records: list[bytes]) -> Iterator[ShardRow]:
-        statistics = FeatureStatistics.of(np.stack([vector_of(record) for record in records]))
+    def _rows(self, table: Any, payloads: list[bytes]) -> Iterator[ShardRow]:
+        vectors = feature_vectors([RECORDS.parse(payload) for payload in payloads])
+        statistics = FeatureStatistics.of(vectors)
         self._whole = [FeatureStatistics.merged([*self._whole, statistics])]
         rows = []
-        for entry, record in zip(table.to_pylist(), records, strict=True):
+        for entry, payload in zip(table.to_pylist(), payloads, strict=True):
             key = entry["key"].hex()
             note = index_note(entry["sha256"].hex(), entry["version"], entry["uri"])
             shard = shard_of(key, self._num_shards)
-            rows.append(ShardRow(shard, key, frame(record), note=note))
+            rows.append(ShardRow(shard, key, payload, note=note))
         # Pieces are of one shard each.
         rows.sort(key=lambda row: row.shard)
         yield from rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,8 @@ import numpy.typing as npt
 Scalar = int | float | bool | str | bytes
 ColumnValue = Scalar | list[Scalar] | None
 Columns = tuple[tuple[str, ColumnValue], ...]
+# A field of a record: all of its items.
+FieldValue = Sequence[bytes] | Sequence[int] | npt.NDArray[np.float32]
 
 
 class Stage(enum.StrEnum):

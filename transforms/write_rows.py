@@ -8,22 +8,30 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 
 from image_features.transforms.assign_shards import error_shards
-from image_features.transforms.manifests.columns import Column, Kind
+from image_features.transforms.manifests.columns import Column
 from image_features.transforms.manifests.formats import COLLISION_PREFIX, ERROR_FIELDS
 from image_features.transforms.runtime.packing import PackRows, unpack
-from image_features.transforms.shards.example import FeatureValue, serialize_example
 from image_features.transforms.shards.index import index_note
-from image_features.transforms.shards.tfrecord import frame
+from image_features.transforms.shards.record_format import (
+    FEATURES,
+    FORMAT,
+    HEIGHT,
+    KEY,
+    RECORDS,
+    SHA256,
+    URI,
+    WIDTH,
+    column_field,
+)
 from image_features.transforms.shards.write_shards import ShardNaming, ShardRow, WriteShards
 from image_features.transforms.stores.uris import redact_text, redact_uri, shard_of
-from image_features.transforms.values import ColumnValue, ImageError, ImageFeatures
+from image_features.transforms.values import FieldValue, ImageError, ImageFeatures
 
 
 class WriteFeatureShards(beam.PTransform):
-    """Writes ImageFeatures to TFRecord shards; PCollection[ShardFile].
+    """Writes ImageFeatures to shards of records; PCollection[ShardFile].
 
     Args:
       naming: Where the shards go.
@@ -102,29 +110,19 @@ def _error_shards(_: None, feature_shards: int) -> int:
 
 def _feature_row(row: ImageFeatures, columns: dict[str, Column], keep_secrets: bool) -> ShardRow:
     uri = row.ref.uri if keep_secrets else redact_uri(row.ref.uri)
-    record: dict[str, FeatureValue] = {
-        "image/uri": [uri.encode()],
-        "image/key": [row.ref.key.encode()],
-        "image/sha256": [row.sha256.encode()],
-        "image/format": [row.format.encode()],
-        "image/width": [row.width],
-        "image/height": [row.height],
-        "image/features": row.features,
+    fields: dict[str, FieldValue] = {
+        URI: [uri.encode()],
+        KEY: [row.ref.key.encode()],
+        SHA256: [row.sha256.encode()],
+        FORMAT: [row.format.encode()],
+        WIDTH: [row.width],
+        HEIGHT: [row.height],
+        FEATURES: row.features,
     }
     for name, value in row.ref.columns:
-        record[name] = column_feature(value, columns[name])
+        fields[name] = column_field(value, columns[name])
     note = index_note(row.sha256, row.version, uri)
-    return ShardRow(row.ref.shard, row.ref.key, frame(serialize_example(record)), note=note)
-
-
-def column_feature(value: ColumnValue, column: Column) -> FeatureValue:
-    """A manifest value as a tf.train.Feature's list; None is the empty list."""
-    items: list[Any] = [] if value is None else value if isinstance(value, list) else [value]
-    if column.kind is Kind.FLOAT32:
-        return np.asarray(items, np.float32)
-    if column.kind in (Kind.INT64, Kind.BOOL):
-        return [int(item) for item in items]
-    return [item if isinstance(item, bytes) else item.encode() for item in items]
+    return ShardRow(row.ref.shard, row.ref.key, RECORDS.encode(fields), note=note)
 
 
 def _error_line(error: ImageError, keep_secrets: bool) -> tuple[str, str, bytes]:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from image_features.transforms.manifests.columns import Column, Kind
+from image_features.transforms.shards.record_format import RECORDS
 
 _TFDS = "tensorflow_datasets.core.features"
 _DTYPES = {
@@ -46,8 +47,8 @@ def dataset_info_json(name: str, version: str, shard_rows: list[int], num_bytes:
         "name": name,
         "version": version,
         "description": "Image feature vectors, one record an image.",
-        "fileFormat": "tfrecord",
-        "moduleName": "image_features.pipeline.extract",
+        "fileFormat": RECORDS.name,
+        "moduleName": "pipeline.extract",
         "splits": [
             {
                 "name": "features",

@@ -2,87 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-import gzip
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any, cast
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from apache_beam.io.filesystems import FileSystems
 
-from image_features.pipeline.dataset import layout
-from image_features.transforms.images.pixels import DecodePolicy
-from image_features.transforms.manifests.columns import Column, Kind
-from image_features.transforms.shards.tfrecord import read_records
-from image_features.transforms.stores.files import open_plain
+from image_features.pipeline.dataset.run import Run
+from image_features.transforms.shards import record_format
+from image_features.transforms.shards.record_format import FEATURES, KEY, RECORDS, Record
+from image_features.transforms.shards.write_shards import ShardFile
 
 Floats = npt.NDArray[np.float32]
 OFFSET_BITS = 40
 _BLOCK_ROWS = 2048
-_FRAME_BYTES = 16  # Of a TFRecord, around its data.
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A committed run: its directory and its run.json."""
-
-    directory: str
-    record: Mapping[str, Any]
-
-    @property
-    def run_id(self) -> str:
-        """Its name."""
-        return str(self.record["run_id"])
-
-    @property
-    def replaces(self) -> Mapping[str, str]:
-        """The runs that were merged into it, by name, and when they were finished."""
-        return dict(self.record.get("replaces", {}))
-
-    @property
-    def rows(self) -> int:
-        """Images in it."""
-        return int(self.record["counts"]["rows_out"])
-
-    @property
-    def done(self) -> int:
-        """Rows that it worked on: those read, without duplicates and unchanged ones."""
-        counts = self.record["counts"]
-        return int(counts["rows_in"]) - int(counts.get("rows_unchanged", 0))
-
-    @property
-    def made_by(self) -> tuple[Any, ...]:
-        """What vectors must have in common to be compared."""
-        model, options = self.record["model"], self.record["preprocessing"]
-        names = ("image_size", "resize", "decode", "background")
-        made = (model["content_hash"], model["precision"], *(options.get(name) for name in names))
-        return tuple(json.dumps(part) for part in made)
-
-    @property
-    def columns(self) -> list[Column]:
-        """The passed-through columns of its rows."""
-        return [
-            Column(**{**entry, "kind": Kind(entry["kind"])}) for entry in self.record["columns"]
-        ]
-
-    @property
-    def decode_policy(self) -> DecodePolicy:
-        """How its images became pixels."""
-        known = {field.name for field in dataclasses.fields(DecodePolicy)}
-        options: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in self.record["preprocessing"].items()
-            if name in known
-        }
-        return DecodePolicy(**options)
-
-    def files(self, kind: str = "features") -> list[Mapping[str, Any]]:
-        """The shards of a kind, in order, empty ones too."""
-        return [entry for entry in self.record["files"] if entry["kind"] == kind]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +28,7 @@ class Block:
       run: Where they are from.
       keys: bytes16 [rows].
       features: float32 [rows, num_features].
-      examples: The records' maps from a name to a value, [rows]; see `text` and `number`.
+      records: The rows' other fields, [rows].
       places: uint64 [rows]: the number of the file among all of the dataset's, shifted by
         OFFSET_BITS, and the offset in it; all that a search index keeps of a row.
     """
@@ -101,7 +36,7 @@ class Block:
     run: Run
     keys: npt.NDArray[np.bytes_]
     features: Floats
-    examples: Sequence[Any]
+    records: Sequence[Record]
     places: npt.NDArray[np.uint64]
 
     def only(self, mask: npt.NDArray[np.bool_]) -> Block:
@@ -109,112 +44,13 @@ class Block:
         if mask.all():
             return self
         rows = np.flatnonzero(mask)
-        examples = [self.examples[int(row)] for row in rows]
-        return Block(self.run, self.keys[rows], self.features[rows], examples, self.places[rows])
+        records = [self.records[int(row)] for row in rows]
+        return Block(self.run, self.keys[rows], self.features[rows], records, self.places[rows])
 
 
-def committed_runs(path: str) -> list[Run]:
-    """The committed run at a path, or all those one level below, the latest first.
-
-    Raises:
-      RunNotFoundError: there is none.
-    """
-    return [Run(directory, record) for directory, record in layout.committed_runs(path)]
-
-
-def current_runs(path: str) -> list[Run]:
-    """As `committed_runs`, without those that another of them replaces.
-
-    Raises:
-      RunNotFoundError: there is none.
-    """
-    return unreplaced(committed_runs(path))
-
-
-def unreplaced(runs: Sequence[Run]) -> list[Run]:
-    """Those of all runs of a dataset that no other one of them replaces."""
-    replaced = {item for run in runs for item in run.replaces.items()}
-    return [run for run in runs if (run.run_id, run.record["finished"]) not in replaced]
-
-
-def comparable(runs: Sequence[Run]) -> list[Run]:
-    """Of runs, the latest first, those whose vectors can be compared with the latest's."""
-    return [run for run in runs if run.made_by == runs[0].made_by]
-
-
-def lost(
-    run: Run, entries: Sequence[Mapping[str, Any]], found: Sequence[Any]
-) -> Mapping[str, Any] | None:
-    """The first of a run's files that is not among those found, by path and size."""
-    sizes = {file.path: file.size_in_bytes for file in found}
-    for entry in entries:
-        if sizes.get(FileSystems.join(run.directory, entry["name"])) != entry["bytes"]:
-            return entry
-    return None
-
-
-def check_whole(runs: Sequence[Run], kinds: Sequence[str]) -> None:
-    """Makes sure that files which runs list are there, by their sizes; none of them is read.
-
-    Raises:
-      ValueError: one is not.
-    """
-    patterns = [FileSystems.join(run.directory, f"{kind}-*") for run in runs for kind in kinds]
-    matches = iter(FileSystems.match(patterns) if patterns else ())
-    for run in runs:
-        for kind in kinds:
-            entry = lost(run, run.files(kind), next(matches).metadata_list)
-            if entry:
-                raise ValueError(
-                    f"{run.directory} has lost {entry['name']}; copy it from a backup, or delete "
-                    "that run, its run.json first."
-                )
-
-
-def merged_columns(runs: Sequence[Run]) -> list[Column]:
-    """The columns that rows of several runs have; one that a run lacks may be absent.
-
-    Raises:
-      ValueError: two runs hold a column with different types.
-    """
-    merged: dict[str, Column] = {}
-    for run in runs:
-        for column in run.columns:
-            known = merged.setdefault(column.name, column)
-            if not known.holds_as(column):
-                raise ValueError(
-                    f"The column {column.name!r} of {run.directory} holds {column.kind} where a "
-                    f"later run has {known.kind}: read the runs one by one."
-                )
-    for run in runs:
-        certain = {column.name for column in run.columns if not column.nullable}
-        for name, column in merged.items():
-            if name not in certain:
-                merged[name] = dataclasses.replace(column, nullable=True)
-    return list(merged.values())
-
-
-def text(example: Any, name: str) -> str:
-    """A string field of a record."""
-    values = example[name].bytes_list.value
-    return str(values[0].decode("utf-8", "replace")) if values else ""
-
-
-def number(example: Any, name: str) -> int:
-    """An integer field of a record."""
-    values = example[name].int64_list.value
-    return int(values[0]) if values else 0
-
-
-@contextlib.contextmanager
-def open_shard(run: Run, entry: Mapping[str, Any]) -> Iterator[IO[bytes]]:
+def open_shard(run: Run, shard: ShardFile) -> AbstractContextManager[IO[bytes]]:
     """Opens a shard for reading, decompressed."""
-    with contextlib.ExitStack() as stack:
-        path = FileSystems.join(run.directory, entry["name"])
-        file: Any = stack.enter_context(contextlib.closing(open_plain(path)))
-        if run.record["compression"] == "gzip":
-            file = stack.enter_context(cast(Any, gzip.GzipFile(fileobj=file)))
-        yield file
+    return record_format.open_shard(run.path(shard), compressed=run.compressed)
 
 
 def blocks(run: Run, file: Any, place: int = 0, rows: int = _BLOCK_ROWS) -> Iterator[Block]:
@@ -229,68 +65,23 @@ def blocks(run: Run, file: Any, place: int = 0, rows: int = _BLOCK_ROWS) -> Iter
     Raises:
       ValueError: the shard is not as it was written.
     """
-    width = run.record["model"]["num_features"]
-    examples: list[Any] = []
+    width = run.num_features
+    records: list[Record] = []
     places: list[int] = []
-    for record in read_records(file):
-        examples.append(_example_class().FromString(record).features.feature)
+    for payload in RECORDS.payloads(file):
+        records.append(RECORDS.parse(payload))
         places.append(place)
-        place += len(record) + _FRAME_BYTES
-        if len(examples) == rows:
-            yield _block(run, examples, places, width)
-            examples, places = [], []
-    if examples:
-        yield _block(run, examples, places, width)
+        place += len(payload)
+        if len(records) == rows:
+            yield _block(run, records, places, width)
+            records, places = [], []
+    if records:
+        yield _block(run, records, places, width)
 
 
-def _block(run: Run, examples: list[Any], places: list[int], width: int) -> Block:
-    data = b"".join([example["image/features"].float_list.value for example in examples])
-    if len(data) != 4 * width * len(examples):
+def _block(run: Run, records: list[Record], places: list[int], width: int) -> Block:
+    vectors = [record.floats(FEATURES) for record in records]
+    if any(len(vector) != width for vector in vectors):
         raise ValueError(f"A shard of {run.directory} holds vectors of another length.")
-    keys = [bytes.fromhex(text(example, "image/key")) for example in examples]
-    features = np.frombuffer(data, "<f4").reshape(len(examples), width)
-    return Block(run, np.array(keys, "S16"), features, examples, np.array(places, np.uint64))
-
-
-@functools.cache
-def _example_class() -> Any:
-    """tf.train.Example, as protobuf's own parser reads it without TensorFlow.
-
-    Packed floats are a field of bytes on the wire; declared as such they need no conversion.
-    """
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-    field = descriptor_pb2.FieldDescriptorProto
-    package = "image_features"
-    file = descriptor_pb2.FileDescriptorProto(
-        name=f"{package}/example.proto", package=package, syntax="proto3"
-    )
-
-    def declare(parent: Any, name: str, *fields: tuple[str, Any, bool]) -> Any:
-        message = parent.add(name=name)
-        for index, (label, kind, repeated) in enumerate(fields, 1):
-            added = message.field.add(name=label, number=index)
-            added.label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
-            added.type = field.TYPE_MESSAGE if isinstance(kind, str) else kind
-            if isinstance(kind, str):
-                added.type_name = f".{package}.{kind}"
-        return message
-
-    messages = file.message_type
-    declare(messages, "BytesList", ("value", field.TYPE_BYTES, True))
-    declare(messages, "FloatList", ("value", field.TYPE_BYTES, False))
-    declare(messages, "Int64List", ("value", field.TYPE_INT64, True))
-    lists = (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List"))
-    declare(messages, "Feature", *((name, kind, False) for name, kind in lists))
-    features = declare(messages, "Features", ("feature", "Features.FeatureEntry", True))
-    entry = declare(
-        features.nested_type,
-        "FeatureEntry",
-        ("key", field.TYPE_STRING, False),
-        ("value", "Feature", False),
-    )
-    entry.options.map_entry = True
-    declare(messages, "Example", ("features", "Features", False))
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.Example"))
+    keys = np.array([bytes.fromhex(record.text(KEY)) for record in records], "S16")
+    return Block(run, keys, np.stack(vectors), records, np.array(places, np.uint64))

@@ -7,30 +7,22 @@ sample, the same images in every run.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-from apache_beam.io.filesystems import FileSystems
 
 from image_features.pipeline.dataset.latest_rows import LatestRows
-from image_features.pipeline.dataset.records import (
-    Block,
-    Floats,
-    Run,
-    comparable,
-    number,
-    text,
-    unreplaced,
-)
+from image_features.pipeline.dataset.records import Block, Floats
+from image_features.pipeline.dataset.run import Run, comparable, unreplaced
 from image_features.pipeline.report.feature_map import FeatureMap, draw_map
 from image_features.pipeline.search.nearest import near_duplicates, neighbours, unit
-from image_features.transforms.manifests.columns import Kind
+from image_features.transforms.shards.record_format import Record
 from image_features.transforms.stores.files import read_lines
+from image_features.transforms.values import Scalar
 
 NEAR_DUPLICATE = 0.999
 _STRIPS = 10
@@ -126,12 +118,6 @@ class Report:
     grouped: int
 
 
-def seconds_of(run: Run) -> float:
-    """How long a run took."""
-    times = [datetime.datetime.fromisoformat(run.record[name]) for name in ("started", "finished")]
-    return (times[1] - times[0]).total_seconds()
-
-
 def gather(path: str, runs: Sequence[Run], max_points: int) -> Report:
     """Reads the rows of a dataset once.
 
@@ -183,7 +169,7 @@ class _Sample:
         self._size = size
         self.keys = np.empty(0, "S16")
         self.features: Floats = np.empty((0, 0), np.float32)
-        self._examples: list[tuple[Run, Any]] = []
+        self._records: list[tuple[Run, Record]] = []
 
     def add(self, block: Block) -> None:
         wanted = ~np.isin(block.keys, self.keys)
@@ -196,12 +182,12 @@ class _Sample:
         order = np.argsort(keys, kind="stable")[: self._size]
         features = [self.features, block.features[rows]] if len(self.keys) else [block.features]
         self.features = np.concatenate(features)[order]
-        examples = [*self._examples, *((block.run, block.examples[int(row)]) for row in rows)]
-        self._examples = [examples[int(i)] for i in order]
+        records = [*self._records, *((block.run, block.records[int(row)]) for row in rows)]
+        self._records = [records[int(i)] for i in order]
         self.keys = keys[order]
 
     def rows(self) -> list[Row]:
-        return [_row(run, example) for run, example in self._examples]
+        return [_row(run, record) for run, record in self._records]
 
 
 class _Tally:
@@ -210,7 +196,7 @@ class _Tally:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._rows = self._not_finite = self._zeros = 0
-        width = run.record["model"]["num_features"]
+        width = run.num_features
         self._low = np.full(width, np.inf, np.float32)
         self._high = np.full(width, -np.inf, np.float32)
         self._formats: Counter[str] = Counter()
@@ -226,9 +212,9 @@ class _Tally:
         sound = block.features if finite.all() else block.features[finite]
         self._low = np.minimum(self._low, sound.min(axis=0, initial=np.inf))
         self._high = np.maximum(self._high, sound.max(axis=0, initial=-np.inf))
-        self._formats.update(text(example, "image/format") for example in block.examples)
-        for example in block.examples:
-            width, height = number(example, "image/width"), number(example, "image/height")
+        self._formats.update(record.text("image/format") for record in block.records)
+        for record in block.records:
+            width, height = record.number("image/width"), record.number("image/height")
             if width > 0 and height > 0:
                 self._sides[max(width, height).bit_length()] += 1
                 self._ratios[round(10 * math.log2(width / height))] += 1
@@ -249,44 +235,36 @@ class _Tally:
         )
 
 
-def _row(run: Run, example: Any) -> Row:
+def _row(run: Run, record: Record) -> Row:
     columns = tuple(
-        (str(column["name"])[:_TEXT], _value(example, column)[:_TEXT])
-        for column in run.record["columns"][:_COLUMNS]
+        (column.name[:_TEXT], ", ".join(map(_shown, record.column_items(column)))[:_TEXT])
+        for column in run.columns[:_COLUMNS]
     )
     return Row(
-        text(example, "image/key"),
-        text(example, "image/uri"),
-        text(example, "image/format"),
-        number(example, "image/width"),
-        number(example, "image/height"),
+        record.text("image/key"),
+        record.text("image/uri"),
+        record.text("image/format"),
+        record.number("image/width"),
+        record.number("image/height"),
         run.run_id,
         columns,
     )
 
 
-def _value(example: Any, column: Mapping[str, Any]) -> str:
-    if column["name"] not in example:  # Reading a map's entry would make it.
-        return ""
-    feature, kind = example[column["name"]], Kind(column["kind"])
-    if kind is Kind.FLOAT32:
-        return ", ".join(f"{value:.6g}" for value in np.frombuffer(feature.float_list.value, "<f4"))
-    if kind is Kind.BYTES:
-        return ", ".join(f"{len(value)} bytes" for value in feature.bytes_list.value)
-    if kind is Kind.STRING:
-        return ", ".join(value.decode("utf-8", "replace") for value in feature.bytes_list.value)
-    values = feature.int64_list.value
-    return ", ".join(str(bool(value) if kind is Kind.BOOL else value) for value in values)
+def _shown(item: Scalar) -> str:
+    if isinstance(item, bytes):
+        return f"{len(item)} bytes"
+    return f"{item:.6g}" if isinstance(item, float) else str(item)
 
 
 def _failures(run: Run) -> tuple[Failures, ...]:
-    counts = run.record["counts"]["failed_by_reason"]
+    counts = run.counts.failed_by_reason
     samples: dict[str, list[tuple[str, str]]] = {reason: [] for reason in counts}
     missing, lines = _ERROR_SAMPLES * len(counts), 0
-    for entry in run.files("errors"):
-        if not entry["rows"] or not missing:
+    for shard in run.files("errors"):
+        if not shard.rows or not missing:
             continue
-        for line in read_lines(FileSystems.join(run.directory, entry["name"])):
+        for line in read_lines(run.path(shard)):
             error = json.loads(line)
             found = samples.setdefault(error["reason"], [])
             if len(found) < _ERROR_SAMPLES:

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
-from image_features.models.engines import FeatureFunction, PreparedModel, load, prepare
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
+from image_features.models.engines import PreparedModel, load, prepare
+from image_features.models.feature_function import FeatureFunction
 from image_features.models.identity import Engine, Precision
 from image_features.models.staging import stage
 from image_features.transforms.runtime.metrics import NAMESPACE

@@ -1,4 +1,4 @@
-"""Serialises one row as a tf.train.Example without TensorFlow.
+"""Serialises one row as a tf.train.Example, and parses it, without TensorFlow.
 
 A worker that writes features needs nothing else of TensorFlow, and the bytes must be the
 same everywhere: protobuf leaves the order of map entries open, here they are sorted.
@@ -10,18 +10,17 @@ Feature.bytes_list = 1, float_list = 2, int64_list = 3, each list's value = 1).
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from image_features.transforms.values import FieldValue
 
 _SMALL = [bytes((value,)) for value in range(0x80)]
 
-FeatureValue = Sequence[bytes] | Sequence[int] | npt.NDArray[np.float32]
 
-
-def serialize_example(features: Mapping[str, FeatureValue]) -> bytes:
+def serialize_example(features: Mapping[str, FieldValue]) -> bytes:
     """Returns a serialised tf.train.Example, its features sorted by name.
 
     Args:
@@ -36,13 +35,21 @@ def serialize_example(features: Mapping[str, FeatureValue]) -> bytes:
     return _field(1, b"".join(entries))
 
 
+def parse_example(data: bytes) -> Any:
+    """Returns the map from a name to a tf.train.Feature that a tf.train.Example holds.
+
+    `float_list.value` is the packed floats' bytes, little-endian.
+    """
+    return _example_class().FromString(data).features.feature
+
+
 @functools.cache
 def _name_field(name: str) -> bytes:
     """Field 1 of a map's entry; a run has few names."""
     return _field(1, name.encode())
 
 
-def _feature(value: FeatureValue) -> bytes:
+def _feature(value: FieldValue) -> bytes:
     if isinstance(value, np.ndarray):
         # Packed little-endian floats are the array's own bytes.
         return _field(2, _field(1, value.astype("<f4", copy=False).tobytes()))
@@ -66,3 +73,47 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+@functools.cache
+def _example_class() -> Any:
+    """tf.train.Example, as protobuf's own parser reads it without TensorFlow.
+
+    Packed floats are a field of bytes on the wire; declared as such they need no conversion.
+    """
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    field = descriptor_pb2.FieldDescriptorProto
+    package = "image_features"
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"{package}/example.proto", package=package, syntax="proto3"
+    )
+
+    def declare(parent: Any, name: str, *fields: tuple[str, Any, bool]) -> Any:
+        message = parent.add(name=name)
+        for index, (label, kind, repeated) in enumerate(fields, 1):
+            added = message.field.add(name=label, number=index)
+            added.label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
+            added.type = field.TYPE_MESSAGE if isinstance(kind, str) else kind
+            if isinstance(kind, str):
+                added.type_name = f".{package}.{kind}"
+        return message
+
+    messages = file.message_type
+    declare(messages, "BytesList", ("value", field.TYPE_BYTES, True))
+    declare(messages, "FloatList", ("value", field.TYPE_BYTES, False))
+    declare(messages, "Int64List", ("value", field.TYPE_INT64, True))
+    lists = (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List"))
+    declare(messages, "Feature", *((name, kind, False) for name, kind in lists))
+    features = declare(messages, "Features", ("feature", "Features.FeatureEntry", True))
+    entry = declare(
+        features.nested_type,
+        "FeatureEntry",
+        ("key", field.TYPE_STRING, False),
+        ("value", "Feature", False),
+    )
+    entry.options.map_entry = True
+    declare(messages, "Example", ("features", "Features", False))
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.Example"))

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO
 
 import google_crc32c
+
+_HEAD = 12  # The length and its checksum.
+_TAIL = 4  # The checksum of the data.
 
 
 class CorruptRecordError(ValueError):
@@ -23,20 +26,34 @@ def frame(data: bytes) -> bytes:
     return length + _masked_crc(length) + data + _masked_crc(data)
 
 
-def read_records(file: BinaryIO, *, verify: bool = True) -> Iterator[bytes]:
-    """Yields the records of a TFRecord file.
+def data_of(framed: bytes) -> bytes:
+    """Returns the data of one framed record."""
+    return framed[_HEAD:-_TAIL]
+
+
+def read_frames(file: IO[bytes]) -> Iterator[bytes]:
+    """Yields the framed records of a TFRecord file.
 
     Raises:
       CorruptRecordError: a record is cut short or a checksum does not match.
     """
-    while header := file.read(12):
-        if len(header) < 12 or (verify and _masked_crc(header[:8]) != header[8:]):
+    while head := file.read(_HEAD):
+        if len(head) < _HEAD or _masked_crc(head[:8]) != head[8:]:
             raise CorruptRecordError("a record's length is cut short or corrupt")
-        (length,) = struct.unpack("<Q", header[:8])
-        body = file.read(length + 4)
-        if len(body) < length + 4 or (verify and _masked_crc(body[:-4]) != body[-4:]):
+        (length,) = struct.unpack("<Q", head[:8])
+        body = file.read(length + _TAIL)
+        if len(body) < length + _TAIL or _masked_crc(body[:-_TAIL]) != body[-_TAIL:]:
             raise CorruptRecordError("a record's data is cut short or corrupt")
-        yield body[:-4]
+        yield head + body
+
+
+def read_records(file: IO[bytes]) -> Iterator[bytes]:
+    """Yields the data of the records of a TFRecord file.
+
+    Raises:
+      CorruptRecordError: a record is cut short or a checksum does not match.
+    """
+    return map(data_of, read_frames(file))
 
 
 def _masked_crc(data: bytes) -> bytes:

@@ -21,8 +21,8 @@ from apache_beam.ml.inference.base import (
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that
 
+from image_features.errors import ModelError
 from image_features.models.engines import load, prepare
-from image_features.models.errors import ModelError
 from image_features.transforms.inference import model_handler
 from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
 
