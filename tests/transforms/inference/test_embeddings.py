@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that
 from PIL import Image
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.pixels import DecodePolicy, decode_image
 from image_features.transforms.inference import embeddings as module
@@ -246,7 +246,7 @@ def test_locations_of_a_batch_are_fetched_at_once(monkeypatch):
 
 def test_private_hosts_only_if_allowed(model, tmp_path):
     data = encode(noise(0))
-    with ImageServer({"/a.jpg": data}) as server:
+    with ImageServer({"a.jpg": data}) as server:
         url = server.url("a.jpg")
         load = module._LoadDoFn(["photo"], FetchPolicy(), POLICY)
         load.setup()
