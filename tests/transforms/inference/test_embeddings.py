@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from apache_beam.ml.transforms.base import MLTransform
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.testing.util import assert_that
+from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
 from PIL import Image
 
 from image_features.errors import ModelError
@@ -258,6 +259,28 @@ def test_private_hosts_only_if_allowed(model, tmp_path):
             )
             assert_that(results, _equals([{"id": 0, "photo": _vector(model, data)}]))
     assert refused.error is not None and refused.error[1] == "blocked_host"
+
+
+def test_windows_are_kept(model, tmp_path):
+    data = encode(noise(0))
+    vector = _vector(model, data)
+    rows = [TimestampedValue({"id": i, "photo": data}, 10 * i) for i in range(4)]
+
+    class WithWindow(beam.DoFn):
+        def process(self, row, window=beam.DoFn.WindowParam):
+            yield row["id"], float(window.start), row["photo"] == vector
+
+    with _pipeline() as pipeline:
+        results = (
+            pipeline
+            | beam.Create(rows)
+            | beam.WindowInto(FixedWindows(20))
+            | _embed(tmp_path)
+            | beam.ParDo(WithWindow())
+            | beam.WindowInto(GlobalWindows())
+        )
+        expected = [(0, 0.0, True), (1, 0.0, True), (2, 20.0, True), (3, 20.0, True)]
+        assert_that(results, equal_to(expected))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16"])
