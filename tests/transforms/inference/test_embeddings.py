@@ -277,7 +277,7 @@ def test_windows_are_kept(model, tmp_path):
             | beam.WindowInto(FixedWindows(20))
             | _embed(tmp_path)
             | beam.ParDo(WithWindow())
-            | beam.WindowInto(GlobalWindows())
+            | "Global" >> beam.WindowInto(GlobalWindows())
         )
         expected = [(0, 0.0, True), (1, 0.0, True), (2, 20.0, True), (3, 20.0, True)]
         assert_that(results, equal_to(expected))
