@@ -18,7 +18,7 @@ def stage(model: PreparedModel, directory: str) -> PreparedModel:
     """Copies what workers cannot make or fetch themselves to a directory that they read.
 
     This is the compiled model; on TensorFlow it is the module, as a .tar.gz, if only this machine
-    has it.
+    has it. A model that was staged before stays where it is.
 
     Args:
       model: The model as `engines.prepare` gives it.
@@ -33,13 +33,13 @@ def stage(model: PreparedModel, directory: str) -> PreparedModel:
     """
     from apache_beam.io.filesystems import FileSystems
 
+    if "://" in (model.flatbuffer or model.handle) or model.directory.endswith(".tar.gz"):
+        return model  # Workers fetch it as the launcher did.
     if model.flatbuffer:
         target = FileSystems.join(directory, "model.tflite")
         with open(model.flatbuffer, "rb") as source, _create_whole(target) as copy:
             shutil.copyfileobj(source, copy)
         return dataclasses.replace(model, flatbuffer=target)
-    if "://" in model.handle:
-        return model  # Workers fetch it as the launcher did.
     target = FileSystems.join(directory, "module.tar.gz")
     with _create_whole(target) as copy, tarfile.open(fileobj=copy, mode="w:gz") as archive:
         archive.add(model.directory, ".")
