@@ -7,11 +7,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
 
-from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.http import HttpPolicy, authorization
 from image_features.transforms.stores.retries import (
     FetchError,
     PassingError,
@@ -56,10 +56,11 @@ def notify(
 def _post(url: str, data: bytes) -> None:
     parts = urlsplit(url)
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    headers = {"Content-Type": "application/json", "User-Agent": HttpPolicy().user_agent}
-    if parts.username is not None:
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers |= urllib3.make_headers(basic_auth=user)
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": HttpPolicy().user_agent,
+        **authorization(parts),
+    }
     try:
         response = urllib3.request(
             "POST",

@@ -7,7 +7,7 @@ import io
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import (
@@ -247,10 +247,7 @@ class HttpClient:
             parts = urlsplit(url)
             if not parts.hostname or parts.port == 0:
                 raise LocationParseError(shown)
-            headers = {**self._pools.headers, **extra}
-            if parts.username is not None:
-                user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-                headers |= urllib3.make_headers(basic_auth=user)
+            headers = {**self._pools.headers, **extra, **authorization(parts)}
             pool = self._pools.connection_from_url(url)
             current.deadline = deadline
             return pool.urlopen(
@@ -294,6 +291,14 @@ class HttpClient:
     def _too_late(self, shown: str) -> PassingError:
         seconds = self._policy.total_timeout
         return PassingError(Reason.TIMEOUT, f"{shown} took longer than {seconds:g} s in all.")
+
+
+def authorization(url: SplitResult) -> dict[str, str]:
+    """The header of basic authentication for the user and password in a URL, if it has them."""
+    if url.username is None:
+        return {}
+    user = f"{unquote(url.username)}:{unquote(url.password or '')}"
+    return urllib3.make_headers(basic_auth=user)
 
 
 class _Stream(io.RawIOBase):
