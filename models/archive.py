@@ -1,35 +1,18 @@
-"""Unpacks a model archive that may be hostile."""
+"""Unpacking of model archives, which may be hostile."""
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import io
 import os
 import tarfile
 import zlib
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
+from image_features.models import limits
 
+_HEADER_BYTES = 1024  # The bytes of the stream that are allowed for each member's headers.
 _SLACK_BYTES = 2**20
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
-    """What a model may cost before it is refused.
-
-    Attributes:
-      download_bytes: Bytes of a file or directory fetched over the network.
-      unpacked_bytes: Bytes of all files in an archive.
-      members: Files and directories in an archive or a remote directory.
-    """
-
-    download_bytes: int = 2 * 2**30
-    unpacked_bytes: int = 4 * 2**30
-    members: int = 100_000
-
-
-DEFAULT_LIMITS = Limits()
 
 
 class _TooLarge(Exception):
@@ -47,7 +30,7 @@ class _Bounded(io.RawIOBase):
         self._left = limit
 
     def readable(self) -> bool:
-        """Always."""
+        """Returns True, always."""
         return True
 
     def read(self, size: int = -1) -> bytes:
@@ -65,27 +48,26 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith((".tar.gz", ".tgz"))
 
 
-def unpack(path: str, directory: str, source: str, limits: Limits = DEFAULT_LIMITS) -> None:
+def unpack(path: str, directory: str, source: str) -> None:
     """Unpacks a gzipped tar archive into an existing directory.
 
     Args:
       path: The archive, a local file.
-      directory: Where to; nothing is written outside it.
-      source: What the user called the archive, for messages.
-      limits: When to refuse.
+      directory: The directory to fill; nothing is written outside it.
+      source: The user's name of the archive, for messages.
 
     Raises:
-      ModelError: it is no such archive, is damaged, exceeds a limit, or has a member that
+      ModelError: The file is no such archive, is damaged, exceeds a limit, or has a member that
         is absolute, climbs with "..", is a device, or links outside.
     """
-    bound = limits.unpacked_bytes + 1024 * limits.members + _SLACK_BYTES
+    bound = limits.MAX_UNPACKED_BYTES + _HEADER_BYTES * limits.MAX_MEMBERS + _SLACK_BYTES
     try:
         with gzip.open(path, "rb") as plain:
             stream = _Bounded(plain, bound)
             with tarfile.open(fileobj=stream, mode="r|") as archive:
-                _unpack_members(archive, directory, source, limits)
+                _unpack_members(archive, directory, source)
     except _TooLarge:
-        raise _too_large(source, limits) from None
+        raise _too_large(source) from None
     except tarfile.FilterError as error:
         raise _unsafe(source, error.tarinfo.name, str(error)) from error
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -100,12 +82,12 @@ def unpack(path: str, directory: str, source: str, limits: Limits = DEFAULT_LIMI
         ) from error
 
 
-def _unpack_members(archive: tarfile.TarFile, directory: str, source: str, limits: Limits) -> None:
+def _unpack_members(archive: tarfile.TarFile, directory: str, source: str) -> None:
     total = 0
     for count, member in enumerate(archive, start=1):
         total += member.size
-        if total > limits.unpacked_bytes or count > limits.members:
-            raise _too_large(source, limits)
+        if total > limits.MAX_UNPACKED_BYTES or count > limits.MAX_MEMBERS:
+            raise _too_large(source)
         if member.name.startswith(("/", "\\")) or os.path.isabs(member.name):
             raise _unsafe(source, member.name, "its path is absolute")
         if ".." in member.name.replace("\\", "/").split("/"):
@@ -115,10 +97,10 @@ def _unpack_members(archive: tarfile.TarFile, directory: str, source: str, limit
         archive.extract(member, directory, filter="data")
 
 
-def _too_large(source: str, limits: Limits) -> ModelError:
+def _too_large(source: str) -> ModelError:
     return ModelError(
-        f"The model archive {source!r} unpacks to more than {limits.unpacked_bytes} bytes or "
-        f"{limits.members} files, which no feature model needs; check what it is, and if you "
+        f"The model archive {source!r} unpacks to more than {limits.MAX_UNPACKED_BYTES} bytes or "
+        f"{limits.MAX_MEMBERS} files, which no feature model needs; check what it is, and if you "
         "trust it unpack it yourself and name the directory."
     )
 

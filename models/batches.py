@@ -1,4 +1,4 @@
-"""Cuts images into batches of one fixed size, as every engine here runs them."""
+"""Batches of one fixed size, in which every engine computes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class FixedBatches(abc.ABC):
     """A model that computes in batches of exactly one size, the last one padded with zeros.
 
     Attributes:
-      image_size: (height, width) in pixels.
-      num_features: Length of a feature vector.
-      batch_size: Images per run of the network.
-      parallelism: Calls worth making at once; None for one a core.
+      image_size: (height, width) of the images in pixels.
+      num_features: The length of a feature vector.
+      batch_size: The number of images in one run of the network.
+      parallelism: The number of calls worth making at once; None for one a core.
     """
 
     image_size: tuple[int, int]
@@ -30,13 +30,13 @@ class FixedBatches(abc.ABC):
         """Computes the features of images.
 
         Args:
-          pixels: uint8 [N, height, width, 3], RGB, at `image_size`; N may be 0.
+          pixels: RGB images at `image_size`, uint8 [N, height, width, 3]; N may be 0.
 
         Returns:
-          float32 [N, num_features].
+          The feature vectors, float32 [N, num_features].
 
         Raises:
-          ValueError: the pixels have another shape or dtype.
+          ValueError: The pixels have another shape or dtype.
         """
         height, width = self.image_size
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (height, width, 3):
@@ -57,4 +57,4 @@ class FixedBatches(abc.ABC):
 
     @abc.abstractmethod
     def _run(self, batch: Pixels) -> Features:
-        """float32 [batch_size, num_features] of uint8 [batch_size, height, width, 3]."""
+        """Gives float32 [batch_size, num_features] for uint8 [batch_size, height, width, 3]."""

@@ -1,4 +1,4 @@
-"""Compiles a module once to a LiteRT flatbuffer, and keeps it under its content hash."""
+"""The compiler from modules to LiteRT flatbuffers, and the cache of what it has compiled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from image_features.models.errors import ModelError, first_line
+from image_features.models.first_line import first_line
+
+from image_features.errors import ModelError
 from image_features.models.files import staged_directory
 from image_features.models.handles import ResolvedModule, cache_root
 from image_features.models.identity import Precision
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
 _COMPILER_VERSION = 2  # Raise it when the same module would be compiled otherwise.
 _FLATBUFFER = "model.tflite"
 _DESCRIPTION = "model.json"
-# Pixels of one run: 8 images of 96x96, one of 224x224. The activations of more fall out of the
-# caches: with a thread on each of two cores, runs of 8 take 18 % less time an image than runs of
-# 32 (docs/performance.md).
+# One run takes 8 images of 96x96 pixels, or one of 224x224. The activations of more fall out of
+# the caches: with a thread on each of two cores, runs of 8 take 18 % less time an image than runs
+# of 32 (docs/performance.md).
 _PIXELS_PER_RUN = 8 * 96 * 96
-# Float32 arithmetic in another order; what is beyond is another result.
+# Float32 arithmetic in another order stays below these; a larger difference is another result.
 MAX_COSINE_DIFFERENCE = 1e-5
 MAX_RELATIVE_DIFFERENCE = 1e-3
 
@@ -43,11 +45,13 @@ class CompiledModel:
 
     Attributes:
       path: The flatbuffer, a local file.
-      sha256: Of the file, hexadecimal.
-      image_size: (height, width) in pixels.
-      num_features: Length of a feature vector.
-      max_cosine_difference: To the module run by TensorFlow, on synthetic images.
-      max_relative_difference: Likewise; of a value, in parts of its vector's largest.
+      sha256: The hexadecimal SHA-256 of the file.
+      image_size: (height, width) of the images in pixels.
+      num_features: The length of a feature vector.
+      max_cosine_difference: The largest cosine difference from the features that TensorFlow
+        computes for synthetic images.
+      max_relative_difference: The largest difference of a single value from TensorFlow's, in parts
+        of its vector's largest value.
     """
 
     path: str
@@ -62,23 +66,21 @@ def compile_module(
     module: ResolvedModule,
     *,
     precision: Precision = Precision.FLOAT32,
-    cache_dir: str | None = None,
 ) -> CompiledModel:
     """Compiles a module, or finds it compiled; only the former needs TensorFlow.
 
     Args:
-      module: What to compile.
-      precision: Of weights and arithmetic.
-      cache_dir: As `handles.resolve` takes it.
+      module: The module to compile.
+      precision: The numbers that weights are stored in and the network computes with.
 
     Raises:
-      NotCompilableError: LiteRT cannot run it, or gives other features than TensorFlow.
-      ModelError: it is not an image feature vector module.
+      NotCompilableError: LiteRT cannot run the module, or gives other features than TensorFlow.
+      ModelError: The module is not an image feature vector module.
     """
     versions = [importlib.metadata.version(p) for p in ("tensorflow", "ai-edge-litert")]
     key = [module.content_hash, precision, _COMPILER_VERSION, *versions]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    target = os.path.join(cache_root(cache_dir), f"compiled-{name}")
+    target = os.path.join(cache_root(), f"compiled-{name}")
     if not os.path.isfile(os.path.join(target, _DESCRIPTION)):
         with staged_directory(target, keep_existing=True) as staging:
             _write(module, precision, staging)

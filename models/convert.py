@@ -1,4 +1,4 @@
-"""Converts MobileNet V2 weights between the formats they come in."""
+"""Conversion of MobileNet V2 between the formats that its weights come in."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import enum
 import os
 from typing import Any
 
+from image_features.errors import ModelError
 from image_features.models import mobilenet_v2 as network
-from image_features.models.errors import ModelError
 from image_features.models.export import export_tf1_hub, export_tf2
 from image_features.models.files import staged_directory
 from image_features.models.handles import resolve
@@ -15,22 +15,20 @@ from image_features.models.weights import NetworkWeights, is_weights_file, read_
 
 
 class ModelFormat(enum.StrEnum):
-    """What `convert` writes."""
+    """The formats that `convert` writes."""
 
     TF1_HUB = "tf1_hub"
     TF2 = "tf2"
     SLIM = "slim"
 
 
-def read_network(
-    source: str, *, depth_multiplier: float | None = None, cache_dir: str | None = None
-) -> NetworkWeights:
+def read_network(source: str, *, depth_multiplier: float | None = None) -> NetworkWeights:
     """Reads the weights of a network from a file, a checkpoint or any model handle.
 
     Raises:
-      ModelError: it cannot be had, or is not of the MobileNet V2 family.
+      ModelError: The source cannot be read, or is not of the MobileNet V2 family.
     """
-    path = source if is_weights_file(source) else resolve(source, cache_dir=cache_dir).directory
+    path = source if is_weights_file(source) else resolve(source).directory
     return read_weights(path, depth_multiplier=depth_multiplier)
 
 
@@ -41,27 +39,26 @@ def convert(
     format: ModelFormat,
     image_size: int | None = None,
     depth_multiplier: float | None = None,
-    cache_dir: str | None = None,
 ) -> NetworkWeights:
     """Writes a network in another format.
 
     Args:
-      source: As `read_network` takes it.
+      source: The network, in any form that `read_network` takes.
       target: The directory to make.
-      format: Of the target.
-      image_size: Side of the images in pixels; None takes what the source says.
-      depth_multiplier: None finds it by the shapes of the variables.
-      cache_dir: As `handles.resolve` takes it.
+      format: The format of the target.
+      image_size: The side of the images in pixels; None takes what the source says.
+      depth_multiplier: The network's depth multiplier; None finds it by the shapes of the
+        variables.
 
     Returns:
-      What was written.
+      The network that was written.
 
     Raises:
-      ModelError: the source cannot be read, does not say its image size, or the target is there.
+      ModelError: The source cannot be read, does not say its image size, or the target is there.
     """
     if os.path.lexists(target):
         raise ModelError(f"The target {target!r} exists; name a directory that does not exist yet.")
-    found = read_network(source, depth_multiplier=depth_multiplier, cache_dir=cache_dir)
+    found = read_network(source, depth_multiplier=depth_multiplier)
     size = image_size or found.image_size
     if size is None:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""What a model is, for people and for the run's records."""
+"""The description of a model that `model describe` prints."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from image_features.models.module import FeatureModule
 
 
 def parameter_count(directory: str) -> int:
-    """Numbers in a SavedModel's floating-point variables, moving statistics included."""
+    """Counts the numbers in a SavedModel's floating-point variables, moving statistics included."""
     import tensorflow as tf
 
     prefix = os.path.join(directory, "variables", "variables")
     if not os.path.isfile(prefix + ".index"):
-        return 0  # A graph of constants has no variables.
+        return 0  # The graph has constants, and no variables.
     reader = tf.train.load_checkpoint(prefix)
     types = reader.get_variable_to_dtype_map()
     return sum(
@@ -25,21 +25,20 @@ def parameter_count(directory: str) -> int:
     )
 
 
-def describe(handle: str, *, cache_dir: str | None = None) -> dict[str, object]:
+def describe(handle: str) -> dict[str, object]:
     """Resolves and loads a model, and says what it is.
 
     Args:
-      handle: As `handles.resolve` takes it.
-      cache_dir: As `handles.resolve` takes it.
+      handle: The model, in any form that `handles.resolve` takes.
 
     Returns:
       JSON-ready values by name: handle, directory, format, signatures, entry, image_size
       ([height, width] in pixels), input_range, num_features, parameters, content_hash.
 
     Raises:
-      ModelError: it cannot be had, or is not an image feature vector model.
+      ModelError: The model cannot be resolved, or is not an image feature vector model.
     """
-    resolved = resolve(handle, cache_dir=cache_dir)
+    resolved = resolve(handle)
     module = FeatureModule.load(resolved.directory)
     return {
         "handle": resolved.handle,

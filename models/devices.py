@@ -1,4 +1,4 @@
-"""Accelerators: which there are, and one copy of a module on each of them."""
+"""GPUs: finding them, and running a copy of a module on each."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ class ModulePerDevice:
     """Spreads batches over devices; each has a copy of the module and two batches at once.
 
     Attributes:
-      parallelism: Calls worth making at once.
+      parallelism: The number of calls worth making at once.
     """
 
     def __init__(self, load: Callable[[str], FeatureModule], devices: Sequence[str]) -> None:
-        """Loads the module once for every device, by its TensorFlow name."""
+        """Loads the module once for every device.
+
+        Args:
+          load: A function that loads the module onto a device.
+          devices: TensorFlow's names of the devices.
+        """
         self._free: queue.Queue[FeatureModule] = queue.Queue()
         modules = [load(device) for device in devices]
         self.parallelism: int | None = _BATCHES_PER_DEVICE * len(modules)
@@ -32,7 +37,7 @@ class ModulePerDevice:
             self._free.put(module)
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """As `FeatureModule.__call__`, on the device that has been free for longest."""
+        """Computes features, as `FeatureModule` does, on the device that was free for longest."""
         module = self._free.get()
         try:
             return module(pixels)
@@ -41,15 +46,17 @@ class ModulePerDevice:
 
 
 def find_gpus(*, mixed_precision: bool) -> list[str]:
-    """The names of the GPUs that TensorFlow sees, set up to share their memory.
+    """Finds the GPUs that TensorFlow sees, and keeps it from taking all of their memory.
 
-    Must come before TensorFlow's first operation to take full effect: it would otherwise take
-    all memory of every device for itself.
+    The call must come before TensorFlow's first operation to take full effect.
 
     Args:
       mixed_precision: Whether graphs are rewritten to compute in half precision where that is
         safe (Micikevicius et al., "Mixed Precision Training", ICLR 2018, and TensorFlow's
         auto_mixed_precision pass); GPUs only.
+
+    Returns:
+      TensorFlow's names of the GPUs.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Fetches model files over http(s) and through Beam's file systems."""
+"""Downloads of model files, over http(s) and through Beam's file systems."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator
 
-from image_features.models.archive import Limits
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
+from image_features.models import limits
 
 _CHUNK_BYTES = 2**20
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
-_RETRIES = 3  # For each of: connecting, reading, a status that asks to come back.
+_RETRIES = 3  # The retries for each of: connecting, reading, a status that asks for them.
 _REDIRECTS = 10
 _BACKOFF_SECONDS = 0.3  # Waits 0, 0.6, 1.2 seconds between the attempts.
 _RETRY_STATUSES = (429, 500, 502, 503, 504)
@@ -24,13 +24,13 @@ _WAY_OUT = (
 )
 
 
-def download_http(url: str, path: str, limits: Limits) -> None:
+def download_http(url: str, path: str) -> None:
     """Downloads a URL to a new local file.
 
-    Honours the environment's proxy settings.
+    The environment's proxy settings are honoured.
 
     Raises:
-      ModelError: the server cannot be reached or refuses, or the file is too large.
+      ModelError: The server cannot be reached or refuses, or the file is too large.
     """
     import urllib3
 
@@ -63,12 +63,7 @@ def download_http(url: str, path: str, limits: Limits) -> None:
                             f"The model {url!r} cannot be downloaded: the server answered "
                             f"HTTP {response.status}; check the address, or {_WAY_OUT}."
                         )
-                    _write(
-                        response.stream(_CHUNK_BYTES, decode_content=False),
-                        path,
-                        url,
-                        limits.download_bytes,
-                    )
+                    _write(response.stream(_CHUNK_BYTES, decode_content=False), path, url)
                     return
                 finally:
                     response.release_conn()
@@ -80,29 +75,29 @@ def download_http(url: str, path: str, limits: Limits) -> None:
     raise ModelError(f"The model {url!r} cannot be downloaded ({last}); {_WAY_OUT}.") from last
 
 
-def copy_remote_file(uri: str, path: str, limits: Limits) -> None:
+def copy_remote_file(uri: str, path: str) -> None:
     """Copies one file of a Beam file system, such as gs://, to a new local file.
 
     Raises:
-      ModelError: it cannot be read, or is too large.
+      ModelError: The file cannot be read, or is too large.
     """
     from apache_beam.io.filesystem import CompressionTypes
     from apache_beam.io.filesystems import FileSystems
 
     try:
         with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            _write(iter(lambda: file.read(_CHUNK_BYTES), b""), path, uri, limits.download_bytes)
+            _write(iter(lambda: file.read(_CHUNK_BYTES), b""), path, uri)
     except ModelError:
         raise
     except Exception as error:  # Each file system has its own exceptions.
         raise _unreadable(uri, error) from error
 
 
-def copy_remote_directory(uri: str, directory: str, limits: Limits) -> None:
+def copy_remote_directory(uri: str, directory: str) -> None:
     """Copies a directory tree of a Beam file system into an existing local directory.
 
     Raises:
-      ModelError: it is empty, cannot be read, or is too large.
+      ModelError: The directory is empty, cannot be read, or is too large.
     """
     from apache_beam.io.filesystems import FileSystems
 
@@ -117,10 +112,11 @@ def copy_remote_directory(uri: str, directory: str, limits: Limits) -> None:
             f"There are no files in the model directory {uri!r}; check the name, and that this "
             "account may list the bucket."
         )
-    if len(files) > limits.members or sum(size for _, size in files) > limits.download_bytes:
+    total = sum(size for _, size in files)
+    if len(files) > limits.MAX_MEMBERS or total > limits.MAX_DOWNLOAD_BYTES:
         raise ModelError(
-            f"The model directory {uri!r} has more than {limits.members} files or "
-            f"{limits.download_bytes} bytes; name the directory of one module."
+            f"The model directory {uri!r} has more than {limits.MAX_MEMBERS} files or "
+            f"{limits.MAX_DOWNLOAD_BYTES} bytes; name the directory of one module."
         )
     for path, _ in files:
         relative = posixpath.normpath(path.removeprefix(base))
@@ -131,18 +127,18 @@ def copy_remote_directory(uri: str, directory: str, limits: Limits) -> None:
             )
         target = os.path.join(directory, *relative.split("/"))
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        copy_remote_file(path, target, limits)
+        copy_remote_file(path, target)
 
 
-def _write(chunks: Iterable[bytes] | Iterator[bytes], path: str, source: str, limit: int) -> None:
+def _write(chunks: Iterable[bytes] | Iterator[bytes], path: str, source: str) -> None:
     total = 0
     with open(path, "wb") as file:
         for chunk in chunks:
             total += len(chunk)
-            if total > limit:
+            if total > limits.MAX_DOWNLOAD_BYTES:
                 raise ModelError(
-                    f"The model {source!r} is larger than {limit} bytes, which no feature model "
-                    "needs; check that the address names the right file."
+                    f"The model {source!r} is larger than {limits.MAX_DOWNLOAD_BYTES} bytes, "
+                    "which no feature model needs; check that the address names the right file."
                 )
             file.write(chunk)
 

@@ -1,4 +1,7 @@
-"""What runs a feature module: a compiled flatbuffer where that can be, else TensorFlow."""
+"""The choice of what computes: a compiled flatbuffer where a module compiles, else TensorFlow.
+
+The launcher prepares a model once, and every worker loads it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ import hashlib
 import logging
 import os
 
+from image_features.errors import ModelError
 from image_features.models.compiler import CompiledModel, NotCompilableError, compile_module
-from image_features.models.errors import ModelError
 from image_features.models.feature_function import FeatureFunction
 from image_features.models.handles import ResolvedModule, resolve
 from image_features.models.identity import Engine, ModelIdentity, Precision
@@ -22,7 +25,7 @@ class PreparedModel:
     """A model as the launcher hands it to the workers.
 
     Attributes:
-      identity: What the run records of the model.
+      identity: The part that a run records.
       batch_size: The number of images that are handed to the engine together.
       directory: The launcher's directory of the module, or a .tar.gz of it that was put where
         workers find it; a worker that cannot read it resolves the handle itself.
@@ -79,7 +82,6 @@ def prepare(
     engine: Engine = Engine.AUTO,
     precision: Precision = Precision.FLOAT32,
     batch_size: int = 32,
-    cache_dir: str | None = None,
 ) -> PreparedModel:
     """Resolves a model and compiles it, once for all workers.
 
@@ -90,17 +92,17 @@ def prepare(
       batch_size: The number of images that are handed to the engine together. TensorFlow runs
         as many at once, LiteRT as many as suit the processor's caches; both pad the last ones of
         a bundle.
-      cache_dir: As `handles.resolve` takes it.
 
     Raises:
-      ModelError: it cannot be had, is not an image feature vector model, or cannot run as asked.
+      ModelError: The model cannot be resolved, is not an image feature vector model, or cannot run
+        as asked.
     """
     if engine is Engine.TENSORFLOW and precision is Precision.INT8:
         raise ModelError("TensorFlow does not run int8 here; pass --engine=litert with it.")
-    module = resolve(handle, cache_dir=cache_dir)
+    module = resolve(handle)
     if engine is not Engine.TENSORFLOW:
         try:
-            compiled = compile_module(module, precision=precision, cache_dir=cache_dir)
+            compiled = compile_module(module, precision=precision)
         except NotCompilableError as error:
             if engine is Engine.LITERT or precision is not Precision.FLOAT32:
                 raise ModelError(
@@ -148,7 +150,7 @@ def load(model: PreparedModel) -> FeatureFunction:
     """Loads a prepared model in a worker.
 
     Raises:
-      ModelError: it cannot be loaded, or is not the launcher's.
+      ModelError: The model cannot be loaded, or is not the one that was launched.
     """
     if model.engine is Engine.LITERT:
         from image_features.models.litert import CompiledModule

@@ -1,4 +1,4 @@
-"""Finds out how a loaded SavedModel takes images and gives features."""
+"""The ways to call a loaded SavedModel: which takes images, and which output has the features."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 
 SIGNATURE_ORDER = ("image_feature_vector", "default", "serving_default")
 OUTPUT_ORDER = ("default", "feature_vector")
@@ -18,7 +18,8 @@ class Entry:
 
     Attributes:
       name: "__call__" or the name of a signature.
-      call: Takes float32 images [batch, height, width, 3]; gives a tensor or a dict of them.
+      call: The function from float32 images [batch, height, width, 3] to a tensor or a dict of
+        tensors.
       spec: The tf.TensorSpec of the images; None if the callable states none.
     """
 
@@ -28,7 +29,7 @@ class Entry:
 
     @property
     def fixed_batch(self) -> int | None:
-        """Images per batch if the model takes no other number."""
+        """The number of images in a batch, if the model takes no other number."""
         if self.spec is None or self.spec.shape.rank is None:
             return None
         batch: int | None = self.spec.shape[0]
@@ -36,14 +37,14 @@ class Entry:
 
 
 def find_entries(loaded: Any, directory: str) -> list[Entry]:
-    """The ways to call a model on images, best first: its `__call__`, then its signatures.
+    """Finds the ways to call a model on images, best first: its `__call__`, then its signatures.
 
     Args:
-      loaded: What tf.saved_model.load gave.
-      directory: Where from, for messages.
+      loaded: The object that tf.saved_model.load gave.
+      directory: The directory of the model, for messages.
 
     Raises:
-      ModelError: nothing in it takes a batch of float images.
+      ModelError: Nothing in it takes a batch of float images.
     """
     entries = list(_callable_entries(loaded))
     signatures: Mapping[str, Any] = getattr(loaded, "signatures", {})
@@ -76,7 +77,7 @@ def takes_images(spec: Any) -> bool:
 
 
 def describe_spec(spec: Any) -> str:
-    """A tf.TensorSpec in words, such as "string [None]"."""
+    """Puts a tf.TensorSpec in words, such as "string [None]"."""
     shape = "of unknown rank" if spec.shape.rank is None else str(spec.shape.as_list())
     return f"{spec.dtype.name} {shape}"
 
@@ -89,7 +90,7 @@ def _signature_entries(name: str, function: Any) -> Iterator[Entry]:
 
 
 def _callable_entries(loaded: Any) -> Iterator[Entry]:
-    """Entries for a reusable SavedModel's `__call__`, by the specs it was traced with."""
+    """Gives an entry for each spec that a reusable SavedModel's `__call__` was traced with."""
     import tensorflow as tf
 
     if not callable(loaded):
@@ -113,10 +114,10 @@ def _callable_entries(loaded: Any) -> Iterator[Entry]:
 
 
 def image_size_of(entry: Entry, directory: str) -> tuple[int, int] | None:
-    """The (height, width) in pixels that a model states, None if it takes any.
+    """Returns the (height, width) in pixels that an entry states, None if it takes any.
 
     Raises:
-      ModelError: it fixes one of the two only.
+      ModelError: The entry fixes one of the two only.
     """
     if entry.spec is None or entry.spec.shape.rank is None:
         return None
@@ -132,26 +133,29 @@ def image_size_of(entry: Entry, directory: str) -> tuple[int, int] | None:
 
 
 def stated_image_size(loaded: Any, directory: str) -> tuple[int, int] | None:
-    """The (height, width) in pixels that a loaded model states, None if it takes any.
+    """Returns the (height, width) in pixels that a loaded model states, None if it takes any.
 
     Raises:
-      ModelError: it has no way to be called with images.
+      ModelError: The model has no way to be called with images.
     """
     return image_size_of(find_entries(loaded, directory)[0], directory)
 
 
 def pick_output(output: Any, directory: str) -> Any:
-    """The feature vectors, float32 [batch, features], in what a model gave.
+    """Picks the feature vectors from what a model gave.
 
-    Takes the output "default" or "feature_vector" or the only one; [batch, 1, 1, features]
+    They are the output "default" or "feature_vector" or the only one; [batch, 1, 1, features]
     loses its two singular axes.
 
     Args:
       output: A symbolic or eager tensor, or a dict or sequence of them.
-      directory: Where the model is from, for messages.
+      directory: The directory of the model, for messages.
+
+    Returns:
+      A tensor, float32 [batch, features].
 
     Raises:
-      ModelError: there are several outputs, or they are not feature vectors.
+      ModelError: There are several outputs, or they are not feature vectors.
     """
     import tensorflow as tf
 

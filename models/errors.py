@@ -1,16 +1,9 @@
-"""The one error that this package raises for a model it cannot use."""
+"""What an exception of a library says, in one line."""
 
 from __future__ import annotations
 
 
-class ModelError(ValueError):
-    """A model cannot be resolved, loaded or exported.
-
-    The message is one sentence or two: what was given, what is wrong with it, the way out.
-    """
-
-
 def first_line(error: BaseException) -> str:
-    """What an exception of TensorFlow's or LiteRT's says, without the pages that follow."""
+    """Returns what an exception of TensorFlow's or LiteRT's says, without the pages that follow."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -1,25 +1,25 @@
-"""Writes MobileNet V2 as a TF1 Hub module and as a TF2 SavedModel."""
+"""The exports of MobileNet V2: a TF1 Hub module, and a TF2 SavedModel."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from image_features.errors import ModelError
 from image_features.models import mobilenet_v2 as network
-from image_features.models.errors import ModelError
 from image_features.models.files import staged_directory
 
-# Hub's ModuleDef with `format: FORMAT_V3` (field 1, varint 3).
 HUB_MODULE_MARKER = "tfhub_module.pb"
-_HUB_FORMAT_3 = b"\x08\x03"
+_HUB_FORMAT_3 = b"\x08\x03"  # Hub's ModuleDef with `format: FORMAT_V3` (field 1, varint 3).
 SIGNATURES = ("default", "image_feature_vector")
 BATCH_NORM_SIGNATURE = "image_feature_vector_with_bn_hparams"
 
 
 def _checked(weights: network.Weights, depth_multiplier: float) -> dict[str, network.Shape]:
-    """The shapes of the variables, once the weights are known to have them."""
+    """Returns the shapes of the variables, once the weights are known to have them."""
     shapes = network.variable_shapes(depth_multiplier)
     for name, shape in shapes.items():
         found = np.shape(weights[name]) if name in weights else None
@@ -32,9 +32,9 @@ def _checked(weights: network.Weights, depth_multiplier: float) -> dict[str, net
 
 
 def _build_graph(
-    tf: Any, image_size: int, depth_multiplier: float, training: bool, resource_variables: bool
+    tf: Any, image_size: int, depth_multiplier: float, training: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fills the default graph; gives variables by name and signatures by name."""
+    """Fills the default graph; returns variables by name and signatures by name."""
     variables: dict[str, Any] = {}
 
     def get(name: str, shape: network.Shape) -> Any:
@@ -44,7 +44,7 @@ def _build_graph(
             tf.float32,
             initializer=tf.compat.v1.zeros_initializer(),
             trainable=network.is_trainable(name),
-            use_resource=resource_variables,
+            use_resource=True,
             regularizer=(lambda w: network.WEIGHT_DECAY * tf.nn.l2_loss(w))
             if network.is_regularized(name)
             else None,
@@ -93,26 +93,24 @@ def export_tf1_hub(
     *,
     image_size: int = 96,
     depth_multiplier: float = 0.5,
-    resource_variables: bool = True,
 ) -> None:
     """Writes a TF1 Hub module (format 3): graphs tagged {} and {"train"}.
 
     Both graphs have the signatures `default` and `image_feature_vector`, from "images", float32
     [None, image_size, image_size, 3] in [0, 1], to "default", float32 [None, num_features], and
     `image_feature_vector_with_bn_hparams`, which also takes "batch_norm_momentum", a float32
-    scalar: what the moving statistics keep of themselves in one training step. The training graph
-    has the collections update_ops and regularization_losses. The bytes are the same on every run
-    with one version of TensorFlow, `fingerprint.pb` apart.
+    scalar: the part of themselves that moving statistics keep in a training step. The training
+    graph has the collections update_ops and regularization_losses. With one version of TensorFlow,
+    every run gives the same bytes, `fingerprint.pb` apart.
 
     Args:
-      weights: float32 arrays by variable name, as `mobilenet_v2.variable_shapes` says.
-      directory: Where to write; must not exist, or be empty.
-      image_size: Height and width of the images, in pixels.
-      depth_multiplier: Scales every depth of the network.
-      resource_variables: False writes the reference variables that modules before TF 2 hold.
+      weights: float32 arrays by variable name, shaped as `mobilenet_v2.variable_shapes` says.
+      directory: The directory to write; it must not exist, or be empty.
+      image_size: The height and width of the images, in pixels.
+      depth_multiplier: The factor of all depths of the network.
 
     Raises:
-      ModelError: a weight is missing or misshapen, or the directory cannot be written.
+      ModelError: A weight is missing or misshapen, or the directory cannot be written.
     """
     import tensorflow as tf
 
@@ -121,9 +119,7 @@ def export_tf1_hub(
         builder = tf.compat.v1.saved_model.Builder(staging)
         for training in (False, True):
             with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-                variables, signatures = _build_graph(
-                    tf, image_size, depth_multiplier, training, resource_variables
-                )
+                variables, signatures = _build_graph(tf, image_size, depth_multiplier, training)
                 # A sharded saver, the default, would write a random id into the graph.
                 saver = tf.compat.v1.train.Saver(variables, sharded=False)
                 if training:
@@ -154,13 +150,13 @@ def export_tf2(
     "default".
 
     Args:
-      weights: float32 arrays by variable name, as `mobilenet_v2.variable_shapes` says.
-      directory: Where to write; must not exist, or be empty.
-      image_size: Height and width of the images, in pixels.
-      depth_multiplier: Scales every depth of the network.
+      weights: float32 arrays by variable name, shaped as `mobilenet_v2.variable_shapes` says.
+      directory: The directory to write; it must not exist, or be empty.
+      image_size: The height and width of the images, in pixels.
+      depth_multiplier: The factor of all depths of the network.
 
     Raises:
-      ModelError: a weight is missing or misshapen, or the directory cannot be written.
+      ModelError: A weight is missing or misshapen, or the directory cannot be written.
     """
     import tensorflow as tf
 
@@ -169,6 +165,19 @@ def export_tf2(
         for name in _checked(weights, depth_multiplier)
     }
     spec = tf.TensorSpec([None, image_size, image_size, 3], tf.float32, name="images")
+    call = _call_function(variables, depth_multiplier)
+
+    def serve(images: Any) -> dict[str, Any]:
+        return {"default": call(images)}
+
+    module = _reusable_module(variables, call, spec)
+    signatures = {"serving_default": tf.function(serve, input_signature=[spec])}
+    with staged_directory(directory) as staging:
+        tf.saved_model.save(module, staging, signatures=signatures)
+
+
+def _call_function(variables: dict[str, Any], depth_multiplier: float) -> Callable[..., Any]:
+    """Returns the network as a function that updates its moving statistics when it trains."""
 
     def call(
         images: Any,
@@ -186,6 +195,13 @@ def export_tf2(
             variable.assign(value)
         return features
 
+    return call
+
+
+def _reusable_module(variables: dict[str, Any], call: Callable[..., Any], spec: Any) -> Any:
+    """Builds the object that TensorFlow Hub's interface describes, its `__call__` traced."""
+    import tensorflow as tf
+
     def loss(name: str) -> Any:
         return tf.function(
             lambda: network.WEIGHT_DECAY * tf.nn.l2_loss(variables[name]), input_signature=[]
@@ -199,13 +215,7 @@ def export_tf2(
     module.__call__ = tf.function(call)
     momentum = tf.TensorSpec([], tf.float32, name="batch_norm_momentum")
     for training in (False, True):
-        # Without the argument too: a trace is found by the arguments it was made with.
+        # Without the momentum too: a trace is found by the arguments that it was made with.
         module.__call__.get_concrete_function(spec, training=training)
         module.__call__.get_concrete_function(spec, training, momentum)
-
-    def serve(images: Any) -> dict[str, Any]:
-        return {"default": call(images)}
-
-    signatures = {"serving_default": tf.function(serve, input_signature=[spec])}
-    with staged_directory(directory) as staging:
-        tf.saved_model.save(module, staging, signatures=signatures)
+    return module

@@ -1,4 +1,4 @@
-"""Directories that appear whole or not at all, and their content hash."""
+"""Directories that appear whole or not at all, and the content hash of a directory."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import shutil
 import uuid
 from collections.abc import Iterator
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 
 _CHUNK_BYTES = 2**20
-# TensorFlow writes a random id into it on every save.
-_NOT_CONTENT = frozenset({"fingerprint.pb"})
+_NOT_CONTENT = frozenset({"fingerprint.pb"})  # TensorFlow writes a random id into it.
 
 
 @contextlib.contextmanager
@@ -22,10 +21,10 @@ def staged_directory(target: str, *, keep_existing: bool = False) -> Iterator[st
 
     Args:
       target: The directory to create; its parents are created too.
-      keep_existing: Whether a target that another process made meanwhile is as good as ours.
+      keep_existing: Whether a target that another process has made meanwhile will do.
 
     Raises:
-      ModelError: the target exists and is not empty, or cannot be written.
+      ModelError: The target exists and is not empty, or cannot be written.
     """
     parent = os.path.dirname(os.path.abspath(target))
     staging = os.path.join(parent, f".staging-{os.getpid()}-{uuid.uuid4().hex}")
@@ -52,13 +51,13 @@ def staged_directory(target: str, *, keep_existing: bool = False) -> Iterator[st
 
 
 def content_hash(directory: str) -> str:
-    """SHA-256 over the names and bytes of a model's files, in hexadecimal.
+    """Hashes the names and bytes of a model's files; returns a hexadecimal SHA-256.
 
-    Files count in the order of their relative paths, each as path, length and bytes;
+    The files count in the order of their relative paths, each as path, length and bytes;
     `fingerprint.pb`, which is random, does not count.
 
     Raises:
-      ModelError: a file cannot be read.
+      ModelError: A file cannot be read.
     """
     paths = []
     for root, _, names in os.walk(directory):

@@ -1,8 +1,8 @@
-"""Fine-tunes a reusable image feature-vector SavedModel on labelled images.
+"""The fine-tuning of a reusable image feature-vector SavedModel on labelled images.
 
 First a linear classifier learns on the frozen features, then all layers learn with it, batch
 normalization in training mode: the order that keeps random gradients of a new classifier from
-destroying what the features know. The best state by held-out accuracy is what is kept.
+destroying what the features know. The state with the best held-out accuracy is kept.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 from image_features.models.tuner import FinetuneConfig, Finetuner
 
 _log = logging.getLogger(__name__)
-_HEAD_EPOCHS = 30  # On features in memory an epoch costs next to nothing.
+_HEAD_EPOCHS = 30  # An epoch costs next to nothing, as the features are in memory.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FinetuneResult:
-    """What came of it.
+    """The outcome of a fine-tuning.
 
     Attributes:
-      probe_accuracy: Held-out accuracy of the linear classifier on the frozen features.
-      accuracy: Held-out accuracy of the state that was kept.
-      epochs: Passes done with all layers learning.
+      probe_accuracy: The held-out accuracy of the linear classifier on the frozen features.
+      accuracy: The held-out accuracy of the state that was kept.
+      epochs: The number of passes done with all layers learning.
       best_epoch: The pass whose state was kept; 0 is the module as it was.
-      train_images: Images learnt from.
-      held_out_images: Images measured on.
+      train_images: The number of images that were learnt from.
+      held_out_images: The number of images that were measured on.
     """
 
     probe_accuracy: float
@@ -45,7 +45,7 @@ class FinetuneResult:
 
 
 class Report(Protocol):
-    """Hears of every finished step: name of the phase, steps done, steps in all."""
+    """A callback for every finished step: name of the phase, steps done, steps in all."""
 
     def __call__(self, phase: str, done: int, total: int) -> None: ...
 
@@ -53,10 +53,18 @@ class Report(Protocol):
 def split(
     labels: npt.NDArray[np.int32], part: float, seed: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Rows to learn from and rows to measure on; at least one of each in every class.
+    """Splits rows into those to learn from and those to measure on, some of each in every class.
+
+    Args:
+      labels: The class of every row, int32 [count].
+      part: The part of each class's rows to measure on, between 0 and 1.
+      seed: The seed of the choice.
+
+    Returns:
+      Two arrays of row numbers, ascending.
 
     Raises:
-      ModelError: a class has one image only.
+      ModelError: A class has one image only.
     """
     stream = np.random.default_rng(seed)
     learn, measure = [], []
@@ -84,15 +92,15 @@ def finetune(
     """Trains until the held-out accuracy no longer rises, from the last checkpoint if there is one.
 
     Args:
-      tuner: The module; afterwards it has the best state.
-      pixels: uint8 [count, height, width, 3] at the module's size.
-      labels: int32 [count], from 0.
-      work: Directory for checkpoints and TensorBoard logs.
-      config: How.
-      report: Hears of every step.
+      tuner: The module; it ends in the best state.
+      pixels: The images at the module's size, uint8 [count, height, width, 3].
+      labels: Their classes, int32 [count], from 0.
+      work: The directory for checkpoints and TensorBoard logs.
+      config: The settings.
+      report: The callback for every step.
 
     Raises:
-      ModelError: a class has one image only, or the checkpoint is another run's.
+      ModelError: A class has one image only, or the checkpoint is another run's.
     """
     import tensorflow as tf
 
@@ -133,7 +141,7 @@ def finetune(
 
 
 class _Progress:
-    """Where training is, on disk: the latest state, the best state, and a few numbers."""
+    """The progress of a training on disk: the latest state, the best state, and a few numbers."""
 
     def __init__(self, tuner: Finetuner, directory: str, identity: dict[str, Any]) -> None:
         import tensorflow as tf
@@ -145,7 +153,7 @@ class _Progress:
         self.best = self.probe = 0.0
 
     def advance(self, epoch: int, accuracy: float) -> None:
-        """Notes a finished pass and writes the checkpoints; progress.json is written last."""
+        """Records a finished pass and writes the checkpoints; progress.json is written last."""
         best = f"best-{self.best_epoch}"
         self.epoch = epoch
         if epoch == 0 or accuracy > self.best:
@@ -170,7 +178,7 @@ class _Progress:
                 os.remove(os.path.join(self._directory, name))
 
     def restore(self) -> bool:
-        """Takes up where the last run was; False if there was none."""
+        """Goes on from the checkpoints of an earlier run; returns False if there are none."""
         try:
             with open(os.path.join(self._directory, "progress.json"), encoding="utf-8") as file:
                 numbers = json.load(file)
@@ -199,7 +207,7 @@ def _identity(labels: npt.NDArray[np.int32], config: FinetuneConfig) -> dict[str
 
 
 def _write(writer: Any, phase: str, epoch: int, loss: float, accuracy: float) -> None:
-    """Logs for TensorBoard, which need not be installed here (tf.summary.scalar needs it)."""
+    """Logs for TensorBoard, without tf.summary.scalar, which needs it to be installed."""
     import tensorflow as tf
 
     metadata = tf.compat.v1.SummaryMetadata(

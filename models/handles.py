@@ -1,4 +1,4 @@
-"""Resolves a model handle to a local directory, through a cache where it must be fetched."""
+"""The resolution of model handles to local directories, through a cache of what is fetched."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import tempfile
 import urllib.parse
 from collections.abc import Callable
 
-from image_features.models.archive import DEFAULT_LIMITS, Limits, is_archive, unpack
+from image_features.errors import ModelError
+from image_features.models.archive import is_archive, unpack
 from image_features.models.download import copy_remote_directory, copy_remote_file, download_http
-from image_features.models.errors import ModelError
 from image_features.models.files import content_hash, staged_directory
 from image_features.models.mobilenet_v2 import Weights
 from image_features.models.quiet import import_tensorflow
@@ -25,7 +25,7 @@ UNTRAINED = "untrained"
 CACHE_VARIABLE = "IMAGE_FEATURES_CACHE"
 _DEFAULT_CACHE = os.path.join("~", ".cache", "image-features", "modules")
 _UNTRAINED_SEED = 0
-_EXPORT_VERSION = 2  # Raise it when the network, the seeded weights or their export change.
+_EXPORT_VERSION = 2  # Raise it when the network, the seeded weights or their export changes.
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +35,9 @@ class ResolvedModule:
     """A model on the local disk.
 
     Attributes:
-      handle: What the user asked for.
-      directory: Where it is; holds saved_model.pb.
-      content_hash: SHA-256 of its files, hexadecimal (see `files.content_hash`).
+      handle: The name that the user gave.
+      directory: The local directory, which holds saved_model.pb.
+      content_hash: The hexadecimal SHA-256 of its files (see `files.content_hash`).
     """
 
     handle: str
@@ -45,38 +45,34 @@ class ResolvedModule:
     content_hash: str
 
 
-def resolve(
-    handle: str, *, cache_dir: str | None = None, limits: Limits = DEFAULT_LIMITS
-) -> ResolvedModule:
+def resolve(handle: str) -> ResolvedModule:
     """Makes a model available locally.
 
-    A local directory is used where it is. Everything else goes to a directory of the cache, which
-    appears whole, so that processes may share a cache; an http(s) or remote handle that is in
-    the cache is not looked up again.
+    A local directory is used where it is. Everything else goes to a directory of the cache (see
+    `cache_root`), which appears whole, so that processes may share a cache; an http(s) or remote
+    handle that is in the cache is not looked up again.
 
     Args:
       handle: A local directory; a local .tar.gz or .tgz; a gs:// directory or archive; an http(s)
         archive or Hub page (https://tfhub.dev/...); "builtin", the trained weights in the
         package; or "untrained", the same network with random weights.
-      cache_dir: The cache; by default $IMAGE_FEATURES_CACHE, else
-        ~/.cache/image-features/modules.
-      limits: When to refuse what is fetched.
 
     Raises:
-      ModelError: it cannot be had, or is not a SavedModel.
+      ModelError: The model cannot be fetched or read, or is not a SavedModel.
     """
-    directory = _locate(handle, cache_root(cache_dir), limits)
+    directory = _locate(handle, cache_root())
     return ResolvedModule(handle, directory, content_hash(directory))
 
 
-def cache_root(cache_dir: str | None = None) -> str:
-    """Where modules and what is made of them are kept; see `resolve`."""
-    return os.path.abspath(
-        os.path.expanduser(cache_dir or os.environ.get(CACHE_VARIABLE) or _DEFAULT_CACHE)
-    )
+def cache_root() -> str:
+    """Returns the directory of fetched modules, and of what is compiled from modules.
+
+    It is $IMAGE_FEATURES_CACHE, by default ~/.cache/image-features/modules.
+    """
+    return os.path.abspath(os.path.expanduser(os.environ.get(CACHE_VARIABLE) or _DEFAULT_CACHE))
 
 
-def _locate(handle: str, cache: str, limits: Limits) -> str:
+def _locate(handle: str, cache: str) -> str:
     if not handle.strip():
         raise ModelError(
             "The model handle is empty; pass --model with a directory, an archive, a URL or "
@@ -88,28 +84,29 @@ def _locate(handle: str, cache: str, limits: Limits) -> str:
         return _untrained(cache)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", handle)
     if scheme is None:
-        return _local(os.path.expanduser(handle), handle, cache, limits)
+        return _local(os.path.expanduser(handle), handle, cache)
     if scheme[1].lower() == "file":
         path = urllib.parse.unquote(urllib.parse.urlsplit(handle).path)
-        return _local(path, handle, cache, limits)
+        return _local(path, handle, cache)
     target = _entry(cache, handle)
     if _has_model(target):
         return target
     with staged_directory(target, keep_existing=True) as staging:
         if scheme[1].lower() in ("http", "https"):
-            _fetch_archive(hub_archive_url(handle), staging, limits, handle)
+            _fetch_archive(hub_archive_url(handle), staging, handle)
         elif is_archive(handle):
-            _fetch_archive(handle, staging, limits, handle)
+            _fetch_archive(handle, staging, handle)
         else:
-            copy_remote_directory(handle, staging, limits)
+            copy_remote_directory(handle, staging)
         _require_model(staging, handle)
     return target
 
 
 def hub_archive_url(url: str) -> str:
-    """The URL of the archive: Hub pages serve it when asked by query, archives are themselves.
+    """Returns the URL of a model's archive, given the archive's own or that of its Hub page.
 
-    The query is TensorFlow Hub's hosting protocol (tensorflow.org/hub/hosting).
+    A Hub page serves the archive when asked by a query, as TensorFlow Hub's hosting protocol has
+    it (tensorflow.org/hub/hosting).
     """
     parts = urllib.parse.urlsplit(url)
     if is_archive(parts.path) or "tf-hub-format=" in parts.query:
@@ -118,8 +115,8 @@ def hub_archive_url(url: str) -> str:
     return urllib.parse.urlunsplit(parts._replace(query=query))
 
 
-def _local(path: str, handle: str, cache: str, limits: Limits) -> str:
-    """The directory of a local model, unpacked into the cache if it is an archive."""
+def _local(path: str, handle: str, cache: str) -> str:
+    """Returns the directory of a local model, unpacked into the cache if it is an archive."""
     path = os.path.abspath(path)
     if os.path.isdir(path):
         _require_model(path, handle)
@@ -140,26 +137,26 @@ def _local(path: str, handle: str, cache: str, limits: Limits) -> str:
     target = _entry(cache, f"archive {digest}")
     if not _has_model(target):
         with staged_directory(target, keep_existing=True) as staging:
-            unpack(path, staging, handle, limits)
+            unpack(path, staging, handle)
             _lift_single_directory(staging)
             _require_model(staging, handle)
     return target
 
 
-def _fetch_archive(location: str, staging: str, limits: Limits, handle: str) -> None:
+def _fetch_archive(location: str, staging: str, handle: str) -> None:
     """Downloads an archive beside the staging directory and unpacks it there."""
     with tempfile.TemporaryDirectory(dir=os.path.dirname(staging), prefix=".download-") as scratch:
         archive = os.path.join(scratch, "module.tar.gz")
         if location.lower().startswith(("http://", "https://")):
-            download_http(location, archive, limits)
+            download_http(location, archive)
         else:
-            copy_remote_file(location, archive, limits)
-        unpack(archive, staging, handle, limits)
+            copy_remote_file(location, archive)
+        unpack(archive, staging, handle)
     _lift_single_directory(staging)
 
 
 def _builtin(cache: str) -> str:
-    """Exports the network with the weights in the package; the same bytes on every run."""
+    """Exports the network with the weights in the package; every run gives the same bytes."""
     from image_features.models.weights import bundled_digest, bundled_weights
 
     key = f"{BUILTIN} {bundled_digest()}"
@@ -167,7 +164,7 @@ def _builtin(cache: str) -> str:
 
 
 def _untrained(cache: str) -> str:
-    """Exports the network with seeded weights; the same bytes on every run."""
+    """Exports the network with seeded weights; every run gives the same bytes."""
     from image_features.models.mobilenet_v2 import seeded_weights
 
     _log.warning(
@@ -180,16 +177,13 @@ def _untrained(cache: str) -> str:
 
 
 def _exported(cache: str, key: str, weights: Callable[[], Weights]) -> str:
-    """The cache's export of weights of depth multiplier 0.5, made if it is not there."""
+    """Returns the cache's export of weights of depth multiplier 0.5, after making it if needed."""
     tensorflow_version = importlib.metadata.version("tensorflow")
     target = _entry(cache, f"{key} {_EXPORT_VERSION} tensorflow {tensorflow_version}")
     if not _has_model(target):
-        from image_features.models.export import (
-            export_tf1_hub,  # Only now: TensorFlow takes seconds.
-        )
+        from image_features.models.export import export_tf1_hub
 
-        import_tensorflow(threads_per_operation=1)  # As `engines` wants it later.
-
+        import_tensorflow(threads_per_operation=1)  # `engines` sets it to 1 too.
         with staged_directory(target, keep_existing=True) as staging:
             export_tf1_hub(weights(), staging)
     return target
@@ -212,7 +206,7 @@ def _require_model(directory: str, handle: str) -> None:
 
 
 def _lift_single_directory(staging: str) -> None:
-    """Moves the content of an archive's only directory up, as many archives are packed."""
+    """Moves the content of a single directory up: many archives are packed so."""
     names = os.listdir(staging)
     if len(names) != 1 or not _has_model(os.path.join(staging, names[0])):
         return

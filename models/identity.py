@@ -72,8 +72,8 @@ class ModelIdentity:
         The first versions did not measure the difference of compiled features; it is then 0.
 
         Raises:
-          KeyError: a value is missing.
-          ValueError: the engine or the precision is unknown.
+          KeyError: A value is missing.
+          ValueError: The engine or the precision is unknown.
         """
         height, width = values["image_size"]
         return cls(

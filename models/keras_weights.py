@@ -1,4 +1,4 @@
-"""Reads MobileNet V2's weights from Keras's two HDF5 formats.
+"""MobileNet V2's weights in Keras's two HDF5 formats.
 
 The layers are those of keras.applications.MobileNetV2, whose published files are named
 mobilenet_v2_weights_tf_dim_ordering_tf_kernels_<multiplier>_<size>[_no_top].h5.
@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from image_features.errors import ModelError
 from image_features.models import mobilenet_v2 as network
-from image_features.models.errors import ModelError
 
 Arrays = dict[str, npt.NDArray[np.float32]]
-_NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")  # As Keras orders them.
+_NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")  # In Keras's order.
 
 
 def keras_names(scope: str) -> tuple[str, str]:
-    """Keras's names of a Slim scope's convolution and batch normalization layers."""
+    """Returns Keras's names of a Slim scope's convolution and batch normalization layers."""
     name = scope.removeprefix("MobilenetV2/")
     if name == "Conv":
         return "Conv1", "bn_Conv1"
@@ -33,10 +33,10 @@ def keras_names(scope: str) -> tuple[str, str]:
 
 
 def read_keras(path: str) -> Arrays:
-    """Reads what there is of the network in a .h5 or .weights.h5 file, by TF-Slim's names.
+    """Reads the network's variables in a .h5 or .weights.h5 file, by TF-Slim's names.
 
     Raises:
-      ModelError: the file cannot be read.
+      ModelError: The file cannot be read.
     """
     import h5py
 
@@ -54,7 +54,7 @@ def read_keras(path: str) -> Arrays:
 
 
 def _by_layer_name(root: Any) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
-    """The format of Keras 1 to 2: a group for each layer, which lists its weights."""
+    """Reads the format of Keras 1 and 2: a group for each layer, which lists its weights."""
 
     def weights(layer: str) -> dict[str, npt.NDArray[np.float32]]:
         if layer not in root:
@@ -77,7 +77,7 @@ def _by_layer_name(root: Any) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
 
 
 def _by_order(root: Any) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
-    """The format of Keras 3: layers numbered within their class, in order of execution."""
+    """Reads the format of Keras 3: layers numbered within their class, in order of execution."""
     layers = root.get("layers", root.get("_layer_checkpoint_dependencies", {}))
     counts: dict[str, int] = {}
 

@@ -1,4 +1,4 @@
-"""A compiled feature model: LiteRT with XNNPACK, which needs no TensorFlow."""
+"""A compiled feature model, which LiteRT runs with XNNPACK and without TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ class CompiledModule(FixedBatches):
         """Makes the first interpreter.
 
         Args:
-          flatbuffer: From uint8 [batch, height, width, 3] to float32 [batch, features].
+          flatbuffer: A compiled function from uint8 [batch, height, width, 3] to float32
+            [batch, features].
 
         Raises:
-          ValueError: it is not such a flatbuffer.
+          ValueError: The bytes are not a flatbuffer.
         """
-        self._flatbuffer = flatbuffer  # Interpreters read it in place.
+        self._flatbuffer = flatbuffer  # The interpreters read it in place.
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         with muted_stderr():
             first = self._interpreter()

@@ -9,6 +9,7 @@ Slim checkpoint fits by name.
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Callable
 from typing import Any
 
@@ -21,14 +22,15 @@ Shape = tuple[int, ...]
 Weights = dict[str, npt.NDArray[np.float32]]
 VariableGetter = Callable[[str, Shape], Variable]
 
-NUM_FEATURES = 1280  # Width of the last convolution, table 2; never scaled below 1.
+NUM_FEATURES = 1280  # The width of the last convolution, table 2; never scaled below 1.
 BATCH_NORM_EPSILON = 1e-3  # TF-Slim's batch_norm default.
 BATCH_NORM_DECAY = 0.997  # TF-Slim's mobilenet training_scope.
 WEIGHT_DECAY = 4e-5  # TF-Slim's mobilenet training_scope; not applied to depthwise kernels.
 
 _SCOPE = "MobilenetV2"
 _FIRST_DEPTH = 32
-# Rows of table 2: expansion factor t, output depth c, repetitions n, stride s of the first.
+_DIVISOR = 8  # Depths are multiples of it, as in TF-Slim.
+# The rows of table 2: expansion factor t, output depth c, repetitions n, stride s of the first.
 _BOTTLENECKS = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -40,20 +42,30 @@ _BOTTLENECKS = (
 )
 
 
+class Shortcut(enum.Enum):
+    """The end of a block's residual connection that a convolution is at.
+
+    The input of the convolution that begins it is added to the output of the one that ends it. A
+    block may begin one that none ends: its input and output differ in shape.
+    """
+
+    BEGINS = enum.auto()
+    ENDS = enum.auto()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Convolution:
     """One convolution and the batch normalization after it.
 
     Attributes:
-      scope: Variable scope, such as "MobilenetV2/expanded_conv_1/expand".
-      inputs: Depth that comes in.
-      outputs: Depth that goes out; equal to `inputs` if depthwise.
-      kernel: Side of the square kernel, in pixels.
-      stride: Stride in both directions, in pixels.
+      scope: The scope of its variables, such as "MobilenetV2/expanded_conv_1/expand".
+      inputs: The depth of its input.
+      outputs: The depth of its output; equal to `inputs` if depthwise.
+      kernel: The side of the square kernel, in pixels.
+      stride: The stride in both directions, in pixels.
       depthwise: Whether each channel is filtered on its own.
       relu6: Whether relu6 follows; a projection is linear.
-      opens_block: Whether its input is what a later `residual` adds.
-      residual: Whether the input of the block is added to its output.
+      shortcut: The end of a residual connection that it is at, if any.
     """
 
     scope: str
@@ -63,34 +75,34 @@ class Convolution:
     stride: int = 1
     depthwise: bool = False
     relu6: bool = True
-    opens_block: bool = False
-    residual: bool = False
+    shortcut: Shortcut | None = None
 
     @property
     def weights(self) -> str:
-        """Name of the kernel variable."""
+        """The name of the kernel variable."""
         return f"{self.scope}/{'depthwise_weights' if self.depthwise else 'weights'}"
 
     @property
     def shape(self) -> Shape:
-        """Shape of the kernel: [height, width, in, out or multiplier]."""
+        """The shape of the kernel: [height, width, in, out or multiplier]."""
         return (self.kernel, self.kernel, self.inputs, 1 if self.depthwise else self.outputs)
 
 
-def rounded_depth(depth: float, divisor: int = 8) -> int:
-    """The nearest multiple of `divisor`, at least `divisor` and never below 90 % of `depth`."""
-    rounded = max(divisor, int(depth + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * depth else rounded
+def rounded_depth(depth: float) -> int:
+    """Rounds to the nearest multiple of 8, to at least 8 and never below 90 % of `depth`."""
+    rounded = max(_DIVISOR, int(depth + _DIVISOR / 2) // _DIVISOR * _DIVISOR)
+    return rounded + _DIVISOR if rounded < 0.9 * depth else rounded
 
 
 def convolutions(depth_multiplier: float = 0.5) -> list[Convolution]:
-    """The network as data, in order of execution.
+    """Returns the network as data, in order of execution.
 
     Args:
-      depth_multiplier: Scales every depth; the last convolution is only ever widened.
+      depth_multiplier: The factor of all depths; it widens the last convolution, and never
+        narrows it.
 
     Raises:
-      ValueError: depth_multiplier is not positive.
+      ValueError: The depth multiplier is not positive.
     """
     if not depth_multiplier > 0:
         raise ValueError(f"The depth multiplier must be above 0, and it is {depth_multiplier}.")
@@ -104,7 +116,7 @@ def convolutions(depth_multiplier: float = 0.5) -> list[Convolution]:
             out = rounded_depth(base * depth_multiplier)
             wide = depth * factor
             if factor > 1:
-                layers.append(Convolution(f"{scope}/expand", depth, wide, opens_block=True))
+                layers.append(Convolution(f"{scope}/expand", depth, wide, shortcut=Shortcut.BEGINS))
             layers.append(
                 Convolution(
                     f"{scope}/depthwise",
@@ -113,7 +125,7 @@ def convolutions(depth_multiplier: float = 0.5) -> list[Convolution]:
                     kernel=3,
                     stride=stride,
                     depthwise=True,
-                    opens_block=factor == 1,
+                    shortcut=Shortcut.BEGINS if factor == 1 else None,
                 )
             )
             layers.append(
@@ -122,7 +134,7 @@ def convolutions(depth_multiplier: float = 0.5) -> list[Convolution]:
                     wide,
                     out,
                     relu6=False,
-                    residual=stride == 1 and depth == out,
+                    shortcut=Shortcut.ENDS if stride == 1 and depth == out else None,
                 )
             )
             depth = out
@@ -132,12 +144,12 @@ def convolutions(depth_multiplier: float = 0.5) -> list[Convolution]:
 
 
 def num_features(depth_multiplier: float = 0.5) -> int:
-    """Length of the feature vector."""
+    """Returns the length of the feature vector."""
     return rounded_depth(NUM_FEATURES * max(1.0, depth_multiplier))
 
 
 def variable_shapes(depth_multiplier: float = 0.5) -> dict[str, Shape]:
-    """Names and shapes of all variables, moving statistics included, in order of creation."""
+    """Returns the shapes of all variables by name, moving statistics included, in network order."""
     shapes: dict[str, Shape] = {}
     for layer in convolutions(depth_multiplier):
         shapes[layer.weights] = layer.shape
@@ -147,12 +159,12 @@ def variable_shapes(depth_multiplier: float = 0.5) -> dict[str, Shape]:
 
 
 def is_trainable(name: str) -> bool:
-    """Whether gradient descent may change the variable: all but the moving statistics."""
+    """Whether gradient descent changes the variable, as it does all but the moving statistics."""
     return not name.endswith(("/moving_mean", "/moving_variance"))
 
 
 def is_regularized(name: str) -> bool:
-    """Whether weight decay applies: full kernels only, as in TF-Slim."""
+    """Whether weight decay applies to the variable, as to full kernels only in TF-Slim."""
     return name.endswith("/weights")
 
 
@@ -167,22 +179,22 @@ def forward(
     """Computes feature vectors.
 
     Args:
-      images: float32 [batch, height, width, 3], values in [0, 1] by the Hub image convention.
-      variable: Gives the variable of a name and a shape.
+      images: float32 [batch, height, width, 3] with values in [0, 1], Hub's convention.
+      variable: The function that gives the variable of a name and a shape.
       training: Whether to normalize by the statistics of the batch.
-      depth_multiplier: Scales every depth.
-      batch_norm_momentum: What the moving statistics keep of themselves in one update.
+      depth_multiplier: The factor of all depths.
+      batch_norm_momentum: The part of themselves that moving statistics keep in an update.
 
     Returns:
-      Features, float32 [batch, num_features], and the moving statistics that the caller must
-      update with their new values (none unless training).
+      The features, float32 [batch, num_features], and the moving statistics that the caller must
+      update, each with its new value (none unless training).
     """
     import tensorflow as tf
 
     updates: list[tuple[Variable, Tensor]] = []
     x = block_input = images * 2.0 - 1.0
     for layer in convolutions(depth_multiplier):
-        if layer.opens_block:
+        if layer.shortcut is Shortcut.BEGINS:
             block_input = x
         kernel = variable(layer.weights, layer.shape)
         strides = [1, layer.stride, layer.stride, 1]
@@ -209,28 +221,13 @@ def forward(
                 updates.append((moving, old - (old - batch) * (1.0 - batch_norm_momentum)))
         if layer.relu6:
             x = tf.nn.relu6(x)
-        if layer.residual:
+        if layer.shortcut is Shortcut.ENDS:
             x = x + block_input
     return tf.reduce_mean(x, axis=[1, 2]), updates
 
 
-def multiply_adds(image_size: int, depth_multiplier: float = 0.5) -> int:
-    """Multiplications of one image's inference, as the paper counts them: convolutions only.
-
-    Args:
-      image_size: Side of the image, in pixels.
-      depth_multiplier: Scales every depth.
-    """
-    total, side = 0, image_size
-    for layer in convolutions(depth_multiplier):
-        side = -(-side // layer.stride)
-        height, width, inputs, outputs = layer.shape
-        total += side * side * height * width * inputs * outputs
-    return total
-
-
 def seeded_weights(seed: int = 0, depth_multiplier: float = 0.5) -> Weights:
-    """Untrained weights, the same on every machine.
+    """Makes untrained weights, the same on every machine.
 
     Kernels are uniform with He's variance (2 / fan-in before relu6, 1 / fan-in before a
     linear projection's output). Pointwise kernels that read relu6 outputs are centred, so that the
@@ -238,8 +235,8 @@ def seeded_weights(seed: int = 0, depth_multiplier: float = 0.5) -> Weights:
     `random_sample`, which NumPy has frozen and which uses no transcendental function.
 
     Args:
-      seed: 0 to 2**32 - 1.
-      depth_multiplier: Scales every depth.
+      seed: The seed of the stream, 0 to 2**32 - 1.
+      depth_multiplier: The factor of all depths.
 
     Returns:
       float32 arrays by variable name, shaped as `variable_shapes` says.

@@ -1,4 +1,4 @@
-"""A loaded feature model: uint8 images in, float32 feature vectors out."""
+"""A feature model that TensorFlow runs: uint8 images in, float32 feature vectors out."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from image_features.models.first_line import first_line
 
+from image_features.errors import ModelError
 from image_features.models.batches import Features, FixedBatches, Pixels
 from image_features.models.entries import Entry, find_entries, image_size_of, pick_output
-from image_features.models.errors import ModelError, first_line
 from image_features.models.export import HUB_MODULE_MARKER
 
 Format = Literal["tf1_hub", "tf2_saved_model"]
 
 INPUT_RANGE = (0.0, 1.0)  # The common image convention of TensorFlow Hub.
 DEFAULT_BATCH_SIZE = 32
-DEFAULT_IMAGE_SIZE = 224  # What most published image modules expect.
+DEFAULT_IMAGE_SIZE = 224  # The size that most published image modules expect.
 _MAX_PIXEL = np.float32(255.0)
 
 _log = logging.getLogger(__name__)
 
 
 def load_saved_model(directory: str) -> tuple[Any, Format]:
-    """Loads a SavedModel for inference and says which of the two formats it has.
+    """Loads a SavedModel for inference; returns it with its format.
 
     Raises:
-      ModelError: there is no SavedModel, or TensorFlow cannot load it.
+      ModelError: There is no SavedModel, or TensorFlow cannot load it.
     """
     import tensorflow as tf
 
@@ -59,13 +60,13 @@ class FeatureModule(FixedBatches):
     depend on how many images came along.
 
     Attributes:
-      directory: Where it was loaded from.
+      directory: The directory that it was loaded from.
       format: "tf1_hub" or "tf2_saved_model".
-      image_size: (height, width) in pixels.
-      num_features: Length of a feature vector.
-      input_range: What pixel values 0 and 255 become.
-      batch_size: Images per run of the network.
-      signatures: Names of the signatures, sorted.
+      image_size: (height, width) of the images in pixels.
+      num_features: The length of a feature vector.
+      input_range: The values that pixels of 0 and 255 become.
+      batch_size: The number of images in one run of the network.
+      signatures: The names of its signatures, sorted.
       entry: "__call__" or the name of the signature that runs.
       frozen: Whether the variables were folded into the graph as constants.
     """
@@ -89,7 +90,7 @@ class FeatureModule(FixedBatches):
         self.batch_size = batch_size
         self.entry = entry.name
         self.signatures: tuple[str, ...] = tuple(sorted(getattr(loaded, "signatures", ())))
-        self._loaded = loaded  # Owns the variables if they are not frozen.
+        self._loaded = loaded  # It owns the variables if they are not frozen.
         self._device = device
         self._call, self._fixed_batch = entry.call, entry.fixed_batch
         concrete, trial, expected = self._try(entry)
@@ -101,8 +102,6 @@ class FeatureModule(FixedBatches):
         cls,
         directory: str,
         *,
-        intra_op_threads: int | None = None,
-        image_size: tuple[int, int] | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
         device: str | None = None,
     ) -> FeatureModule:
@@ -110,24 +109,20 @@ class FeatureModule(FixedBatches):
 
         Args:
           directory: A local directory with saved_model.pb.
-          intra_op_threads: Threads per TensorFlow operation; None leaves it alone. TensorFlow
-            takes it only before its first operation, and a later wish is logged.
-          image_size: (height, width) in pixels, for a model that states none.
-          batch_size: Images per run; a model whose own batch is fixed decides itself.
+          batch_size: The number of images in a run, unless the model takes one number only.
           device: TensorFlow's name of the device to run on; None leaves it to TensorFlow.
 
         Raises:
-          ModelError: it is not an image feature vector model, or cannot be loaded.
-          ValueError: batch_size is not positive.
+          ModelError: The model is not an image feature vector model, or cannot be loaded.
+          ValueError: The batch size is not positive.
         """
         if batch_size < 1:
             raise ValueError(f"The batch size must be at least 1, and it is {batch_size}.")
-        _set_threads(intra_op_threads)
         with on_device(device):
             loaded, format = load_saved_model(directory)
         failure: ModelError | None = None
         for entry in find_entries(loaded, directory):
-            size = _decide_size(directory, image_size_of(entry, directory), image_size)
+            size = image_size_of(entry, directory) or _default_size(directory)
             try:
                 batch = entry.fixed_batch or batch_size
                 with on_device(device):
@@ -138,7 +133,7 @@ class FeatureModule(FixedBatches):
         raise failure
 
     def _try(self, entry: Entry) -> tuple[Any, npt.NDArray[np.float32], Features]:
-        """Traces the model and runs it on zeros and noise: function, images, features."""
+        """Traces the model and runs it on zeros and noise; returns function, images, features."""
         import tensorflow as tf
 
         shape = [self.batch_size, *self.image_size, 3]
@@ -159,7 +154,7 @@ class FeatureModule(FixedBatches):
             raise ModelError(
                 f"The model in {self.directory!r} fails on a batch of {shape[0]} images of "
                 f"{shape[1]}x{shape[2]} pixels ({first_line(error)}); if that size is wrong, "
-                "give the image size that the model was made for."
+                "export the model with the size of its images in its signature."
             ) from error
         if not np.isfinite(expected).all():
             raise ModelError(
@@ -177,10 +172,10 @@ class FeatureModule(FixedBatches):
         return result
 
     def on_pixels(self, batch_size: int) -> tuple[Any, Any]:
-        """The network for a compiler.
+        """Traces the network for a compiler.
 
         Args:
-          batch_size: Images per run; a model whose own batch is fixed decides itself.
+          batch_size: The number of images in a run, unless the model takes one number only.
 
         Returns:
           A concrete function from uint8 pixels [batch_size, height, width, 3] to float32
@@ -198,42 +193,14 @@ class FeatureModule(FixedBatches):
 
 
 def on_device(name: str | None) -> contextlib.AbstractContextManager[Any]:
-    """The scope of a TensorFlow device; None leaves the choice to TensorFlow."""
+    """Opens the scope of a TensorFlow device; None leaves the choice to TensorFlow."""
     import tensorflow as tf
 
     return contextlib.nullcontext() if name is None else tf.device(name)
 
 
-def _set_threads(count: int | None) -> None:
-    """Sets TensorFlow's threads per operation, if it still can be."""
-    import tensorflow as tf
-
-    if count is None:
-        return
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(count)
-    except RuntimeError:
-        current = tf.config.threading.get_intra_op_parallelism_threads()
-        if current != count:
-            _log.warning(
-                "TensorFlow has started with %d threads per operation (0 is one per core) and "
-                "cannot change to %d; load the model before any other TensorFlow work.",
-                current,
-                count,
-            )
-
-
-def _decide_size(
-    directory: str, stated: tuple[int, int] | None, wanted: tuple[int, int] | None
-) -> tuple[int, int]:
-    """The model's own image size, else the caller's, else the default."""
-    if stated is not None and wanted is not None and stated != wanted:
-        raise ModelError(
-            f"The model in {directory!r} takes images of {stated[0]}x{stated[1]} pixels, and "
-            f"{wanted[0]}x{wanted[1]} was asked for; leave the image size out."
-        )
-    if stated is not None or wanted is not None:
-        return stated or wanted or (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE)
+def _default_size(directory: str) -> tuple[int, int]:
+    """Returns, and logs, the image size of a model that states none."""
     _log.info(
         "The model in %r states no image size; using %d pixels.", directory, DEFAULT_IMAGE_SIZE
     )
@@ -243,7 +210,11 @@ def _decide_size(
 def _freeze(
     concrete: Any, trial: npt.NDArray[np.float32], expected: Features, directory: str
 ) -> tuple[Callable[[Any], Any], bool]:
-    """Folds variables into constants; the function as it was if that changes anything."""
+    """Folds variables into constants, unless that changes what comes out.
+
+    Returns:
+      The function to call, and whether its variables are folded.
+    """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,

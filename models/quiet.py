@@ -1,4 +1,4 @@
-"""Keeps native libraries' remarks off the terminal."""
+"""Importing TensorFlow without the remarks that native libraries make on stderr."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def muted_stderr() -> Iterator[None]:
-    """Discards what is written to the descriptor of stderr meanwhile, by any thread.
+    """Discards what any thread writes to the descriptor of stderr within the block.
 
     TensorFlow and LiteRT remark on the machine there before any setting of ours reaches them.
     """
@@ -30,8 +30,8 @@ def import_tensorflow(*, threads_per_operation: int | None = None) -> None:
     """Imports TensorFlow without its remarks.
 
     Args:
-      threads_per_operation: What TensorFlow is set to if this is its first import; it takes it
-        only before its first operation. None is one a core.
+      threads_per_operation: The number of threads that an operation uses; None is one a core. It
+        is set at the first import only, as TensorFlow takes it before its first operation only.
     """
     first = "tensorflow" not in sys.modules
     with muted_stderr():

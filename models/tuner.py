@@ -10,27 +10,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 
 _HEAD_RATE = 1e-3  # Adam's default.
-_SMALLEST_CROP = 0.5  # Least area of a random crop, as a part of the image's.
+_SMALLEST_CROP = 0.5  # The least area of a random crop, as a part of the image's.
 AUGMENTATIONS = ("crop_flip", "crop", "none")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FinetuneConfig:
-    """How a module is fine-tuned.
+    """The settings of a fine-tuning.
 
     Attributes:
-      epochs: At most this many passes over the images with all layers learning.
-      patience: Stop after so many passes without a better held-out accuracy.
-      batch_size: Images a step.
-      learning_rate: Peak of Adam's rate for all layers; a cosine leads from it to 0.
-      batch_norm_momentum: What moving statistics keep in one step, if the module takes it.
+      epochs: The largest number of passes over the images with all layers learning.
+      patience: The number of passes without a better held-out accuracy that ends the training.
+      batch_size: The number of images in a step.
+      learning_rate: The peak of Adam's rate for all layers; a cosine leads from it to 0.
+      batch_norm_momentum: The part of themselves that moving statistics keep in a step, if the
+        module takes it.
       augment: "crop_flip" for photographs; "crop" where left and right have a meaning, as in
         writing; "none" where the place has one too.
-      held_out: Part of each class's images that is kept for measuring.
-      seed: Of the split, the order, the crops and the flips.
+      held_out: The part of each class's images that is kept for measuring.
+      seed: The seed of the split, the order, the crops and the flips.
     """
 
     epochs: int = 20
@@ -43,7 +44,11 @@ class FinetuneConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a value that cannot be used."""
+        """Checks the values.
+
+        Raises:
+          ValueError: A value cannot be used.
+        """
         for name in ("epochs", "patience", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--{name}={getattr(self, name)} must be above 0.")
@@ -72,14 +77,14 @@ class Finetuner:
         """Takes a loaded SavedModel.
 
         Args:
-          loaded: What tf.saved_model.load gave.
-          directory: Where from, for messages.
+          loaded: The object that tf.saved_model.load gave.
+          directory: The directory of the SavedModel, for messages.
           image_size: (height, width) of its images in pixels.
-          classes: Number of classes.
-          config: How to train.
+          classes: The number of classes.
+          config: The settings.
 
         Raises:
-          ModelError: the SavedModel cannot be trained.
+          ModelError: The SavedModel cannot be trained.
         """
         import keras
         import tensorflow as tf
@@ -97,7 +102,7 @@ class Finetuner:
         trial = tf.zeros([2, *image_size, 3])
         self._forward = self._find_forward(trial, directory)
         features = int(self._forward(trial, False).shape[1])
-        # Statistics of the frozen features: the classifier's input is scaled by them.
+        # The statistics of the frozen features scale the classifier's input.
         self._mean = tf.Variable(tf.zeros([features]), trainable=False)
         self._deviation = tf.Variable(tf.ones([features]), trainable=False)
         self._kernel = tf.Variable(tf.zeros([features, classes]))
@@ -116,7 +121,7 @@ class Finetuner:
         )
 
     def _find_forward(self, trial: Any, directory: str) -> Callable[[Any, bool], Any]:
-        """How the module is called for training: with its own momentum if it takes one."""
+        """Finds how to call the module for training: with our momentum if it takes one."""
         import tensorflow as tf
 
         momentum = tf.constant(self._config.batch_norm_momentum)
@@ -172,13 +177,13 @@ class Finetuner:
         return loss
 
     def features(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """float32 [count, num_features] of uint8 [count, height, width, 3]."""
+        """Computes float32 [count, num_features] for uint8 [count, height, width, 3]."""
         step = self._config.batch_size
         parts = [self._features(pixels[i : i + step]).numpy() for i in range(0, len(pixels), step)]
         return np.concatenate(parts)
 
     def accuracy(self, features: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> float:
-        """Share of the rows that the classifier gets right."""
+        """Returns the share of rows that the classifier gets right."""
         return float((self._logits(features).numpy().argmax(axis=1) == labels).mean())
 
     def set_statistics(self, features: npt.NDArray[np.float32]) -> None:
@@ -190,7 +195,7 @@ class Finetuner:
     def train_head(
         self, features: npt.NDArray[np.float32], labels: npt.NDArray[np.int32], epoch: int
     ) -> float:
-        """One pass over frozen features; gives the mean loss."""
+        """Trains the classifier for a pass over frozen features; returns the mean loss."""
         order = np.random.default_rng([self._config.seed, 1, epoch]).permutation(len(labels))
         return float(
             np.mean(
@@ -205,7 +210,7 @@ class Finetuner:
         epoch: int,
         on_step: Callable[[int, int], None],
     ) -> float:
-        """One pass with all layers learning; gives the mean loss."""
+        """Trains all layers for a pass over the images; returns the mean loss."""
         import tensorflow as tf
 
         stream = np.random.default_rng([self._config.seed, 2, epoch])
@@ -226,7 +231,7 @@ class Finetuner:
         return float(np.mean(losses))
 
     def _batches(self, order: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
-        """Whole batches; what is left over would unsettle the batch's statistics."""
+        """Cuts rows into whole batches; a smaller one would have unsettled statistics."""
         size = min(self._config.batch_size, len(order))
         return [order[i : i + size] for i in range(0, len(order) - size + 1, size)]
 
@@ -237,7 +242,7 @@ class Finetuner:
         tf.saved_model.save(self._loaded, directory, signatures=dict(self._loaded.signatures))
 
     def classifier(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The classifier on raw features: logits = features @ kernel + bias."""
+        """Returns the classifier on raw features: logits = features @ kernel + bias."""
         kernel = self._kernel.numpy() / self._deviation.numpy()[:, None]
         return {"kernel": kernel, "bias": self._bias.numpy() - self._mean.numpy() @ kernel}
 

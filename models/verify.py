@@ -1,4 +1,4 @@
-"""Compares the features that two models give for the same images."""
+"""The comparison of the features that two models give for the same images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 from image_features.models.feature_function import FeatureFunction
 from image_features.models.handles import resolve
 from image_features.models.module import FeatureModule
@@ -17,15 +17,15 @@ _TINY = np.finfo(np.float32).tiny
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Difference:
-    """How far two models' features are apart.
+    """The distances between two models' features.
 
     Attributes:
-      images: How many images were compared.
-      max_abs: Largest difference of a single value.
-      mean_abs: Mean difference of a single value.
-      max_relative: Largest difference of a value, in parts of its vector's largest value in
-        size.
-      max_cosine: Largest cosine difference, 1 - cosine, of an image's two vectors.
+      images: The number of images that were compared.
+      max_abs: The largest difference of a single value.
+      mean_abs: The mean difference of a single value.
+      max_relative: The largest difference of a single value, in parts of its vector's largest
+        absolute value.
+      max_cosine: The largest cosine difference, 1 - cosine, of an image's two vectors.
     """
 
     images: int
@@ -36,9 +36,10 @@ class Difference:
 
 
 def synthetic_images(height: int, width: int, count: int = 16) -> npt.NDArray[np.uint8]:
-    """Seeded images with structure at every scale, uint8 [count, height, width, 3].
+    """Makes seeded images with structure at every scale, uint8 [count, height, width, 3].
 
-    Noise of every octave is added up, as photographs have it (amplitude falls with frequency).
+    They are the sum of noise of every octave, whose amplitude falls with frequency as it does in
+    photographs.
     """
     stream = np.random.RandomState(0)
     images = np.zeros((count, height, width, 3))
@@ -54,15 +55,13 @@ def synthetic_images(height: int, width: int, count: int = 16) -> npt.NDArray[np
     return (scaled * 255).astype(np.uint8)
 
 
-def load_pair(a: str, b: str, *, cache_dir: str | None = None) -> tuple[FeatureModule, ...]:
+def load_pair(a: str, b: str) -> tuple[FeatureModule, ...]:
     """Loads two models that can be compared.
 
     Raises:
-      ModelError: one cannot be had, or they differ in image size or number of features.
+      ModelError: One of them cannot be loaded, or they differ in image size or number of features.
     """
-    first, second = (
-        FeatureModule.load(resolve(handle, cache_dir=cache_dir).directory) for handle in (a, b)
-    )
+    first, second = (FeatureModule.load(resolve(handle).directory) for handle in (a, b))
     for what in ("image_size", "num_features"):
         ours, theirs = getattr(first, what), getattr(second, what)
         if ours != theirs:
@@ -76,12 +75,18 @@ def load_pair(a: str, b: str, *, cache_dir: str | None = None) -> tuple[FeatureM
 def compare(
     first: FeatureFunction, second: FeatureFunction, pixels: npt.NDArray[np.uint8]
 ) -> Difference:
-    """Runs both models on images, uint8 [count, height, width, 3]; relative is to the second."""
+    """Runs both models on images and compares their features.
+
+    Args:
+      first: A model.
+      second: The model that relative differences refer to.
+      pixels: The images, uint8 [count, height, width, 3].
+    """
     a, b = first(pixels).astype(np.float64), second(pixels).astype(np.float64)
     difference = np.abs(a - b)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     dots = (a * b).sum(axis=1)
-    # Two zero vectors are alike; one zero vector is like nothing.
+    # Two vectors of zeros are alike; a single one is like nothing.
     same = (norms == 0) & (difference.max(axis=1) == 0)
     cosine = np.where(same, 1.0, dots / np.where(norms == 0, 1.0, norms))
     return Difference(

@@ -1,4 +1,4 @@
-"""Weights of the MobileNet V2 family, from the files that people have them in."""
+"""The weights of the MobileNet V2 family, from the files that people have them in."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from image_features.errors import ModelError
 from image_features.models import mobilenet_v2 as network
-from image_features.models.errors import ModelError
 
-# The published checkpoints' (Slim's mobilenet README and keras.applications).
+# The published checkpoints have these (Slim's mobilenet README and keras.applications).
 DEPTH_MULTIPLIERS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 IMAGE_SIZES = (96, 128, 160, 192, 224)
 _BUNDLED = "builtin.npz"
@@ -31,9 +31,9 @@ class NetworkWeights:
     """A network of the family, ready to be exported.
 
     Attributes:
-      arrays: float32 by variable name, as `mobilenet_v2.variable_shapes` says.
-      depth_multiplier: Of the network.
-      image_size: Side of its images in pixels; None if the source does not say.
+      arrays: float32 arrays by variable name, shaped as `mobilenet_v2.variable_shapes` says.
+      depth_multiplier: The factor of all its depths.
+      image_size: The side of its images in pixels; None if the source does not say.
     """
 
     arrays: network.Weights
@@ -42,13 +42,13 @@ class NetworkWeights:
 
 
 def bundled_weights() -> NetworkWeights:
-    """The trained weights in the package: depth multiplier 0.5, 96 x 96 (docs/model_card.md)."""
+    """Reads the trained weights in the package: depth multiplier 0.5, 96 x 96 pixels."""
     with importlib.resources.as_file(_bundled_file()) as path:
         return NetworkWeights(load_bundled(str(path)), 0.5, 96)
 
 
 def bundled_digest() -> str:
-    """SHA-256 of the weights in the package, hexadecimal."""
+    """Returns the hexadecimal SHA-256 of the weights in the package."""
     return hashlib.sha256(_bundled_file().read_bytes()).hexdigest()
 
 
@@ -57,7 +57,7 @@ def _bundled_file() -> Traversable:
 
 
 def load_bundled(path: str) -> network.Weights:
-    """Reads what `save_bundled` wrote, as float32."""
+    """Reads a file that `save_bundled` wrote, as float32."""
     with np.load(path) as arrays:
         return {name: arrays[name].astype(np.float32) for name in arrays.files}
 
@@ -65,7 +65,7 @@ def load_bundled(path: str) -> network.Weights:
 def save_bundled(weights: network.Weights, path: str) -> None:
     """Writes weights as compressed .npz: kernels in half precision, the rest in single.
 
-    The bytes are the same on every run with one version of NumPy.
+    With one version of NumPy, every run gives the same bytes.
     """
     small: dict[str, Any] = {
         name: array.astype(np.float32 if "/BatchNorm/" in name else np.float16)
@@ -91,10 +91,11 @@ def read_weights(path: str, *, depth_multiplier: float | None = None) -> Network
       path: A Keras .h5 or .weights.h5 file, with or without its top; a TF-Slim checkpoint (its
         prefix, its .index, or the directory that has it); or a directory with saved_model.pb, in
         either Hub format.
-      depth_multiplier: Of the network; None finds it by the shapes of the variables.
+      depth_multiplier: The network's depth multiplier; None finds it by the shapes of the
+        variables.
 
     Raises:
-      ModelError: it cannot be read, or a variable is missing or misshapen.
+      ModelError: The file cannot be read, or a variable is missing or misshapen.
     """
     if os.path.isfile(os.path.join(path, "saved_model.pb")):
         arrays, image_size = _read_saved_model(path)
@@ -130,7 +131,7 @@ def _checked(
 
 
 def _find_depth_multiplier(arrays: Arrays) -> float:
-    """The family's multiplier whose shapes agree with most of the arrays."""
+    """Returns the multiplier of the family whose shapes agree with most of the arrays."""
 
     def agreeing(multiplier: float) -> int:
         shapes = network.variable_shapes(multiplier)
@@ -140,7 +141,7 @@ def _find_depth_multiplier(arrays: Arrays) -> float:
 
 
 def _size_in_name(path: str) -> int | None:
-    """The image size that published files have in their names, as "mobilenet_v2_0.5_96"."""
+    """Reads the image size in a published file's name, such as "mobilenet_v2_0.5_96"."""
     sizes = "|".join(map(str, IMAGE_SIZES))
     names = (os.path.basename(path), os.path.basename(os.path.dirname(os.path.abspath(path))))
     for name in names:
@@ -194,9 +195,9 @@ def _read_saved_model(directory: str) -> tuple[Arrays, int | None]:
 
 
 def _by_slim_name(keys: Mapping[str, Any], read: Any) -> Arrays:
-    """Reads the network's variables, whatever scope is before their names.
+    """Reads the network's variables, whatever scope their names begin with.
 
-    A training checkpoint has moving averages of its weights; they are what was published.
+    Where a training checkpoint has moving averages too, they are taken: they were published.
     """
     wanted = network.variable_shapes(0.5)
     arrays: Arrays = {}

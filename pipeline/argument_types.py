@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from image_features.transforms.stores.files import is_http
+from image_features.transforms.stores.uris import is_http
 
 
 def web_address(text: str) -> str:

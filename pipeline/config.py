@@ -1,87 +1,83 @@
-"""The typed configuration of an extraction, apart from how flags spell it."""
+"""The typed configuration of a run, apart from how flags spell it."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import re
-from collections.abc import Mapping
+from typing import Any
 
-from image_features.models.engines import PreparedModel
-from image_features.pipeline.commit.guards import Guards
 from image_features.pipeline.dataset.layout import RunLayout
+from image_features.pipeline.dataset.provenance import Provenance
 from image_features.transforms.assign_shards import ShardPolicy
-from image_features.transforms.fetch_images import FetchPolicy
-from image_features.transforms.images.pixels import DecodePolicy
-from image_features.transforms.merge_rows import Merge
-from image_features.transforms.read_manifest import ManifestSpec
-from image_features.transforms.skip_known import Known
 
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+# A PSI above 0.25 is a major shift by the convention of credit scoring, where the index is from
+# (Siddiqi, "Credit Risk Scorecards", Wiley 2006); a difference of means of 0.2 deviations is a
+# small effect and one of 0.5 a medium one to Cohen ("Statistical Power Analysis for the
+# Behavioral Sciences", 1988), and here it is a mean over all dimensions.
+DRIFT_THRESHOLD = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
-class Merging:
-    """Committed runs that become one.
+class Guards:
+    """What must hold of a run before it is committed; None is no limit.
 
     Attributes:
-      merge: Their files.
-      run_ids: Their names, the latest first.
-      replaces: The names and finish times of all that their rows are from: runs that were merged
-        into one of them are not to come back when that one is removed.
-      as_of: When the latest of them was finished.
-      rows: In all of them.
-      removed: Of them, those that the last input did not name already.
+      max_error_rate: The largest share of failed rows, unchanged ones included: what fails every
+        night is the same part of the rows on a night with nothing else to do.
+      max_removed_rate: The largest share of the rows, known or read, that the input may stop to
+        name.
+      min_rows: The number of rows that must have been read.
+      max_duration: The longest time from the launch to the commit, in seconds.
+      fail_on_drift: Whether drift stops the commit, or is only reported.
+      drift_threshold: What counts as drift (see `pipeline.commit.drift`).
+      removed_before: The number of rows that the last run's input did not name already.
     """
 
-    merge: Merge
-    run_ids: tuple[str, ...]
-    replaces: Mapping[str, str]
-    as_of: str
-    rows: int
-    removed: int = 0
+    max_error_rate: float | None = None
+    min_rows: int | None = None
+    max_duration: float | None = None
+    fail_on_drift: bool = False
+    drift_threshold: float = DRIFT_THRESHOLD
+    max_removed_rate: float | None = None
+    removed_before: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The object `guards` of run.json."""
+        return {
+            "max_error_rate": self.max_error_rate,
+            "min_rows": self.min_rows,
+            "max_duration": self.max_duration,
+            "fail_on_drift": self.fail_on_drift,
+            "drift_threshold": self.drift_threshold,
+            "max_removed_rate": self.max_removed_rate,
+            "removed_before": self.removed_before,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
-class ExtractConfig:
-    """Everything one run depends on.
+class RunConfig:
+    """What every run has, whether it extracts features or merges earlier runs.
 
     Attributes:
-      manifest: What to read.
-      layout: Where to write.
-      run_id: Name of the run, last part of its directory.
-      model: What to run.
-      fetch: How to fetch.
-      decode: How to decode and resize.
-      shards: How many output shards.
-      keep_secrets: Whether URIs keep their credentials and signatures in the output.
-      cpu_threads: Threads that decode and compute within a worker; None for one a core.
-      started: When the launcher began, ISO 8601, UTC.
-      resumed: Whether an earlier attempt has left something to take over.
+      layout: Where the run goes.
+      started: The time of the launch, ISO 8601, UTC; it tells this launch's attempts from others.
+      shards: How many shards to write.
+      provenance: What the features are made from.
       guards: What must hold for a commit.
-      known: What the dataset has already and need not be made again; None to make all.
-      merging: The runs to make it of, instead of images.
     """
 
-    manifest: ManifestSpec
     layout: RunLayout
-    run_id: str
-    model: PreparedModel
-    fetch: FetchPolicy
-    decode: DecodePolicy
-    shards: ShardPolicy
-    keep_secrets: bool
-    cpu_threads: int | None
     started: str
-    resumed: bool = False
+    shards: ShardPolicy
+    provenance: Provenance
     guards: Guards = Guards()
-    known: Known | None = None
-    merging: Merging | None = None
 
     @property
-    def skips(self) -> bool:
-        """Whether there is anything that images need not be made again for."""
-        return self.known is not None and bool(self.known.files)
+    def run_id(self) -> str:
+        """The name of the run."""
+        return self.layout.run_id
 
 
 def utc_now() -> str:

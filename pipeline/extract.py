@@ -2,87 +2,117 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
-from image_features.pipeline.commit.commit_run import CommitRun, PlanShards
-from image_features.pipeline.config import ExtractConfig
+from image_features.models.engines import PreparedModel
+from image_features.pipeline.commit.commit_run import CommitRun
+from image_features.pipeline.commit.plan_shards import PlanShards
+from image_features.pipeline.config import RunConfig
 from image_features.transforms.assign_shards import AssignShards
 from image_features.transforms.decode_images import DecodeImages
 from image_features.transforms.extract_features import ExtractFeatures
-from image_features.transforms.fetch_images import FetchImages
+from image_features.transforms.fetch_images import FetchImages, FetchPolicy
 from image_features.transforms.measure_features import MeasureFeatures
-from image_features.transforms.read_manifest import ReadManifest
+from image_features.transforms.read_manifest import ManifestSpec, ReadManifest
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
-from image_features.transforms.skip_known import SkipKnown
+from image_features.transforms.skip_known import Known, SkipKnown, Skipped
 from image_features.transforms.write_removed import WriteRemoved
 from image_features.transforms.write_rows import WriteErrors, WriteFeatureShards
 
 
-def build(pipeline: beam.Pipeline, config: ExtractConfig) -> Any:
-    """Adds the extraction to a pipeline; returns the PCollection of its one commit."""
-    rows = pipeline | "ReadManifest" >> ReadManifest(spec=config.manifest)
-    skipped = None
-    if config.known and config.skips:
-        skipped = {"refs": rows.refs, "errors": rows.errors} | "SkipKnown" >> SkipKnown(
-            known=config.known, fetch=config.fetch
-        )
-    plan = rows.counts | "PlanShards" >> PlanShards(config=config, skipped=skipped)
-    num_shards = AsSingleton(plan.num_shards)
+@dataclasses.dataclass(frozen=True)
+class Extraction:
+    """A run that extracts features from images.
 
-    assigned = (skipped or rows).refs | "AssignShards" >> AssignShards(
-        num_shards=num_shards,
-        earlier=EarlierPieces(config.layout.features) if config.resumed else None,
-    )
-    fetched = assigned["refs"] | "FetchImages" >> FetchImages(
-        policy=config.fetch, threads=config.cpu_threads
-    )
-    decoded = fetched.images | "DecodeImages" >> DecodeImages(
-        policy=config.decode, threads=config.cpu_threads
-    )
-    extracted = decoded.images | "ExtractFeatures" >> ExtractFeatures(
-        model=config.model, threads=config.cpu_threads
-    )
+    Attributes:
+      run: What every run has.
+      manifest: The input to read.
+      model: The model to run.
+      fetch: How images are fetched.
+      known: What the dataset has already and need not be made again; None to make everything.
+      keep_secrets: Whether URIs keep their credentials and signatures in the output.
+      cpu_threads: The threads that decode and compute within a worker; None for one a core.
+      resumed: Whether an earlier attempt has left pieces to take over.
+    """
 
-    health = extracted.features | "MeasureFeatures" >> MeasureFeatures(
-        num_features=config.model.num_features,
-        earlier=assigned["earlier"] if config.resumed else None,
-    )
-    feature_shards = extracted.features | "WriteFeatureShards" >> WriteFeatureShards(
-        naming=config.layout.features,
-        columns=config.manifest.columns,
-        num_shards=num_shards,
-        keep_secrets=config.keep_secrets,
-        earlier=assigned["earlier"],
-    )
-    failures = {
-        "Read": rows.errors,
-        "Fetch": fetched.errors,
-        "Decode": decoded.errors,
-        "Extract": extracted.errors,
-    }
-    error_shards = failures | "WriteErrors" >> WriteErrors(
-        naming=config.layout.errors, num_shards=num_shards, keep_secrets=config.keep_secrets
-    )
+    run: RunConfig
+    manifest: ManifestSpec
+    model: PreparedModel
+    fetch: FetchPolicy
+    known: Known | None = None
+    keep_secrets: bool = False
+    cpu_threads: int | None = None
+    resumed: bool = False
 
-    shards = [feature_shards, error_shards]
-    if skipped is not None and config.known and config.known.removals:
-        shards.append(
-            skipped.removed
-            | "WriteRemoved"
-            >> WriteRemoved(naming=config.layout.removed, known_rows=config.known.rows)
+    def build(self, pipeline: beam.Pipeline) -> Any:
+        """Adds the extraction to a pipeline; returns the PCollection of its one commit."""
+        layout, threads = self.run.layout, self.cpu_threads
+        rows = pipeline | "ReadManifest" >> ReadManifest(spec=self.manifest)
+        new = self._skip_known(rows)
+        plan = rows.counts | "PlanShards" >> PlanShards(
+            policy=self.run.shards, staging=layout.staging, left_out=new.unchanged + new.duplicates
         )
-    return (
-        shards
-        | "CollectShards" >> beam.Flatten()
-        | "CommitRun"
-        >> CommitRun(
-            config=config,
-            rows_read=plan.rows_read,
-            duplicates=assigned["duplicates"],
-            health=health,
-            skipped=skipped,
+        num_shards = AsSingleton(plan.num_shards)
+
+        assigned = new.refs | "AssignShards" >> AssignShards(
+            num_shards=num_shards, earlier=EarlierPieces(layout.features) if self.resumed else None
         )
-    )
+        fetched = assigned["refs"] | "FetchImages" >> FetchImages(
+            policy=self.fetch, threads=threads
+        )
+        decoded = fetched.images | "DecodeImages" >> DecodeImages(
+            policy=self.run.provenance.decode, threads=threads
+        )
+        extracted = decoded.images | "ExtractFeatures" >> ExtractFeatures(
+            model=self.model, threads=threads
+        )
+        health = extracted.features | "MeasureFeatures" >> MeasureFeatures(
+            num_features=self.model.num_features,
+            earlier=assigned["earlier"] if self.resumed else None,
+        )
+
+        feature_shards = extracted.features | "WriteFeatureShards" >> WriteFeatureShards(
+            naming=layout.features,
+            columns=self.manifest.columns,
+            num_shards=num_shards,
+            keep_secrets=self.keep_secrets,
+            earlier=assigned["earlier"],
+        )
+        steps = {"Read": rows, "Fetch": fetched, "Decode": decoded, "Extract": extracted}
+        error_shards = {name: step.errors for name, step in steps.items()} | (
+            "WriteErrors"
+            >> WriteErrors(
+                naming=layout.errors, num_shards=num_shards, keep_secrets=self.keep_secrets
+            )
+        )
+        shards = [feature_shards, error_shards, *self._write_removed(new.removed)]
+        return (
+            shards
+            | "CollectShards" >> beam.Flatten()
+            | "CommitRun"
+            >> CommitRun(
+                run=self.run,
+                plan=plan,
+                duplicates=(assigned["duplicates"], *new.duplicates),
+                unchanged=new.unchanged,
+                health=health,
+            )
+        )
+
+    def _skip_known(self, rows: Any) -> Skipped:
+        if not self.known or not self.known.files:
+            return Skipped(rows.refs)
+        read = {"refs": rows.refs, "errors": rows.errors}
+        return read | "SkipKnown" >> SkipKnown(known=self.known, fetch=self.fetch)
+
+    def _write_removed(self, removed: tuple[Any, ...]) -> Iterator[Any]:
+        for rows in removed:
+            known_rows = self.known.rows if self.known else 0
+            yield rows | "WriteRemoved" >> WriteRemoved(
+                naming=self.run.layout.removed, known_rows=known_rows
+            )

@@ -8,7 +8,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from image_features.pipeline.argument_types import positive, positive_float, rate, web_address
-from image_features.pipeline.commit.drift import DRIFT_THRESHOLD
+from image_features.pipeline.config import DRIFT_THRESHOLD
 
 MIB = 2**20
 

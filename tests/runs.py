@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 
-from image_features.models.engines import PreparedModel
 from image_features.models.identity import ModelIdentity
-from image_features.pipeline.config import ExtractConfig, utc_now
-from image_features.pipeline.dataset.layout import RunLayout, read_run
+from image_features.pipeline.commit import commit_run
+from image_features.pipeline.commit.counts import RowTally
+from image_features.pipeline.config import RunConfig, utc_now
+from image_features.pipeline.dataset.layout import RunLayout
+from image_features.pipeline.dataset.provenance import Provenance
+from image_features.pipeline.dataset.run import read_record
 from image_features.transforms.assign_shards import ShardPolicy
-from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.measure_features import FeatureStatistics
-from image_features.transforms.read_manifest import ManifestSpec
 from image_features.transforms.shards.write_shards import ShardFile
 
 # Seven rows in, or eight with a duplicate.
@@ -21,20 +25,40 @@ INDEX = ShardFile("index", "index-00000-of-00001.parquet", 5, 10, "cc")
 ERRORS = ShardFile("errors", "errors-00000-of-00001.jsonl", 2, 10, "bb", {"not_found": 2})
 
 
-def config(directory: str) -> ExtractConfig:
+def config(directory: str) -> RunConfig:
     """The configuration of a run of one shard of each kind."""
-    return ExtractConfig(
-        ManifestSpec(()),
+    return RunConfig(
         RunLayout(directory),
-        "run",
-        PreparedModel(ModelIdentity("m", "h", (2, 2), 3)),
-        FetchPolicy(),
-        DecodePolicy((2, 2)),
-        ShardPolicy(num_shards=1),
-        False,
-        None,
         utc_now(),
+        ShardPolicy(num_shards=1),
+        Provenance((), (), ModelIdentity("m", "h", (2, 2), 3), DecodePolicy((2, 2)), 50 * 2**20),
     )
+
+
+def made_otherwise(run: RunConfig, **changes: Any) -> RunConfig:
+    """The configuration with fields of its model's identity or its decode policy changed."""
+    made = run.provenance
+    fields = {field.name for field in dataclasses.fields(ModelIdentity)}
+    model = {name: value for name, value in changes.items() if name in fields}
+    decode = {name: value for name, value in changes.items() if name not in fields}
+    made = dataclasses.replace(
+        made,
+        model=dataclasses.replace(made.model, **model),
+        decode=dataclasses.replace(made.decode, **decode),
+    )
+    return dataclasses.replace(run, provenance=made)
+
+
+def commit(
+    run: RunConfig,
+    shards: list[ShardFile],
+    rows_read: int,
+    duplicates: int = 0,
+    health: FeatureStatistics | None = None,
+) -> dict[str, Any]:
+    """Commits a run of one feature shard."""
+    tally = RowTally(rows_read, 1, duplicates)
+    return commit_run.commit(run, shards, tally, health or FeatureStatistics.empty(3))
 
 
 def health(
@@ -47,7 +71,7 @@ def health(
 
 def shard_files(directory: str) -> set[tuple[str, str]]:
     """Name and checksum of each shard of a committed run: what must be equal, byte for byte."""
-    run = read_run(directory)
+    run = read_record(directory)
     assert run is not None
     shards = [file for file in run["files"] if file["kind"] in ("features", "errors")]
     return {(shard["name"], shard["sha256"]) for shard in shards}

@@ -1,110 +1,157 @@
-"""A narrow MobileNet V2 that starts from the most important channels of a wide one.
-
-A channel's importance is the scale that batch normalization gives it times the norm of the weights
-that read it, an estimate of what its removal takes from the next layers (the magnitude criteria of
-Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017, and Liu et al., "Learning Efficient
-Convolutional Networks through Network Slimming", ICCV 2017).
-"""
+"""The network in training: its optimizer, its losses and the moving average that is kept."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import numpy.typing as npt
 
+from benchmarks.feature_quality import knn_accuracy
 from image_features.models import mobilenet_v2 as network
-from training import teacher
+from training.batches import Batches
+from training.config import DistillConfig
+from training.views import crop
 
-Channels = npt.NDArray[np.intp]
-
-
-def _largest(importance: npt.NDArray[np.float64], count: int) -> Channels:
-    """Indices of the largest, in ascending order."""
-    return np.sort(np.argsort(-importance, kind="stable")[:count])
-
-
-def _stages(layers: list[network.Convolution]) -> list[int]:
-    """For each layer, the number of the residual stream that it writes to (projections only)."""
-    stages, stage = [], -1
-    for layer in layers:
-        if not layer.relu6 and not layer.residual:
-            stage += 1
-        stages.append(stage)
-    return stages
+_LABEL_SMOOTHING = 0.1  # Szegedy et al., CVPR 2016.
+_TEMPERATURE = 0.05  # The temperature of the softmax over a batch's cosine similarities.
+_MEASURED = 100  # The number of held-out images that are measured at once.
 
 
-def initial_weights(wide: teacher.Arrays, depth_multiplier: float) -> network.Weights:
-    """Takes the most important channels of the teacher.
+class Student:
+    """The network, its optimizer and its average, as one checkpoint.
 
-    Its normalization of the input and its epsilon are folded into the first layer and into the
-    scales. Even padding against Slim's moves stride-2 layers by one pixel, which training mends.
-
-    Args:
-      wide: Variables of the network with depth multiplier 1, as `teacher.read_weights` gives them.
-      depth_multiplier: Of the narrow network, below 1.
-
-    Returns:
-      float32 arrays by name, as `mobilenet_v2.variable_shapes` says.
+    Attributes:
+      average: The averaged weights by name, TensorFlow variables.
+      step: The number of steps done, a TensorFlow variable.
+      checkpoint: All that training goes on from, a tf.train.Checkpoint.
     """
-    layers = network.convolutions(1.0)
-    narrow = network.convolutions(depth_multiplier)
-    stages = _stages(layers)
 
-    def scale(layer: network.Convolution) -> npt.NDArray[np.float64]:
-        return np.abs(wide[f"{layer.scope}/BatchNorm/gamma"].astype(np.float64))
+    def __init__(
+        self, weights: network.Weights, batches: Batches, classes: int, config: DistillConfig
+    ) -> None:
+        """Builds the network.
 
-    def read(layer: network.Convolution) -> npt.NDArray[np.float64]:
-        """Norm of the weights that read each input channel."""
-        variance = wide[f"{layer.scope}/BatchNorm/moving_variance"].astype(np.float64)
-        kernel = wide[layer.weights] * (scale(layer) / np.sqrt(variance + 1e-5))
-        return np.sqrt(np.square(kernel).sum(axis=(0, 1, 3)))
+        Args:
+          weights: The weights to start from.
+          batches: The source of the scale of the teacher's features.
+          classes: The number of classes.
+          config: The settings of the run.
+        """
+        import keras
+        import tensorflow as tf
 
-    def stream(stage: int, count: int) -> Channels:
-        """The channels of a residual stream: all that write and read it have a say."""
-        written = sum(
-            scale(layer)
-            for layer, at in zip(layers, stages, strict=True)
-            if at == stage and not layer.relu6
+        self._config = config
+        self._mean, self._deviation = batches.mean, batches.deviation
+        multiplier = config.student.depth_multiplier
+        self._variables = {
+            name: tf.Variable(weights[name], trainable=network.is_trainable(name))
+            for name in network.variable_shapes(multiplier)
+        }
+        self.average = {name: tf.Variable(array) for name, array in weights.items()}
+        self._head = tf.Variable(tf.zeros([network.num_features(multiplier), classes]))
+        self._bias = tf.Variable(tf.zeros([classes]))
+        self._trained = [v for n, v in self._variables.items() if network.is_trainable(n)]
+        self._trained += [self._head, self._bias]
+        self._optimizer = keras.optimizers.Adam(config.optimizer.learning_rate, beta_2=0.99)
+        self._optimizer.build(self._trained)
+        self._decayed = [v for n, v in self._variables.items() if network.is_regularized(n)]
+        self.step = tf.Variable(0, dtype=tf.int64)
+        self.checkpoint = tf.train.Checkpoint(
+            variables=list(self._variables.values()),
+            average=list(self.average.values()),
+            head=[self._head, self._bias],
+            optimizer=self._optimizer.variables,
+            step=self.step,
         )
-        readers = [
-            layer
-            for i, layer in enumerate(layers)
-            if i and stages[i - 1] == stage and not layers[i - 1].relu6
-        ]
-        return _largest(written * sum(read(layer) for layer in readers), count)
+        self.train = tf.function(self._train, reduce_retracing=True)
+        self._features = tf.function(self._averaged_features, reduce_retracing=True)
 
-    weights: network.Weights = {}
-    kept: Channels = np.arange(3)
-    for i, (layer, target) in enumerate(zip(layers, narrow, strict=True)):
-        kernel = wide[layer.weights]
-        if layer.depthwise:
-            out = kept
-            kernel = kernel[:, :, kept]
-        else:
-            if not layer.relu6:
-                out = stream(stages[i], target.outputs)
-            elif i + 1 < len(layers):
-                # The depthwise layer keeps these channels, and the projection reads them.
-                out = _largest(scale(layers[i + 1]) * read(layers[i + 2]), target.outputs)
-            else:
-                out = np.arange(target.outputs)
-            kernel = kernel[:, :, kept][..., out]
-        mean, variance, gamma, beta = (
-            wide[f"{layer.scope}/BatchNorm/{name}"][out].astype(np.float64)
-            for name in ("moving_mean", "moving_variance", "gamma", "beta")
+    def _train(
+        self, pixels: Any, boxes: Any, flip: Any, labels: Any, targets: Any, rate: Any
+    ) -> tuple[Any, Any, Any]:
+        """Takes a step on a batch; returns the losses on features, relations and labels."""
+        import tensorflow as tf
+
+        images = crop(pixels, boxes, self._config.student.image_size)
+        images = tf.where(flip[:, None, None, None], images[:, :, ::-1], images)
+        with tf.GradientTape() as tape:
+            features, updates = network.forward(
+                images,
+                lambda name, _: self._variables[name],
+                training=True,
+                depth_multiplier=self._config.student.depth_multiplier,
+            )
+            feature_loss = tf.reduce_mean(tf.square((features - targets) / self._deviation))
+            relation_loss = _relation_loss(features, targets)
+            logits = ((features - self._mean) / self._deviation) @ self._head + self._bias
+            label_loss = _label_loss(logits, labels)
+            loss = feature_loss
+            loss += self._config.loss.relation_weight * relation_loss
+            loss += self._config.loss.label_weight * label_loss
+        gradients = tape.gradient(loss, self._trained)
+        for variable in self._decayed:
+            variable.assign_sub(rate * self._config.optimizer.weight_decay * variable)
+        self._optimizer.learning_rate = rate
+        self._optimizer.apply(gradients, self._trained)
+        for variable, value in updates:
+            variable.assign(value)
+        self._update_average()
+        return feature_loss, relation_loss, label_loss
+
+    def _update_average(self) -> None:
+        """Moves the average; it is short at first, so that the initial weights are forgotten."""
+        import tensorflow as tf
+
+        step = tf.cast(self.step.assign_add(1), tf.float32)
+        decay = tf.minimum(self._config.optimizer.average, (1 + step) / (10 + step))
+        for name, variable in self._variables.items():
+            self.average[name].assign(decay * self.average[name] + (1 - decay) * variable)
+
+    def _averaged_features(self, pixels: Any) -> Any:
+        """The features that the averaged weights give for whole images."""
+        import tensorflow as tf
+
+        boxes = tf.tile([[0.0, 0.0, 1.0, 1.0]], [tf.shape(pixels)[0], 1])
+        features, _ = network.forward(
+            crop(pixels, boxes, self._config.student.image_size),
+            lambda name, _: self.average[name],
+            training=False,
+            depth_multiplier=self._config.student.depth_multiplier,
         )
-        if i == 0:
-            # From (x - MEAN) / STD of x in [0, 1] to the student's 2 x - 1.
-            mean = mean - ((0.5 - teacher.MEAN) / teacher.STD) @ kernel.sum(axis=(0, 1))
-            kernel = kernel * (0.5 / teacher.STD)[:, None]
-        ratio = (variance + network.BATCH_NORM_EPSILON) / (variance + teacher.BATCH_NORM_EPSILON)
-        gamma = gamma * np.sqrt(ratio)
-        weights[target.weights] = kernel.astype(np.float32)
-        for name, array in (
-            ("gamma", gamma),
-            ("beta", beta),
-            ("moving_mean", mean),
-            ("moving_variance", variance),
-        ):
-            weights[f"{target.scope}/BatchNorm/{name}"] = array.astype(np.float32)
-        kept = out
-    return weights
+        return features
+
+    def held_out_accuracy(self, batches: Batches) -> float:
+        """Returns the kNN accuracy of the averaged weights on the held-out images."""
+        pixels, labels = batches.held_out()
+        parts = range(0, len(pixels), _MEASURED)
+        features = [self._features(pixels[i : i + _MEASURED]).numpy() for i in parts]
+        return knn_accuracy(np.concatenate(features), labels)
+
+
+def _label_loss(logits: Any, labels: Any) -> Any:
+    """The cross entropy with smoothed labels."""
+    import tensorflow as tf
+
+    classes = tf.shape(logits)[1]
+    soft = tf.one_hot(labels, classes) * (1 - _LABEL_SMOOTHING)
+    soft += _LABEL_SMOOTHING / tf.cast(classes, tf.float32)
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(soft, logits))
+
+
+def _relation_loss(features: Any, targets: Any) -> Any:
+    """How far the student's similarities within a batch are from the teacher's, as KL divergence.
+
+    The loss follows Park et al., "Relational Knowledge Distillation", CVPR 2019, with similarities
+    as distributions over the batch.
+    """
+    import tensorflow as tf
+
+    def similarities(vectors: Any) -> Any:
+        unit = tf.math.l2_normalize(vectors, axis=1)
+        scores = tf.matmul(unit, unit, transpose_b=True) / _TEMPERATURE
+        return tf.linalg.set_diag(scores, tf.fill([tf.shape(scores)[0]], -1e4))
+
+    wanted = tf.nn.softmax(similarities(targets))
+    entropy = -tf.reduce_sum(tf.math.xlogy(wanted, wanted), axis=1)
+    cross = tf.nn.softmax_cross_entropy_with_logits(wanted, similarities(features))
+    return tf.reduce_mean(cross - entropy)

@@ -1,6 +1,6 @@
-"""What the teacher says of every view, computed once and kept on disk.
+"""The teacher's features of every view, computed once and kept on disk.
 
-One file for each view, written whole, so that an interrupted run goes on with the next view.
+Every view has a file, written whole, so that an interrupted run goes on with the next view.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _log = logging.getLogger(__name__)
 
 
 def target_path(directory: str, size: int, view: int) -> str:
-    """Where the features of a view are: float16 [count, 1280]."""
+    """Returns the path of the features of a view, float16 [count, 1280]."""
     return os.path.join(directory, f"teacher-{size}-view-{view}.npy")
 
 
 def compute_targets(
     pixels: npt.NDArray[np.uint8], directory: str, *, size: int, views: int, seed: int = 0
 ) -> None:
-    """Computes what is missing of the teacher's features.
+    """Computes those of the teacher's features that are missing.
 
     Args:
-      pixels: uint8 [count, height, width, 3].
-      directory: Where the files go; it is made if need be.
-      size: Side of the teacher's input, in pixels.
-      views: How many views there are.
-      seed: Seed of the crops.
+      pixels: The images, uint8 [count, height, width, 3].
+      directory: The directory of the files; it is made if need be.
+      size: The side of the teacher's input, in pixels.
+      views: The number of views.
+      seed: The seed of the crops.
     """
     missing = [v for v in range(views) if not os.path.exists(target_path(directory, size, v))]
     if not missing:

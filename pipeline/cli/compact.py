@@ -1,41 +1,27 @@
-"""The command `compact`: a dataset's runs become one."""
+"""The command `compact`: the runs of a dataset become one."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import os
-from collections.abc import Sequence
 
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
-
+from image_features.errors import EXIT_OK
 from image_features.pipeline.argument_types import positive
 from image_features.pipeline.cli.parsing import parse_with_beam
-from image_features.pipeline.compact import config_of, fingerprint_of, shards_of
-from image_features.pipeline.config import ExtractConfig, utc_now
-from image_features.pipeline.dataset.layout import read_run
-from image_features.pipeline.dataset.records import Run, comparable, current_runs
-from image_features.pipeline.errors import OptionParser, UsageError
-from image_features.pipeline.exits import EXIT_OK
-from image_features.pipeline.launch import attempt as place
-from image_features.pipeline.launch.job import run_job
-from image_features.pipeline.options import FeatureExtractorOptions
 from image_features.pipeline.process import log_to_stderr
-from image_features.pipeline.runners import runners
-from image_features.transforms.shards.index import INDEX_KIND
+
+HELP = "merge a dataset's runs into one, of each image the latest row"
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of everything after `image-features compact`, apart from Beam's options."""
-    parser = OptionParser(
-        prog="image-features compact",
-        description="Merges the runs of a dataset that have the latest one's model and "
-        "preprocessing into one run: of each image the latest row, and errors that no row has "
-        "settled. Readers then read that run instead of them; `gc` removes them.",
-        epilog="Beam options pass through, as with extract. Exit codes: 0 done, or nothing to do, "
-        "1 failed, 2 bad arguments, 4 another launcher does it.",
-        allow_abbrev=False,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's own options."""
+    parser.description = (
+        "Merges the runs of a dataset that have the latest one's model and preprocessing into\n"
+        "one run: of each image the latest row, and errors that no row has settled. Readers then\n"
+        "read that run instead of them; `gc` removes them."
+    )
+    parser.epilog = (
+        "Beam options pass through, as with extract. Exit codes: 0 done, or nothing to do,\n"
+        "1 failed, 2 bad arguments, 4 another launcher does it."
     )
     parser.add_argument("path", metavar="DATASET", help="The dataset's directory; local or gs://.")
     parser.add_argument(
@@ -58,82 +44,61 @@ def make_parser() -> argparse.ArgumentParser:
         help="Rows a shard may hold (10000).",
     )
     parser.add_argument(
-        "--compression", choices=["none", "gzip"], default="none", help="Of the shards (none)."
+        "--compression",
+        choices=["none", "gzip"],
+        default="none",
+        help="The compression of the shards (none).",
     )
     parser.add_argument(
-        "--log_format", choices=["text", "json"], default="text", help="Of the log (text)."
+        "--log_format",
+        choices=["text", "json"],
+        default="text",
+        help="The format of the log's lines (text).",
     )
-    return parser
 
 
-def run(argv: Sequence[str]) -> int:
+def run(argv: list[str]) -> int:
     """Merges runs, and says what came of it.
 
     Returns:
-      An exit code, as the parser's epilog tells them.
+      0 done, or nothing to do.
 
     Raises:
-      UsageError: something asked for cannot be done; no work has started.
+      ImageFeaturesError: the merging could not be prepared, or failed.
     """
-    options, beam_options = parse_with_beam(make_parser(), argv)
+    options, beam_options = parse_with_beam("compact", add_arguments, argv)
     log_to_stderr(options.log_format)
-    FileSystems.set_options(beam_options)
-    config = _prepare(options, beam_options)
-    if config is None:
-        return EXIT_OK
-    done = run_job(config, beam_options)
-    if done.run is None or config.merging is None:
-        return done.code
-    counts = done.run["counts"]
-    print(
-        f"{config.layout.directory}: {counts['rows_out']} rows of {len(config.merging.run_ids)} "
-        f"runs, {config.merging.rows - counts['rows_out']} replaced or removed, "
-        f"{counts['rows_failed']} failed"
+    from image_features.pipeline.launch.job import Terms, run_job
+    from image_features.pipeline.launch.prepare import AlreadyCommitted
+    from image_features.pipeline.launch.prepare_compaction import (
+        CompactionOptions,
+        prepare_compaction,
     )
-    return done.code
 
-
-def _prepare(options: argparse.Namespace, beam_options: PipelineOptions) -> ExtractConfig | None:
-    started = utc_now()
-    ours = beam_options.view_as(FeatureExtractorOptions)
-    # Workers elsewhere have directories of their own.
-    ours.output = options.path if "://" in options.path else os.path.abspath(options.path)
-    ours.compression = options.compression
-    runners.check(ours, beam_options)
-    runs = _runs(ours.output)
-    num_shards = options.num_shards or shards_of(runs, options.images_per_shard)
-    mark = fingerprint_of(runs, num_shards, options.compression)
-    # The same runs, merged by two at once or taken up after a crash, are the same run.
-    ours.run_id = options.run_id or f"compacted-{mark}"
-    found = place.find(ours)
-    if found.standing is place.Standing.COMMITTED:
-        record = read_run(found.layout.directory) or {}
-        if not record.get("replaces"):
-            raise UsageError(f"--run_id={found.run_id} is a run that was extracted; name another.")
-        print(f"{found.layout.directory} is committed already.")
-        return None
-    if len(runs) == 1 and len(runs[0].files()) == (options.num_shards or len(runs[0].files())):
+    work = prepare_compaction(
+        CompactionOptions(
+            path=options.path,
+            run_id=options.run_id,
+            num_shards=options.num_shards,
+            images_per_shard=options.images_per_shard,
+            compression=options.compression,
+        ),
+        beam_options,
+    )
+    if work is None:
         print(f"{options.path}: nothing to merge.")
-        return None
-    try:
-        config = config_of(runs, found.layout, found.run_id, num_shards, started)
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{options.path} cannot be merged: {place.why(error)}.") from error
-    return dataclasses.replace(config, layout=place.enter(found, mark, started).layout)
-
-
-def _runs(path: str) -> list[Run]:
-    try:
-        alone = read_run(path) is not None
-        runs = comparable(current_runs(path))
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{path} cannot be merged: {place.why(error)}.") from error
-    if alone:
-        raise UsageError(f"{path} is one run; name the dataset that it is in.")
-    for run_ in runs:
-        if len(run_.files(INDEX_KIND)) != len(run_.files()):
-            raise UsageError(
-                f"The run {run_.directory} has no index, as of an earlier version: it cannot be "
-                "merged; extract it anew."
-            )
-    return runs
+        return EXIT_OK
+    if isinstance(work, AlreadyCommitted):
+        print(work)
+        return EXIT_OK
+    outcome = run_job(work, beam_options, Terms())
+    if outcome.run is None or outcome.result is None:
+        print(AlreadyCommitted(work.run.layout.directory))
+        return EXIT_OK
+    counts, lineage = outcome.run.counts, work.lineage
+    print(
+        f"{outcome.run.directory}: {counts.rows_out} rows of {len(lineage.run_ids)} "
+        f"runs, {lineage.rows - counts.rows_out} replaced or removed, "
+        f"{counts.rows_failed} failed"
+    )
+    return EXIT_OK

@@ -1,4 +1,4 @@
-"""The command `extract`: from arguments to an exit code."""
+"""The command `extract`: from arguments to a committed run."""
 
 from __future__ import annotations
 
@@ -8,95 +8,133 @@ import logging
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
-from apache_beam.options.pipeline_options import PipelineOptions
-
+from image_features.errors import EXIT_OK, EXIT_OVER_BUDGET, UsageError
 from image_features.pipeline.argument_types import web_address
-from image_features.pipeline.config import ExtractConfig
-from image_features.pipeline.errors import UsageError
-from image_features.pipeline.exits import EXIT_OK, EXIT_OVER_BUDGET
-from image_features.pipeline.launch import prepare as launch
-from image_features.pipeline.launch import profile
-from image_features.pipeline.launch.job import run_job
-from image_features.pipeline.launch.notify import notify
-from image_features.pipeline.options import FeatureExtractorOptions
-from image_features.pipeline.runners import runners
+from image_features.pipeline.cli.parsing import make_parser, parse_extract
+from image_features.pipeline.process import log_to_stderr
 
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from image_features.pipeline.dataset.run import Run, RunCounts
+
+HELP = "read image URIs, write one feature vector an image as TFRecord shards"
 _LOG = logging.getLogger(__name__)
-# As --notify, for those who cannot have the address on a command line, which all users see.
+# It does what --notify does for those who cannot have the address on a command line, which every
+# user of the machine sees.
 NOTIFY_VARIABLE = "IMAGE_FEATURES_NOTIFY"
 
 
-def extract(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds our options; Beam's two hundred are not shown."""
+    from image_features.pipeline.options import FeatureExtractorOptions
+
+    parser.usage = "image-features extract --input=LOCATION --output=DIR [options] [Beam options]"
+    parser.description = (
+        "Extracts one feature vector for every image that the input names.\n\n"
+        "Rows that fail become error rows with a reason; the run goes on. Readers see the run\n"
+        "once OUT/<run_id>/run.json is there, when every row is accounted for."
+    )
+    parser.epilog = (
+        "Beam options pass through, such as --runner, --direct_num_workers,\n"
+        "--direct_running_mode, --temp_location. Without --runner the run stays on this machine:\n"
+        "in this process, or in one for every four cores.\n"
+        "\n"
+        "exit codes: 0 committed (or submitted, with --no_wait), 1 failed, 2 bad arguments,\n"
+        "3 committed but over --error_budget, 4 another launcher works on the run,\n"
+        "5 computed but a guard stopped the commit, 130 or 143 interrupted"
+    )
+    FeatureExtractorOptions._add_argparse_args(parser)
+
+
+def run(argv: list[str]) -> int:
     """Runs an extraction, and says what came of it.
 
     Returns:
-      0 committed (or submitted, with --no_wait), 1 failed, 3 committed with more failed rows than
-      --error_budget allows, 4 another launcher works on the run, 5 computed but not committed
-      because of a guard.
+      0 committed (or submitted, with --no_wait), 3 committed with more failed rows than
+      --error_budget allows.
 
     Raises:
-      UsageError: something asked for cannot be done; no work has started.
+      ImageFeaturesError: the run could not be prepared, or failed.
     """
-    if options.profile:
-        if runners.runner_of(beam_options) is not runners.Runner.LOCAL:
-            raise UsageError("--profile looks at this machine only; leave --runner out with it.")
-        profile.check(options.profile)
-    begun = time.monotonic()
-    address = _take_address(options)
-    try:
-        config = launch.prepare(options, beam_options)
-    except launch.AlreadyCommittedError as done:
-        print(f"{done} is committed already.")
+    if "-h" in argv or "--help" in argv:
+        make_parser("extract", add_arguments).print_help()
         return EXIT_OK
-    deadline = begun + options.max_duration if options.max_duration else None
+    options, beam_options = parse_extract(argv)
+    log_to_stderr(options.log_format)
+    # Beam must find the logs already quiet.
+    from image_features.pipeline.launch import profile
+    from image_features.pipeline.launch.job import Terms, run_job
+    from image_features.pipeline.launch.notify import notify
+    from image_features.pipeline.launch.prepare import AlreadyCommitted, prepare
+
+    if options.profile:
+        _check_profile(options.profile, beam_options)
+    begun = time.monotonic()
+    terms = Terms(
+        wait=options.wait,
+        notify=notify_address(options.notify, wait=options.wait),
+        deadline=begun + options.max_duration if options.max_duration else None,
+    )
+    work = prepare(options, beam_options)
+    if isinstance(work, AlreadyCommitted):
+        print(work)
+        return EXIT_OK
     with profile.sampled(options.profile) if options.profile else contextlib.nullcontext():
-        outcome = run_job(
-            config, beam_options, wait=options.wait, address=address, deadline=deadline
-        )
-    run = outcome.run
-    if run is None:
-        return outcome.code
-    _summarize(config, run, outcome.seconds)
+        outcome = run_job(work, beam_options, terms)
+    committed = outcome.run
+    if committed is None:
+        return EXIT_OK
+    if outcome.result is None:
+        print(AlreadyCommitted(committed.directory))
+        return EXIT_OK
+    _summarize(committed, outcome.seconds, incremental=work.known is not None)
     stages = profile.stages(outcome.result)
     if stages:
         took = ", ".join(f"{name} {stage['seconds']:.2f} s" for name, stage in stages.items())
         print(f"  threads' time: {took}")
     if options.profile:
         print("\n".join(profile.write_stages(options.profile, stages, outcome.seconds)))
-    if address:
-        notify(address, run)
-    return _judge(run["counts"], options.error_budget)
+    if terms.notify:
+        notify(terms.notify, committed.record)
+    return _judge(committed.counts, options.error_budget)
 
 
-def _take_address(options: FeatureExtractorOptions) -> str | None:
-    """Where to notify, which is nobody else's business: engines show a job's options."""
-    if options.notify and not options.wait:
+def _check_profile(directory: str, beam_options: PipelineOptions) -> None:
+    from image_features.pipeline.launch import profile
+    from image_features.pipeline.runners import runner
+
+    if not runner.is_local(beam_options):
+        raise UsageError("--profile looks at this machine only; leave --runner out with it.")
+    profile.check(directory)
+
+
+def notify_address(given: str | None, *, wait: bool) -> str | None:
+    """Where to notify: what the option says, or the variable."""
+    if given and not wait:
         raise UsageError("--notify needs someone who waits; leave out --notify or --no_wait.")
-    address, options.notify = options.notify, None
     # A variable may be set for all commands of a machine, those that wait for nothing too.
-    if address or not options.wait or not os.environ.get(NOTIFY_VARIABLE):
-        return address
+    if given or not wait or not os.environ.get(NOTIFY_VARIABLE):
+        return given
     try:
         return web_address(os.environ[NOTIFY_VARIABLE])
     except argparse.ArgumentTypeError as error:
         raise UsageError(f"The variable {NOTIFY_VARIABLE} cannot be used: {error}.") from error
 
 
-def _summarize(config: ExtractConfig, run: dict[str, Any], seconds: float) -> None:
-    counts = run["counts"]
-    done = counts["rows_in"] - counts["rows_unchanged"]
+def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
+    counts, drift = committed.counts, committed.drift
     known = ""
-    if config.known is not None:
-        known = f"{counts['rows_unchanged']} unchanged, {counts['rows_removed']} removed, "
+    if incremental:
+        known = f"{counts.rows_unchanged} unchanged, {counts.rows_removed} removed, "
     print(
-        f"{config.layout.directory}: {counts['rows_out']} of {counts['rows_in']} images, "
-        f"{counts['rows_failed']} failed, {known}{done / seconds:.1f} images/s"
+        f"{committed.directory}: {counts.rows_out} of {counts.rows_in} images, "
+        f"{counts.rows_failed} failed, {known}{counts.rows_done / seconds:.1f} images/s"
     )
-    for reason, count in counts["failed_by_reason"].items():
+    for reason, count in counts.failed_by_reason.items():
         print(f"  {count} {reason}")
-    drift = run.get("drift")
     if drift and drift["drifted"]:
         _LOG.warning(
             "The features have drifted from the run %s: stability index %.3g, difference of means "
@@ -108,8 +146,8 @@ def _summarize(config: ExtractConfig, run: dict[str, Any], seconds: float) -> No
         )
 
 
-def _judge(counts: dict[str, Any], budget: float | None) -> int:
-    failed, rows = counts["rows_failed"], counts["rows_in"]
+def _judge(counts: RunCounts, budget: float | None) -> int:
+    failed, rows = counts.rows_failed, counts.rows_in
     if budget is None or failed <= budget * rows:
         return EXIT_OK
     print(

@@ -1,4 +1,4 @@
-"""`image-features model describe | convert | verify | finetune`."""
+"""The command `model`: describe, convert, verify or finetune feature-vector modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from image_features.pipeline.errors import OptionParser, UsageError
+from image_features.errors import ModelError, UsageError
+from image_features.models.quiet import import_tensorflow
+from image_features.pipeline.cli.parsing import OptionParser, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,16 +21,13 @@ if TYPE_CHECKING:
 
     from image_features.models.finetune import Report
 
+HELP = "describe, convert, compare or fine-tune feature-vector modules"
 _FORMATS = ("tf1_hub", "tf2", "slim")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of everything after `image-features model`."""
-    parser = OptionParser(
-        prog="image-features model",
-        description="Works on feature-vector modules.",
-        allow_abbrev=False,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the actions and their options."""
+    parser.description = "Works on feature-vector modules."
     actions = parser.add_subparsers(dest="action", required=True, parser_class=OptionParser)
     describe = actions.add_parser(
         "describe",
@@ -55,7 +54,6 @@ def make_parser() -> argparse.ArgumentParser:
         help="Largest absolute difference of a value that passes (0.001).",
     )
     _add_finetune(actions)
-    return parser
 
 
 def _add_convert(actions: argparse._SubParsersAction[OptionParser]) -> None:
@@ -109,8 +107,8 @@ def _add_finetune(actions: argparse._SubParsersAction[OptionParser]) -> None:
         finetune.add_argument(f"--{name}", type=kind, default=default, help=f"{text} ({default}).")
 
 
-def run(options: argparse.Namespace) -> int:
-    """Runs what `make_parser` parsed; TensorFlow is imported by now.
+def run(argv: list[str]) -> int:
+    """Runs one action.
 
     Returns:
       0 done, 1 the models of `verify` differ.
@@ -118,8 +116,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
       UsageError: the arguments cannot be used.
     """
-    from image_features.models.errors import ModelError
-
+    options = parse("model", add_arguments, argv)
+    import_tensorflow()
     try:
         if options.action == "describe":
             return _describe(options)

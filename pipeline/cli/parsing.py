@@ -1,41 +1,87 @@
-"""The command line of `extract`: its options and all of Beam's, and what is said of a wrong one."""
+"""Parsers of commands, whose complaints are one sentence, and Beam's options beside ours."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from image_features.errors import UsageError
 
-from image_features.pipeline.errors import OptionParser, UsageError
-from image_features.pipeline.options import FeatureExtractorOptions
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from image_features.pipeline.options import FeatureExtractorOptions
 
 
-def parse_extract(argv: Sequence[str]) -> tuple[FeatureExtractorOptions, PipelineOptions]:
-    """Parses the arguments of `extract`, Beam's among them.
+class OptionParser(argparse.ArgumentParser):
+    """A parser that raises UsageError instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")
+
+
+AddArguments = Callable[[argparse.ArgumentParser], None]
+
+
+def make_parser(command: str, add_arguments: AddArguments) -> OptionParser:
+    """Makes the parser of everything that follows a command's name, apart from Beam's options."""
+    parser = OptionParser(
+        prog=f"image-features {command}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_arguments(parser)
+    return parser
+
+
+def parse(command: str, add_arguments: AddArguments, argv: Sequence[str]) -> argparse.Namespace:
+    """Parses a command's arguments.
 
     Raises:
       UsageError: an option is unknown or malformed.
     """
-    _check_known(argv, "extract", _all_options())
-    beam_options = PipelineOptions(list(argv))
-    return beam_options.view_as(FeatureExtractorOptions), beam_options
+    return make_parser(command, add_arguments).parse_args(list(argv))
 
 
 def parse_with_beam(
-    parser: argparse.ArgumentParser, argv: Sequence[str]
+    command: str, add_arguments: AddArguments, argv: Sequence[str]
 ) -> tuple[argparse.Namespace, PipelineOptions]:
-    """Parses a command's own arguments, and what they leave as Beam's.
+    """Parses a command's own arguments, and takes what they leave as Beam's.
 
     Raises:
       UsageError: an option is unknown or malformed.
     """
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parser = make_parser(command, add_arguments)
     options, rest = parser.parse_known_args(list(argv))
-    theirs = [options for options in _all_options() if options is not FeatureExtractorOptions]
-    _check_known(rest, parser.prog.split()[-1], theirs, list(parser._option_string_actions))
+    _check_known(rest, command, _beams_options(), list(parser._option_string_actions))
     return options, PipelineOptions(rest)
+
+
+def parse_extract(
+    argv: Sequence[str],
+) -> tuple[FeatureExtractorOptions, PipelineOptions]:
+    """Parses the arguments of `extract`, Beam's among them.
+
+    Returns:
+      Our options, and every option for Beam but --notify: engines show a job's options to
+      everybody, and that address may be a secret.
+
+    Raises:
+      UsageError: an option is unknown or malformed.
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from image_features.pipeline.options import FeatureExtractorOptions
+
+    _check_known(argv, "extract", [FeatureExtractorOptions, *_beams_options()])
+    secret = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    secret.add_argument("--notify")
+    _, shown = secret.parse_known_args(list(argv))
+    return PipelineOptions(list(argv)).view_as(FeatureExtractorOptions), PipelineOptions(shown)
 
 
 def _check_known(
@@ -56,36 +102,12 @@ def _check_known(
         raise UsageError(f"Unknown option {unknown[0]!r}: {hint}")
 
 
-def _all_options() -> list[type[PipelineOptions]]:
-    found: list[type[PipelineOptions]] = []
-    for options in PipelineOptions.__subclasses__():
-        # Test modules and others' code may subclass too; the same flag twice is Beam's own.
-        if options is FeatureExtractorOptions or options.__module__.startswith("apache_beam."):
-            found.append(options)
-    return found
+def _beams_options() -> list[type[PipelineOptions]]:
+    from apache_beam.options.pipeline_options import PipelineOptions
 
-
-def extract_help() -> str:
-    """The help of `extract`, without Beam's two hundred options."""
-    parser = OptionParser(
-        prog="image-features extract",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="image-features extract --input=LOCATION --output=DIR [options] [Beam options]",
-        description="Extracts one feature vector for every image that the input names.\n\n"
-        "Rows that fail become error rows with a reason; the run goes on. Readers see the run\n"
-        "once OUT/<run_id>/run.json is there, when every row is accounted for.",
-        epilog="Beam options pass through, such as --runner, --direct_num_workers,\n"
-        "--direct_running_mode, --temp_location. Without --runner the run stays on this machine:\n"
-        "in this process, or in one for every four cores.\n"
-        "\n"
-        "exit codes: 0 committed (or submitted, with --no_wait), 1 failed, 2 bad arguments,\n"
-        "3 committed but over --error_budget, 4 another launcher works on the run,\n"
-        "5 computed but a guard stopped the commit, 130 or 143 interrupted",
-    )
-    FeatureExtractorOptions._add_argparse_args(parser)
-    return parser.format_help()
-
-
-def print_help() -> None:
-    """Prints the help of `extract`."""
-    sys.stdout.write(extract_help())
+    # Test modules and others' code may subclass too; the same flag twice is Beam's own.
+    return [
+        options
+        for options in PipelineOptions.__subclasses__()
+        if options.__module__.startswith("apache_beam.")
+    ]

@@ -1,28 +1,25 @@
-"""`report`: a dataset on one page."""
+"""The command `report`: a dataset on one page."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import uuid
 import zlib
 
-from image_features.pipeline.dataset.records import committed_runs
-from image_features.pipeline.errors import OptionParser, UsageError
-from image_features.pipeline.exits import EXIT_OK
-from image_features.transforms.stores.files import create_whole
+from image_features.errors import EXIT_OK, UsageError
+from image_features.pipeline.cli.parsing import parse
+
+HELP = "write a page that shows a dataset: runs, errors, features, neighbours"
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of everything after `image-features report`."""
-    parser = OptionParser(
-        prog="image-features report",
-        description="Writes one HTML page about a dataset: its runs, errors and images, the health "
-        "of its features, a map of them, nearest neighbours and near duplicates.",
-        epilog="exit codes: 0 written, 2 it cannot be",
-        allow_abbrev=False,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.description = (
+        "Writes one HTML page about a dataset: its runs, errors and images, the health of its\n"
+        "features, a map of them, nearest neighbours and near duplicates."
     )
+    parser.epilog = "exit codes: 0 written, 2 it cannot be"
     parser.add_argument("path", metavar="DATASET", help="A dataset's directory, or a run's.")
     parser.add_argument(
         "--output", default="report.html", metavar="FILE", help="The page (report.html)."
@@ -41,19 +38,20 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="Images to read again, from where they were, for a small picture (400).",
     )
-    return parser
 
 
-def run(options: argparse.Namespace) -> int:
-    """Runs what `make_parser` parsed.
+def run(argv: list[str]) -> int:
+    """Writes the page.
 
     Raises:
       UsageError: the dataset cannot be read or the page cannot be written.
     """
+    options = parse("report", add_arguments, argv)
     if options.max_points < 1 or options.thumbnails < 0:
         raise UsageError("--max_points must be above 0, and --thumbnails not below it.")
     if any(importlib.util.find_spec(name) is None for name in ("jinja2", "vl_convert")):
         raise UsageError("The page is made with Jinja and Vega: install the extra [report].")
+    from image_features.pipeline.dataset.run import committed_runs
     from image_features.pipeline.report.gather import gather
     from image_features.pipeline.report.page import render, wanted_thumbnails
     from image_features.pipeline.report.thumbnails import read_thumbnails
@@ -76,7 +74,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _write(path: str, page: bytes) -> None:
-    path = path if "://" in path else os.path.abspath(os.path.expanduser(path))
+    from image_features.pipeline.locations import absolute
+    from image_features.transforms.stores.files import create_whole
+
+    path = absolute(path)
     directory, _, name = path.rpartition("/")
     try:
         with create_whole(path, f"{directory}/.{name}.{uuid.uuid4().hex}") as file:

@@ -1,9 +1,14 @@
-"""Writes sample photographs for a first run: those that scikit-image ships."""
+"""The command `samples`: sample photographs to try things with."""
 
 from __future__ import annotations
 
+import argparse
 import os
 
+from image_features.errors import EXIT_OK, UsageError
+from image_features.pipeline.cli.parsing import parse
+
+HELP = "write sample photographs to try things with"
 # Colour and grey photographs inside scikit-image's own wheel; the others would download.
 PHOTOGRAPHS = (
     "astronaut",
@@ -22,6 +27,29 @@ PHOTOGRAPHS = (
 )
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's one argument."""
+    parser.description = "Writes scikit-image's photographs as JPEG files."
+    parser.add_argument("directory")
+
+
+def run(argv: list[str]) -> int:
+    """Writes the photographs.
+
+    Raises:
+      UsageError: scikit-image is not installed.
+    """
+    options = parse("samples", add_arguments, argv)
+    try:
+        paths = write_samples(options.directory)
+    except ImportError as error:
+        raise UsageError(
+            "The sample photographs come with scikit-image: install the extra [samples]."
+        ) from error
+    print(f"{len(paths)} photographs in {options.directory}")
+    return EXIT_OK
+
+
 def write_samples(directory: str) -> list[str]:
     """Writes the photographs as JPEG files and returns their paths.
 
@@ -36,7 +64,7 @@ def write_samples(directory: str) -> list[str]:
     for name in PHOTOGRAPHS:
         try:
             pixels = getattr(skimage.data, name)()
-        except Exception:  # Not in this version's wheel, and there may be no network.
+        except Exception:  # The wheel of this version lacks it, and there may be no network.
             continue
         path = os.path.join(directory, f"{name}.jpg")
         Image.fromarray(pixels).save(path, quality=92)

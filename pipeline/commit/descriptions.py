@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -16,11 +15,11 @@ import numpy.typing as npt
 from apache_beam.io.filesystems import FileSystems
 
 from image_features.pipeline.commit.schema import dataset_info_json, features_json, schema_pbtxt
-from image_features.pipeline.config import ExtractConfig
+from image_features.pipeline.config import RunConfig
+from image_features.pipeline.dataset.layout import RunLayout
 from image_features.transforms.measure_features import BINS_PER_OCTAVE, FIRST_BIN, FeatureStatistics
 from image_features.transforms.shards.write_shards import ShardFile
 from image_features.transforms.stores.files import create_whole
-from image_features.transforms.stores.uris import redact_uri
 
 _PACKAGES = (
     "apache-beam",
@@ -32,62 +31,43 @@ _PACKAGES = (
     "numpy",
 )
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
-# Sums in double precision depend on the order of bundles in their last digits: so many are safe.
+# The last digits of sums in double precision depend on the order of bundles; seven do not.
 _DIGITS = 7
 
 
-def write_description(config: ExtractConfig, name: str, kind: str, text: str) -> dict[str, Any]:
-    """Writes a file into the run's directory, whole or not at all; returns its entry."""
+def write_description(layout: RunLayout, name: str, kind: str, text: str) -> dict[str, Any]:
+    """Writes a file into a run's directory, whole or not at all; returns its entry in run.json."""
     data = text.encode()
-    part = FileSystems.join(config.layout.staging, f"{name}.{uuid.uuid4().hex}")
-    with create_whole(config.layout.path(name), part) as file:
+    part = FileSystems.join(layout.staging, f"{name}.{uuid.uuid4().hex}")
+    with create_whole(layout.path(name), part) as file:
         file.write(data)
     digest = hashlib.sha256(data).hexdigest()
     return {"name": name, "kind": kind, "bytes": len(data), "sha256": digest}
 
 
-def write_schemas(config: ExtractConfig, features: Sequence[ShardFile]) -> list[dict[str, Any]]:
+def write_schemas(run: RunConfig, features: Sequence[ShardFile]) -> list[dict[str, Any]]:
     """Writes schema.pbtxt, features.json and dataset_info.json; returns their entries."""
-    columns = config.manifest.columns
-    schemas = {"schema.pbtxt": schema_pbtxt(columns, config.model.num_features)}
-    if config.layout.compression == "none":
+    columns, num_features = run.provenance.columns, run.provenance.model.num_features
+    schemas = {"schema.pbtxt": schema_pbtxt(columns, num_features)}
+    if run.layout.compression == "none":
         # TFDS reads plain TFRecord only: files it could not open would be a false promise.
-        schemas["features.json"] = features_json(columns, config.model.num_features)
+        schemas["features.json"] = features_json(columns, num_features)
         schemas["dataset_info.json"] = dataset_info_json(
             "image_features", "1.0.0", [s.rows for s in features], sum(s.bytes for s in features)
         )
     return [
-        write_description(config, name, "schema", text) for name, text in sorted(schemas.items())
+        write_description(run.layout, name, "schema", text)
+        for name, text in sorted(schemas.items())
     ]
 
 
-def provenance(config: ExtractConfig) -> dict[str, Any]:
-    """What run.json says of where the features come from, secrets removed."""
-    return {
-        "input": [redact_uri(source.location) for source in config.manifest.sources],
-        "columns": [dataclasses.asdict(column) for column in config.manifest.columns],
-        "model": {
-            **config.model.identity.to_json(),
-            "handle": redact_uri(config.model.handle),
-        },
-        "preprocessing": _preprocessing(config),
-        "compression": config.layout.compression,
-        "versions": _versions(),
-    }
-
-
-def _preprocessing(config: ExtractConfig) -> dict[str, Any]:
-    options = dataclasses.asdict(config.decode)
-    options["max_fetch_bytes"] = config.fetch.max_bytes
-    return options
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that features depend on."""
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
 def health_section(statistics: FeatureStatistics) -> dict[str, Any]:
@@ -110,7 +90,7 @@ def health_section(statistics: FeatureStatistics) -> dict[str, Any]:
 def health_document(statistics: FeatureStatistics) -> dict[str, Any]:
     """Returns health.json: the section, the histogram of norms and every dimension.
 
-    Bin k of the histogram is of norms from 2^((k - 1/2) / 32) to 2^((k + 1/2) / 32); the ends
+    Bin k of the histogram counts norms from 2^((k - 1/2) / 32) to 2^((k + 1/2) / 32); the ends
     -641 and 641 take what is beyond. Lists of dimensions are empty where there are no rows.
     """
     bins = statistics.norm_counts.nonzero()[0]

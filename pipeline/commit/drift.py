@@ -12,17 +12,12 @@ from typing import Any
 import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.pipeline.dataset.layout import dataset_of, read_run, run_directories
+from image_features.pipeline.dataset.layout import HEALTH_FILE, dataset_of, run_directories
+from image_features.pipeline.dataset.provenance import Provenance
+from image_features.pipeline.dataset.run import Run
 from image_features.transforms.stores.files import open_plain
 
 _LOG = logging.getLogger(__name__)
-HEALTH_FILE = "health.json"
-
-# A PSI above 0.25 is a major shift by the convention of credit scoring, where the index is from
-# (Siddiqi, "Credit Risk Scorecards", Wiley 2006); a difference of means of 0.2 deviations is a
-# small effect and one of 0.5 a medium one to Cohen ("Statistical Power Analysis for the
-# Behavioral Sciences", 1988), and here it is a mean over all dimensions.
-DRIFT_THRESHOLD = 0.25
 _GROUPS = 10
 # Five expected in each group, below which a chi-squared distribution says little (Cochran, "Some
 # methods for strengthening the common chi-squared tests", Biometrics 10(4), 1954).
@@ -38,12 +33,12 @@ class Drift:
     """A run's features compared with an earlier run's.
 
     Attributes:
-      run_id: The earlier run.
-      rows: Its rows.
-      psi: Population stability index of the vectors' norms.
-      psi_by_chance: What it exceeds in one of a thousand pairs of runs without drift.
-      mean_difference: Mean over dimensions of the absolute standardised difference of means.
-      mean_difference_by_chance: The same as for the index.
+      run_id: The name of the earlier run.
+      rows: The number of rows of the earlier run.
+      psi: The population stability index of the vectors' norms.
+      psi_by_chance: What the index exceeds in one of a thousand pairs of runs without drift.
+      mean_difference: The mean over dimensions of the absolute standardised difference of means.
+      mean_difference_by_chance: What that difference exceeds in one of a thousand such pairs.
     """
 
     run_id: str
@@ -58,6 +53,19 @@ class Drift:
         return self.psi > max(threshold, self.psi_by_chance) or self.mean_difference > max(
             threshold, self.mean_difference_by_chance
         )
+
+    def to_json(self, threshold: float) -> dict[str, Any]:
+        """The object `drift` of run.json."""
+        return {
+            "run_id": self.run_id,
+            "rows": self.rows,
+            "psi": self.psi,
+            "psi_by_chance": self.psi_by_chance,
+            "mean_difference": self.mean_difference,
+            "mean_difference_by_chance": self.mean_difference_by_chance,
+            "threshold": threshold,
+            "drifted": self.exceeds(threshold),
+        }
 
     def __str__(self) -> str:
         return (
@@ -83,8 +91,8 @@ def compare(health: Mapping[str, Any], earlier: Mapping[str, Any], run_id: str) 
 
     Args:
       health: The new run's health.json.
-      earlier: The earlier run's.
-      run_id: Name of the earlier run.
+      earlier: The earlier run's health.json.
+      run_id: The name of the earlier run.
     """
     spread = 1 / health["rows"] + 1 / earlier["rows"]
     psi, groups = _stability(_counts(health), _counts(earlier))
@@ -104,7 +112,7 @@ def _counts(health: Mapping[str, Any]) -> dict[int, int]:
 
 
 def _stability(new: Mapping[int, int], old: Mapping[int, int]) -> tuple[float, int]:
-    """The index, and the number of groups it is of."""
+    """Returns the index, and the number of groups that it was computed from."""
     bins = range(min([*new, *old]), max([*new, *old]) + 1)
     q = np.array([old.get(bin_, 0) for bin_ in bins], np.float64)
     p = np.array([new.get(bin_, 0) for bin_ in bins], np.float64)
@@ -133,23 +141,22 @@ def _mean_difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> float:
     return float(np.minimum(capped, _LARGEST_DIFFERENCE).mean()) if len(capped) else 0.0
 
 
-def find(directory: str, run: Mapping[str, Any], health: Mapping[str, Any]) -> Drift | None:
+def find(directory: str, provenance: Provenance, health: Mapping[str, Any]) -> Drift | None:
     """Compares a run with the latest committed one beside it that can be compared.
 
     That is one of the same model and preprocessing, with `MIN_ROWS` rows measured in each. What
     cannot be read is passed over with a warning: the comparison must not cost the commit.
 
     Args:
-      directory: Of the run.
-      run: What will be its run.json: `model` and `preprocessing` are read.
-      health: What will be its health.json.
+      directory: The directory of the new run.
+      provenance: What the new run was made from.
+      health: The content of the new run's health.json.
     """
     if health["rows"] < MIN_ROWS:
         return None
-    same = json.loads(json.dumps({"hash": run["model"]["content_hash"], **run["preprocessing"]}))
     try:
         for path in _latest_first(directory):
-            found = _read(path, same)
+            found = _read(path, provenance)
             if found is not None:
                 return compare(health, found[1], found[0])
     except Exception as error:  # Each file system has exceptions of its own.
@@ -165,17 +172,17 @@ def _latest_first(directory: str) -> Iterator[str]:
             yield path
 
 
-def _read(path: str, same: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """The name and health of a run, if it can be compared."""
+def _read(path: str, provenance: Provenance) -> tuple[str, dict[str, Any]] | None:
+    """Returns the name and health of a run, if it can be compared."""
     try:
-        run = read_run(path) or {}
-        if not any(file["kind"] == "health" for file in run.get("files", ())):
+        run = Run.read(path)
+        if run is None or not run.files("health"):
             return None
-        if {"hash": run["model"]["content_hash"], **run["preprocessing"]} != same:
+        if not run.provenance.is_comparable(provenance):
             return None
         with open_plain(FileSystems.join(path, HEALTH_FILE)) as file:
             health = dict(json.loads(file.read()))
-        return (str(run["run_id"]), health) if health["rows"] >= MIN_ROWS else None
+        return (run.run_id, health) if health["rows"] >= MIN_ROWS else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         _LOG.warning("The run in %s cannot be compared with: %s", path, error)
         return None

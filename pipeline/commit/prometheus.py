@@ -10,7 +10,6 @@ import datetime
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-METRICS_FILE = "metrics.prom"
 _PREFIX = "image_features_"
 Labels = dict[str, str]
 Metric = tuple[str, str, list[tuple[Labels, float]]]
@@ -20,7 +19,7 @@ def exposition(run: Mapping[str, Any]) -> str:
     """Returns the gauges of a run, each labelled `run_id` and `model`, the model's content hash.
 
     Args:
-      run: What will be its run.json.
+      run: The content of the run's run.json.
     """
     common = {"run_id": run["run_id"], "model": run["model"]["content_hash"]}
     lines = []

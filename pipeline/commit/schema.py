@@ -48,7 +48,7 @@ def dataset_info_json(name: str, version: str, shard_rows: list[int], num_bytes:
         "version": version,
         "description": "Image feature vectors, one record an image.",
         "fileFormat": RECORDS.name,
-        "moduleName": "image_features.pipeline.extract",
+        "moduleName": "pipeline.extract",
         "splits": [
             {
                 "name": "features",

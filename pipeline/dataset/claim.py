@@ -21,6 +21,7 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.errors import RunHeldError
 from image_features.pipeline.dataset.layout import CLAIM_FILE
 from image_features.transforms.stores import gcs
 
@@ -30,16 +31,12 @@ _BEATS_A_LEASE = 4
 _MAX_BYTES = 2**16
 
 
-class HeldError(RuntimeError):
-    """Somebody else works on the run."""
-
-
 class Claim:
     """A launcher's claim to a run.
 
     Args:
-      staging: The run's staging directory.
-      lease: Seconds after its last sign of life that a holder is taken for dead.
+      staging: The staging directory of the run.
+      lease: Seconds after its last sign of life that a holder counts as dead.
     """
 
     def __init__(self, staging: str, *, lease: float = LEASE_SECONDS) -> None:
@@ -54,20 +51,20 @@ class Claim:
         """Takes the run, if it is free or its holder is dead.
 
         Raises:
-          HeldError: it has another holder; says which.
+          RunHeldError: it has another holder; says which.
         """
         if not self._possible:
             return
         with self._locked():
             found = self._read()
             if found and found["holder"] != self._holder and not _is_dead(found):
-                raise HeldError(
+                raise RunHeldError(
                     f"{found['host']} (process {found['process']}) works on it since "
                     f"{found['since']}; its claim ends in {found['expires'] - time.time():.0f} s "
                     "unless it is renewed"
                 )
             if not self._write():
-                raise HeldError("another launcher took it at this moment")
+                raise RunHeldError("another launcher took it at this moment")
 
     @property
     def _possible(self) -> bool:

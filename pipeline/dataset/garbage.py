@@ -1,4 +1,4 @@
-"""What of a dataset is of no more use: runs that were merged, and attempts that nobody takes up."""
+"""The parts of a dataset that are of no more use: merged runs, and attempts that died."""
 
 from __future__ import annotations
 
@@ -9,17 +9,10 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.pipeline.dataset.claim import Claim, HeldError, is_held
-from image_features.pipeline.dataset.layout import (
-    LAUNCH_FILE,
-    RUN_FILE,
-    STAGING_NAME,
-    RunNotFoundError,
-    as_of,
-    dataset_of,
-    read_run,
-)
-from image_features.pipeline.dataset.records import Run, committed_runs, lost, unreplaced
+from image_features.errors import RunHeldError, RunNotFoundError, UnsoundRunError
+from image_features.pipeline.dataset.claim import Claim, is_held
+from image_features.pipeline.dataset.layout import LAUNCH_FILE, RUN_FILE, STAGING_NAME, dataset_of
+from image_features.pipeline.dataset.run import Run, committed_runs, lost_file, unreplaced
 from image_features.transforms.stores.files import remove_files, remove_tree
 
 
@@ -28,11 +21,12 @@ class Garbage:
     """Something to remove.
 
     Attributes:
-      directory: With all that is in it.
+      directory: The directory to remove, with everything in it.
       why: What it is, in words.
-      bytes: Of its files.
-      finished: When it was, of a run that is committed; another one may have its place by now.
-      staging: Of an attempt, which somebody may take up; "" if it is none.
+      bytes: The size of its files.
+      finished: The finish time, checked again before deletion; empty if the run is not committed.
+      staging: The staging directory of an attempt, which somebody may take up; empty if there is
+        no attempt.
     """
 
     directory: str
@@ -40,10 +34,6 @@ class Garbage:
     bytes: int
     finished: str = ""
     staging: str = ""
-
-
-class UnsoundRunError(RuntimeError):
-    """A run that should replace others is not whole, so that they must stay."""
 
 
 def find_garbage(dataset: str, *, merged_before: float, died_before: float) -> list[Garbage]:
@@ -88,10 +78,10 @@ def find_garbage(dataset: str, *, merged_before: float, died_before: float) -> l
 
 
 def remove(garbage: Garbage) -> None:
-    """Removes it; what is in the way of a part of it leaves the rest for the next time.
+    """Removes garbage; what cannot be removed now is found again the next time.
 
     Raises:
-      HeldError: it is in use again.
+      RunHeldError: it is in use again.
       OSError, transforms.stores.retries.FetchError: something could not be removed.
     """
     directory = garbage.directory
@@ -100,14 +90,14 @@ def remove(garbage: Garbage) -> None:
     elif not garbage.finished and FileSystems.exists(
         FileSystems.join(directory, STAGING_NAME, LAUNCH_FILE)
     ):
-        raise HeldError("it was begun anew meanwhile")
+        raise RunHeldError("it was begun anew meanwhile")
     if directory != garbage.staging:
-        found = read_run(directory) or {}
-        if str(found.get("finished", "")) != garbage.finished:
-            raise HeldError("it was committed meanwhile")
+        found = Run.read(directory)
+        if (found.finished if found else "") != garbage.finished:
+            raise RunHeldError("it was committed meanwhile")
         if garbage.finished:
             FileSystems.delete([FileSystems.join(directory, RUN_FILE)])
-    # By its staging directory an attempt is known: that goes last.
+    # The staging directory tells that this is an attempt, so it goes last.
     remove_files(directory)
     remove_tree(directory)
 
@@ -115,12 +105,12 @@ def remove(garbage: Garbage) -> None:
 def _replaced(
     runs: Sequence[Run], files: Mapping[str, Mapping[str, Any]], merged_before: float
 ) -> Iterator[Garbage]:
-    """What readers do not look at any more: what current runs were merged from."""
+    """Yields what readers do not look at any more: the runs that current ones were merged from."""
     for merged in unreplaced(runs):
         replaced = [
             run
-            for run in sorted(runs, key=lambda run: as_of(run.record))
-            if merged.replaces.get(run.run_id) == run.record["finished"]
+            for run in sorted(runs, key=lambda run: run.as_of)
+            if merged.replaces.get(run.run_id) == run.finished
         ]
         leftovers = [
             directory
@@ -129,24 +119,24 @@ def _replaced(
             and RUN_FILE not in files[directory]
             and not _is_attempt(files[directory])
         ]
-        if not (replaced or leftovers) or _time(merged.record["finished"]) > merged_before:
+        if not (replaced or leftovers) or _time(merged.finished) > merged_before:
             continue
-        entry = lost(merged, merged.record["files"], _listing(merged.directory))
-        if entry:
+        lost = lost_file(merged, merged.all_files, _listing(merged.directory))
+        if lost:
             raise UnsoundRunError(
-                f"{merged.directory} has lost {entry['name']}: what is left of the runs that it "
+                f"{merged.directory} has lost {lost.name}: what is left of the runs that it "
                 "replaces is kept. Copy the file from a backup."
             )
         why = f"merged into {merged.run_id}"
         for run in replaced:
             size = _size(files.get(run.directory, {}))
-            yield Garbage(run.directory, why, size, str(run.record["finished"]))
+            yield Garbage(run.directory, why, size, run.finished)
         for directory in leftovers:
             yield Garbage(directory, f"left of a run {why}", _size(files[directory]))
 
 
 def _files_by_run(dataset: str) -> dict[str, dict[str, Any]]:
-    """Metadata of all files, by directory of the dataset and path within it."""
+    """The metadata of every file, by directory of the dataset and path within it."""
     found: dict[str, dict[str, Any]] = {}
     root = dataset.rstrip("/")
     for file in _listing(root):
@@ -161,7 +151,7 @@ def _listing(directory: str) -> list[Any]:
 
 
 def _is_attempt(names: Mapping[str, Any]) -> bool:
-    """Whether it is ours: nothing else is ever removed."""
+    """Whether a directory holds an attempt of ours: nothing else is ever removed."""
     return f"{STAGING_NAME}/{LAUNCH_FILE}" in names
 
 

@@ -1,23 +1,23 @@
-"""What committed runs of a dataset know, for a run that goes on from there."""
+"""What the committed runs of a dataset know, for a run that goes on from there."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 
-from apache_beam.io.filesystems import FileSystems
-
-from image_features.pipeline.dataset.layout import REMOVED_KINDS, RunNotFoundError
-from image_features.pipeline.dataset.records import Run, check_whole, committed_runs, unreplaced
+from image_features.errors import RunNotFoundError
+from image_features.pipeline.dataset.layout import REMOVED, TOMBSTONES
+from image_features.pipeline.dataset.provenance import Provenance
+from image_features.pipeline.dataset.run import Run, check_whole, committed_runs, unreplaced
 from image_features.transforms.shards.index import INDEX_KIND
 from image_features.transforms.shards.known_index import KnownFile
 
 _LOG = logging.getLogger(__name__)
-_KINDS = (INDEX_KIND, REMOVED_KINDS[True])
+_KINDS = (INDEX_KIND, TOMBSTONES)
 
 
 def all_runs(dataset: str) -> list[Run]:
-    """The committed runs of a dataset, none if it is new.
+    """The committed runs of a dataset, the latest first; none if the dataset is new.
 
     Raises:
       ValueError: one cannot be read.
@@ -28,41 +28,48 @@ def all_runs(dataset: str) -> list[Run]:
         return []
 
 
-def merged_into(runs: Sequence[Run], new: Run) -> Run | None:
-    """The run that one of a new one's name was merged into, if any was.
+def merged_into(runs: Sequence[Run], run_id: str, provenance: Provenance) -> Run | None:
+    """Finds the run that an earlier one with a new run's name was merged into.
+
+    Args:
+      runs: Every run of the dataset.
+      run_id: The name of the new run.
+      provenance: What the new run is made from.
 
     Raises:
-      ValueError: that was of another model or preprocessing.
+      ValueError: the merged run is of another model or preprocessing.
     """
     for run in runs:
-        if new.run_id in run.replaces:
-            if run.made_by != new.made_by:
+        if run_id in run.replaces:
+            if not run.provenance.is_comparable(provenance):
                 raise ValueError(
-                    f"the run {new.run_id} was merged into {run.directory}, with another model or "
+                    f"the run {run_id} was merged into {run.directory}, with another model or "
                     "preprocessing; choose another --run_id"
                 )
             return run
     return None
 
 
-def going_on(runs: Sequence[Run], new: Run) -> list[Run]:
+def going_on(runs: Sequence[Run], run_id: str, provenance: Provenance) -> list[Run]:
     """Those of a dataset's runs that a new one can go on from, the latest first.
 
     Args:
-      runs: All of them.
-      new: The new run, which may be among them: its `run_id`, `model`, `preprocessing` and
-        `columns`, as run.json will have them.
+      runs: Every run of the dataset.
+      run_id: The name of the new run, which may be among them.
+      provenance: What the new run is made from.
 
     Raises:
       ValueError: rows of the new run would have a column of another type than theirs.
     """
     found = [
-        run for run in unreplaced(runs) if run.run_id != new.run_id and run.made_by == new.made_by
+        run
+        for run in unreplaced(runs)
+        if run.run_id != run_id and run.provenance.is_comparable(provenance)
     ]
-    columns = {column.name: column for column in new.columns}
+    columns = {column.name: column for column in provenance.columns}
     for run in found:
         for column in run.columns:
-            # The latest run that has it tells: no type fits two that differ.
+            # The latest run that has the column tells its type: no type fits two that differ.
             ours = columns.pop(column.name, column)
             if not ours.holds_as(column):
                 raise ValueError(
@@ -74,12 +81,12 @@ def going_on(runs: Sequence[Run], new: Run) -> list[Run]:
 
 def removed_before(runs: Sequence[Run]) -> int:
     """How many of the rows of runs, the latest first, the last input did not name already."""
-    if not runs or runs[0].files(REMOVED_KINDS[True]):
-        return 0  # They are no rows any more.
-    if runs[0].replaces or runs[0].files(REMOVED_KINDS[False]):
-        return int(runs[0].record["counts"]["rows_removed"])
-    # Of rows that were tried again, which says nothing of others; or of a whole input.
-    return int(runs[0].record["guards"].get("removed_before", 0))
+    if not runs or runs[0].files(TOMBSTONES):
+        return 0  # Tombstones have hidden these rows.
+    if runs[0].replaces or runs[0].files(REMOVED):
+        return runs[0].counts.rows_removed
+    # A retry or a full run lists no removals, so the number that its guards recorded is used again.
+    return runs[0].removed_before
 
 
 def known_files(runs: Sequence[Run]) -> tuple[KnownFile, ...]:
@@ -97,9 +104,9 @@ def known_files(runs: Sequence[Run]) -> tuple[KnownFile, ...]:
                 run.run_id,
             )
         files += [
-            KnownFile(FileSystems.join(run.directory, entry["name"]), kind, age, entry["rows"])
+            KnownFile(run.path(file), kind, age, file.rows)
             for kind in _KINDS
-            for entry in run.files(kind)
-            if entry["rows"]
+            for file in run.files(kind)
+            if file.rows
         ]
     return tuple(files)

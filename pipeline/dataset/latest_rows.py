@@ -5,24 +5,24 @@ Settled by the runs' indexes alone, in some 40 bytes of memory a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-from apache_beam.io.filesystems import FileSystems
 
-from image_features.pipeline.dataset.layout import REMOVED_KINDS
+from image_features.pipeline.dataset.layout import TOMBSTONES
 from image_features.pipeline.dataset.records import (
     OFFSET_BITS,
     Block,
     Floats,
-    Run,
     blocks,
     open_shard,
 )
+from image_features.pipeline.dataset.run import Run
 from image_features.transforms.shards.index import INDEX_KIND, key_array, read_index
 from image_features.transforms.shards.known_index import read_tombstones
+from image_features.transforms.shards.write_shards import ShardFile
 from image_features.transforms.stores.uris import shard_of
 
 Mask = npt.NDArray[np.bool_]
@@ -45,9 +45,9 @@ class LatestRows:
         if len(self.runs) > 1:
             self._settle()
 
-    def mask(self, run: Run, entry: Mapping[str, Any]) -> Mask | None:
+    def mask(self, run: Run, entry: ShardFile) -> Mask | None:
         """Which rows of a shard are seen, bool [rows]; None for all of them."""
-        return self._masks.get(_path(run, entry))
+        return self._masks.get(run.path(entry))
 
     def blocks(self) -> Iterator[tuple[Block, Mask]]:
         """Yields all rows of the runs, and which of a block's are seen.
@@ -58,7 +58,7 @@ class LatestRows:
         first_file = 0
         for run in self.runs:
             for number, entry in enumerate(run.files(), first_file):
-                if entry["rows"]:
+                if entry.rows:
                     mask, row = self.mask(run, entry), 0
                     with open_shard(run, entry) as file:
                         for block in blocks(run, file, number << OFFSET_BITS):
@@ -83,12 +83,12 @@ class LatestRows:
         parts: list[npt.NDArray[np.bytes_]] = []
         paths: list[str] = []
         for run in self.runs:  # The latest first, so that a stable sort keeps it in front.
-            tombstones = [_tombstones(run, entry) for entry in run.files(REMOVED_KINDS[True])]
+            tombstones = [_tombstones(run, entry) for entry in run.files(TOMBSTONES)]
             parts.append(np.concatenate(tombstones) if tombstones else np.empty(0, "S16"))
             paths.append("")
             for number, entry in enumerate(run.files()):
                 parts.append(shard_keys(run, number))
-                paths.append(_path(run, entry))
+                paths.append(run.path(entry))
         keys = np.concatenate(parts)
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
@@ -108,13 +108,13 @@ def find_vector(runs: Sequence[Run], key: str) -> Floats | None:
     for run in runs:
         files = run.files()
         entry = files[shard_of(key, len(files))]
-        if entry["rows"]:
+        if entry.rows:
             with open_shard(run, entry) as file:
                 for block in blocks(run, file):
                     rows = np.flatnonzero(block.keys == wanted)
                     if len(rows):
                         return cast(Floats, block.features[rows[0]])
-        tombstones = run.files(REMOVED_KINDS[True])
+        tombstones = run.files(TOMBSTONES)
         if any((_tombstones(run, entry) == wanted).any() for entry in tombstones):
             return None
     return None
@@ -124,19 +124,15 @@ def shard_keys(run: Run, number: int) -> npt.NDArray[np.bytes_]:
     """The keys of a run's shard, bytes16 [rows], in the order of its records."""
     indexes = run.files(INDEX_KIND)
     if indexes:
-        return key_array(read_index(_path(run, indexes[number]), ["key"])["key"])
+        return key_array(read_index(run.path(indexes[number]), ["key"])["key"])
     # A run of a version that wrote no indexes.
     entry = run.files()[number]
-    if not entry["rows"]:
+    if not entry.rows:
         return np.empty(0, "S16")
     with open_shard(run, entry) as file:
         found: Iterable[Block] = blocks(run, file)
         return np.concatenate([block.keys for block in found])
 
 
-def _tombstones(run: Run, entry: Mapping[str, Any]) -> npt.NDArray[np.bytes_]:
-    return np.array(read_tombstones(_path(run, entry)) if entry["rows"] else [], "S16")
-
-
-def _path(run: Run, entry: Mapping[str, Any]) -> str:
-    return FileSystems.join(run.directory, entry["name"])
+def _tombstones(run: Run, entry: ShardFile) -> npt.NDArray[np.bytes_]:
+    return np.array(read_tombstones(run.path(entry)) if entry.rows else [], "S16")

@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
-from apache_beam.io.filesystems import FileSystems
 
 from image_features.pipeline.dataset.latest_rows import LatestRows
-from image_features.pipeline.dataset.records import (
-    comparable,
-    current_runs,
-    merged_columns,
-    open_shard,
-)
+from image_features.pipeline.dataset.records import open_shard
+from image_features.pipeline.dataset.run import comparable, current_runs, merged_columns
 from image_features.transforms.manifests.columns import Column, Kind
 from image_features.transforms.shards.tfrecord import read_records
 
@@ -26,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class FeatureArrays:
-    """A run in memory.
+    """The rows of a run or dataset in memory.
 
     Attributes:
       keys: str [rows], the images' stable ids.
-      uris: str [rows].
-      features: float32 [rows, num_features].
+      uris: str [rows], the images' locations.
+      features: float32 [rows, num_features], the vectors.
       columns: The passed-through columns, [rows]; lists where a row holds several.
     """
 
@@ -64,7 +59,7 @@ def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
 
     latest = _open(path)
     columns = merged_columns(latest.runs)
-    spec = _parse_spec(tf, latest.runs[0].record["model"]["num_features"], columns)
+    spec = _parse_spec(tf, latest.runs[0].num_features, columns)
     records = None
     for compression in ("", "GZIP"):
         for part in _records(tf, latest, compression):
@@ -87,7 +82,7 @@ def load_numpy(path: str) -> FeatureArrays:
     """
     latest = _open(path)
     columns = merged_columns(latest.runs)
-    features = np.empty((latest.rows(), latest.runs[0].record["model"]["num_features"]), np.float32)
+    features = np.empty((latest.rows(), latest.runs[0].num_features), np.float32)
     values: dict[str, list[Any]] = {column.name: [] for column in columns}
     keys: list[str] = []
     uris: list[str] = []
@@ -111,10 +106,10 @@ def read_examples(path: str) -> Iterator[Any]:
 
     latest = _open(path)
     for run in latest.runs:
-        for entry in run.files():
-            if entry["rows"]:
-                mask = latest.mask(run, entry)
-                with open_shard(run, entry) as file:
+        for shard in run.files():
+            if shard.rows:
+                mask = latest.mask(run, shard)
+                with open_shard(run, shard) as file:
                     for row, record in enumerate(read_records(cast(BinaryIO, file))):
                         if mask is None or mask[row]:
                             yield example_pb2.Example.FromString(record)
@@ -129,19 +124,16 @@ def _records(tf: Any, latest: LatestRows, compression: str) -> Iterator[Any]:
     whole: list[str] = []
     partly: list[tuple[str, bytes]] = []
     for run in latest.runs:
-        if (run.record["compression"] == "gzip") != bool(compression):
+        if run.compressed != bool(compression):
             continue
-        for entry in run.files():
+        for shard in run.files():
             # An empty file is not valid gzip to every reader; a shard without rows says nothing.
-            if entry["rows"]:
-                shard, mask = (
-                    FileSystems.join(run.directory, entry["name"]),
-                    latest.mask(run, entry),
-                )
+            if shard.rows:
+                mask = latest.mask(run, shard)
                 if mask is None:
-                    whole.append(shard)
+                    whole.append(run.path(shard))
                 elif mask.any():
-                    partly.append((shard, mask.astype(np.uint8).tobytes()))
+                    partly.append((run.path(shard), mask.astype(np.uint8).tobytes()))
     if whole:
         yield tf.data.TFRecordDataset(whole, compression_type=compression)
     if partly:

@@ -10,6 +10,7 @@ import tempfile
 
 import numpy as np
 
+from image_features.errors import UsageError
 from image_features.models.convert import ModelFormat, convert
 from image_features.models.entries import stated_image_size
 from image_features.models.files import staged_directory
@@ -17,7 +18,6 @@ from image_features.models.finetune import FinetuneResult, Report, finetune
 from image_features.models.handles import resolve
 from image_features.models.module import DEFAULT_IMAGE_SIZE, FeatureModule, load_saved_model
 from image_features.models.tuner import FinetuneConfig, Finetuner
-from image_features.pipeline.errors import UsageError
 from image_features.pipeline.finetune.labelled import examine_images, read_images
 from image_features.transforms.images.pixels import DecodePolicy
 

@@ -1,4 +1,4 @@
-"""The directory of a run: new, left by an attempt that died, or committed."""
+"""The directory of a run before its launch: new, left by an attempt that died, or committed."""
 
 from __future__ import annotations
 
@@ -10,153 +10,137 @@ import os
 import platform
 import uuid
 
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.errors import UnreadableRunError, UsageError
 from image_features.pipeline.config import default_run_id, is_run_id
-from image_features.pipeline.dataset.layout import (
-    LAUNCH_FILE,
-    RunLayout,
-    UnreadableRunError,
-    check_path,
-    read_run,
-)
-from image_features.pipeline.errors import UsageError
-from image_features.pipeline.options import FeatureExtractorOptions
+from image_features.pipeline.dataset.layout import LAUNCH_FILE, RunLayout, check_path
+from image_features.pipeline.dataset.run import read_record
+from image_features.pipeline.locations import absolute, explain
 from image_features.transforms.runtime import progress
-from image_features.transforms.stores.files import create_once, open_plain, reason_of
-from image_features.transforms.stores.uris import redact_text
-from image_features.transforms.values import Reason
+from image_features.transforms.stores.files import create_once, open_plain
 
 _LOG = logging.getLogger(__name__)
 
 
-class Standing(enum.Enum):
+class State(enum.Enum):
     """What there is of a run."""
 
     NEW = enum.auto()
-    TAKEN_UP = enum.auto()
+    BEGUN = enum.auto()
     COMMITTED = enum.auto()
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-    """Where a run goes, and what is there.
+class Attempt:
+    """An attempt at a run.
 
     Attributes:
-      layout: Its paths.
-      run_id: Its name.
-      standing: What is there; of something unfinished or committed it is not yet known whether it
-        is this run.
+      layout: The paths of the run.
+      state: What is there; whether something begun or committed is this very run is known only
+        when its fingerprint is.
     """
 
     layout: RunLayout
-    run_id: str
-    standing: Standing
+    state: State
 
 
-def find(options: FeatureExtractorOptions) -> Place:
-    """Looks at the run's place, before the work of preparing begins.
+def find_attempt(output: str, run_id: str | None, *, compression: str) -> Attempt:
+    """Looks at a run's directory, before the work of preparing begins.
+
+    Args:
+      output: The dataset's directory, as the user gave it.
+      run_id: The name of the run; None names it by the time.
+      compression: How its feature shards are compressed.
 
     Raises:
-      UsageError: it cannot be a run's, or holds something else.
+      UsageError: the directory cannot be a run's, or holds something else.
     """
-    run_id = options.run_id or default_run_id()
+    run_id = run_id or default_run_id()
     if not is_run_id(run_id):
         raise UsageError(f"--run_id={run_id} must be letters, digits, dots, dashes, underscores.")
-    output = options.output
-    if "://" not in output:
-        output = os.path.abspath(os.path.expanduser(output))
-    layout = RunLayout(FileSystems.join(output, run_id), options.compression)
+    dataset = absolute(output)
+    layout = RunLayout(FileSystems.join(dataset, run_id), compression)
     try:
-        check_path(output)
-        standing = _standing(layout)
-        if "://" not in output:
-            os.makedirs(output, exist_ok=True)
-            if not os.access(output, os.W_OK):
-                raise UsageError(f"--output={output} is not writable.")
+        check_path(dataset)
+        state = _state_of(layout)
+        if "://" not in dataset:
+            os.makedirs(dataset, exist_ok=True)
+            if not os.access(dataset, os.W_OK):
+                raise UsageError(f"--output={dataset} is not writable.")
     except (UsageError, UnreadableRunError) as error:
         raise UsageError(str(error)) from error
     except (OSError, ValueError) as error:
-        raise UsageError(f"--output={options.output} cannot be used: {why(error)}.") from error
-    return Place(layout, run_id, standing)
+        raise UsageError(f"--output={output} cannot be used: {explain(error)}.") from error
+    return Attempt(layout, state)
 
 
-def _standing(layout: RunLayout) -> Standing:
+def _state_of(layout: RunLayout) -> State:
     directory = layout.directory
     found = FileSystems.match([directory.rstrip("/") + "/**"], [1])[0].metadata_list
     if not (found or ("://" not in directory and os.path.exists(directory))):
-        return Standing.NEW
-    if read_run(directory) is not None:
-        return Standing.COMMITTED
+        return State.NEW
+    if read_record(directory) is not None:
+        return State.COMMITTED
     if FileSystems.exists(FileSystems.join(layout.staging, LAUNCH_FILE)):
-        return Standing.TAKEN_UP
+        return State.BEGUN
     if "://" not in directory and os.path.isdir(layout.staging):
-        return Standing.NEW  # Of an attempt that died before it could write anything.
+        return State.NEW  # An attempt died here before it could write anything.
     raise UsageError(
         f"The output {directory} exists already and is no run; choose another --run_id or remove "
         "it."
     )
 
 
-def enter(place: Place, fingerprint: str, started: str) -> Place:
-    """Makes the run's place, last of all checks: it may be readable and not writable.
+def begin_attempt(attempt: Attempt, fingerprint: str, started: str) -> Attempt:
+    """Makes a run's directory; the last of all checks, since it may be readable and not writable.
+
+    Args:
+      attempt: What `find_attempt` found.
+      fingerprint: A hash of everything that the run's bytes depend on.
+      started: The time of the launch, ISO 8601, UTC.
 
     Returns:
-      The place with the fingerprint in its layout.
+      The attempt as it is now, with the fingerprint in its layout.
 
     Raises:
-      UsageError: it cannot be written to, or holds a run of another fingerprint.
+      UsageError: the directory cannot be written to, or holds a run of another fingerprint.
     """
-    layout = dataclasses.replace(place.layout, fingerprint=fingerprint)
-    launch = FileSystems.join(layout.staging, LAUNCH_FILE)
+    layout = dataclasses.replace(attempt.layout, fingerprint=fingerprint)
     try:
-        if (standing := _standing(layout)) is not place.standing:
-            # Another launcher has begun it or committed it meanwhile, or it was cleared away.
-            place = dataclasses.replace(place, standing=standing)
-        if place.standing is Standing.NEW:
-            details = {"fingerprint": fingerprint, "started": started, "host": platform.node()}
-            if "://" not in layout.staging:
-                os.makedirs(layout.staging, exist_ok=True)
-            data = json.dumps(details).encode()
-            if not create_once(launch, data, f"{launch}.{uuid.uuid4().hex}"):
-                # At this very moment.
-                return enter(
-                    dataclasses.replace(place, standing=Standing.TAKEN_UP), fingerprint, started
-                )
-        elif place.standing is Standing.COMMITTED:
-            _same(layout, (read_run(layout.directory) or {}).get("fingerprint"), "committed")
-        else:
-            with open_plain(launch) as file:
-                _same(layout, json.loads(file.read()).get("fingerprint"), "begun")
+        # Another launcher may have begun or committed the run meanwhile, or cleared it away.
+        state = _state_of(layout)
+        if state is State.NEW and not _write_launch_file(layout, started):
+            state = State.BEGUN  # Another launcher began it at this very moment.
+        if state is State.COMMITTED:
+            record = read_record(layout.directory) or {}
+            _check_same(layout, record.get("fingerprint"), "committed")
+        elif state is State.BEGUN:
+            with open_plain(FileSystems.join(layout.staging, LAUNCH_FILE)) as file:
+                _check_same(layout, json.loads(file.read()).get("fingerprint"), "begun")
             progress.clear(layout.staging)
-            _LOG.info("Takes up the run %s where an earlier attempt has left it.", place.run_id)
+            _LOG.info("Takes up the run %s where an earlier attempt has left it.", layout.run_id)
     except UsageError:
         raise
     except Exception as error:  # Each file system has exceptions of its own.
         raise UsageError(
-            f"The output {layout.directory} cannot be written to: {why(error)}."
+            f"The output {layout.directory} cannot be written to: {explain(error)}."
         ) from error
-    return dataclasses.replace(place, layout=layout)
+    return Attempt(layout, state)
 
 
-def _same(layout: RunLayout, found: object, how: str) -> None:
+def _write_launch_file(layout: RunLayout, started: str) -> bool:
+    """Writes what tells a directory in staging to be an attempt of ours, if nothing is there."""
+    path = FileSystems.join(layout.staging, LAUNCH_FILE)
+    details = {"fingerprint": layout.fingerprint, "started": started, "host": platform.node()}
+    if "://" not in layout.staging:
+        os.makedirs(layout.staging, exist_ok=True)
+    return create_once(path, json.dumps(details).encode(), f"{path}.{uuid.uuid4().hex}")
+
+
+def _check_same(layout: RunLayout, found: object, how: str) -> None:
     if found != layout.fingerprint:
         raise UsageError(
             f"The run in {layout.directory} was {how} with another input, model or preprocessing; "
             "choose another --run_id or remove it."
         )
-
-
-def why(error: Exception) -> str:
-    """What is wrong with a location, as a user would say it, without a full stop."""
-    shown = ""
-    if isinstance(error, BeamIOError) and error.exception_details:
-        shown = str(next(iter(error.exception_details)))
-    reason = reason_of(error)
-    if shown and reason is Reason.NOT_FOUND:
-        return f"{shown} does not exist, or its bucket does not"
-    if reason is Reason.ACCESS_DENIED:
-        of = f" to {shown}" if shown else ""
-        return f"access{of} is denied; check the credentials and what they may do"
-    return redact_text(str(error)).strip().rstrip(".")

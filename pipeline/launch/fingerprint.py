@@ -1,4 +1,4 @@
-"""A run's fingerprint: of all that its bytes depend on beside the images themselves.
+"""A run's fingerprint: a hash of everything that its bytes depend on, the images apart.
 
 Attempts at a run with one fingerprint may share what they have made.
 """
@@ -6,7 +6,6 @@ Attempts at a run with one fingerprint may share what they have made.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -17,7 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 from image_features.models.engines import PreparedModel
 from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.read_manifest import ManifestSpec, Source
-from image_features.transforms.stores.files import is_http
+from image_features.transforms.stores.uris import is_http
 
 _PACKAGES = ("ai-edge-litert", "tensorflow", "numpy", "pillow")
 
@@ -30,7 +29,7 @@ def fingerprint(
     keep_secrets: bool,
     incremental: bool = False,
 ) -> str:
-    """16 hexadecimal digits.
+    """Returns 16 hexadecimal digits that attempts at the same run have in common.
 
     A manifest counts by its size and time of change, one over http(s) and a listing by their
     names only: images that come or go are rows of the next attempt like others. Of images that
@@ -39,9 +38,9 @@ def fingerprint(
     parts: dict[str, Any] = {
         "sources": [_identity(source) for source in manifest.sources],
         "uri_column": manifest.uri_column,
-        "columns": [dataclasses.asdict(column) for column in manifest.columns],
+        "columns": [column.to_json() for column in manifest.columns],
         "model": [model.content_hash, str(model.engine), str(model.precision)],
-        "decode": dataclasses.asdict(decode),
+        "decode": decode.to_json(),
         "keep_secrets": keep_secrets,
         "incremental": incremental,
         "versions": [_version(package) for package in _PACKAGES],

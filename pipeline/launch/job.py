@@ -1,30 +1,57 @@
-"""A configured job on its way: claimed, submitted, waited for, stopped by time or a signal."""
+"""A run on its way: claimed, submitted, waited for."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import signal
-import sys
-import threading
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from image_features.pipeline.config import ExtractConfig, utc_now
-from image_features.pipeline.dataset.claim import LEASE_SECONDS, Claim, HeldError
-from image_features.pipeline.dataset.layout import read_run
-from image_features.pipeline.exits import EXIT_FAILED, EXIT_GUARDED, EXIT_HELD, EXIT_OK
-from image_features.pipeline.launch import prepare as launch
-from image_features.pipeline.launch.notify import notify
-from image_features.pipeline.runners import runners
+from image_features.errors import GuardError, ImageFeaturesError, RunFailedError, RunHeldError
+from image_features.models.staging import stage
+from image_features.pipeline.commit.guards import recorded_broken
+from image_features.pipeline.compact import Compaction
+from image_features.pipeline.config import RunConfig
+from image_features.pipeline.dataset.claim import LEASE_SECONDS, Claim
+from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.extract import Extraction
+from image_features.pipeline.launch.notify import notify_failure
+from image_features.pipeline.launch.progress import watch
+from image_features.pipeline.launch.stop import stopped_by_signals, stopped_in_time
+from image_features.pipeline.runners import runner
 from image_features.transforms.stores.retries import FetchError
-from image_features.transforms.stores.uris import redact_uri
+from image_features.transforms.stores.uris import redact_text
 
-_LONG_SECONDS = 24 * 3600.0  # That a job may take while nobody waits for it.
+_LOG = logging.getLogger(__name__)
+# The lease of a --no_wait job, which nobody renews.
+_LONG_SECONDS = 24 * 3600.0
+_ENDED = frozenset({"DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED"})
+_STARTING = frozenset({"STARTING", "STOPPED", "UNSPECIFIED", "UNKNOWN"})
+_CANCEL_SECONDS = 120.0
+_POLL_SECONDS = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """How a launcher goes about a job.
+
+    Attributes:
+      wait: Whether to wait for the commit.
+      notify: Where to post a failure; None posts none.
+      deadline: When to give the run up, by time.monotonic(); None lets it take its time.
+      owns_process: Whether a signal or the deadline may end this process, as of a command; a
+        library's caller keeps it, and the commit's own guard alone heeds the deadline then.
+    """
+
+    wait: bool = True
+    notify: str | None = None
+    deadline: float | None = None
+    owns_process: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,164 +59,193 @@ class Outcome:
     """What came of a job.
 
     Attributes:
-      code: An exit code.
-      run: run.json, if the run is committed and was waited for.
-      result: Beam's, if the job was submitted.
-      seconds: That it took.
+      run: The committed run; None if it was not waited for.
+      result: What Beam returned of the job; None if another launcher had done the work.
+      seconds: How long the job took.
     """
 
-    code: int
-    run: dict[str, Any] | None = None
+    run: Run | None
     result: Any = None
     seconds: float = 0.0
 
 
-def run_job(
-    config: ExtractConfig,
-    beam_options: PipelineOptions,
-    *,
-    wait: bool = True,
-    address: str | None = None,
-    deadline: float | None = None,
-) -> Outcome:
-    """Runs a job; says on stderr what went wrong.
+def run_job(work: Extraction | Compaction, beam_options: PipelineOptions, terms: Terms) -> Outcome:
+    """Runs a job.
 
-    Args:
-      config: Of the run.
-      beam_options: Of the engine.
-      wait: Whether to wait for the commit.
-      address: Where to post a failure.
-      deadline: When to stop it, by time.monotonic(); None lets it take its time.
+    Raises:
+      RunHeldError: another launcher works on the run.
+      GuardError: everything was computed, but a guard stopped the commit.
+      RunFailedError: the job could not be started, or ended without a commit.
     """
-    # Nobody renews the claim of a job that is not waited for.
-    claim = Claim(config.layout.staging, lease=LEASE_SECONDS if wait else _LONG_SECONDS)
-    try:
-        claim.take()
-    except FileNotFoundError:  # Gone with the claim of another one, who has committed.
-        if read_run(config.layout.directory) is None:
-            raise
-    except HeldError as error:
-        print(f"image-features: {config.layout.directory} is held: {error}.", file=sys.stderr)
-        return Outcome(EXIT_HELD)
-    except FetchError as error:
-        print(f"image-features: the run cannot be claimed: {error}", file=sys.stderr)
-        return Outcome(EXIT_FAILED)
-    if read_run(config.layout.directory) is not None:
-        print(f"{config.layout.directory} is committed already.")
-        claim.give_up()
-        return Outcome(EXIT_OK)
+    run = work.run
+    claim = Claim(run.layout.staging, lease=LEASE_SECONDS if terms.wait else _LONG_SECONDS)
+    committed = _take(claim, run)
+    if committed is not None:
+        return Outcome(committed)
     start = time.monotonic()
     try:
         with (
-            claim.kept() if wait else contextlib.nullcontext(),
-            _stopped_by_signals(beam_options),
-            _stopped_in_time(config, beam_options, address, deadline),
+            claim.kept() if terms.wait else contextlib.nullcontext(),
+            _stopped_from_outside(run, beam_options, terms),
         ):
-            result = launch.submit(config, beam_options)
-            _say_where(config, beam_options, result)
-            if not wait:
-                _see_it_run(result)
-                return Outcome(EXIT_OK, None, result)
-            run = launch.wait(config, result, deadline=deadline)
-    except launch.RunFailedError as error:
-        if not wait:
+            result = _submit(work, beam_options)
+            _say_where(run, beam_options, result)
+            if not terms.wait:
+                _see_it_start(result)
+                return Outcome(None, result)
+            committed = wait_for_commit(run, result, deadline=terms.deadline)
+    except RunFailedError as error:
+        if not terms.wait:
             claim.give_up()
-        code = EXIT_GUARDED if isinstance(error, launch.GuardedError) else EXIT_FAILED
-        print(f"image-features: {error}", file=sys.stderr)
-        _notify_failure(address, config, str(error), code)
-        return Outcome(code)
-    return Outcome(EXIT_OK, run, result, time.monotonic() - start)
+        notify_failure(terms.notify, run, error)
+        raise
+    return Outcome(committed, result, time.monotonic() - start)
 
 
-def _notify_failure(address: str | None, config: ExtractConfig, error: str, code: int) -> None:
-    if address:
-        message = {
-            "run_id": config.run_id,
-            "state": "STOPPED_BY_GUARD" if code == EXIT_GUARDED else "FAILED",
-            "error": error,
-            "exit_code": code,
-            "directory": redact_uri(config.layout.directory),
-            "started": config.started,
-            "finished": utc_now(),
-        }
-        notify(address, message)
+def _take(claim: Claim, run: RunConfig) -> Run | None:
+    """Claims the run; returns it if it is committed, which needs no job any more."""
+    try:
+        claim.take()
+    except FileNotFoundError:  # The staging directory is gone: another launcher has committed.
+        if Run.read(run.layout.directory) is None:
+            raise
+    except RunHeldError as error:
+        raise RunHeldError(f"{run.layout.directory} is held: {error}.") from error
+    except FetchError as error:
+        raise ImageFeaturesError(f"the run cannot be claimed: {error}") from error
+    committed = Run.read(run.layout.directory)
+    if committed is not None:
+        claim.give_up()
+    return committed
 
 
-def _say_where(config: ExtractConfig, beam_options: PipelineOptions, result: Any) -> None:
-    if runners.runner_of(beam_options) is runners.Runner.LOCAL:
-        return
-    job, link = runners.describe_job(beam_options, result)
-    print(f"submitted job {job or config.run_id}{f': {link}' if link else ''}", flush=True)
+@contextlib.contextmanager
+def _stopped_from_outside(
+    run: RunConfig, beam_options: PipelineOptions, terms: Terms
+) -> Iterator[None]:
+    local = runner.is_local(beam_options)
+
+    def give_up() -> str | None:
+        if Run.read(run.layout.directory) is not None:
+            return None
+        error = RunFailedError(_too_long(run))
+        notify_failure(terms.notify, run, error)
+        return str(error)
+
+    with contextlib.ExitStack() as stack:
+        if terms.owns_process:
+            stack.enter_context(stopped_by_signals(local=local))
+            if local and terms.deadline is not None:
+                # `wait_for_commit` cancels jobs elsewhere.
+                stack.enter_context(stopped_in_time(terms.deadline, give_up))
+        yield
 
 
-def _see_it_run(result: Any) -> None:
-    """Waits until the engine has taken the job, which it does while we look on.
+def _submit(work: Extraction | Compaction, beam_options: PipelineOptions) -> Any:
+    """Starts the pipeline; a local one has ended when this returns."""
+    run = work.run
+    try:
+        threads = runner.settle(beam_options, run_id=run.run_id, engine=run.provenance.model.engine)
+        if isinstance(work, Extraction):
+            model = work.model
+            if not runner.is_local(beam_options):
+                model = stage(model, run.layout.staging)
+            work = dataclasses.replace(work, model=model, cpu_threads=work.cpu_threads or threads)
+        pipeline = beam.Pipeline(options=beam_options)
+        work.build(pipeline)
+        with watch(run.layout.staging):
+            return pipeline.run()
+    except Exception as error:
+        raise _failure(run, error) from error
+
+
+def _say_where(run: RunConfig, beam_options: PipelineOptions, result: Any) -> None:
+    if not runner.is_local(beam_options):
+        job, link = runner.describe_job(beam_options, result)
+        print(f"submitted job {job or run.run_id}{f': {link}' if link else ''}", flush=True)
+
+
+def _see_it_start(result: Any) -> None:
+    """Waits until the engine has taken the job: this process may end only then."""
+    while (state := str(result.state)) in _STARTING:
+        time.sleep(_POLL_SECONDS)
+    if state in ("FAILED", "CANCELLED"):
+        raise RunFailedError(f"The job ended {state}.")
+
+
+def wait_for_commit(run: RunConfig, result: Any, *, deadline: float | None = None) -> Run:
+    """Waits for a pipeline's commit.
+
+    Args:
+      run: The run that the pipeline makes.
+      result: What Beam returned when the pipeline was started.
+      deadline: When to cancel the job, by time.monotonic(); None waits for ever.
 
     Raises:
-      launch.RunFailedError: it has not.
+      GuardError: a guard stopped the commit.
+      RunFailedError: the job ended without a commit.
     """
-    while (state := str(result.state)) in ("STARTING", "STOPPED", "UNSPECIFIED", "UNKNOWN"):
-        time.sleep(0.5)
-    if state in ("FAILED", "CANCELLED"):
-        raise launch.RunFailedError(f"The job ended {state}.")
-
-
-@contextlib.contextmanager
-def _stopped_in_time(
-    config: ExtractConfig,
-    beam_options: PipelineOptions,
-    address: str | None,
-    deadline: float | None,
-) -> Iterator[None]:
-    """Ends the process at its deadline, as a signal would.
-
-    That is for a local run, which can be stopped in no other way; `launch.wait` cancels others.
-    """
-    if deadline is None or runners.runner_of(beam_options) is not runners.Runner.LOCAL:
-        yield
-        return
-
-    def stop() -> None:
-        if read_run(config.layout.directory) is not None:
-            return
-        sentence = launch.too_long(config)
-        os.write(2, f"image-features: {sentence}\n".encode())
-        _notify_failure(address, config, sentence, EXIT_FAILED)
-        os._exit(EXIT_FAILED)
-
-    timer = threading.Timer(max(0.0, deadline - time.monotonic()), stop)
-    timer.daemon = True
-    timer.start()
+    failure: Exception | None = None
+    state = ""
+    cancelled = False
     try:
-        yield
-    finally:
-        timer.cancel()
+        with watch(run.layout.staging):
+            if deadline is None:
+                state = str(result.wait_until_finish())
+            else:
+                left = max(1, int(1000 * (deadline - time.monotonic())))
+                state = str(result.wait_until_finish(duration=left))
+                if state not in _ENDED:
+                    cancelled = True
+                    state = _cancel(result)
+    except Exception as error:
+        failure = error
+    committed = Run.read(run.layout.directory)
+    if committed is None:
+        if cancelled:
+            raise RunFailedError(f"{_too_long(run)} Its job is {state}.") from failure
+        raise _failure(run, failure, state) from failure
+    if failure is not None or state != "DONE":
+        # The commit is the last step that counts; the engine has lost nothing of use after it.
+        _LOG.warning("The run is committed, though the job ended %s.", failure or state)
+    return committed
 
 
-@contextlib.contextmanager
-def _stopped_by_signals(beam_options: PipelineOptions) -> Iterator[None]:
-    """Ends the process on Ctrl-C or SIGTERM.
-
-    A local run ends at once: an exception would be taken for a failing row's by the runner, and
-    its threads cannot be joined. Nothing is left to save: without run.json no reader sees the
-    run. A job elsewhere goes on, as Beam's users are used to; what this process started for it,
-    such as a job server, is stopped.
-    """
-    local = runners.runner_of(beam_options) is runners.Runner.LOCAL
-
-    def stop(number: int, _: object) -> None:
-        if local:
-            os.write(2, b"image-features: interrupted; the run is not committed.\n")
-            os._exit(128 + number)
-        os.write(2, b"image-features: interrupted; a job that was submitted goes on.\n")
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+def _cancel(result: Any) -> str:
+    """Cancels a job, and waits a while for its end; returns its state."""
     try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        result.cancel()
+    except Exception as error:  # Each engine has exceptions of its own.
+        # The commit's own guard still keeps the run from being committed.
+        _LOG.warning("The job could not be cancelled: %s", redact_text(str(error)))
+    end = time.monotonic() + _CANCEL_SECONDS
+    while (state := str(result.state)) not in _ENDED and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+    return state
+
+
+def _too_long(run: RunConfig) -> str:
+    return (
+        f"The run {run.run_id} lasted longer than "
+        f"--max_duration={run.guards.max_duration:g} and was stopped; it is not committed."
+    )
+
+
+def _failure(run: RunConfig, error: Exception | None, state: str = "") -> RunFailedError:
+    broken = recorded_broken(run.layout.staging, run.started)
+    if broken:
+        return GuardError(
+            f"The run {run.run_id} is not committed: {' '.join(broken)} What was computed "
+            "is kept: the same command with other limits goes on from there."
+        )
+    if error is None:
+        return RunFailedError(f"The run {run.run_id} ended {state} and is not committed.")
+    return RunFailedError(
+        f"The run {run.run_id} failed and is not committed: {redact_text(_last_line(error))}"
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    # Dataflow's runner ends with "None" where the service gave no reason.
+    lines = [line for line in str(error).splitlines() if line.strip() not in ("", "None")]
+    return lines[-1].removesuffix(", Error:")[:1000] if lines else type(error).__name__

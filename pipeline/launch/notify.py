@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+from image_features.errors import EXIT_GUARDED, ImageFeaturesError
+from image_features.pipeline.config import RunConfig, utc_now
 from image_features.transforms.stores.http import HttpPolicy, authorization
 from image_features.transforms.stores.retries import (
     FetchError,
@@ -19,6 +21,7 @@ from image_features.transforms.stores.retries import (
     retry_after,
     with_retries,
 )
+from image_features.transforms.stores.uris import redact_uri
 from image_features.transforms.values import Reason
 
 _LOG = logging.getLogger(__name__)
@@ -51,6 +54,23 @@ def notify(
         _LOG.warning("Nobody was notified: %s", error)
         return False
     return True
+
+
+def notify_failure(url: str | None, run: RunConfig, error: ImageFeaturesError) -> None:
+    """Posts what went wrong with a run; None posts nothing."""
+    if url is None:
+        return
+    guarded = error.exit_code == EXIT_GUARDED
+    message = {
+        "run_id": run.run_id,
+        "state": "STOPPED_BY_GUARD" if guarded else "FAILED",
+        "error": str(error),
+        "exit_code": error.exit_code,
+        "directory": redact_uri(run.layout.directory),
+        "started": run.started,
+        "finished": utc_now(),
+    }
+    notify(url, message)
 
 
 def _post(url: str, data: bytes) -> None:

@@ -1,26 +1,17 @@
-"""From options to a run: everything is checked first, then the pipeline starts."""
+"""From options to a run that can be launched: everything is checked before any work starts."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-import shutil
-import tarfile
-import time
-from typing import Any
 
-import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from image_features.errors import ModelError, UsageError
 from image_features.models.engines import PreparedModel
 from image_features.models.engines import prepare as prepare_model
-from image_features.models.errors import ModelError
 from image_features.models.identity import Engine, Precision
-from image_features.pipeline import compact, extract
-from image_features.pipeline.commit.descriptions import provenance
-from image_features.pipeline.commit.guards import Guards, recorded
-from image_features.pipeline.config import ExtractConfig, utc_now
+from image_features.pipeline.config import Guards, RunConfig, utc_now
 from image_features.pipeline.dataset.known_runs import (
     all_runs,
     going_on,
@@ -28,103 +19,94 @@ from image_features.pipeline.dataset.known_runs import (
     merged_into,
     removed_before,
 )
-from image_features.pipeline.dataset.layout import dataset_of, read_run
-from image_features.pipeline.dataset.records import Run
-from image_features.pipeline.errors import UsageError
-from image_features.pipeline.launch import attempt as place
-from image_features.pipeline.launch import inputs
+from image_features.pipeline.dataset.layout import RunLayout
+from image_features.pipeline.dataset.provenance import Provenance
+from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.extract import Extraction
+from image_features.pipeline.launch.attempt import Attempt, State, begin_attempt, find_attempt
 from image_features.pipeline.launch.fingerprint import fingerprint
-from image_features.pipeline.launch.progress import watch
+from image_features.pipeline.launch.inputs import examine_input
+from image_features.pipeline.locations import explain
 from image_features.pipeline.options import MIB, FeatureExtractorOptions
-from image_features.pipeline.runners import runners
+from image_features.pipeline.runners import runner
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.read_manifest import ManifestSpec
 from image_features.transforms.skip_known import Known
-from image_features.transforms.stores.files import create
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import RetryPolicy
-from image_features.transforms.stores.uris import redact_text
-
-_LOG = logging.getLogger(__name__)
-_ENDED = frozenset({"DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED"})
-_CANCEL_SECONDS = 120.0
+from image_features.transforms.stores.uris import redact_uri
 
 
-class AlreadyCommittedError(Exception):
-    """The run is there, made of the same input, model and preprocessing; str() is its directory.
+@dataclasses.dataclass(frozen=True)
+class AlreadyCommitted:
+    """A run that need not be launched.
 
-    Or it was merged, for runs that go on from what there is: str() is then the merged run's.
+    Attributes:
+      directory: Where this very run, made of the same input, model and preprocessing, is.
+      merged: The name of the run, if it was merged into the one in the directory.
     """
 
+    directory: str
+    merged: str = ""
 
-class RunFailedError(RuntimeError):
-    """The pipeline stopped before its commit."""
+    def __str__(self) -> str:
+        into = f", into which {self.merged} was merged," if self.merged else ""
+        return f"{self.directory}{into} is committed already."
 
 
-class GuardedError(RunFailedError):
-    """All was computed, but a guard stopped the commit; str() holds its sentences."""
-
-
-def prepare(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> ExtractConfig:
+def prepare(
+    options: FeatureExtractorOptions, beam_options: PipelineOptions
+) -> Extraction | AlreadyCommitted:
     """Checks everything that can be checked, and loads the model once.
 
     Raises:
       UsageError: an argument, the input, the output or the model is not usable.
-      AlreadyCommittedError: this very run is done.
     """
     started = utc_now()
     FileSystems.set_options(beam_options)
     _check_options(options)
-    runners.check(options, beam_options)
-    found = place.find(options)
+    runner.check(beam_options, wait=options.wait, inputs=options.input or (), output=options.output)
+    attempt = find_attempt(options.output, options.run_id, compression=options.compression)
     fetch = _fetch_policy(options)
-    manifest = inputs.examine_input(options, fetch.http)
-    model = _model(options)
-    decode = DecodePolicy(
-        image_size=model.image_size,
-        resize=options.resize,
-        decode=options.decode,
-        allow_truncated=options.allow_truncated,
-        max_pixels=int(options.max_megapixels * 1e6),
-        max_bytes=fetch.max_bytes,
+    manifest = examine_input(options, fetch.http)
+    model = _prepare_model(options)
+    provenance = _provenance(options, manifest, model, fetch)
+    known, guards = None, _guards(options)
+    if options.incremental and attempt.state is not State.COMMITTED:
+        runs = _earlier_runs(attempt.layout, provenance)
+        if isinstance(runs, AlreadyCommitted):
+            return runs
+        known, guards = _go_on(options, attempt, runs, guards)
+    begun = begin_attempt(
+        attempt,
+        fingerprint(
+            manifest=manifest,
+            model=model,
+            decode=provenance.decode,
+            keep_secrets=options.keep_uri_secrets,
+            incremental=options.incremental,
+        ),
+        started,
     )
-    config = ExtractConfig(
+    if begun.state is State.COMMITTED:
+        return AlreadyCommitted(begun.layout.directory)
+    return Extraction(
+        run=RunConfig(
+            layout=dataclasses.replace(begun.layout, tombstones=options.tombstone_removed),
+            started=started,
+            shards=ShardPolicy(options.num_shards, options.images_per_shard or 10_000),
+            provenance=provenance,
+            guards=guards,
+        ),
         manifest=manifest,
-        layout=dataclasses.replace(found.layout, tombstones=options.tombstone_removed),
-        run_id=found.run_id,
         model=model,
         fetch=fetch,
-        decode=decode,
-        shards=ShardPolicy(options.num_shards, options.images_per_shard or 10_000),
+        known=known,
         keep_secrets=options.keep_uri_secrets,
         cpu_threads=options.cpu_threads,
-        started=started,
-        guards=Guards(
-            max_error_rate=options.max_error_rate,
-            min_rows=options.min_rows,
-            max_duration=options.max_duration,
-            fail_on_drift=options.fail_on_drift,
-            drift_threshold=options.drift_threshold,
-            max_removed_rate=options.max_removed_rate,
-        ),
-    )
-    if options.incremental and found.standing is not place.Standing.COMMITTED:
-        config = _with_known(config, options)
-    mark = fingerprint(
-        manifest=manifest,
-        model=model,
-        decode=decode,
-        keep_secrets=options.keep_uri_secrets,
-        incremental=options.incremental,
-    )
-    entered = place.enter(found, mark, started)
-    if entered.standing is place.Standing.COMMITTED:
-        raise AlreadyCommittedError(entered.layout.directory)
-    return dataclasses.replace(
-        config,
-        layout=dataclasses.replace(config.layout, fingerprint=mark),
-        resumed=entered.standing is place.Standing.TAKEN_UP,
+        resumed=begun.state is State.BEGUN,
     )
 
 
@@ -148,29 +130,7 @@ def _check_options(options: FeatureExtractorOptions) -> None:
                 )
 
 
-def _with_known(config: ExtractConfig, options: FeatureExtractorOptions) -> ExtractConfig:
-    dataset = dataset_of(config.layout.directory)
-    try:
-        runs = all_runs(dataset)
-        new = Run(config.layout.directory, {"run_id": config.run_id, **provenance(config)})
-        merged = merged_into(runs, new)
-        if merged:
-            raise AlreadyCommittedError(
-                f"{merged.directory}, into which {config.run_id} was merged,"
-            )
-        earlier = going_on(runs, new)
-        files = known_files(earlier)
-    except (ValueError, OSError) as error:
-        raise UsageError(f"--incremental cannot go on in {dataset}: {place.why(error)}.") from error
-    return dataclasses.replace(
-        config,
-        known=Known(files, options.verify_content, removals=not options.retry_errors),
-        guards=dataclasses.replace(config.guards, removed_before=removed_before(earlier)),
-    )
-
-
 def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
-    max_bytes = int(options.max_megabytes * MIB)
     http = HttpPolicy(
         connect_timeout=options.connect_timeout,
         read_timeout=options.read_timeout,
@@ -180,13 +140,11 @@ def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
         allow_private_hosts=options.allow_private_hosts,
     )
     return FetchPolicy(
-        http=http,
-        max_bytes=max_bytes,
-        threads=options.fetch_threads,
+        http=http, max_bytes=int(options.max_megabytes * MIB), threads=options.fetch_threads
     )
 
 
-def _model(options: FeatureExtractorOptions) -> PreparedModel:
+def _prepare_model(options: FeatureExtractorOptions) -> PreparedModel:
     try:
         return prepare_model(
             options.model,
@@ -198,124 +156,62 @@ def _model(options: FeatureExtractorOptions) -> PreparedModel:
         raise UsageError(f"--model={options.model}: {error}") from error
 
 
-def submit(config: ExtractConfig, beam_options: PipelineOptions) -> Any:
-    """Starts the pipeline; the local runner has then finished it.
-
-    Returns:
-      Beam's result of the pipeline.
-
-    Raises:
-      GuardedError: a guard stopped the commit already.
-      RunFailedError: it could not be started, or failed already.
-    """
-    config = runners.settle(config, beam_options)
-    staging = config.layout.staging
-    try:
-        if runners.runner_of(beam_options) is not runners.Runner.LOCAL and not config.merging:
-            config = _staged(config)
-        pipeline = beam.Pipeline(options=beam_options)
-        (compact if config.merging else extract).build(pipeline, config)
-        with watch(staging if "://" not in staging else None):
-            return pipeline.run()
-    except Exception as error:
-        raise _failed(config, error) from error
-
-
-def wait(config: ExtractConfig, result: Any, *, deadline: float | None = None) -> dict[str, Any]:
-    """Waits for a pipeline's commit.
-
-    Args:
-      config: Of the run.
-      result: What `submit` returned.
-      deadline: When to cancel the job, by time.monotonic(); None waits for ever.
-
-    Returns:
-      The content of run.json.
-
-    Raises:
-      GuardedError: a guard stopped the commit.
-      RunFailedError: it ended without one.
-    """
-    staging = config.layout.staging
-    failure: Exception | None = None
-    state = ""
-    cancelled = False
-    try:
-        with watch(staging if "://" not in staging else None):
-            if deadline is None:
-                state = str(result.wait_until_finish())
-            else:
-                left = max(1, int(1000 * (deadline - time.monotonic())))
-                state = str(result.wait_until_finish(duration=left))
-                if state not in _ENDED:
-                    cancelled = True
-                    state = _cancel(result)
-    except Exception as error:
-        failure = error
-    run = read_run(config.layout.directory)
-    if run is None:
-        if cancelled:
-            raise RunFailedError(f"{too_long(config)} Its job is {state}.") from failure
-        raise _failed(config, failure, state) from failure
-    if failure is not None or state != "DONE":
-        # Its last step was done; what the engine lost after that was of no more use.
-        _LOG.warning("The run is committed, though the job ended %s.", failure or state)
-    return run
-
-
-def too_long(config: ExtractConfig) -> str:
-    """What is said of a run that is given up."""
-    return (
-        f"The run {config.run_id} lasted longer than "
-        f"--max_duration={config.guards.max_duration:g} and was stopped; it is not committed."
+def _provenance(
+    options: FeatureExtractorOptions,
+    manifest: ManifestSpec,
+    model: PreparedModel,
+    fetch: FetchPolicy,
+) -> Provenance:
+    decode = DecodePolicy(
+        image_size=model.image_size,
+        resize=options.resize,
+        decode=options.decode,
+        allow_truncated=options.allow_truncated,
+        max_pixels=int(options.max_megapixels * 1e6),
+        max_bytes=fetch.max_bytes,
+    )
+    return Provenance(
+        inputs=tuple(redact_uri(source.location) for source in manifest.sources),
+        columns=manifest.columns,
+        model=dataclasses.replace(model.identity, handle=redact_uri(model.handle)),
+        decode=decode,
+        max_fetch_bytes=fetch.max_bytes,
     )
 
 
-def _cancel(result: Any) -> str:
-    """Cancels a job, and waits a while for its end; returns its state."""
-    try:
-        result.cancel()
-    except Exception as error:  # Each engine has exceptions of its own.
-        # The commit's own guard still keeps it from committing.
-        _LOG.warning("The job could not be cancelled: %s", redact_text(str(error)))
-    end = time.monotonic() + _CANCEL_SECONDS
-    while (state := str(result.state)) not in _ENDED and time.monotonic() < end:
-        time.sleep(0.5)
-    return state
-
-
-def _failed(config: ExtractConfig, error: Exception | None, state: str = "") -> RunFailedError:
-    sentences = recorded(config.layout.staging, config.started)
-    if sentences:
-        return GuardedError(
-            f"The run {config.run_id} is not committed: {' '.join(sentences)} What was computed "
-            "is kept: the same command with other limits goes on from there."
-        )
-    if error is None:
-        return RunFailedError(f"The run {config.run_id} ended {state} and is not committed.")
-    return RunFailedError(
-        f"The run {config.run_id} failed and is not committed: {redact_text(_last_line(error))}"
+def _guards(options: FeatureExtractorOptions) -> Guards:
+    return Guards(
+        max_error_rate=options.max_error_rate,
+        min_rows=options.min_rows,
+        max_duration=options.max_duration,
+        fail_on_drift=options.fail_on_drift,
+        drift_threshold=options.drift_threshold,
+        max_removed_rate=options.max_removed_rate,
     )
 
 
-def _staged(config: ExtractConfig) -> ExtractConfig:
-    """Puts the model where workers elsewhere can read it: they write there too."""
-    model, staging = config.model, config.layout.staging
-    if model.flatbuffer:
-        target = FileSystems.join(staging, "model.tflite")
-        with open(model.flatbuffer, "rb") as source, create(target) as copy:
-            shutil.copyfileobj(source, copy)
-        model = dataclasses.replace(model, flatbuffer=target)
-    elif "://" not in model.handle:
-        # A module that only this machine has.
-        target = FileSystems.join(staging, "module.tar.gz")
-        with create(target) as copy, tarfile.open(fileobj=copy, mode="w:gz") as archive:
-            archive.add(model.directory, ".")
-        model = dataclasses.replace(model, directory=target)
-    return dataclasses.replace(config, model=model)
+def _earlier_runs(layout: RunLayout, provenance: Provenance) -> list[Run] | AlreadyCommitted:
+    """The runs that an incremental one goes on from, the latest first."""
+    try:
+        runs = all_runs(layout.dataset)
+        merged = merged_into(runs, layout.run_id, provenance)
+        if merged:
+            return AlreadyCommitted(merged.directory, layout.run_id)
+        return going_on(runs, layout.run_id, provenance)
+    except (ValueError, OSError) as error:
+        raise _cannot_go_on(layout, error) from error
 
 
-def _last_line(error: BaseException) -> str:
-    # Dataflow's runner ends with "None" where the service gave no reason.
-    lines = [line for line in str(error).splitlines() if line.strip() not in ("", "None")]
-    return lines[-1].removesuffix(", Error:")[:1000] if lines else type(error).__name__
+def _go_on(
+    options: FeatureExtractorOptions, attempt: Attempt, runs: list[Run], guards: Guards
+) -> tuple[Known, Guards]:
+    try:
+        files = known_files(runs)
+    except (ValueError, OSError) as error:
+        raise _cannot_go_on(attempt.layout, error) from error
+    known = Known(files, options.verify_content, removals=not options.retry_errors)
+    return known, dataclasses.replace(guards, removed_before=removed_before(runs))
+
+
+def _cannot_go_on(layout: RunLayout, error: Exception) -> UsageError:
+    return UsageError(f"--incremental cannot go on in {layout.dataset}: {explain(error)}.")

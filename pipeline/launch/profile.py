@@ -17,7 +17,7 @@ from typing import Any
 
 from apache_beam.metrics.metric import MetricsFilter
 
-from image_features.pipeline.errors import UsageError
+from image_features.errors import UsageError
 from image_features.transforms.runtime.metrics import NAMESPACE
 
 _LOG = logging.getLogger(__name__)

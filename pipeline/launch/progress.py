@@ -17,9 +17,9 @@ _LINE_SECONDS = 10.0
 
 
 @contextlib.contextmanager
-def watch(staging: str | None) -> Iterator[None]:
-    """Shows progress while the body runs; None (a remote staging directory) shows none."""
-    if staging is None:
+def watch(staging: str) -> Iterator[None]:
+    """Shows progress while the body runs; a staging directory that is not local shows none."""
+    if "://" in staging:
         yield
         return
     stop = threading.Event()

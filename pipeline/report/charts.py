@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from image_features.pipeline.dataset.records import Run
-from image_features.pipeline.report.gather import Health, Report, Row, seconds_of
+from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.report.gather import Health, Report, Row
 
 SHOWN_RUNS = 60  # By charts and the table: the latest.
 _CATEGORIES = 10
@@ -20,21 +20,21 @@ Json = dict[str, Any]
 
 
 def rate_of(rows: int, seconds: float) -> float:
-    """Rows a second."""
+    """Returns rows a second."""
     return round(rows / seconds, 1) if seconds > 0 else 0.0
 
 
 def run_line(run: Run) -> Json:
-    """A run in a table or a chart."""
-    record, seconds = run.record, seconds_of(run)
+    """Describes a run for a table or a chart."""
+    model = run.provenance.model
     return {
-        "id": record["run_id"],
-        "finished": record["finished"][:19].replace("T", " "),
-        "counts": record["counts"],
-        "seconds": round(seconds, 1),
-        "rate": rate_of(run.done, seconds),
-        "model": record["model"]["handle"],
-        "hash": record["model"]["content_hash"][:12],
+        "id": run.run_id,
+        "finished": run.finished[:19].replace("T", " "),
+        "counts": run.counts.to_json(),
+        "seconds": round(run.seconds, 1),
+        "rate": rate_of(run.counts.rows_done, run.seconds),
+        "model": model.handle,
+        "hash": model.content_hash[:12],
     }
 
 

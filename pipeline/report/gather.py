@@ -7,7 +7,6 @@ sample, the same images in every run.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import math
 from collections import Counter
@@ -15,16 +14,10 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
-from apache_beam.io.filesystems import FileSystems
 
 from image_features.pipeline.dataset.latest_rows import LatestRows
-from image_features.pipeline.dataset.records import (
-    Block,
-    Floats,
-    Run,
-    comparable,
-    unreplaced,
-)
+from image_features.pipeline.dataset.records import Block, Floats
+from image_features.pipeline.dataset.run import Run, comparable, unreplaced
 from image_features.pipeline.report.feature_map import FeatureMap, draw_map
 from image_features.pipeline.search.nearest import near_duplicates, neighbours, unit
 from image_features.transforms.shards.record_format import Record
@@ -125,12 +118,6 @@ class Report:
     grouped: int
 
 
-def seconds_of(run: Run) -> float:
-    """How long a run took."""
-    times = [datetime.datetime.fromisoformat(run.record[name]) for name in ("started", "finished")]
-    return (times[1] - times[0]).total_seconds()
-
-
 def gather(path: str, runs: Sequence[Run], max_points: int) -> Report:
     """Reads the rows of a dataset once.
 
@@ -209,7 +196,7 @@ class _Tally:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._rows = self._not_finite = self._zeros = 0
-        width = run.record["model"]["num_features"]
+        width = run.num_features
         self._low = np.full(width, np.inf, np.float32)
         self._high = np.full(width, -np.inf, np.float32)
         self._formats: Counter[str] = Counter()
@@ -271,13 +258,13 @@ def _shown(item: Scalar) -> str:
 
 
 def _failures(run: Run) -> tuple[Failures, ...]:
-    counts = run.record["counts"]["failed_by_reason"]
+    counts = run.counts.failed_by_reason
     samples: dict[str, list[tuple[str, str]]] = {reason: [] for reason in counts}
     missing, lines = _ERROR_SAMPLES * len(counts), 0
-    for entry in run.files("errors"):
-        if not entry["rows"] or not missing:
+    for shard in run.files("errors"):
+        if not shard.rows or not missing:
             continue
-        for line in read_lines(FileSystems.join(run.directory, entry["name"])):
+        for line in read_lines(run.path(shard)):
             error = json.loads(line)
             found = samples.setdefault(error["reason"], [])
             if len(found) < _ERROR_SAMPLES:

@@ -18,7 +18,7 @@ import numpy as np
 from markupsafe import Markup
 
 from image_features.pipeline.report.charts import SHOWN_RUNS, draw, rate_of, run_line
-from image_features.pipeline.report.gather import NEAR_DUPLICATE, Health, Report, Row, seconds_of
+from image_features.pipeline.report.gather import NEAR_DUPLICATE, Health, Report, Row
 
 _PER_GROUP = 8
 
@@ -51,13 +51,12 @@ def render(report: Report, thumbnails: Mapping[int, str]) -> str:
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     template = environment.get_template("report.html")
     scripts = [_library(), _source(environment, "report.js")]
-    latest = report.runs[0].record
-    counts = latest["counts"]
+    latest = report.runs[0]
     return template.render(
         report=report,
         latest=latest,
-        counts=counts,
-        rate=rate_of(report.runs[0].done, seconds_of(report.runs[0])),
+        counts=latest.counts,
+        rate=rate_of(latest.counts.rows_done, latest.seconds),
         runs=[run_line(run) for run in report.runs[:SHOWN_RUNS]],
         thumbnails=thumbnails,
         per_group=_PER_GROUP,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystem import BeamIOError
@@ -19,10 +20,8 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
+from image_features.errors import UsageError
 from image_features.models.identity import Engine
-from image_features.pipeline.config import ExtractConfig
-from image_features.pipeline.errors import UsageError
-from image_features.pipeline.options import FeatureExtractorOptions
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,8 +39,14 @@ _HARNESS_THREADS = 2
 _MIN_RAM = "min_ram=4GB"
 
 
-def check(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> None:
-    """Sees that a job can be submitted, and that its workers can reach what it names.
+def check(beam_options: PipelineOptions, *, wait: bool, inputs: Sequence[str], output: str) -> None:
+    """Makes sure that a job can be submitted, and that its workers can reach what it names.
+
+    Args:
+      beam_options: The options of the engine.
+      wait: Whether the launcher waits for the commit.
+      inputs: The locations that workers read.
+      output: The location that workers write to.
 
     Raises:
       UsageError: it cannot, or they cannot.
@@ -59,7 +64,7 @@ def check(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> No
             raise UsageError(f"--runner=DataflowRunner needs --{flag}.")
     if not cloud.temp_location.startswith("gs://"):
         raise UsageError(f"--temp_location={cloud.temp_location} must be on gs:// for Dataflow.")
-    if cloud.template_location and options.wait:
+    if cloud.template_location and wait:
         # With --no_wait it is the Flex Template's launcher that asks for the job's description.
         raise UsageError(
             "--template_location would make a template of one run, which can be launched once; "
@@ -77,7 +82,7 @@ def check(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> No
         problems += validator.validate_cloud_options(cloud)
     if problems:
         raise UsageError(f"--runner=DataflowRunner cannot be used: {problems[0]}")
-    for flag, locations in (("input", options.input or ()), ("output", [options.output or ""])):
+    for flag, locations in (("input", inputs), ("output", [output])):
         for location in locations:
             if location and "://" not in location:
                 raise UsageError(
@@ -102,8 +107,12 @@ def check(options: FeatureExtractorOptions, beam_options: PipelineOptions) -> No
             raise UsageError(f"{location} cannot be used to stage the job: {cause}.") from error
 
 
-def settle(config: ExtractConfig, beam_options: PipelineOptions) -> ExtractConfig:
-    """Fills in machines, processes, labels and our package, where nothing else is said."""
+def settle(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int | None:
+    """Fills in machines, processes, labels and our package, where nothing else is said.
+
+    Returns:
+      How many threads should compute in a worker; None for one a core.
+    """
     worker, cloud, debug = (
         beam_options.view_as(WorkerOptions),
         beam_options.view_as(GoogleCloudOptions),
@@ -118,7 +127,7 @@ def settle(config: ExtractConfig, beam_options: PipelineOptions) -> ExtractConfi
     if not (image or setup.setup_file or setup.extra_packages):
         from image_features.pipeline.runners.worker_package import worker_sdist
 
-        setup.extra_packages = [worker_sdist(config.model.engine)]
+        setup.extra_packages = [worker_sdist(engine)]
     gpu = re.search(
         r"worker_accelerator=type:(?P<type>[\w-]+)",
         " ".join([*(cloud.dataflow_service_options or ()), *(debug.experiments or ())]),
@@ -127,7 +136,7 @@ def settle(config: ExtractConfig, beam_options: PipelineOptions) -> ExtractConfi
     worker.machine_type = worker.machine_type or machine
     worker.disk_size_gb = worker.disk_size_gb or (_GPU_DISK_GB if gpu else _DISK_GB)
     worker.max_num_workers = worker.max_num_workers or max(_MAX_WORKERS, worker.num_workers or 0)
-    run = re.sub("[^a-z0-9_-]", "-", config.run_id.lower())
+    run = re.sub("[^a-z0-9_-]", "-", run_id.lower())
     # Dataflow asks for [a-z]([-a-z0-9]*[a-z0-9])? in names of jobs.
     cloud.job_name = cloud.job_name or f"image-features-{run}".replace("_", "-").rstrip("-")
     ours = ["application=image-features", f"run={run[:63]}"]
@@ -136,7 +145,7 @@ def settle(config: ExtractConfig, beam_options: PipelineOptions) -> ExtractConfi
     standard = beam_options.view_as(StandardOptions)
     standard.resource_hints = standard.resource_hints or [_MIN_RAM]
     if gpu:
-        if config.model.engine is not Engine.TENSORFLOW:
+        if engine is not Engine.TENSORFLOW:
             _LOG.warning("The GPUs will be idle: only --engine=tensorflow computes on them.")
         elif not image:
             _LOG.warning(
@@ -145,9 +154,21 @@ def settle(config: ExtractConfig, beam_options: PipelineOptions) -> ExtractConfi
             )
         # One process has the GPU, and all cores to decode for it.
         debug.add_experiment("no_use_multiple_sdk_containers")
-        return config
+        return None
     debug.number_of_worker_harness_threads = (
         debug.number_of_worker_harness_threads or _HARNESS_THREADS
     )
     single = debug.lookup_experiment("no_use_multiple_sdk_containers")
-    return dataclasses.replace(config, cpu_threads=config.cpu_threads or (None if single else 1))
+    return None if single else 1
+
+
+def describe_job(beam_options: PipelineOptions, result: Any) -> tuple[str, str]:
+    """The id of a submitted job, and the address of its page in the console."""
+    cloud = beam_options.view_as(GoogleCloudOptions)
+    if not result.has_job:  # The Flex Template's launcher submits what was described.
+        return "", ""
+    job = str(result.job_id())
+    return job, (
+        f"https://console.cloud.google.com/dataflow/jobs/{cloud.region}/{job}"
+        f"?project={cloud.project}"
+    )

@@ -17,8 +17,8 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
 )
 
-from image_features.pipeline.errors import UsageError
-from image_features.transforms.stores.files import is_http
+from image_features.errors import UsageError
+from image_features.transforms.stores.uris import is_http
 
 _OF_ITS_OWN = ("[local]", "[auto]")
 _BEGINS = ("INITIALIZING", "CREATED")
@@ -101,6 +101,21 @@ def ask(beam_options: PipelineOptions, path: str) -> dict[str, Any]:
             f"The Flink cluster at --flink_master={place} cannot be used: {error}. Give the "
             "address of its REST API, HOST:PORT, of a cluster that runs."
         ) from error
+
+
+def describe_job(beam_options: PipelineOptions, result: Any, beam_id: str) -> tuple[str, str]:
+    """The id of a submitted job, and the address of its page on the cluster.
+
+    Args:
+      beam_options: The options of the engine.
+      result: What Beam returned when the job was submitted.
+      beam_id: Beam's own id of the job, the answer where the cluster has none.
+    """
+    cluster = address(beam_options)
+    if cluster is None:
+        return beam_id, ""
+    found = find_job(beam_options, result, beam_id)
+    return (found, f"{cluster}/#/job/running/{found}") if found else (beam_id, cluster)
 
 
 def find_job(beam_options: PipelineOptions, result: Any, beam_id: str) -> str:

@@ -3,8 +3,7 @@
 import json
 import pathlib
 
-from image_features.pipeline.cli.parsing import parse_extract
-from image_features.pipeline.errors import OptionParser
+from image_features.pipeline.cli.parsing import OptionParser, parse_extract
 from image_features.pipeline.options import FeatureExtractorOptions
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -12,12 +12,12 @@ import sys
 import pytest
 from cronsim import CronSim, CronSimError
 
+from image_features.errors import UsageError
 from image_features.pipeline import exits
 from image_features.pipeline.cli.parsing import parse_extract
 from image_features.pipeline.dataset import reading as dataset
 from image_features.pipeline.dataset.claim import LEASE_SECONDS
-from image_features.pipeline.dataset.layout import committed_runs
-from image_features.pipeline.errors import UsageError
+from image_features.pipeline.dataset.run import committed_runs
 from tests import images
 from tests.deploy.files import OURS, ROOT
 

@@ -7,9 +7,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from image_features.pipeline.process import PACKAGE
@@ -54,12 +56,12 @@ def test_versions_agree():
     values = build_arguments(instructions(DOCKERFILE))
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
     assert values["BEAM_VERSION"] == pins["apache-beam"]
-    setup = (ROOT / "setup.py").read_text()
-    ranges = re.findall(r"\"apache-beam(?:\[gcp\])?([<>=!~][^\"]*)\"", setup)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = [*project["dependencies"], *project["optional-dependencies"]["gcp"]]
+    ranges = [each.specifier for each in map(Requirement, listed) if each.name == "apache-beam"]
     assert len(ranges) == 2
-    assert all(values["BEAM_VERSION"] in SpecifierSet(each) for each in ranges)
-    (pythons,) = re.findall(r"python_requires=\"([^\"]+)\"", setup)
-    assert f"{values['PYTHON_VERSION']}.0" in SpecifierSet(pythons)
+    assert all(values["BEAM_VERSION"] in each for each in ranges)
+    assert f"{values['PYTHON_VERSION']}.0" in SpecifierSet(project["requires-python"])
     assert f"/python{values['PYTHON_VERSION'].replace('.', '')}-template-" in DOCKERFILE
     readme = (HERE / "README.md").read_text()
     assert values["BEAM_VERSION"] in readme and values["PYTHON_VERSION"] in readme

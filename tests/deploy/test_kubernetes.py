@@ -222,7 +222,7 @@ def test_the_pages_patches_fit(tmp_path):
     assert found["ConfigMap"]["data"]["INPUT"] == "gs://your-bucket/images.csv"
     assert found["ConfigMap"]["data"]["OPTIONS"] == SETTINGS["data"]["OPTIONS"]
     pod = found["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    assert pod["containers"][0]["image"] == "REGISTRY/image-features:0.1.0"
+    assert pod["containers"][0]["image"] == "REGISTRY/image-features:0.2.0"
     assert found["CronJob"]["metadata"]["namespace"] == "images"
 
     kustomization.write_text(overlay.replace(remote, "../base") + patches)

@@ -14,10 +14,10 @@ from apache_beam.options.pipeline_options import (
 )
 from google.cloud import dataflow_v1beta3 as dataflow
 
-from image_features.pipeline import exits
+from image_features import errors
+from image_features.models.identity import Engine
 from image_features.pipeline.cli.parsing import parse_extract
-from image_features.pipeline.runners import runners
-from tests import runs
+from image_features.pipeline.runners import runner
 from tests.deploy.files import HERE, NOT_FOR_TEMPLATES, PARAMETERS, REQUIRED, parse
 
 RECORD = """#!/usr/bin/env bash
@@ -196,7 +196,7 @@ def test_the_schedules_request_is_a_launch():
 def test_the_page_tells_every_exit_code():
     rows = re.findall(r"^\| ([\d, ]+) \|", README, re.M)
     told = {int(code) for row in rows for code in row.split(", ")}
-    assert told - {130, 143} == {v for name, v in vars(exits).items() if name.startswith("EXIT_")}
+    assert told - {130, 143} == {v for name, v in vars(errors).items() if name.startswith("EXIT_")}
 
 
 def test_the_page_tells_what_a_template_does_not_take():
@@ -218,7 +218,7 @@ def test_the_page_tells_the_defaults_that_are_set(gpu):
     _, beam_options = parse(**(REQUIRED | ({"dataflow_service_options": services} if gpu else {})))
     beam_options.view_as(StandardOptions).runner = "DataflowRunner"
     beam_options.view_as(WorkerOptions).sdk_container_image = "r/i:1"
-    settled = runners.settle(runs.config("gs://b/features/run"), beam_options)
+    threads = runner.settle(beam_options, run_id="run", engine=Engine.TENSORFLOW)
     rows = dict(re.findall(r"^\| `--(\w+)` \| (.*) \|$", README, re.M))
     cells = {name: row.split("|") for name, row in rows.items()}
     shown = {
@@ -230,11 +230,11 @@ def test_the_page_tells_the_defaults_that_are_set(gpu):
         assert str(options[name]) in shown[name]
     if gpu:
         assert shown["experiments"] in options["experiments"]
-        assert settled.cpu_threads is None
+        assert threads is None
     else:
         assert str(options["number_of_worker_harness_threads"]) == "2"
         assert shown["number_of_worker_harness_threads"] == "2"
-        assert shown["cpu_threads"] == str(settled.cpu_threads)
+        assert shown["cpu_threads"] == str(threads)
     assert all(f"`{hint}`" in rows["resource_hints"] for hint in options["resource_hints"])
     assert "`application=image-features`" in rows["labels"]
     assert "application=image-features" in options["labels"]

@@ -15,9 +15,9 @@ from apache_beam.options.pipeline_options import (
 from google.cloud import dataflow_v1beta3 as dataflow
 from google.protobuf import json_format
 
+from image_features.errors import UsageError
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.cli.parsing import parse_extract
-from image_features.pipeline.errors import UsageError
 from tests import images
 from tests.deploy.files import (
     HERE,
@@ -110,7 +110,7 @@ EXAMPLES = {
     "max_removed_rate": (["0", "0.1", "1.0"], ["2", "-0.1", "10%", ""]),
     "max_redirects": (["0", "5"], ["-1", "x", "1.5"]),
     "sdk_container_image": (
-        ["europe-west4-docker.pkg.dev/p/images/image-features:0.1.0", "gcr.io/p/i@sha256:0f"],
+        ["europe-west4-docker.pkg.dev/p/images/image-features:0.2.0", "gcr.io/p/i@sha256:0f"],
         ["https://gcr.io/p/i and more", "-i", ""],
     ),
     "num_shards": COUNT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import json
 import os
@@ -21,7 +22,7 @@ from tests.engines.dataflow import PROJECT, REGION, Job, JobFailedError, Service
 
 ROOT = pathlib.Path(__file__).parents[2]
 SECONDS = 600
-SDIST = "image_feature_extractor-0.1.0.tar.gz"
+SDIST = f"image_feature_extractor-{importlib.metadata.version('image-feature-extractor')}.tar.gz"
 # Prints where modules are found, or None.
 _FIND = "import importlib.util as u, sys; print(*map(u.find_spec, sys.argv[1:]), sep='\\n')"
 

@@ -11,13 +11,12 @@ import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, WorkerOptions
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
-from image_features.models.engines import PreparedModel
-from image_features.models.identity import Engine, ModelIdentity
-from image_features.pipeline import config
+from image_features.models.identity import Engine
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.cli.parsing import parse_extract
-from image_features.pipeline.dataset import inspection, layout
-from image_features.pipeline.runners import runners
+from image_features.pipeline.dataset import inspection
+from image_features.pipeline.dataset.run import latest_run, read_record
+from image_features.pipeline.runners import runner
 from image_features.pipeline.runners import worker_package as package
 from tests import gcs, images, runs
 from tests.engines import dataflow
@@ -81,8 +80,8 @@ def test_a_whole_job(bucket, service):
     local = ["--no_auth", *arguments(output="gs://images/local", runner=None)]
     assert cli.main(["extract", *local]) == 0
     assert runs.shard_files("gs://images/out/run") == runs.shard_files("gs://images/local/run")
-    assert "tensorflow" not in layout.read_run("gs://images/out/run")["versions"]
-    assert inspection.verify("gs://images/out") == []
+    assert "tensorflow" not in read_record("gs://images/out/run")["versions"]
+    assert inspection.verify(latest_run("gs://images/out")) == []
     assert not [name for name in names(bucket, "out/run/") if ".staging" in name]
 
 
@@ -272,29 +271,26 @@ def test_a_launcher_without_credentials_says_so(service):
 
 def settled(*options, run_id="run"):
     _, beam_options = parse_extract([*arguments(run_id), *options])
-    model = PreparedModel(ModelIdentity("m", "hash", (96, 96), 1280, Engine.LITERT))
-    others = dict.fromkeys(config.ExtractConfig.__dataclass_fields__)
-    made = config.ExtractConfig(**{**others, "run_id": run_id, "model": model})
-    return runners.settle(made, beam_options), beam_options
+    return runner.settle(beam_options, run_id=run_id, engine=Engine.LITERT), beam_options
 
 
 @pytest.mark.parametrize("run_id", ["20261124T125212Z", "A.b_C-", "9", "x" * 128])
 def test_every_run_id_makes_a_name_and_a_label(run_id):
-    made, options = settled(run_id=run_id)
+    threads, options = settled(run_id=run_id)
     cloud = options.view_as(GoogleCloudOptions)
     assert PipelineOptionsValidator(options, None).validate_cloud_options(cloud) == []
     assert re.fullmatch(r"run=[a-z0-9_-]{1,63}", cloud.labels[-1])
-    assert made.cpu_threads == 1  # One process a core.
+    assert threads == 1  # One process a core.
 
 
 def test_what_the_user_says_stays():
     given = ["--machine_type=n2-highcpu-8", "--disk_size_gb=99", "--max_num_workers=3"]
-    made, options = settled(*given, f"--dataflow_service_options={GPU}", "--job_name=mine")
+    threads, options = settled(*given, f"--dataflow_service_options={GPU}", "--job_name=mine")
     worker = options.view_as(WorkerOptions)
     said = worker.machine_type, worker.disk_size_gb, worker.max_num_workers
     assert said == ("n2-highcpu-8", 99, 3)
     assert options.view_as(GoogleCloudOptions).job_name == "mine"
-    assert made.cpu_threads is None  # One process, and all cores to decode for the GPU.
+    assert threads is None  # One process, and all cores to decode for the GPU.
 
 
 def test_the_package_is_the_same_each_time(tmp_path):

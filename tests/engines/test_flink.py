@@ -10,7 +10,7 @@ import pytest
 
 from image_features.pipeline.dataset import inspection
 from image_features.pipeline.dataset import reading as dataset
-from image_features.pipeline.dataset.layout import read_run
+from image_features.pipeline.dataset.run import latest_run, read_record
 from tests import images, runs, tools
 from tests.engines import flink, launchers
 from tests.engines.launchers import SECONDS, end, finish
@@ -84,8 +84,8 @@ def begin(cluster, *options):
 
 def complete(output, rows=ROWS):
     """Asserts a verified run that has every row once."""
-    assert inspection.verify(str(output)) == []
-    counts = read_run(str(output / "run"))["counts"]
+    assert inspection.verify(latest_run(str(output))) == []
+    counts = read_record(str(output / "run"))["counts"]
     assert counts["rows_in"] == counts["rows_out"] == rows
     uris = dataset.load_numpy(str(output)).uris
     assert len(set(uris)) == len(uris) == rows
@@ -154,7 +154,7 @@ def test_no_wait_leaves_the_job_to_the_cluster(whole_cluster, manifest, tmp_path
     assert code == 0, error
     assert output.startswith("submitted job ")
     tools.wait_until(
-        lambda: read_run(str(tmp_path / "out" / "run")) is not None, "the commit", SECONDS
+        lambda: read_record(str(tmp_path / "out" / "run")) is not None, "the commit", SECONDS
     )
     tools.wait_until(lambda: not (tmp_path / "out/run/.staging").exists(), "staging's end")
     complete(tmp_path / "out")
@@ -182,7 +182,7 @@ def test_an_output_that_cannot_be_written_ends_the_job_cleanly(
     says = error.splitlines()[-1]
     assert says.startswith("image-features: The run run failed and is not committed: ")
     assert "Operation not permitted" in says
-    assert read_run(str(run)) is None
+    assert read_record(str(run)) is None
     code, _, error = finish(begin(whole_cluster, *arguments(held, tmp_path / "out")))
     assert code == 0, error
     complete(tmp_path / "out", ROWS + 40)

@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from image_features.errors import CommitError, RunHeldError
 from image_features.models import export, mobilenet_v2
 from image_features.pipeline.cli import main as cli
-from image_features.pipeline.commit.commit_run import CommitError, commit
-from image_features.pipeline.dataset import inspection, layout
+from image_features.pipeline.dataset import inspection
 from image_features.pipeline.dataset import reading as dataset
-from image_features.pipeline.dataset.claim import Claim, HeldError
+from image_features.pipeline.dataset.claim import Claim
+from image_features.pipeline.dataset.layout import CLAIM_FILE
+from image_features.pipeline.dataset.run import latest_run, read_record
 from image_features.transforms.stores.files import create_once
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.values import Reason
@@ -64,8 +66,8 @@ def test_manifest_images_model_and_output_on_gs(bucket, tmp_path):
         archive.add(module, ".")
     bucket.blob("models/tiny.tar.gz").upload_from_filename(tmp_path / "module.tar.gz")
     assert extract("--input=gs://images/in/m.csv", model="gs://images/models/tiny.tar.gz") == 0
-    assert inspection.verify("gs://images/out") == []
-    run = layout.read_run("gs://images/out/run")
+    assert inspection.verify(latest_run("gs://images/out")) == []
+    run = read_record("gs://images/out/run")
     assert run["counts"]["failed_by_reason"] == {"not_found": 1}
     arrays = dataset.load_numpy("gs://images/out")
     for uri, label in zip(arrays.uris, arrays.columns["label"], strict=True):
@@ -81,7 +83,7 @@ def test_every_request_may_fail_once(bucket, proxy, status):
     proxy.trouble = lambda method, path, times: status if times == 1 else None
     assert extract("--input=gs://images/in", output=output) == 0
     assert proxy.statuses[status] > PHOTOS
-    assert inspection.verify(output) == []
+    assert inspection.verify(latest_run(output)) == []
     assert len(dataset.load_numpy(output).uris) == PHOTOS
     assert runs.shard_files(f"{output}/run") == runs.shard_files(f"{output}-calm/run")
 
@@ -100,19 +102,16 @@ def test_the_commit_is_one_object_that_is_never_replaced(bucket, proxy):
 
 def test_a_second_commit_is_refused_and_a_repeated_one_is_not(bucket):
     config = runs.config("gs://images/again/run")
-    first = commit([runs.FEATURES, runs.INDEX, runs.ERRORS], 7, 0, config)
-    assert (
-        commit([runs.INDEX, runs.ERRORS, runs.FEATURES], 7, 0, config)["finished"]
-        == first["finished"]
-    )
+    first = runs.commit(config, [runs.FEATURES, runs.INDEX, runs.ERRORS], 7)
+    again = runs.commit(config, [runs.INDEX, runs.ERRORS, runs.FEATURES], 7)
+    assert again["finished"] == first["finished"]
     with pytest.raises(CommitError, match="written by another job"):
-        commit(
+        runs.commit(
+            dataclasses.replace(config, started="later"),
             [runs.FEATURES, runs.INDEX, runs.ERRORS],
             7,
-            0,
-            dataclasses.replace(config, started="later"),
         )
-    assert layout.read_run("gs://images/again/run")["finished"] == first["finished"]
+    assert read_record("gs://images/again/run")["finished"] == first["finished"]
 
 
 @pytest.mark.parametrize("before", ["nothing", "a dead one's"])
@@ -120,11 +119,11 @@ def test_of_many_launchers_at_once_one_has_the_run(bucket, before):
     def won(_):
         try:
             Claim("gs://images/claimed/.staging").take()
-        except HeldError:
+        except RunHeldError:
             return False
         return True
 
-    path = f"claimed/.staging/{layout.CLAIM_FILE}"
+    path = f"claimed/.staging/{CLAIM_FILE}"
     for _ in range(5):
         if before == "nothing":
             bucket.delete_blobs([path], on_error=lambda blob: None)
@@ -141,7 +140,7 @@ def test_a_kept_claim_is_renewed_and_given_up(bucket):
     first.take()
     with first.kept():
         time.sleep(2)
-        with pytest.raises(HeldError, match="works on it since"):
+        with pytest.raises(RunHeldError, match="works on it since"):
             Claim(place).take()
     Claim(place).take()
 
@@ -180,7 +179,7 @@ def test_what_is_forbidden_is_said_before_any_work(bucket, proxy, capsys, method
 def test_images_that_are_forbidden_are_error_rows(bucket, proxy):
     proxy.trouble = lambda verb, path, times: 403 if path.endswith("in%2F3.jpg") else None
     assert extract("--input=gs://images/in", output="gs://images/partly") == 0
-    counts = layout.read_run("gs://images/partly/run")["counts"]
+    counts = read_record("gs://images/partly/run")["counts"]
     assert counts["failed_by_reason"] == {"access_denied": 1}
     assert counts["rows_out"] == PHOTOS - 1
     assert np.isfinite(dataset.load_numpy("gs://images/partly").features).all()
@@ -207,7 +206,7 @@ def test_nights_on_gs(bucket, proxy, source, capsys):
         proxy.trouble = trouble
         arguments = (f"--input={source}", "--incremental", *options)
         assert extract(*arguments, run_id=name, output=output) == 0
-        counts = layout.read_run(f"{output}/{name}")["counts"]
+        counts = read_record(f"{output}/{name}")["counts"]
         return counts["rows_out"], counts["rows_unchanged"], counts["rows_removed"]
 
     assert night("1") == (4, 0, 0)
@@ -225,7 +224,7 @@ def test_nights_on_gs(bucket, proxy, source, capsys):
 
     proxy.trouble = lambda method, path, times: None
     assert cli.main(["compact", output, "--run_id=all", *BEAM]) == 0
-    assert inspection.verify(f"{output}/all") == []
+    assert inspection.verify(latest_run(f"{output}/all")) == []
     after = dataset.load_numpy(output)
     order, now = np.argsort(before.keys), np.argsort(after.keys)
     assert list(after.keys[now]) == list(before.keys[order])

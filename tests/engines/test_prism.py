@@ -9,7 +9,7 @@ import pytest
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import inspection
 from image_features.pipeline.dataset import reading as dataset
-from image_features.pipeline.dataset.layout import read_run
+from image_features.pipeline.dataset.run import latest_run, read_record
 from tests import images, runs, tools
 
 
@@ -38,8 +38,8 @@ def test_the_same_bytes_as_a_local_run(photos, tmp_path, environment):
         output = tmp_path / name
         arguments = [f"--input={photos}", f"--output={output}", "--run_id=run", "--num_shards=3"]
         assert cli.main(["extract", "--model=untrained", *arguments, *options]) == 0
-        assert inspection.verify(str(output)) == []
-        run = read_run(str(output / "run"))
+        assert inspection.verify(latest_run(str(output))) == []
+        run = read_record(str(output / "run"))
         assert run["counts"]["failed_by_reason"] == {"corrupt": 1}
         assert len(dataset.load_numpy(str(output)).uris) == 40
         assert not (output / "run" / ".staging").exists()
@@ -66,15 +66,15 @@ def test_nights_and_their_merging(photos, tmp_path):
         def night(run_id, *more, arguments=arguments, output=output):
             command = ["extract", "--model=untrained", f"--run_id={run_id}", *arguments, *more]
             assert cli.main(command) == 0
-            return read_run(str(output / run_id))["counts"]
+            return read_record(str(output / run_id))["counts"]
 
         first = night("1", "--num_shards=3")
         (photos / "1.jpg").write_bytes(images.encode(images.noise(101)))
         (photos / "2.jpg").unlink()
         second = night("2", "--tombstone_removed")
         assert cli.main(["compact", str(output), "--run_id=all", *options]) == 0
-        assert inspection.verify(str(output / "all")) == []
-        merged = read_run(str(output / "all"))["counts"]
+        assert inspection.verify(latest_run(str(output / "all"))) == []
+        merged = read_record(str(output / "all"))["counts"]
         found[name] = [first, second, merged]
         found[name] += [runs.shard_files(str(output / run)) for run in ("1", "2", "all")]
         (photos / "2.jpg").write_bytes(saved["2.jpg"])

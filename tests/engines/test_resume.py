@@ -9,7 +9,8 @@ import pytest
 
 from image_features.pipeline.dataset import inspection
 from image_features.pipeline.dataset import reading as dataset
-from image_features.pipeline.dataset.layout import STAGING_NAME, read_run
+from image_features.pipeline.dataset.layout import STAGING_NAME
+from image_features.pipeline.dataset.run import latest_run, read_record
 from image_features.transforms.shards.pieces import BrokenPieceError, read_keys
 from image_features.transforms.stores.uris import image_key
 from tests import images, runs, tools
@@ -92,7 +93,7 @@ def interrupted(command, output, server, kill):
                 child.kill()
         process.wait()
         kill()
-    assert read_run(str(output / "run")) is None
+    assert read_record(str(output / "run")) is None
     server.held.set()
     return left(output)
 
@@ -119,8 +120,8 @@ def rows_taken_over(log):
 def as_undisturbed(manifest, output, calm):
     """Asserts that a run is whole, and has the bytes of one that nothing has happened to."""
     assert finish(begin(locally(*arguments(manifest, calm))))[0] == 0
-    assert inspection.verify(str(output)) == []
-    counts = read_run(str(output / "run"))["counts"]
+    assert inspection.verify(latest_run(str(output))) == []
+    counts = read_record(str(output / "run"))["counts"]
     assert (counts["rows_out"], counts["failed_by_reason"]) == (ROWS + HELD, {"not_found": 1})
     assert len(set(dataset.load_numpy(str(output)).uris)) == ROWS + HELD
     assert runs.shard_files(f"{output}/run") == runs.shard_files(f"{calm}/run")

@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import os
 import tarfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from image_features.models import export, mobilenet_v2
+from image_features.models.handles import CACHE_VARIABLE
 from image_features.models.module import FeatureModule
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The modules' cache of this folder's tests, so that each module is compiled once."""
+    path = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(path))
+        yield path
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache for one test; the directory does not exist yet."""
+    path = tmp_path / "cache"
+    monkeypatch.setenv(CACHE_VARIABLE, str(path))
+    return path
 
 
 @pytest.fixture(scope="session")

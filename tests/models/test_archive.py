@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from image_features.models.archive import Limits, is_archive, unpack
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
+from image_features.models import limits
+from image_features.models.archive import is_archive, unpack
 
 
 def _member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
@@ -80,11 +81,14 @@ def _header_bomb(path: Path) -> str:
 
 
 @pytest.mark.parametrize("make", [_bomb, _crowd, _header_bomb])
-def test_bombs_are_refused(make: Callable[[Path], str], tmp_path: Path) -> None:
-    limits = Limits(unpacked_bytes=100_000, members=10)
+def test_bombs_are_refused(
+    make: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_UNPACKED_BYTES", 100_000)
+    monkeypatch.setattr(limits, "MAX_MEMBERS", 10)
     (tmp_path / "to").mkdir()
     with pytest.raises(ModelError, match="unpacks to more than 100000 bytes or 10 files"):
-        unpack(make(tmp_path / "m.tar.gz"), str(tmp_path / "to"), "m.tar.gz", limits)
+        unpack(make(tmp_path / "m.tar.gz"), str(tmp_path / "to"), "m.tar.gz")
 
 
 @pytest.mark.parametrize("cut", [0, 40, 0.5])

@@ -12,23 +12,16 @@ import pytest
 
 from image_features.models import compiler
 from image_features.models.compiler import NotCompilableError, compile_module
-from image_features.models.engines import load, prepare
-from image_features.models.errors import ModelError
 from image_features.models.export import export_tf2
 from image_features.models.handles import resolve
-from image_features.models.identity import Engine, Precision
+from image_features.models.identity import Precision
 from image_features.models.litert import CompiledModule
 from image_features.models.verify import compare
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="module")
-def compiled(tf1_dir: str, cache: str) -> CompiledModule:
-    found = compile_module(resolve(tf1_dir), cache_dir=cache)
+def compiled(tf1_dir: str) -> CompiledModule:
+    found = compile_module(resolve(tf1_dir))
     return CompiledModule(Path(found.path).read_bytes())
 
 
@@ -41,10 +34,10 @@ def test_features_are_tensorflows(compiled: CompiledModule, tf1_module: Any, pix
 
 
 def test_both_formats_give_the_same(
-    weights: Any, compiled: CompiledModule, pixels: Any, cache: str, tmp_path: Path
+    weights: Any, compiled: CompiledModule, pixels: Any, tmp_path: Path
 ) -> None:
     export_tf2(weights, str(tmp_path / "tf2"))
-    found = compile_module(resolve(str(tmp_path / "tf2")), cache_dir=cache)
+    found = compile_module(resolve(str(tmp_path / "tf2")))
     other = CompiledModule(Path(found.path).read_bytes())
     np.testing.assert_allclose(other(pixels), compiled(pixels), rtol=1e-4, atol=1e-5)
 
@@ -81,19 +74,19 @@ def test_wrong_pixels_are_refused(compiled: CompiledModule) -> None:
 
 
 def test_the_second_time_nothing_is_compiled(
-    tf1_dir: str, cache: str, compiled: CompiledModule, monkeypatch: pytest.MonkeyPatch
+    tf1_dir: str, compiled: CompiledModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiler, "_write", lambda *_: pytest.fail("compiled again"))
-    found = compile_module(resolve(tf1_dir), cache_dir=cache)
+    found = compile_module(resolve(tf1_dir))
     assert found.image_size == (96, 96)
 
 
 @pytest.mark.parametrize("precision", [Precision.FLOAT16, Precision.INT8])
 def test_lower_precision_is_smaller_and_close(
-    tf1_dir: str, cache: str, compiled: CompiledModule, pixels: Any, precision: Precision
+    tf1_dir: str, compiled: CompiledModule, pixels: Any, precision: Precision
 ) -> None:
-    full = compile_module(resolve(tf1_dir), cache_dir=cache)
-    found = compile_module(resolve(tf1_dir), precision=precision, cache_dir=cache)
+    full = compile_module(resolve(tf1_dir))
+    found = compile_module(resolve(tf1_dir), precision=precision)
     assert Path(found.path).stat().st_size < 0.6 * Path(full.path).stat().st_size
     other = CompiledModule(Path(found.path).read_bytes())
     difference = compare(other, compiled, pixels)
@@ -101,64 +94,17 @@ def test_lower_precision_is_smaller_and_close(
     assert found.max_cosine_difference > full.max_cosine_difference
 
 
-def _module_that_does_not_compile(directory: Path) -> str:
-    """Runs in TensorFlow; LiteRT has no Fourier transform of this length."""
-    import tensorflow as tf
-
-    def run(images: Any) -> dict[str, Any]:
-        flat = tf.reshape(images, [tf.shape(images)[0], 8 * 8 * 3])
-        return {"default": tf.math.real(tf.signal.fft(tf.cast(flat, tf.complex64)))}
-
-    module = tf.train.Checkpoint()
-    spec = tf.TensorSpec([None, 8, 8, 3], tf.float32, name="images")
-    signatures = {"serving_default": tf.function(run, input_signature=[spec])}
-    tf.saved_model.save(module, str(directory), signatures=signatures)
-    return str(directory)
-
-
-def test_what_does_not_compile_runs_on_tensorflow(
-    tmp_path: Path, cache: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    directory = _module_that_does_not_compile(tmp_path / "fft")
-    model = prepare(directory, engine=Engine.AUTO, batch_size=4, cache_dir=cache)
-    assert model.engine is Engine.TENSORFLOW
-    assert "runs on TensorFlow, more slowly: " in caplog.text
-    pixels = np.random.RandomState(0).randint(0, 256, (5, 8, 8, 3)).astype(np.uint8)
-    flat = pixels.reshape(5, -1).astype(np.float32) / 255
-    np.testing.assert_allclose(load(model)(pixels), np.fft.fft(flat).real, rtol=1e-3, atol=1e-3)
-    with pytest.raises(ModelError, match="pass --engine=tensorflow"):
-        prepare(directory, engine=Engine.LITERT, cache_dir=cache)
-
-
 def test_other_features_are_refused(
-    tf1_dir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tf1_dir: str, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiler, "MAX_RELATIVE_DIFFERENCE", 0.0)
     with pytest.raises(NotCompilableError, match="differ from TensorFlow's"):
-        compile_module(resolve(tf1_dir), cache_dir=str(tmp_path))
-    assert not list(tmp_path.iterdir())  # What failed leaves nothing to be found.
+        compile_module(resolve(tf1_dir))
+    assert not list(own_cache.iterdir())  # What failed leaves nothing to be found.
 
 
-def test_a_worker_loads_what_was_launched(tf1_dir: str, cache: str, tmp_path: Path) -> None:
-    model = prepare(tf1_dir, batch_size=8, cache_dir=cache)
-    assert model.engine is Engine.LITERT
-    copy = tmp_path / "model.tflite"
-    copy.write_bytes(Path(model.flatbuffer).read_bytes() + b"x")
-    import dataclasses
-
-    with pytest.raises(ModelError, match="not the one that was launched"):
-        load(dataclasses.replace(model, flatbuffer=str(copy)))
-    with pytest.raises(ModelError, match="cannot be read"):
-        load(dataclasses.replace(model, flatbuffer=str(tmp_path / "absent")))
-
-
-def test_int8_is_litert_only(tf1_dir: str) -> None:
-    with pytest.raises(ModelError, match="does not run int8"):
-        prepare(tf1_dir, engine=Engine.TENSORFLOW, precision=Precision.INT8)
-
-
-def test_the_description_says_how_far_it_is_from_tensorflow(cache: str, tf1_dir: str) -> None:
-    found = compile_module(resolve(tf1_dir), cache_dir=cache)
+def test_the_description_says_how_far_it_is_from_tensorflow(tf1_dir: str) -> None:
+    found = compile_module(resolve(tf1_dir))
     description = json.loads((Path(found.path).parent / "model.json").read_text())
     assert 0 <= description["max_cosine_difference"] < 1e-5
     assert 0 < description["max_relative_difference"] < 1e-3

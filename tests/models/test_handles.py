@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_features.models.archive import Limits
-from image_features.models.describe import describe
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
+from image_features.models import limits
 from image_features.models.files import content_hash
 from image_features.models.handles import hub_archive_url, resolve
 from image_features.models.weights import bundled_weights, read_weights
@@ -78,85 +77,76 @@ def server(archive: str) -> Iterator[tuple[str, type[_Handler]]]:
     running.server_close()
 
 
-def test_local_directory_is_used_in_place(tf1_dir: str, tmp_path: Path) -> None:
-    resolved = resolve(tf1_dir, cache_dir=str(tmp_path / "cache"))
+def test_local_directory_is_used_in_place(tf1_dir: str, own_cache: Path) -> None:
+    resolved = resolve(tf1_dir)
     assert (resolved.handle, resolved.directory) == (tf1_dir, tf1_dir)
     assert resolved.content_hash == content_hash(tf1_dir)
     assert len(resolved.content_hash) == 64
-    assert not (tmp_path / "cache").exists()
+    assert not own_cache.exists()
 
 
-def test_local_archives(tf1_dir: str, archive: str, tmp_path: Path) -> None:
+def test_local_archives(tf1_dir: str, archive: str, tmp_path: Path, own_cache: Path) -> None:
     nested = str(tmp_path / "nested.tgz")
     with tarfile.open(nested, "w:gz") as tar:
         tar.add(tf1_dir, arcname="some_module")
     for handle in (archive, nested, f"file://{nested}"):
-        resolved = resolve(handle, cache_dir=str(tmp_path / "cache"))
+        resolved = resolve(handle)
         assert resolved.content_hash == content_hash(tf1_dir)
-    assert len(os.listdir(tmp_path / "cache")) == 2
+    assert len(os.listdir(own_cache)) == 2
     shutil.copy(nested, tmp_path / "replaced.tgz")
-    first = resolve(str(tmp_path / "replaced.tgz"), cache_dir=str(tmp_path / "cache")).directory
+    first = resolve(str(tmp_path / "replaced.tgz")).directory
     shutil.copy(archive, tmp_path / "replaced.tgz")
-    assert (
-        resolve(str(tmp_path / "replaced.tgz"), cache_dir=str(tmp_path / "cache")).directory
-        != first
-    )
-
-
-def test_content_hash_ignores_only_the_fingerprint(tf1_dir: str, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(tf1_dir, copy)
-    (copy / "fingerprint.pb").write_bytes(os.urandom(8))
-    assert content_hash(str(copy)) == content_hash(tf1_dir)
-    (copy / "assets").mkdir()
-    (copy / "assets" / "x").write_text("")
-    assert content_hash(str(copy)) != content_hash(tf1_dir)
+    assert resolve(str(tmp_path / "replaced.tgz")).directory != first
 
 
 @pytest.mark.parametrize("path", ["/module.tar.gz", "/hub/mobilenet/3", "/moved.tgz?token=1"])
 def test_http_is_fetched_once(
-    path: str, server: tuple[str, type[_Handler]], tf1_dir: str, tmp_path: Path
+    path: str, server: tuple[str, type[_Handler]], tf1_dir: str, own_cache: Path
 ) -> None:
     base, handler = server
-    first = resolve(base + path, cache_dir=str(tmp_path))
+    first = resolve(base + path)
     count = len(handler.requests)
-    assert resolve(base + path, cache_dir=str(tmp_path)) == first
+    assert resolve(base + path) == first
     assert len(handler.requests) == count
     assert first.content_hash == content_hash(tf1_dir)
-    assert os.listdir(tmp_path) == [os.path.basename(first.directory)]
+    assert os.listdir(own_cache) == [os.path.basename(first.directory)]
 
 
 @pytest.mark.parametrize("path", ["/flaky.tar.gz", "/broken.tar.gz"])
 def test_passing_failures_are_retried(
-    path: str, server: tuple[str, type[_Handler]], tmp_path: Path
+    path: str, server: tuple[str, type[_Handler]], own_cache: Path
 ) -> None:
     base, handler = server
     handler.failures = 1
-    assert resolve(base + path, cache_dir=str(tmp_path)).content_hash
+    assert resolve(base + path).content_hash
     assert len(handler.requests) == 2
 
 
-def test_http_refusals(server: tuple[str, type[_Handler]], tmp_path: Path) -> None:
+def test_http_refusals(
+    server: tuple[str, type[_Handler]], own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base, handler = server
     with pytest.raises(ModelError, match=r"HTTP 404.*--model=builtin"):
-        resolve(f"{base}/missing.tar.gz", cache_dir=str(tmp_path))
+        resolve(f"{base}/missing.tar.gz")
     with pytest.raises(ModelError, match="redirects"):
-        resolve(f"{base}/loop.tar.gz", cache_dir=str(tmp_path))
+        resolve(f"{base}/loop.tar.gz")
     assert len(handler.requests) < 20
-    with pytest.raises(ModelError, match="larger than 1000 bytes"):
-        resolve(f"{base}/big.tar.gz", cache_dir=str(tmp_path), limits=Limits(download_bytes=1000))
+    with monkeypatch.context() as patch:
+        patch.setattr(limits, "MAX_DOWNLOAD_BYTES", 1000)
+        with pytest.raises(ModelError, match="larger than 1000 bytes"):
+            resolve(f"{base}/big.tar.gz")
     handler.archive = b"<html>Welcome</html>"
     with pytest.raises(ModelError, match="not a whole gzipped tar file"):
-        resolve(f"{base}/page.tar.gz", cache_dir=str(tmp_path))
-    assert os.listdir(tmp_path) == []
+        resolve(f"{base}/page.tar.gz")
+    assert os.listdir(own_cache) == []
 
 
-def test_no_network_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_says_what_to_do(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("image_features.models.download._BACKOFF_SECONDS", 0.0)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # Bound and not listening: connections are refused.
         with pytest.raises(ModelError, match=r"no network.*--model=/local.*--model=builtin"):
-            resolve(f"http://127.0.0.1:{closed.getsockname()[1]}/m.tar.gz", cache_dir=str(tmp_path))
+            resolve(f"http://127.0.0.1:{closed.getsockname()[1]}/m.tar.gz")
 
 
 @pytest.mark.parametrize(
@@ -181,13 +171,13 @@ def test_wrong_local_handles(tmp_path: Path) -> None:
         (" ", "is empty"),
     ]:
         with pytest.raises(ModelError, match=message):
-            resolve(handle, cache_dir=str(tmp_path / "cache"))
+            resolve(handle)
 
 
-def test_unknown_scheme(tmp_path: Path) -> None:
+def test_unknown_scheme(own_cache: Path) -> None:
     with pytest.raises(ModelError, match="cannot be read"):
-        resolve("nosuch://bucket/model", cache_dir=str(tmp_path))
-    assert os.listdir(tmp_path) == []
+        resolve("nosuch://bucket/model")
+    assert os.listdir(own_cache) == []
 
 
 def test_untrained_is_the_same_in_every_process(
@@ -195,14 +185,15 @@ def test_untrained_is_the_same_in_every_process(
 ) -> None:
     """Two processes race for one cache, and this one fills another."""
     script = (
-        "import sys\nfrom image_features.models.handles import resolve\n"
-        "print(resolve('untrained', cache_dir=sys.argv[1]).content_hash)\n"
+        "from image_features.models.handles import resolve\n"
+        "print(resolve('untrained').content_hash)\n"
     )
     root = Path(__file__).resolve().parents[2]
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path / "shared")],
+            [sys.executable, "-c", script],
             cwd=root,
+            env={**os.environ, "IMAGE_FEATURES_CACHE": str(tmp_path / "shared")},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -218,32 +209,13 @@ def test_untrained_is_the_same_in_every_process(
     assert len(os.listdir(tmp_path / "shared")) == 1
 
 
-def test_builtin_is_quiet_and_trained(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_builtin_is_quiet_and_trained(own_cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The handle gives the weights in the package, the same on every call, and no warning."""
     with caplog.at_level(logging.WARNING):
-        module = resolve("builtin", cache_dir=str(tmp_path))
-        assert resolve("builtin", cache_dir=str(tmp_path)) == module
+        module = resolve("builtin")
+        assert resolve("builtin") == module
     assert not [r for r in caplog.records if r.name.startswith("image_features.models")]
     found = read_weights(module.directory)
     assert (found.depth_multiplier, found.image_size) == (0.5, 96)
     for name, array in bundled_weights().arrays.items():
         np.testing.assert_array_equal(found.arrays[name], array)
-
-
-def test_describe(tf1_dir: str) -> None:
-    assert describe(tf1_dir) == {
-        "handle": tf1_dir,
-        "directory": tf1_dir,
-        "format": "tf1_hub",
-        "signatures": [
-            "default",
-            "image_feature_vector",
-            "image_feature_vector_with_bn_hparams",
-        ],
-        "entry": "image_feature_vector",
-        "image_size": [96, 96],
-        "input_range": [0.0, 1.0],
-        "num_features": 1280,
-        "parameters": 706_224,
-        "content_hash": content_hash(tf1_dir),
-    }

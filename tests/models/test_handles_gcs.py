@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 from image_features.models.files import content_hash
 from image_features.models.handles import resolve
 from tests.gcs import emulator
@@ -35,10 +35,10 @@ def bucket(tf1_dir: str, archive: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", ["dir/m", "dir/m/", "m.tar.gz"])
-def test_gcs_is_copied(name: str, bucket: str, tf1_dir: str, tmp_path: Path) -> None:
-    resolved = resolve(f"{bucket}/{name}", cache_dir=str(tmp_path))
+def test_gcs_is_copied(name: str, bucket: str, tf1_dir: str, own_cache: Path) -> None:
+    resolved = resolve(f"{bucket}/{name}")
     assert resolved.content_hash == content_hash(tf1_dir)
-    assert os.listdir(tmp_path) == [os.path.basename(resolved.directory)]
+    assert os.listdir(own_cache) == [os.path.basename(resolved.directory)]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_gcs_is_copied(name: str, bucket: str, tf1_dir: str, tmp_path: Path) -> 
         ("absent.tar.gz", "cannot be read"),
     ],
 )
-def test_gcs_without_a_model(name: str, message: str, bucket: str, tmp_path: Path) -> None:
+def test_gcs_without_a_model(name: str, message: str, bucket: str, own_cache: Path) -> None:
     with pytest.raises(ModelError, match=message):
-        resolve(f"{bucket}/{name}", cache_dir=str(tmp_path))
-    assert os.listdir(tmp_path) == []
+        resolve(f"{bucket}/{name}")
+    assert os.listdir(own_cache) == []

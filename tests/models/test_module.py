@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from image_features.models.errors import ModelError
+from image_features.errors import ModelError
 from image_features.models.module import FeatureModule
 
 Pixels = npt.NDArray[np.uint8]
@@ -69,7 +69,9 @@ def test_threads_do_not_change_a_byte(
     script = (
         "import sys, hashlib, numpy as np\n"
         "from image_features.models.module import FeatureModule\n"
-        "module = FeatureModule.load(sys.argv[1], intra_op_threads=int(sys.argv[3]))\n"
+        "from image_features.models.quiet import import_tensorflow\n"
+        "import_tensorflow(threads_per_operation=int(sys.argv[3]))\n"
+        "module = FeatureModule.load(sys.argv[1])\n"
         "print(hashlib.sha256(module(np.load(sys.argv[2])).tobytes()).hexdigest())\n"
     )
     root = Path(__file__).resolve().parents[2]
@@ -83,13 +85,6 @@ def test_threads_do_not_change_a_byte(
             text=True,
         ).stdout
         assert printed.strip() == expected, f"{threads} threads"
-
-
-def test_late_threads_are_logged(
-    tf1_dir: str, tf1_module: FeatureModule, caplog: pytest.LogCaptureFixture
-) -> None:
-    FeatureModule.load(tf1_dir, intra_op_threads=3)
-    assert "cannot change to 3" in caplog.text
 
 
 def test_features_depend_on_the_image(tf1_module: FeatureModule, pixels: Pixels) -> None:
@@ -146,12 +141,6 @@ def test_image_size_unstated(tmp_path: Path) -> None:
         tmp_path / "m", lambda images: tf.reduce_mean(images, [1, 2]), _image_spec(None)
     )
     assert FeatureModule.load(directory, batch_size=2).image_size == (224, 224)
-    assert FeatureModule.load(directory, image_size=(9, 7)).image_size == (9, 7)
-
-
-def test_image_size_stated_wins(tf1_dir: str) -> None:
-    with pytest.raises(ModelError, match="96x96 pixels, and 224x224 was asked for"):
-        FeatureModule.load(tf1_dir, image_size=(224, 224))
 
 
 def test_fixed_batch_is_kept(tmp_path: Path) -> None:

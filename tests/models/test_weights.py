@@ -10,45 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from image_features.errors import ModelError
 from image_features.models import export, mobilenet_v2
-from image_features.models.errors import ModelError
 from image_features.models.weights import bundled_weights, read_weights, save_bundled
-from tests.models.keras_network import keras_network
-
-
-def _same(found: mobilenet_v2.Weights, expected: mobilenet_v2.Weights) -> None:
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
-
-
-@pytest.mark.parametrize("include_top", [True, False])
-@pytest.mark.parametrize("suffix", [".h5", ".weights.h5"])
-def test_keras_weights(
-    weights: mobilenet_v2.Weights, tmp_path: Path, include_top: bool, suffix: str
-) -> None:
-    top = "" if include_top else "_no_top"
-    path = str(tmp_path / f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.5_96{top}{suffix}")
-    model = keras_network(weights, include_top=include_top)
-    if suffix == ".h5":
-        import h5py
-        from keras.src.legacy.saving import legacy_h5_format
-
-        with h5py.File(path, "w") as file:
-            legacy_h5_format.save_weights_to_hdf5_group(file, model)
-    else:
-        model.save_weights(path)
-    found = read_weights(path)
-    assert (found.depth_multiplier, found.image_size) == (0.5, 96)
-    _same(found.arrays, weights)
-
-
-def test_whole_keras_model(weights: mobilenet_v2.Weights, tmp_path: Path) -> None:
-    path = str(tmp_path / "model.h5")
-    keras_network(weights, include_top=False).save(path)
-    found = read_weights(path)
-    assert found.image_size is None
-    _same(found.arrays, weights)
+from tests.models.arrays import assert_same
 
 
 def _save_slim(arrays: dict[str, Any], prefix: str) -> None:
@@ -76,7 +41,7 @@ def test_slim_checkpoint(weights: mobilenet_v2.Weights, tmp_path: Path, name: st
     paths = {"prefix": prefix, "index": f"{prefix}.index", "directory": str(tmp_path)}
     found = read_weights(paths[name])
     assert (found.depth_multiplier, found.image_size) == (0.5, 96)
-    _same(found.arrays, weights)
+    assert_same(found.arrays, weights)
 
 
 def test_slim_moving_averages_win(weights: mobilenet_v2.Weights, tmp_path: Path) -> None:
@@ -84,7 +49,7 @@ def test_slim_moving_averages_win(weights: mobilenet_v2.Weights, tmp_path: Path)
     trained = {name: np.zeros_like(array) for name, array in weights.items()}
     averages = {f"{name}/ExponentialMovingAverage": array for name, array in weights.items()}
     _save_slim(trained | averages, prefix)
-    _same(read_weights(prefix).arrays, weights)
+    assert_same(read_weights(prefix).arrays, weights)
 
 
 @pytest.mark.parametrize("multiplier", [0.35, 1.4])
@@ -97,13 +62,13 @@ def test_modules_of_the_family(
     export_one(weights, directory, image_size=128, depth_multiplier=multiplier)
     found = read_weights(directory)
     assert (found.depth_multiplier, found.image_size) == (multiplier, 128)
-    _same(found.arrays, weights)
+    assert_same(found.arrays, weights)
 
 
 def test_module_under_a_scope(weights: mobilenet_v2.Weights, tmp_path: Path) -> None:
     prefix = str(tmp_path / "scoped")
     _save_slim({f"module/{name}": array for name, array in weights.items()}, prefix)
-    _same(read_weights(prefix).arrays, weights)
+    assert_same(read_weights(prefix).arrays, weights)
 
 
 def test_missing_and_misshapen_variables_are_named(

@@ -10,17 +10,16 @@ import time
 
 import numpy as np
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
-from image_features.pipeline.cli import compact as compact_command
+from image_features.errors import RunFailedError, RunHeldError
 from image_features.pipeline.cli import main as cli
-from image_features.pipeline.cli.compact import make_parser
-from image_features.pipeline.cli.parsing import parse_with_beam
 from image_features.pipeline.dataset import garbage, inspection
 from image_features.pipeline.dataset import reading as dataset
-from image_features.pipeline.dataset.claim import Claim, HeldError
-from image_features.pipeline.dataset.layout import read_run
-from image_features.pipeline.dataset.records import current_runs
-from image_features.pipeline.launch.job import run_job
+from image_features.pipeline.dataset.claim import Claim
+from image_features.pipeline.dataset.run import current_runs, latest_run, read_record
+from image_features.pipeline.launch.job import Terms, run_job
+from image_features.pipeline.launch.prepare_compaction import CompactionOptions, prepare_compaction
 from image_features.transforms.stores.uris import image_key
 from tests import images
 from tests.http_server import ImageServer
@@ -100,10 +99,10 @@ def test_the_last_of_each_row_is_copied_as_it_is(nights, options, capsys):
     run = compact(nights, *options)
     assert vectors(run) == vectors(nights) == before
     assert len(before) == 9
-    assert inspection.verify(str(run)) == []
-    record = read_run(str(run))
+    assert inspection.verify(latest_run(str(run))) == []
+    record = read_record(str(run))
     assert sorted(record["replaces"]) == ["1", "2", "3"]
-    assert record["as_of"] == read_run(str(nights / "3"))["finished"]
+    assert record["as_of"] == read_record(str(nights / "3"))["finished"]
     # 3 of the base's number of shards, whose rows then need not be mixed.
     shards = [f for f in record["files"] if f["kind"] == "features"]
     assert len(shards) == (7 if options else 3)
@@ -121,8 +120,8 @@ def test_the_last_of_each_row_is_copied_as_it_is(nights, options, capsys):
 
 
 def test_features_are_measured_again(nights, extract, photos, tmp_path):
-    merged = read_run(str(compact(nights)))
-    fresh = read_run(str(extract(photos, run_id="fresh", output=tmp_path / "fresh")))
+    merged = read_record(str(compact(nights)))
+    fresh = read_record(str(extract(photos, run_id="fresh", output=tmp_path / "fresh")))
     assert merged["health"] == fresh["health"]
 
 
@@ -131,7 +130,7 @@ def test_the_next_night_goes_on_from_the_merged_run(nights, extract, photos):
     assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 0
     assert sorted(path.name for path in nights.iterdir()) == ["all"]
     write(photos / "another.jpg", 102)
-    counts = read_run(str(extract(photos, "--incremental", run_id="4")))["counts"]
+    counts = read_record(str(extract(photos, "--incremental", run_id="4")))["counts"]
     assert (counts["rows_out"], counts["rows_failed"], counts["rows_unchanged"]) == (1, 1, 9)
     assert len(vectors(nights)) == 10
 
@@ -143,7 +142,7 @@ def test_a_run_that_came_while_it_merged_stays_and_is_later(nights, extract, pho
     shutil.move(late, nights.parent / "aside")
     merged = compact(nights)
     shutil.move(nights.parent / "aside", late)
-    assert read_run(str(merged))["finished"] > read_run(str(late))["finished"]
+    assert read_record(str(merged))["finished"] > read_record(str(late))["finished"]
     assert vectors(nights) == now
 
 
@@ -174,7 +173,7 @@ def test_errors_that_nothing_has_settled_are_kept_once(tmp_path):
     ]
     options = ["--model=untrained", f"--output={tmp_path}/out", "--retry_errors=all"]
     assert cli.main(["extract", *options, "--run_id=again"]) == 0
-    assert read_run(str(tmp_path / "out" / "again"))["counts"]["rows_failed"] == 4
+    assert read_record(str(tmp_path / "out" / "again"))["counts"]["rows_failed"] == 4
 
 
 def test_merging_twice_does_it_once(nights, capsys):
@@ -209,7 +208,7 @@ def test_a_damaged_shard_stops_the_merging(nights, capsys):
     data = shard.read_bytes()
     shard.write_bytes(data[:200] + b"x" + data[201:])
     run = compact(nights, code=1)
-    assert read_run(str(run)) is None
+    assert read_record(str(run)) is None
     assert "corrupt" in capsys.readouterr().err
     assert len(vectors(nights / "3")) == 0
 
@@ -230,7 +229,7 @@ def test_other_models_are_left_alone(nights, extract, photos):
     other = extract(photos, "--resize=pad", run_id="other")
     later = extract(photos, "--incremental", run_id="5")
     run = compact(nights)
-    assert sorted(read_run(str(run))["replaces"]) == ["1", "2", "3", "5"]
+    assert sorted(read_record(str(run))["replaces"]) == ["1", "2", "3", "5"]
     assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 0
     assert other.exists() and not later.exists()
     assert len(vectors(other)) == 9
@@ -273,7 +272,7 @@ def test_merged_runs_stay_replaced_when_the_one_they_became_goes(nights, extract
     extract(photos, "--incremental", run_id="4")
     now = vectors(nights)
     compact(nights, "--run_id=second")
-    assert set(read_run(str(nights / "second"))["replaces"]) == {"1", "2", "3", "4", "first"}
+    assert set(read_record(str(nights / "second"))["replaces"]) == {"1", "2", "3", "4", "first"}
     shutil.rmtree(nights / "first")
     assert ids(nights) == ["second"]
     assert vectors(nights) == now
@@ -317,12 +316,12 @@ def test_a_run_that_has_the_place_of_a_merged_one_stays(nights, extract, photos,
     extract(photos, run_id="1")
     for found in listed:
         if found.directory == str(nights / "1"):
-            with pytest.raises(HeldError):
+            with pytest.raises(RunHeldError):
                 garbage.remove(found)
         else:
             garbage.remove(found)
     assert sorted(os.listdir(nights)) == ["1", merged.name]
-    assert inspection.verify(str(nights / "1")) == []
+    assert inspection.verify(latest_run(str(nights / "1"))) == []
 
 
 def test_a_run_that_was_merged_is_done(nights, extract, photos, capsys):
@@ -339,12 +338,12 @@ def test_a_run_that_was_merged_is_done(nights, extract, photos, capsys):
     assert sorted(os.listdir(nights)) == ["1", "all"]
 
 
-def test_of_two_mergings_of_the_same_runs_one_counts(nights, capsys):
-    options, beam_options = parse_with_beam(make_parser(), [str(nights), "--run_id=late"])
-    late = compact_command._prepare(options, beam_options)
+def test_of_two_mergings_of_the_same_runs_one_counts(nights):
+    beam_options = PipelineOptions([])
+    late = prepare_compaction(CompactionOptions(str(nights), run_id="late"), beam_options)
     compact(nights)
-    assert run_job(late, beam_options).code == 1
-    assert "was merged by another `compact` meanwhile" in capsys.readouterr().err
+    with pytest.raises(RunFailedError, match="was merged by another `compact` meanwhile"):
+        run_job(late, beam_options, Terms())
     assert ids(nights) == ["all"]
 
 
@@ -488,7 +487,7 @@ def test_attempts_that_nobody_takes_up_go(nights, capsys):
         "theirs",
     }
     assert files(run) == [name for name in committed if not name.startswith(".staging")]
-    assert inspection.verify(str(run)) == []
+    assert inspection.verify(latest_run(str(run))) == []
 
 
 def test_no_dataset_is_no_garbage(tmp_path, capsys):
@@ -511,7 +510,7 @@ def test_what_cannot_be_removed_is_said(nights, capsys, monkeypatch):
     assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 1
     assert f"{nights}/2 cannot be removed: access is denied" in capsys.readouterr().err
     # No reader takes what is left for a run.
-    assert read_run(str(nights / "2")) is None
+    assert read_record(str(nights / "2")) is None
     assert not (nights / "1").exists() and not (nights / "3").exists()
 
 
@@ -521,7 +520,7 @@ def test_statistics_of_no_rows(tmp_path):
     for name in "ab":
         run_night(manifest, tmp_path / "out", name, "--allow_empty")
     run = compact(tmp_path / "out")
-    assert read_run(str(run))["counts"]["rows_in"] == 0
+    assert read_record(str(run))["counts"]["rows_in"] == 0
     assert len(dataset.load_numpy(str(run)).keys) == 0
     assert list(dataset.load(str(run))) == []
     np.testing.assert_array_equal(dataset.load_numpy(str(run)).features.shape, (0, 1280))

@@ -12,7 +12,7 @@ import pytest
 from image_features.models.handles import resolve
 from image_features.pipeline.dataset import inspection
 from image_features.pipeline.dataset import reading as dataset
-from image_features.pipeline.dataset.layout import find_run
+from image_features.pipeline.dataset.run import latest_run
 from image_features.transforms.images.pixels import DecodePolicy, decode_image
 from image_features.transforms.stores.uris import image_key
 from tests import images
@@ -117,7 +117,7 @@ def test_each_bad_row_fails_alone_with_its_reason(extract, tmp_path):
             "--fetch_attempts=2",
             "--max_megabytes=1",
         )
-    _, record = find_run(str(run))
+    record = latest_run(str(run)).record
     counts = record["counts"]
     assert (counts["rows_in"], counts["rows_out"]) == (len(rows), len(fine))
     errors = [json.loads(line) for line in (run / "errors-00000-of-00001.jsonl").open()]
@@ -136,7 +136,7 @@ def test_private_hosts_are_refused_unless_allowed(extract, tmp_path):
         manifest.write_text(server.url("web.jpg"))
         run = extract(manifest)
         assert not server.hits
-    assert find_run(str(run))[1]["counts"]["failed_by_reason"] == {"blocked_host": 1}
+    assert latest_run(str(run)).record["counts"]["failed_by_reason"] == {"blocked_host": 1}
 
 
 def test_an_errors_shard_is_a_manifest(extract, tmp_path, photos):
@@ -145,7 +145,7 @@ def test_an_errors_shard_is_a_manifest(extract, tmp_path, photos):
     manifest = tmp_path / "m.jsonl"
     manifest.write_text("\n".join(map(json.dumps, rows)))
     first = extract(manifest, run_id="first")
-    assert find_run(str(first))[1]["counts"]["failed_by_reason"] == {"not_found": 1}
+    assert latest_run(str(first)).record["counts"]["failed_by_reason"] == {"not_found": 1}
     (tmp_path / "late.jpg").write_bytes(images.encode(images.noise(99)))
     second = extract(first / "errors-00000-of-00001.jsonl", run_id="second")
     arrays = dataset.load_numpy(str(second))
@@ -171,7 +171,7 @@ def test_duplicates_are_extracted_once_and_columns_keep_their_types(extract, tmp
     )
     pq.write_table(table, photos / "m.parquet")
     run = extract(photos / "m.parquet", "--num_shards=2")
-    counts = find_run(str(run))[1]["counts"]
+    counts = latest_run(str(run)).record["counts"]
     assert (counts["rows_read"], counts["duplicates"], counts["rows_out"]) == (6, 1, 5)
     arrays = dataset.load_numpy(str(run))
     by_id = {arrays.columns["id"][i]: i for i in range(5)}
@@ -226,13 +226,13 @@ def test_gzip_holds_the_same_rows(extract, photos):
     one, two = dataset.load_numpy(str(plain)), dataset.load_numpy(str(small))
     np.testing.assert_array_equal(one.features, two.features)
     assert sum(1 for _ in dataset.load(str(small), batch_size=16)) == 3
-    assert inspection.verify(str(small)) == []
+    assert inspection.verify(latest_run(str(small))) == []
 
 
 def test_an_empty_input_may_be_allowed(extract, tmp_path):
     (tmp_path / "m.txt").write_text("# nothing\n")
     run = extract(tmp_path / "m.txt", "--allow_empty", "--num_shards=2")
-    assert find_run(str(run))[1]["counts"]["rows_in"] == 0
+    assert latest_run(str(run)).record["counts"]["rows_in"] == 0
     assert dataset.load_numpy(str(run)).features.shape == (0, 1280)
 
 
@@ -245,13 +245,13 @@ def test_a_manifest_over_http(extract, tmp_path):
 
 def test_changed_and_missing_files_are_noticed(extract, photos):
     run = extract(photos, "--num_shards=2")
-    assert inspection.verify(str(run)) == []
+    assert inspection.verify(latest_run(str(run))) == []
     shard = run / "features-00000-of-00002.tfrecord"
     data = bytearray(shard.read_bytes())
     data[100] ^= 1
     shard.write_bytes(data)
     (run / "features-00001-of-00002.tfrecord").unlink()
-    assert len(inspection.verify(str(run))) == 2
+    assert len(inspection.verify(latest_run(str(run)))) == 2
 
 
 def test_both_module_formats_give_the_same_features(extract, photos, tmp_path):

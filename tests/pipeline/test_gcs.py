@@ -20,7 +20,7 @@ def test_a_run_on_gs(bucket):
     from image_features.pipeline.cli import main as cli
     from image_features.pipeline.dataset import inspection
     from image_features.pipeline.dataset import reading as dataset
-    from image_features.pipeline.dataset.layout import find_run
+    from image_features.pipeline.dataset.run import latest_run
 
     for i in range(5):
         bucket.blob(f"in/{i}.jpg").upload_from_string(images.encode(images.noise(i)))
@@ -32,11 +32,12 @@ def test_a_run_on_gs(bucket):
         output = f"gs://images/out-{failed}"
         arguments = [f"--input={source}", f"--output={output}", "--run_id=run", "--num_shards=2"]
         assert cli.main(["extract", "--model=untrained", *arguments, *beam]) == 0
-        directory, run = find_run(output)
+        found = latest_run(output)
+        directory, run = found.directory, found.record
         assert directory.rstrip("/") == f"{output}/run"
         counts = run["counts"]
         assert (counts["rows_out"], counts["rows_failed"]) == (5, failed)
-        assert inspection.verify(output) == []
+        assert inspection.verify(latest_run(output)) == []
         assert sorted(dataset.load_numpy(output).uris) == [
             f"gs://images/in/{i}.jpg" for i in range(5)
         ]

@@ -13,7 +13,7 @@ import pytest
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import inspection
 from image_features.pipeline.dataset import reading as dataset
-from image_features.pipeline.dataset.layout import read_run
+from image_features.pipeline.dataset.run import latest_run, read_record
 from image_features.transforms.shards.index import read_index
 from image_features.transforms.stores.uris import image_key
 from tests import images
@@ -25,7 +25,7 @@ def write(path, seed):
 
 
 def counts(run):
-    found = read_run(str(run))["counts"]
+    found = read_record(str(run))["counts"]
     names = ("rows_in", "rows_out", "rows_failed", "rows_unchanged", "rows_removed")
     return tuple(found[name] for name in names)
 
@@ -37,7 +37,7 @@ def names(run):
 
 def lines(run, kind):
     found = []
-    for entry in read_run(str(run))["files"]:
+    for entry in read_record(str(run))["files"]:
         if entry["kind"] == kind:
             found += (run / entry["name"]).read_text().splitlines()
     return [json.loads(line) for line in found]
@@ -71,7 +71,7 @@ def test_only_what_is_new_or_changed_is_extracted(night, photos):
     assert lines(second, "removed") == [
         {"key": image_key(str(photos / "5.jpg")), "uri": str(photos / "5.jpg")}
     ]
-    assert inspection.verify(str(second)) == []
+    assert inspection.verify(latest_run(str(second))) == []
     third = night("3")
     assert counts(third) == (10, 0, 1, 9, 1)
 
@@ -155,7 +155,7 @@ def test_a_row_that_comes_twice_counts_once(night, photos, tmp_path):
     manifest.write_text("\n".join(paths + paths[:2]))
     night("1", input=manifest)
     manifest.write_text("\n".join([*paths, paths[0], str(photos / "5.jpg"), str(photos / "5.jpg")]))
-    run = read_run(str(night("2", input=manifest)))
+    run = read_record(str(night("2", input=manifest)))
     assert run["counts"]["duplicates"] == 2
     assert run["counts"]["rows_unchanged"] == 4
     assert run["counts"]["rows_out"] == 1
@@ -226,7 +226,7 @@ def test_a_run_may_be_asked_for_twice(night, photos, capsys):
 
 def test_the_index_is_what_the_shard_holds(night):
     run = night("1", "--num_shards=2")
-    for entry in read_run(str(run))["files"]:
+    for entry in read_record(str(run))["files"]:
         if entry["kind"] != "index":
             continue
         table = read_index(str(run / entry["name"]), ["key", "version", "sha256", "uri"])
@@ -245,7 +245,7 @@ def test_the_index_is_what_the_shard_holds(night):
 
 
 def _rows(run, name):
-    return next(f["rows"] for f in read_run(str(run))["files"] if f["name"] == name)
+    return next(f["rows"] for f in read_record(str(run))["files"] if f["name"] == name)
 
 
 def test_too_much_removed_stops_the_commit(night, photos, tmp_path, capsys):
@@ -324,7 +324,7 @@ def test_failed_rows_are_taken_up(extract, photos, tmp_path):
         )
 
     assert retry("1", "--run_id=2") == 0
-    run = read_run(str(output / "2"))
+    run = read_record(str(output / "2"))
     assert (run["counts"]["rows_in"], run["counts"]["rows_out"]) == (2, 1)
     arrays = dataset.load_numpy(str(output))
     found = {
@@ -344,7 +344,9 @@ def test_failed_rows_of_several_shards_have_the_types_they_had(extract, photos, 
     rows = [{"uri": f"gone-{i}.jpg", "n": i if i % 2 else None} for i in range(40)]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = extract(manifest, "--num_shards=300", run_id="1")
-    assert len([entry for entry in read_run(str(run))["files"] if entry["kind"] == "errors"]) == 30
+    assert (
+        len([entry for entry in read_record(str(run))["files"] if entry["kind"] == "errors"]) == 30
+    )
     arguments = ["--model=untrained", f"--output={tmp_path}/out", "--retry_errors=1"]
     assert cli.main(["extract", *arguments, "--run_id=2"]) == 0
     assert counts(tmp_path / "out" / "2") == (40, 0, 40, 0, 0)
@@ -420,7 +422,7 @@ def test_shards_of_an_attempt_that_divided_otherwise_go(night, tmp_path):
         (run / name).write_text("left")
     (run / "features-notes.txt").write_text("mine")
     night("1")
-    listed = {entry["name"] for entry in read_run(str(run))["files"]}
+    listed = {entry["name"] for entry in read_record(str(run))["files"]}
     assert {path.name for path in run.iterdir()} == {*listed, "run.json", "features-notes.txt"}
 
 

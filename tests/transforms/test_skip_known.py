@@ -257,8 +257,8 @@ def test_what_a_bad_row_names_is_not_removed(tmp_path):
                 known=known, fetch=FetchPolicy(threads=2)
             )
             assert_that(skipped.refs, equal_to([]), label="Refs")
-            assert_that(skipped.unchanged, equal_to([]), label="Unchanged")
-            assert_that(skipped.removed, are_expected, label="Removed")
+            assert_that(*skipped.unchanged, equal_to([]), label="Unchanged")
+            assert_that(*skipped.removed, are_expected, label="Removed")
 
     check(True, uris[1:])
     check(False, [])

@@ -13,7 +13,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from image_features.transforms.stores import versions
-from image_features.transforms.stores.files import is_http, reason_of
+from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.gcs import SCHEME, GcsClient
 from image_features.transforms.stores.http import MIB, HttpClient, HttpPolicy
 from image_features.transforms.stores.retries import (
@@ -22,7 +22,7 @@ from image_features.transforms.stores.retries import (
     too_large,
     with_retries,
 )
-from image_features.transforms.stores.uris import redact_text, redact_uri
+from image_features.transforms.stores.uris import is_http, redact_text, redact_uri
 from image_features.transforms.values import EncodedImage, ImageError, ImageRef, Reason, Stage
 
 _BLOCK = 1 * MIB

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from image_features.errors import ImageFeaturesError
 from image_features.transforms.values import Reason
 
 MIB = 2**20
@@ -114,7 +115,7 @@ class Pixels:
     height: int
 
 
-class DecodeError(Exception):
+class DecodeError(ImageFeaturesError):
     """A file that gives no pixels.
 
     Attributes:

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from image_features.transforms.manifests.columns import Column, Kind
-from image_features.transforms.stores.files import is_http, open_binary
+from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.uris import is_http
 from image_features.transforms.values import ColumnValue
 
 URI_COLUMNS = ("uri", "url", "image_uri", "image_url", "path", "file", "filename")

@@ -17,14 +17,10 @@ from apache_beam.io.filesystems import FileSystems
 from image_features.transforms.stores import gcs
 from image_features.transforms.stores.http import HttpClient, HttpPolicy
 from image_features.transforms.stores.retries import FetchError
+from image_features.transforms.stores.uris import is_http
 from image_features.transforms.values import Reason
 
 _SPOOL_BYTES = 16 * 2**20
-
-
-def is_http(uri: str) -> bool:
-    """Whether a location is fetched over http(s)."""
-    return uri.lower().startswith(("http://", "https://"))
 
 
 @contextlib.contextmanager

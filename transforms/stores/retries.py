@@ -10,12 +10,13 @@ from typing import TypeVar
 
 import tenacity
 
+from image_features.errors import ImageFeaturesError
 from image_features.transforms.values import Reason
 
 Out = TypeVar("Out")
 
 
-class FetchError(Exception):
+class FetchError(ImageFeaturesError):
     """A fetch that failed for good.
 
     Attributes:

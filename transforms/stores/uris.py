@@ -62,6 +62,11 @@ _SECRET = frozenset(
 )
 
 
+def is_http(uri: str) -> bool:
+    """Whether a location is fetched over http(s)."""
+    return uri.lower().startswith(("http://", "https://"))
+
+
 def resolve_uri(uri: str, base: str) -> str:
     """Makes a manifest's URI absolute.
 

@@ -8,9 +8,9 @@ import pathlib
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from image_features.pipeline.commit.commit_run import CommitError, commit
+from image_features.errors import CommitError
 from image_features.pipeline.config import utc_now
-from image_features.pipeline.dataset.layout import read_run
+from image_features.pipeline.dataset.run import read_record
 from tests import runs
 from tests.runs import ERRORS, FEATURES, INDEX
 
@@ -36,13 +36,13 @@ def config(tmp_path):
 )
 def test_what_does_not_add_up_is_not_committed(config, shards, rows_read, duplicates):
     with pytest.raises(CommitError, match="not committed"):
-        commit(shards, rows_read, duplicates, config)
-    assert read_run(config.layout.directory) is None
+        runs.commit(config, shards, rows_read, duplicates)
+    assert read_record(config.layout.directory) is None
 
 
 def test_what_adds_up_is(config):
-    commit([ERRORS, INDEX, FEATURES], 8, 1, config)
-    run = read_run(config.layout.directory)
+    runs.commit(config, [ERRORS, INDEX, FEATURES], 8, 1)
+    run = read_record(config.layout.directory)
     assert run["counts"] == {
         "rows_read": 8,
         "duplicates": 1,
@@ -56,10 +56,10 @@ def test_what_adds_up_is(config):
 
 
 def test_a_commit_that_is_tried_again_finds_the_first_one(config):
-    commit([ERRORS, INDEX, FEATURES], 8, 1, config)
-    first = read_run(config.layout.directory)
-    again = commit([FEATURES, ERRORS, INDEX], 8, 1, config)
-    assert again == first == read_run(config.layout.directory)
+    runs.commit(config, [ERRORS, INDEX, FEATURES], 8, 1)
+    first = read_record(config.layout.directory)
+    again = runs.commit(config, [FEATURES, ERRORS, INDEX], 8, 1)
+    assert again == first == read_record(config.layout.directory)
 
 
 def test_what_a_first_attempt_has_written_is_not_written_again(config):
@@ -68,21 +68,21 @@ def test_what_a_first_attempt_has_written_is_not_written_again(config):
     def read():
         return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
-    commit([ERRORS, INDEX, FEATURES], 8, 1, config, runs.health(1))
+    runs.commit(config, [ERRORS, INDEX, FEATURES], 8, 1, runs.health(1))
     before = read()
     # Sums may differ in their last digits when an engine adds up again.
-    commit([FEATURES, ERRORS, INDEX], 8, 1, config, runs.health(2))
+    runs.commit(config, [FEATURES, ERRORS, INDEX], 8, 1, runs.health(2))
     assert read() == before
 
 
 def test_attempts_that_write_nothing_new_agree_on_the_time(config):
-    first = commit([ERRORS, INDEX, FEATURES], 8, 1, config)
+    first = runs.commit(config, [ERRORS, INDEX, FEATURES], 8, 1)
     pathlib.Path(config.layout.path("run.json")).unlink()
-    assert commit([ERRORS, INDEX, FEATURES], 8, 1, config) == first
+    assert runs.commit(config, [ERRORS, INDEX, FEATURES], 8, 1) == first
 
 
 def test_the_run_file_tells_of_the_features(config):
-    run = commit([ERRORS, INDEX, FEATURES], 8, 1, config, runs.health(1))
+    run = runs.commit(config, [ERRORS, INDEX, FEATURES], 8, 1, runs.health(1))
     assert run["health"]["rows"] == 2000
     assert run["health"]["norm"]["mean"] == pytest.approx(math.sqrt(3 * 26), rel=0.05)
     assert run["health"]["norm"]["percentiles"]["50"] == pytest.approx(math.sqrt(3 * 25), rel=0.05)
@@ -103,9 +103,8 @@ def test_the_run_file_tells_of_the_features(config):
 
 def test_prometheus_reads_the_metrics(config):
     name = 'a"b\\c'
-    identity = dataclasses.replace(config.model.identity, content_hash=name)
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, identity=identity))
-    run = commit([ERRORS, INDEX, FEATURES], 8, 1, config, runs.health(1))
+    config = runs.made_otherwise(config, content_hash=name)
+    run = runs.commit(config, [ERRORS, INDEX, FEATURES], 8, 1, runs.health(1))
     text = pathlib.Path(config.layout.path("metrics.prom")).read_text()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert all(family.documentation and family.type == "gauge" for family in families.values())
@@ -126,10 +125,9 @@ def test_prometheus_reads_the_metrics(config):
     assert started.isoformat() == config.started
 
 
-@pytest.mark.parametrize("change", [{"started": utc_now()}, {"run_id": "other"}])
-def test_another_jobs_commit_is_not_replaced(config, change):
-    commit([ERRORS, INDEX, FEATURES], 8, 1, config)
-    first = read_run(config.layout.directory)
+def test_another_jobs_commit_is_not_replaced(config):
+    runs.commit(config, [ERRORS, INDEX, FEATURES], 8, 1)
+    first = read_record(config.layout.directory)
     with pytest.raises(CommitError, match="written by another job"):
-        commit([ERRORS, INDEX, FEATURES], 8, 1, dataclasses.replace(config, **change))
-    assert read_run(config.layout.directory) == first
+        runs.commit(dataclasses.replace(config, started=utc_now()), [ERRORS, INDEX, FEATURES], 8, 1)
+    assert read_record(config.layout.directory) == first

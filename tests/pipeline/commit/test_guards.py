@@ -11,22 +11,22 @@ import time
 import numpy as np
 import pytest
 
+from image_features.errors import CommitError, GuardError, RunFailedError
 from image_features.pipeline.commit import drift
-from image_features.pipeline.commit.commit_run import CommitError, GuardError, commit
 from image_features.pipeline.commit.descriptions import health_document
-from image_features.pipeline.commit.guards import Guards, check, record, recorded
+from image_features.pipeline.commit.guards import check, record_broken, recorded_broken
+from image_features.pipeline.config import Guards
 from image_features.pipeline.dataset import inspection
-from image_features.pipeline.dataset.layout import RunLayout, find_run, read_run
-from image_features.pipeline.launch import prepare as launch
+from image_features.pipeline.dataset.layout import RunLayout
+from image_features.pipeline.dataset.run import Run, RunCounts, latest_run, read_record
+from image_features.pipeline.launch import job as launched
 from image_features.transforms.measure_features import FeatureStatistics
 from tests import images, runs
 from tests.http_server import ImageServer
 from tests.runs import ERRORS, FEATURES, INDEX
 
-NOTHING = dict.fromkeys(
-    ("rows_read", "rows_in", "rows_failed", "rows_unchanged", "rows_removed"), 0
-)
-COUNTS = NOTHING | {"rows_read": 102, "rows_in": 100, "rows_failed": 5}
+NOTHING = RunCounts(rows_read=0, duplicates=0, rows_in=0, rows_out=0, rows_failed=0)
+COUNTS = dataclasses.replace(NOTHING, rows_read=102, rows_in=100, rows_failed=5)
 DRIFTED = drift.Drift("before", 1000, 0.3, 0.1, 0.0, 0.1)
 
 
@@ -102,13 +102,13 @@ def test_vectors_that_do_not_vary_can_be_compared():
 def run(tmp_path):
     """Commits a run by hand, in a dataset of several."""
 
-    def commit_run(name, health, *, guards=None, **changes):
-        config = runs.config(str(tmp_path / name))
+    def commit_run(name, health, *, guards=None, started=None, **changes):
+        config = runs.made_otherwise(runs.config(str(tmp_path / name)), **changes)
         (tmp_path / name / ".staging").mkdir(parents=True)
-        changes = {"run_id": name, "guards": guards or Guards(), **changes}
-        return commit(
-            [FEATURES, INDEX, ERRORS], 7, 0, dataclasses.replace(config, **changes), health
+        config = dataclasses.replace(
+            config, guards=guards or Guards(), started=started or config.started
         )
+        return runs.commit(config, [FEATURES, INDEX, ERRORS], 7, health=health)
 
     return commit_run
 
@@ -121,12 +121,8 @@ def age(tmp_path, name, seconds):
 def test_a_run_is_compared_with_the_latest_that_can_be(run, tmp_path):
     run("first", runs.health(1, shift=9))
     run("second", runs.health(2))
-    model = runs.config("").model
-    identity = dataclasses.replace(model.identity, content_hash="other")
-    model = dataclasses.replace(model, identity=identity)
-    run("other_model", runs.health(3), model=model)
-    decode = dataclasses.replace(runs.config("").decode, resize="pad")
-    run("other_preprocessing", runs.health(3), decode=decode)
+    run("other_model", runs.health(3), content_hash="other")
+    run("other_preprocessing", runs.health(3), resize="pad")
     run("small", runs.health(4, rows=drift.MIN_ROWS - 1))
     run("damaged", runs.health(5))
     (tmp_path / "damaged" / "health.json").write_text("{")
@@ -141,31 +137,46 @@ def test_a_run_is_compared_with_the_latest_that_can_be(run, tmp_path):
     assert run("few", runs.health(7, rows=drift.MIN_ROWS - 1))["drift"] is None
 
 
+def test_limits_on_size_do_not_hide_drift(run):
+    run("first", runs.health(1))
+    with pytest.raises(GuardError, match="drifted: against the run first"):
+        run(
+            "second",
+            runs.health(2, shift=3),
+            guards=Guards(fail_on_drift=True),
+            max_bytes=7,
+            max_pixels=7,
+            allow_truncated=True,
+        )
+
+
 def test_drift_is_told_or_stops_the_commit(run, tmp_path):
     run("first", runs.health(1))
     told = run("second", runs.health(2, shift=1))
     assert told["drift"]["drifted"]
-    assert any(line.startswith("drift     YES") for line in inspection.summarize(str(tmp_path)))
+    assert any(
+        line.startswith("drift     YES") for line in inspection.summarize(latest_run(str(tmp_path)))
+    )
     metrics = (tmp_path / "second" / "metrics.prom").read_text()
     assert 'image_features_drifted{run_id="second",model="h"} 1' in metrics
     with pytest.raises(GuardError, match="drifted: against the run second") as stopped:
         run("third", runs.health(3, shift=3), guards=Guards(fail_on_drift=True))
     assert isinstance(stopped.value, CommitError)
-    assert read_run(str(tmp_path / "third")) is None
+    assert read_record(str(tmp_path / "third")) is None
 
 
 def test_a_stopped_commit_leaves_its_sentences_for_this_launch_only(run, tmp_path):
     with pytest.raises(GuardError, match="--min_rows=8; is the manifest whole") as stopped:
         run("run", None, guards=Guards(min_rows=8, max_error_rate=0.1), started="2030-01-01T00:00Z")
     staging = RunLayout(str(tmp_path / "run")).staging
-    sentences = recorded(staging, "2030-01-01T00:00Z")
+    sentences = recorded_broken(staging, "2030-01-01T00:00Z")
     assert len(sentences) == 2
     assert all(sentence in str(stopped.value) for sentence in sentences)
-    assert recorded(staging, "2031-01-01T00:00Z") == []
-    record(staging, "x", ["One."])
-    assert recorded(staging, "x") == ["One."]
+    assert recorded_broken(staging, "2031-01-01T00:00Z") == []
+    record_broken(staging, "x", ["One."])
+    assert recorded_broken(staging, "x") == ["One."]
     pathlib.Path(staging, "guard.json").write_text("torn")
-    assert recorded(staging, "x") == recorded(str(tmp_path / "nowhere"), "x") == []
+    assert recorded_broken(staging, "x") == recorded_broken(str(tmp_path / "nowhere"), "x") == []
 
 
 @pytest.fixture
@@ -183,20 +194,20 @@ def test_a_guarded_run_goes_on_under_other_limits(extract, photos, capsys):
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("image-features: The run run is not committed: 1 of 5 rows failed")
     assert "--min_rows=9" in last and "other limits" in last
-    assert read_run(str(guarded)) is None and (guarded / ".staging" / "guard.json").exists()
+    assert read_record(str(guarded)) is None and (guarded / ".staging" / "guard.json").exists()
     assert extract(photos, "--max_error_rate=0.5") == guarded
     whole = extract(photos, run_id="whole")
-    _, run = find_run(str(guarded))
+    run = latest_run(str(guarded)).record
     assert run["health"]["rows"] == run["counts"]["rows_out"] == 4
     assert run["guards"]["max_error_rate"] == 0.5
     # Features that an earlier attempt has written count like new ones.
     assert (guarded / "health.json").read_bytes() == (whole / "health.json").read_bytes()
-    assert inspection.verify(str(guarded)) == []
+    assert inspection.verify(Run.read(str(guarded))) == []
 
 
 def test_a_budget_commits_where_a_guard_does_not(extract, photos):
     run = extract(photos, "--max_error_rate=0.5", "--error_budget=0.1", code=3)
-    assert find_run(str(run))[1]["counts"]["rows_failed"] == 1
+    assert latest_run(str(run)).record["counts"]["rows_failed"] == 1
 
 
 def test_a_local_run_that_lasts_too_long_ends(tmp_path):
@@ -216,7 +227,7 @@ def test_a_local_run_that_lasts_too_long_ends(tmp_path):
         "image-features: The run run lasted longer than --max_duration=4 and was stopped; "
         "it is not committed."
     )
-    assert read_run(str(tmp_path / "out" / "run")) is None
+    assert read_record(str(tmp_path / "out" / "run")) is None
 
 
 class Job:
@@ -240,11 +251,11 @@ class Job:
 
 @pytest.mark.parametrize("cancels", [True, False])
 def test_a_job_that_lasts_too_long_is_cancelled(tmp_path, monkeypatch, caplog, cancels):
-    monkeypatch.setattr(launch, "_CANCEL_SECONDS", 0.1)
+    monkeypatch.setattr(launched, "_CANCEL_SECONDS", 0.1)
     config = dataclasses.replace(runs.config(str(tmp_path)), guards=Guards(max_duration=7))
     job = Job(cancels=cancels)
-    with pytest.raises(launch.RunFailedError, match="--max_duration=7 and was stopped"):
-        launch.wait(config, job, deadline=time.monotonic() + 0.1)
+    with pytest.raises(RunFailedError, match="--max_duration=7 and was stopped"):
+        launched.wait_for_commit(config, job, deadline=time.monotonic() + 0.1)
     assert job.cancelled
     assert ("could not be cancelled: no cancelling here" in caplog.text) == (not cancels)
 
@@ -252,19 +263,19 @@ def test_a_job_that_lasts_too_long_is_cancelled(tmp_path, monkeypatch, caplog, c
 def test_a_job_that_commits_in_time_is_left_alone(tmp_path):
     (tmp_path / ".staging").mkdir()
     config = runs.config(str(tmp_path))
-    commit([FEATURES, INDEX, ERRORS], 7, 0, config)
+    runs.commit(config, [FEATURES, INDEX, ERRORS], 7)
     job = Job("DONE")
-    run = launch.wait(config, job, deadline=time.monotonic() + 0.1)
-    assert run == read_run(str(tmp_path))
+    run = launched.wait_for_commit(config, job, deadline=time.monotonic() + 0.1)
+    assert run.record == read_record(str(tmp_path))
     assert not job.cancelled
 
 
 def test_a_failed_job_is_asked_for_its_guards(tmp_path):
     config = runs.config(str(tmp_path))
     (tmp_path / ".staging").mkdir()
-    record(config.layout.staging, config.started, ["It is too little."])
-    with pytest.raises(launch.GuardedError, match=r"not committed: It is too little\."):
-        launch.wait(config, Job("FAILED"), deadline=time.monotonic())
+    record_broken(config.layout.staging, config.started, ["It is too little."])
+    with pytest.raises(GuardError, match=r"not committed: It is too little\."):
+        launched.wait_for_commit(config, Job("FAILED"), deadline=time.monotonic())
     (tmp_path / ".staging" / "guard.json").write_text(json.dumps({"started": "other"}))
-    with pytest.raises(launch.RunFailedError, match="ended FAILED"):
-        launch.wait(config, Job("FAILED"), deadline=time.monotonic())
+    with pytest.raises(RunFailedError, match="ended FAILED"):
+        launched.wait_for_commit(config, Job("FAILED"), deadline=time.monotonic())

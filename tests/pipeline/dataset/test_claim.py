@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from image_features.errors import RunHeldError
 from image_features.pipeline.cli import main as cli
-from image_features.pipeline.dataset.claim import Claim, HeldError
-from image_features.pipeline.dataset.layout import CLAIM_FILE, read_run
-from image_features.pipeline.launch import attempt as place
+from image_features.pipeline.dataset.claim import Claim
+from image_features.pipeline.dataset.layout import CLAIM_FILE
+from image_features.pipeline.dataset.run import read_record
+from image_features.pipeline.launch import prepare
 from tests import images, tools
 from tests.http_server import ImageServer
 
@@ -21,7 +23,7 @@ from tests.http_server import ImageServer
 def won(staging):
     try:
         Claim(staging).take()
-    except HeldError:
+    except RunHeldError:
         return False
     return True
 
@@ -72,7 +74,7 @@ def test_a_killed_holder_is_known_to_be_dead(staging):
 
 def test_a_holder_elsewhere_is_dead_when_its_time_is_past(staging):
     left_by(staging, host="elsewhere", process=1)
-    with pytest.raises(HeldError, match=r"elsewhere \(process 1\) works on it since 20"):
+    with pytest.raises(RunHeldError, match=r"elsewhere \(process 1\) works on it since 20"):
         Claim(str(staging)).take()
     left_by_time = json.loads((staging / CLAIM_FILE).read_text())
     assert left_by_time["expires"] > time.time() + 60
@@ -113,7 +115,7 @@ def test_a_run_that_another_has_committed_meanwhile_is_done(tmp_path, monkeypatc
     arguments = ["--model=untrained", f"--input={photos}", f"--output={tmp_path}/out"]
     arguments = ["extract", *arguments, "--run_id=run"]
     (tmp_path / "out" / "run" / ".staging").mkdir(parents=True)
-    owner, name = (place, "enter") if moment == "before entering" else (Claim, "take")
+    owner, name = (prepare, "begin_attempt") if moment == "before entering" else (Claim, "take")
     original = getattr(owner, name)
 
     def late(*details):
@@ -147,7 +149,7 @@ def test_two_launchers_do_the_work_once(tmp_path):
         finally:
             first.kill()
         assert first.returncode == 0, error
-        assert read_run(str(tmp_path / "out" / "run"))["counts"]["rows_out"] == 5
+        assert read_record(str(tmp_path / "out" / "run"))["counts"]["rows_out"] == 5
         assert server.hits.total() == 5
         third = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert (third.returncode, server.hits.total()) == (0, 5)

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from image_features.errors import RunNotFoundError
 from image_features.pipeline.dataset import reading as dataset
-from image_features.pipeline.dataset.layout import RunNotFoundError, find_run
+from image_features.pipeline.dataset.run import latest_run
 from tests import images
 from tests.http_server import ImageServer
 
@@ -51,6 +52,6 @@ def test_a_stopped_run_is_not_committed(tmp_path, number, code):
     assert (tmp_path / "out" / "run").is_dir()
     for path in (tmp_path / "out", tmp_path / "out" / "run"):
         with pytest.raises(RunNotFoundError):
-            find_run(str(path))
+            latest_run(str(path))
         with pytest.raises(RunNotFoundError):
             dataset.load(str(path))

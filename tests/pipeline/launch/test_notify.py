@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from image_features.pipeline.cli import extract as extract_command
 from image_features.pipeline.cli import main as cli
+from image_features.pipeline.cli.extract import notify_address
 from image_features.pipeline.cli.parsing import parse_extract
-from image_features.pipeline.dataset.layout import read_run
-from image_features.pipeline.launch import job
+from image_features.pipeline.dataset.run import read_record
+from image_features.pipeline.launch import notify as notification
 from image_features.pipeline.launch.notify import notify
 from image_features.pipeline.options import FeatureExtractorOptions
 from tests import images
@@ -103,10 +103,9 @@ def photos(tmp_path):
 
 def test_a_commit_and_a_failure_are_posted(extract, photos, monkeypatch):
     posted = []
-    for module in (extract_command, job):
-        monkeypatch.setattr(module, "notify", lambda url, run: posted.append((url, run)))
+    monkeypatch.setattr(notification, "notify", lambda url, run: posted.append((url, run)))
     run = extract(photos, "--notify=http://hook/x", run_id="good")
-    assert posted.pop() == ("http://hook/x", read_run(str(run)))
+    assert posted.pop() == ("http://hook/x", read_record(str(run)))
     run = extract(photos, "--notify=http://hook/x", "--min_rows=5", run_id="guarded", code=5)
     ((_, message),) = posted
     assert message["run_id"] == "guarded" and message["directory"] == str(run)
@@ -138,7 +137,7 @@ def test_the_address_may_be_in_a_variable(extract, photos, monkeypatch):
         extract(photos, "--min_rows=5", run_id="guarded", code=5)
         extract(photos, f"--notify=http://{named.address}/", run_id="named")
     assert [path for path, _, _ in other.posts] == ["/hush", "/hush"]
-    assert other.posts[0][2] == read_run(str(run))
+    assert other.posts[0][2] == read_record(str(run))
     assert other.posts[1][2]["state"] == "STOPPED_BY_GUARD"
     assert [message["run_id"] for _, _, message in named.posts] == ["named"]
 
@@ -147,10 +146,10 @@ def test_a_variable_is_ignored_where_nobody_waits(monkeypatch):
     for value in ("http://hook/hush", "hush"):
         monkeypatch.setenv("IMAGE_FEATURES_NOTIFY", value)
         options, _ = parse_extract(["--no_wait", "--output=x"])
-        assert extract_command._take_address(options) is None
+        assert notify_address(options.notify, wait=options.wait) is None
     monkeypatch.setenv("IMAGE_FEATURES_NOTIFY", "")
     options, _ = parse_extract(["--output=x"])
-    assert extract_command._take_address(options) is None
+    assert notify_address(options.notify, wait=options.wait) is None
 
 
 def test_a_variable_that_is_no_address_is_refused(photos, tmp_path, monkeypatch, capsys):
@@ -163,7 +162,7 @@ def test_a_variable_that_is_no_address_is_refused(photos, tmp_path, monkeypatch,
 
 def test_engines_are_not_told_the_address():
     options, beam_options = parse_extract(["--notify=http://hook/hush", "--output=x"])
-    assert extract_command._take_address(options) == "http://hook/hush"
+    assert notify_address(options.notify, wait=True) == "http://hook/hush"
     assert beam_options.view_as(FeatureExtractorOptions).notify is None
     assert beam_options.get_all_options()["notify"] is None
     assert "hush" not in str(PipelineOptions.get_all_options(beam_options))

@@ -12,7 +12,7 @@ import pytest
 
 from image_features.pipeline.dataset import inspection
 from image_features.pipeline.dataset import reading as dataset
-from image_features.pipeline.dataset.layout import read_run
+from image_features.pipeline.dataset.run import latest_run, read_record
 from image_features.transforms.shards.pieces import PART_SUFFIX, read_keys
 from tests import images, runs
 
@@ -54,7 +54,7 @@ def extract(*arguments):
 
 
 def contents(output):
-    return read_run(str(output / "run"))["counts"], runs.shard_files(str(output / "run"))
+    return read_record(str(output / "run"))["counts"], runs.shard_files(str(output / "run"))
 
 
 def killed(manifest, output, pieces):
@@ -83,7 +83,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(manifest, tmp_path):
     assert kills
     done = extract(manifest, tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert inspection.verify(str(tmp_path / "out")) == []
+    assert inspection.verify(latest_run(str(tmp_path / "out"))) == []
     assert contents(tmp_path / "out") == contents(tmp_path / "calm")
     assert contents(tmp_path / "out")[0]["duplicates"] == 1
     assert len(set(dataset.load_numpy(str(tmp_path / "out")).uris)) == ROWS

@@ -9,7 +9,7 @@ import pytest
 
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading as dataset
-from image_features.pipeline.dataset.records import committed_runs
+from image_features.pipeline.dataset.run import committed_runs
 from image_features.pipeline.report.feature_map import principal_components
 from image_features.pipeline.report.gather import gather
 from image_features.pipeline.report.page import wanted_thumbnails

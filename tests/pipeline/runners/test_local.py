@@ -12,7 +12,7 @@ import pytest
 from image_features.models.verify import compare
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading as dataset
-from image_features.pipeline.dataset.layout import find_run
+from image_features.pipeline.dataset.run import latest_run
 from tests import images
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -33,7 +33,7 @@ def test_both_engines_give_the_same_features(extract, photos):
     for engine in ("auto", "tensorflow"):
         run = extract(photos, f"--engine={engine}", "--batch_size=8", run_id=engine)
         arrays[engine] = dataset.load_numpy(str(run))
-        models[engine] = find_run(str(run))[1]["model"]
+        models[engine] = latest_run(str(run)).record["model"]
     assert models["auto"]["engine"] == "litert"
     assert models["auto"]["max_cosine_difference"] < 1e-5
     assert models["tensorflow"]["engine"] == "tensorflow"
@@ -48,7 +48,7 @@ def test_both_engines_give_the_same_features(extract, photos):
 
 def test_int8_is_recorded_with_its_accuracy(extract, photos):
     run = extract(photos, "--precision=int8")
-    model = find_run(str(run))[1]["model"]
+    model = latest_run(str(run)).record["model"]
     assert (model["engine"], model["precision"]) == ("litert", "int8")
     assert 0 < model["max_cosine_difference"] < 0.1
 

@@ -8,8 +8,8 @@ import pytest
 
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading as dataset
-from image_features.pipeline.dataset import records as rows
 from image_features.pipeline.dataset.latest_rows import LatestRows
+from image_features.pipeline.dataset.run import committed_runs
 from image_features.pipeline.search import nearest as search
 from image_features.transforms.stores.uris import image_key
 from tests import images
@@ -104,7 +104,7 @@ def test_records_are_read_as_tensorflow_reads_them(extract, photos):
     lines = [{"uri": f"{i:02d}.jpg", "n": i - 2, "tags": ["é", "b"] * (i % 2)} for i in range(5)]
     manifest.write_text("\n".join(map(json.dumps, lines)))
     run = extract(manifest)
-    (block,) = LatestRows(rows.committed_runs(str(run))).seen()
+    (block,) = LatestRows(committed_runs(str(run))).seen()
     for ours, theirs in zip(block.records, dataset.read_examples(str(run)), strict=True):
         theirs = theirs.features.feature
         assert set(ours._features) == set(theirs)

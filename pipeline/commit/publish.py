@@ -1,0 +1,148 @@
+"""The last steps of every commit: what describes the run, and run.json, which makes it one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from image_features.errors import CommitError, GuardError
+from image_features.pipeline.commit.descriptions import (
+    as_json,
+    health_document,
+    health_section,
+    versions,
+    write_description,
+    write_schemas,
+)
+from image_features.pipeline.commit.drift import Drift
+from image_features.pipeline.commit.guards import check, record_broken
+from image_features.pipeline.commit.prometheus import exposition
+from image_features.pipeline.config import RunConfig, utc_now
+from image_features.pipeline.dataset.layout import HEALTH_FILE, METRICS_FILE, RUN_FILE
+from image_features.pipeline.dataset.run import FORMAT_VERSION, RunCounts, read_record
+from image_features.transforms.measure_features import FeatureStatistics
+from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.stores.files import create_once, open_plain
+
+
+def in_order(shards: Iterable[ShardFile]) -> list[ShardFile]:
+    """Shards in the order in which run.json lists them: features first, then by name."""
+    return sorted(shards, key=lambda shard: (shard.kind != "features", shard.name))
+
+
+def draft(
+    run: RunConfig, files: Sequence[ShardFile], counts: RunCounts, health: FeatureStatistics
+) -> dict[str, Any]:
+    """Returns run.json as far as it is known before the commit."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "run_id": run.run_id,
+        "fingerprint": run.layout.fingerprint,
+        "started": run.started,
+        "finished": "",
+        "duration_seconds": 0.0,
+        "images_per_second": 0.0,
+        "counts": counts.to_json(),
+        "health": health_section(health),
+        "drift": None,
+        "guards": run.guards.to_json(),
+        **run.provenance.to_json(),
+        "compression": run.layout.compression,
+        "versions": versions(),
+        "files": [file.to_json() for file in files],
+    }
+
+
+def publish(
+    run: RunConfig,
+    record: dict[str, Any],
+    files: Sequence[ShardFile],
+    health: FeatureStatistics,
+    *,
+    before: Callable[[dict[str, Any]], Drift | None],
+) -> dict[str, Any]:
+    """Completes run.json, asks the guards, and writes it last and once.
+
+    Args:
+      run: The run to commit.
+      record: What `draft` returned, with whatever the kind of run adds.
+      files: Every shard and index of the run, in order.
+      health: The statistics of the features.
+      before: Called with health.json's content just before the guards are asked; returns how far
+        the features have drifted, if that was looked at.
+
+    Returns:
+      The content of run.json: of an earlier attempt, if one got that far.
+
+    Raises:
+      CommitError: another run is committed there, or `before` raises it.
+      GuardError: a guard stops the commit.
+    """
+    layout = run.layout
+    # What an earlier attempt lists must not be written again: only its shards are sure to be the
+    # same bytes.
+    if (found := read_record(layout.directory)) is not None:
+        return _check_same(found, record, layout.path(RUN_FILE))
+    document = health_document(health)
+    drift = before(document)
+    counts = RunCounts.from_json(record["counts"])
+    seconds = _complete(record, run, counts, drift)
+    if broken := check(run.guards, counts, seconds=seconds, drift=drift):
+        record_broken(layout.staging, run.started, broken)
+        raise GuardError(f"The run {run.run_id} is not committed: {' '.join(broken)}")
+    # Everything that takes time is done: another job may have committed meanwhile.
+    if (found := read_record(layout.directory)) is not None:
+        return _check_same(found, record, layout.path(RUN_FILE))
+    record["files"] = [
+        *write_schemas(run, [file for file in files if file.kind == "features"]),
+        write_description(layout, HEALTH_FILE, "health", as_json(document)),
+        write_description(layout, METRICS_FILE, "metrics", exposition(record)),
+        *record["files"],
+    ]
+    part = FileSystems.join(layout.staging, f"{RUN_FILE}.{uuid.uuid4().hex}")
+    if create_once(layout.path(RUN_FILE), (json.dumps(record, indent=2) + "\n").encode(), part):
+        return record
+    return _check_same(read_record(layout.directory) or {}, record, layout.path(RUN_FILE))
+
+
+def _complete(
+    record: dict[str, Any], run: RunConfig, counts: RunCounts, drift: Drift | None
+) -> float:
+    """Fills in the times and the drift; returns how long the run has lasted, in seconds."""
+    finished = _finish_time(run)
+    seconds = max(0.0, (finished - datetime.fromisoformat(run.started)).total_seconds())
+    record["finished"] = finished.isoformat()
+    record["duration_seconds"] = round(seconds, 3)
+    record["images_per_second"] = round(counts.rows_done / seconds, 3) if seconds else 0.0
+    if drift is not None:
+        record["drift"] = drift.to_json(run.guards.drift_threshold)
+    return seconds
+
+
+def _finish_time(run: RunConfig) -> datetime:
+    """The time of this launch's first attempt to commit: all its attempts write one content."""
+    launch = hashlib.sha256(run.started.encode()).hexdigest()[:8]
+    path = FileSystems.join(run.layout.staging, f"finished.{launch}")
+    now = utc_now()
+    if create_once(path, now.encode(), f"{path}.{uuid.uuid4().hex}"):
+        return datetime.fromisoformat(now)
+    with open_plain(path) as file:
+        return datetime.fromisoformat(file.read().decode())
+
+
+def _check_same(found: Mapping[str, Any], record: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Returns what is committed, if an attempt of this launch may have committed it."""
+
+    def identity(of: Mapping[str, Any]) -> tuple[Any, ...]:
+        shards = [file for file in of.get("files", ()) if file["kind"] in ("features", "errors")]
+        return of.get("run_id"), of.get("started"), of.get("counts"), shards
+
+    if identity(found) != identity(record):
+        raise CommitError(f"{path} was written by another job, so this one is not committed.")
+    return dict(found)

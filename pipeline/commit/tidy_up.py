@@ -1,0 +1,35 @@
+"""The end of a run's life in staging: what earlier attempts have left goes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from image_features.pipeline.dataset.layout import REMOVED, TOMBSTONES, RunLayout
+from image_features.transforms.shards.index import INDEX_KIND
+from image_features.transforms.stores.files import remove_tree
+
+_LOG = logging.getLogger(__name__)
+_KINDS = ("features", "errors", INDEX_KIND, REMOVED, TOMBSTONES)
+
+
+def remove_leftovers(record: dict[str, Any], layout: RunLayout) -> dict[str, Any]:
+    """Removes pieces, and shards of attempts that divided the rows among another number of them.
+
+    Args:
+      record: The content of run.json, which is handed on.
+      layout: The paths of the run.
+    """
+    try:
+        listed = {entry["name"] for entry in record["files"]}
+        matches = FileSystems.match([layout.path(f"{kind}-*-of-*") for kind in _KINDS])
+        found = [file.path for match in matches for file in match.metadata_list]
+        stale = [path for path in found if path.rpartition("/")[2] not in listed]
+        if stale:
+            FileSystems.delete(stale)
+        remove_tree(layout.staging)
+    except Exception as error:  # The run is committed: tidiness must not undo that.
+        _LOG.warning("Could not tidy up %s: %s", layout.directory, error)
+    return record

@@ -1,0 +1,323 @@
+"""A committed run as its run.json tells it, and which runs of a dataset count."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from image_features.errors import RunNotFoundError, UnreadableRunError
+from image_features.pipeline.dataset.layout import (
+    RUN_FILE,
+    only_os_errors,
+    run_directories,
+)
+from image_features.pipeline.dataset.provenance import Provenance
+from image_features.transforms.manifests.columns import Column
+from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.stores.files import open_plain
+
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class RunCounts:
+    """What became of the rows of a run's input.
+
+    Attributes:
+      rows_read: Rows of the manifests.
+      duplicates: Rows that name an image again.
+      rows_in: Rows read, without the duplicates.
+      rows_out: Rows with features.
+      rows_failed: Rows that ended as error rows.
+      rows_unchanged: Rows that the dataset had already.
+      rows_removed: Rows of the dataset that the input does not name any more.
+      failed_by_reason: Error rows by their reason.
+    """
+
+    rows_read: int
+    duplicates: int
+    rows_in: int
+    rows_out: int
+    rows_failed: int
+    rows_unchanged: int = 0
+    rows_removed: int = 0
+    failed_by_reason: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def rows_done(self) -> int:
+        """Rows that the run worked on: duplicates and unchanged rows cost nothing."""
+        return self.rows_in - self.rows_unchanged
+
+    def to_json(self) -> dict[str, Any]:
+        """The object `counts` of run.json."""
+        return {
+            "rows_read": self.rows_read,
+            "duplicates": self.duplicates,
+            "rows_in": self.rows_in,
+            "rows_out": self.rows_out,
+            "rows_failed": self.rows_failed,
+            "rows_unchanged": self.rows_unchanged,
+            "rows_removed": self.rows_removed,
+            "failed_by_reason": dict(self.failed_by_reason),
+        }
+
+    @classmethod
+    def from_json(cls, counts: Mapping[str, Any]) -> RunCounts:
+        """Reads the object; versions before incremental runs did not count some of the rows."""
+        return cls(
+            rows_read=int(counts.get("rows_read", counts["rows_in"])),
+            duplicates=int(counts.get("duplicates", 0)),
+            rows_in=int(counts["rows_in"]),
+            rows_out=int(counts["rows_out"]),
+            rows_failed=int(counts["rows_failed"]),
+            rows_unchanged=int(counts.get("rows_unchanged", 0)),
+            rows_removed=int(counts.get("rows_removed", 0)),
+            failed_by_reason=dict(counts["failed_by_reason"]),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A committed run.
+
+    Attributes:
+      directory: The directory of the run.
+      record: The content of its run.json.
+    """
+
+    directory: str
+    record: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, directory: str) -> Run | None:
+        """Reads a directory's run.json; returns None if it is not a committed run.
+
+        Raises:
+          UnreadableRunError: run.json is there but is not one of ours.
+          OSError: it cannot be read.
+        """
+        record = read_record(directory)
+        return None if record is None else cls(directory, record)
+
+    @property
+    def run_id(self) -> str:
+        """The name of the run."""
+        return str(self.record["run_id"])
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The hash of everything that the run's bytes depend on; runs of old versions have none."""
+        return self.record.get("fingerprint")
+
+    @property
+    def started(self) -> str:
+        """The time of the launch, ISO 8601, UTC."""
+        return str(self.record["started"])
+
+    @property
+    def finished(self) -> str:
+        """The time of the commit, ISO 8601, UTC."""
+        return str(self.record["finished"])
+
+    @property
+    def seconds(self) -> float:
+        """The time from launch to commit, in seconds."""
+        times = [datetime.datetime.fromisoformat(text) for text in (self.started, self.finished)]
+        return (times[1] - times[0]).total_seconds()
+
+    @property
+    def as_of(self) -> str:
+        """The time that the rows are of: of the commit, or of the latest run that was merged."""
+        return str(self.record.get("as_of") or self.finished)
+
+    @property
+    def replaces(self) -> Mapping[str, str]:
+        """The runs that were merged into this one: their finish times by their names."""
+        return dict(self.record.get("replaces", {}))
+
+    @property
+    def rows(self) -> int:
+        """The number of images with features."""
+        return self.counts.rows_out
+
+    @functools.cached_property
+    def counts(self) -> RunCounts:
+        """What became of the rows of the input."""
+        return RunCounts.from_json(self.record["counts"])
+
+    @functools.cached_property
+    def provenance(self) -> Provenance:
+        """What the features were made from."""
+        return Provenance.from_json(self.record)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The passed-through columns of the rows."""
+        return self.provenance.columns
+
+    @property
+    def num_features(self) -> int:
+        """The length of a feature vector."""
+        return self.provenance.model.num_features
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the feature shards are gzip files."""
+        return bool(self.record["compression"] == "gzip")
+
+    @property
+    def health(self) -> Mapping[str, Any] | None:
+        """The summary of what the features are like; runs of old versions have none."""
+        return self.record.get("health")
+
+    @property
+    def drift(self) -> Mapping[str, Any] | None:
+        """The comparison with an earlier run, if there was one to compare with."""
+        return self.record.get("drift")
+
+    @property
+    def removed_before(self) -> int:
+        """Rows that the input of the run before did not name already, as the guards counted."""
+        return int(self.record["guards"].get("removed_before", 0))
+
+    @functools.cached_property
+    def all_files(self) -> tuple[ShardFile, ...]:
+        """Every file that the commit lists: shards, indexes and descriptions."""
+        return tuple(ShardFile.from_json(entry) for entry in self.record["files"])
+
+    def files(self, kind: str = "features") -> list[ShardFile]:
+        """The shards of a kind, in order, empty ones too."""
+        return [file for file in self.all_files if file.kind == kind]
+
+    def path(self, file: ShardFile) -> str:
+        """The path of one of the run's files."""
+        return FileSystems.join(self.directory, file.name)
+
+
+def read_record(directory: str) -> dict[str, Any] | None:
+    """Returns run.json of a directory as it is, or None if it is not a committed run.
+
+    Raises:
+      UnreadableRunError: run.json is there but is not one of ours.
+      OSError: it cannot be read.
+    """
+    path = FileSystems.join(directory, RUN_FILE)
+    with only_os_errors():
+        if not FileSystems.exists(path):
+            return None
+        with open_plain(path) as file:
+            data = file.read()
+    try:
+        record = json.loads(data)
+        version = record["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnreadableRunError(f"{path} is not a run's commit file: {error}.") from error
+    if version > FORMAT_VERSION:
+        raise UnreadableRunError(
+            f"{path} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade."
+        )
+    return dict(record)
+
+
+def committed_runs(path: str) -> list[Run]:
+    """Returns the committed run at a path, or all those one level below, the latest first.
+
+    Raises:
+      RunNotFoundError: there is none.
+      UnreadableRunError: one of them is not as this version or an earlier one writes it.
+      ValueError: the path would be taken for a pattern.
+    """
+    run = Run.read(path)
+    if run is not None:
+        return [run]
+    runs = [found for directory in run_directories(path) if (found := Run.read(directory))]
+    if not runs:
+        raise RunNotFoundError(
+            f"There is no committed run at {path}: no {RUN_FILE} there or one level below."
+        )
+    return sorted(runs, key=lambda run: (run.as_of, run.finished, run.directory), reverse=True)
+
+
+def latest_run(path: str) -> Run:
+    """Returns the committed run at a path: itself, or the latest one below it.
+
+    Raises:
+      RunNotFoundError: there is none.
+    """
+    return committed_runs(path)[0]
+
+
+def current_runs(path: str) -> list[Run]:
+    """Returns what `committed_runs` does, without the runs that another of them replaces.
+
+    Raises:
+      RunNotFoundError: there is none.
+    """
+    return unreplaced(committed_runs(path))
+
+
+def unreplaced(runs: Sequence[Run]) -> list[Run]:
+    """Those of all runs of a dataset that no other one of them replaces."""
+    replaced = {item for run in runs for item in run.replaces.items()}
+    return [run for run in runs if (run.run_id, run.finished) not in replaced]
+
+
+def comparable(runs: Sequence[Run]) -> list[Run]:
+    """Those of runs, the latest first, whose vectors can be compared with the latest run's."""
+    return [run for run in runs if run.provenance.is_comparable(runs[0].provenance)]
+
+
+def lost_file(run: Run, files: Sequence[ShardFile], found: Sequence[Any]) -> ShardFile | None:
+    """The first of a run's files that is not among those found, by path and size."""
+    sizes = {match.path: match.size_in_bytes for match in found}
+    for file in files:
+        if sizes.get(run.path(file)) != file.bytes:
+            return file
+    return None
+
+
+def check_whole(runs: Sequence[Run], kinds: Sequence[str]) -> None:
+    """Makes sure that the files which runs list are there, by their sizes; none of them is read.
+
+    Raises:
+      ValueError: one is not.
+    """
+    patterns = [FileSystems.join(run.directory, f"{kind}-*") for run in runs for kind in kinds]
+    matches = iter(FileSystems.match(patterns) if patterns else ())
+    for run in runs:
+        for kind in kinds:
+            file = lost_file(run, run.files(kind), next(matches).metadata_list)
+            if file:
+                raise ValueError(
+                    f"{run.directory} has lost {file.name}; copy it from a backup, or delete "
+                    "that run, its run.json first."
+                )
+
+
+def merged_columns(runs: Sequence[Run]) -> list[Column]:
+    """The columns that rows of several runs have; one that a run lacks may be absent.
+
+    Raises:
+      ValueError: two runs hold a column with different types.
+    """
+    merged: dict[str, Column] = {}
+    for run in runs:
+        for column in run.columns:
+            known = merged.setdefault(column.name, column)
+            if not known.holds_as(column):
+                raise ValueError(
+                    f"The column {column.name!r} of {run.directory} holds {column.kind} where a "
+                    f"later run has {known.kind}: read the runs one by one."
+                )
+    for run in runs:
+        certain = {column.name for column in run.columns if not column.nullable}
+        for name, column in merged.items():
+            if name not in certain:
+                merged[name] = dataclasses.replace(column, nullable=True)
+    return list(merged.values())

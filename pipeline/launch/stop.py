@@ -1,0 +1,68 @@
+"""The ends of a launch that come from outside: signals, and a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from image_features.errors import EXIT_FAILED
+
+
+@contextlib.contextmanager
+def stopped_by_signals(*, local: bool) -> Iterator[None]:
+    """Ends the process on Ctrl-C or SIGTERM while the body runs.
+
+    A local run ends at once: an exception would be taken for a failing row's by the runner, and
+    its threads cannot be joined. Nothing is left to save: without run.json no reader sees the
+    run. A job elsewhere goes on, as Beam's users are used to; what this process started for it,
+    such as a job server, is stopped.
+
+    Args:
+      local: Whether the job runs in this process.
+    """
+
+    def stop(number: int, _: object) -> None:
+        if local:
+            os.write(2, b"image-features: interrupted; the run is not committed.\n")
+            os._exit(128 + number)
+        os.write(2, b"image-features: interrupted; a job that was submitted goes on.\n")
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def stopped_in_time(deadline: float, say: Callable[[], str | None]) -> Iterator[None]:
+    """Ends the process at its deadline: a local run can be stopped in no other way.
+
+    Args:
+      deadline: The end, by time.monotonic().
+      say: Called at the deadline; returns what to say on stderr, or None where the run has been
+        committed after all and may end by itself.
+    """
+
+    def stop() -> None:
+        sentence = say()
+        if sentence is not None:
+            os.write(2, f"image-features: {sentence}\n".encode())
+            os._exit(EXIT_FAILED)
+
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,0 +1,99 @@
+"""The product as a library: what the commands do, with values instead of text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from image_features.errors import RunFailedError, UsageError
+from image_features.pipeline.cli.parsing import parse_extract
+from image_features.pipeline.dataset.run import Run, committed_runs
+from image_features.pipeline.launch.job import Terms, run_job
+from image_features.pipeline.launch.prepare import AlreadyCommitted, prepare
+
+# These make sense for a command only.
+_NOT_HERE = ("no_wait", "wait", "profile", "notify", "log_format", "error_budget")
+
+
+def extract(
+    *,
+    input: str | Iterable[str] | None = None,
+    output: str,
+    model: str = "builtin",
+    beam_args: Iterable[str] = (),
+    **options: Any,
+) -> Run:
+    """Extracts one feature vector for every image that the input names.
+
+    It does what the command `extract` does, and takes its options by their names. Rows that fail
+    become error rows of the run. The call waits for the commit; a run that is committed already
+    is returned as it is.
+
+    Args:
+      input: A manifest, a directory of images or a glob, or several of them; local, gs:// or
+        http(s)://. It may be left out with `retry_errors`.
+      output: The dataset; the run is a directory in it.
+      model: An image feature-vector module, as --model takes it.
+      beam_args: Beam's own options, as on a command line: `["--runner=FlinkRunner", ...]`.
+      **options: The other options of `extract`, such as `incremental=True`, `num_shards=8`,
+        `column_types="label:int64"` or `max_error_rate=0.05`.
+
+    Returns:
+      The committed run: its `directory`, `run_id`, `counts`, `files()` and whatever run.json says.
+
+    Raises:
+      UsageError: an argument, the input, the output or the model cannot be used; no work has
+        started.
+      RunHeldError: another launcher works on the run.
+      GuardError: everything was computed, but a guard such as `max_error_rate` stopped the commit.
+      RunFailedError: the job ended without a commit.
+    """
+    for name in _NOT_HERE:
+        if name in options:
+            raise UsageError(
+                f"extract() has no option {name!r}, which is of use to a command only."
+            )
+    locations = [input] if isinstance(input, str) else list(input or ())
+    arguments = [
+        *(f"--input={location}" for location in locations),
+        f"--output={output}",
+        f"--model={model}",
+        *(flag for name, value in options.items() for flag in _flags(name, value)),
+    ]
+    ours, beam_options = parse_extract([*arguments, *beam_args])
+    begun = time.monotonic()
+    work = prepare(ours, beam_options)
+    if isinstance(work, AlreadyCommitted):
+        return _committed(work.directory)
+    # The caller's process is not ours to end: a local run is held to --max_duration by its guard.
+    deadline = begun + ours.max_duration if ours.max_duration else None
+    outcome = run_job(work, beam_options, Terms(deadline=deadline, owns_process=False))
+    return outcome.run or _committed(work.run.layout.directory)
+
+
+def _flags(name: str, value: Any) -> list[str]:
+    """An option as the command line spells it; None and False are the defaults."""
+    if value is None or value is False:
+        return []
+    return [f"--{name}"] if value is True else [f"--{name}={value}"]
+
+
+def _committed(directory: str) -> Run:
+    run = Run.read(directory)
+    if run is None:
+        raise RunFailedError(f"The run in {directory} was removed when it was committed.")
+    return run
+
+
+def runs(path: str) -> list[Run]:
+    """Lists the committed runs of a dataset, the latest first; of a run's directory that one.
+
+    Args:
+      path: The dataset's directory, or a run's; local or on an object store.
+
+    Raises:
+      RunNotFoundError: there is none.
+      UnreadableRunError: one of them was not written by this version or an earlier one.
+    """
+    return committed_runs(path)

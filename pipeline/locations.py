@@ -1,0 +1,30 @@
+"""Locations as a user writes them, and what is wrong with one in a user's words."""
+
+from __future__ import annotations
+
+import os
+
+from apache_beam.io.filesystem import BeamIOError
+
+from image_features.transforms.stores.files import reason_of
+from image_features.transforms.stores.uris import redact_text
+from image_features.transforms.values import Reason
+
+
+def absolute(location: str) -> str:
+    """A location that means the same to every process: workers have directories of their own."""
+    return location if "://" in location else os.path.abspath(os.path.expanduser(location))
+
+
+def explain(error: Exception) -> str:
+    """Says what is wrong with a location, without a full stop."""
+    shown = ""
+    if isinstance(error, BeamIOError) and error.exception_details:
+        shown = str(next(iter(error.exception_details)))
+    reason = reason_of(error)
+    if shown and reason is Reason.NOT_FOUND:
+        return f"{shown} does not exist, or its bucket does not"
+    if reason is Reason.ACCESS_DENIED:
+        to = f" to {shown}" if shown else ""
+        return f"access{to} is denied; check the credentials and what they may do"
+    return redact_text(str(error)).strip().rstrip(".")

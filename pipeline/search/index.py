@@ -1,0 +1,123 @@
+"""An approximate index of a dataset's vectors, in a file that is made once and then mapped."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Sequence
+
+from image_features.models.handles import cache_root
+from image_features.pipeline.dataset.latest_rows import LatestRows
+from image_features.pipeline.dataset.layout import TOMBSTONES
+from image_features.pipeline.dataset.records import OFFSET_BITS, Floats, blocks, open_shard
+from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.search.nearest import Neighbour, merge_nearest
+
+_LOG = logging.getLogger(__name__)
+# The index gives so many candidates for each neighbour asked for; they are compared exactly.
+_CANDIDATES = 8
+_LEAST_CANDIDATES = 128
+_REPORT_SECONDS = 10.0
+
+
+class Index:
+    """An approximate index of runs' vectors, in a file that is made once and then mapped.
+
+    Vectors are kept in 8 bits; what it finds is read again from the shards and compared exactly.
+    """
+
+    def __init__(self, runs: Sequence[Run], path: str) -> None:
+        from usearch.index import Index as Usearch
+
+        self._runs = runs
+        index = Usearch.restore(path, view=True)
+        if index is None:
+            raise ValueError(f"The index {path} cannot be read; remove it.")
+        self._index = index
+        self._shards = [(run, shard) for run in runs for shard in run.files()]
+
+    @classmethod
+    def build(cls, runs: Sequence[Run], path: str, report: Callable[[int], None]) -> None:
+        """Makes the file of an index.
+
+        Args:
+          runs: The runs to index, the latest first.
+          path: The file to make, on a local disk; it appears when it is whole.
+          report: Called now and then with the number of rows that are in.
+        """
+        from usearch.index import Index as Usearch
+
+        index = Usearch(ndim=runs[0].num_features, metric="cos", dtype="i8")
+        for block in LatestRows(runs).seen():
+            index.add(block.places, block.features)
+            report(len(index))
+        part = f"{path}.{uuid.uuid4().hex}"
+        try:
+            index.save(part)
+            os.replace(part, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
+
+    def nearest(self, query: Floats, count: int, without: str = "") -> list[Neighbour]:
+        """Finds nearly what `nearest.nearest` does; it may miss one."""
+        wanted = max(_LEAST_CANDIDATES, _CANDIDATES * count)
+        matches = self._index.search(query, wanted)
+        best: list[Neighbour] = []
+        places = sorted(int(place) for place in matches.keys)
+        for number in dict.fromkeys(place >> OFFSET_BITS for place in places):
+            run, shard = self._shards[number]
+            with open_shard(run, shard) as file:
+                for place in places:
+                    if place >> OFFSET_BITS == number:
+                        file.seek(place & ((1 << OFFSET_BITS) - 1))
+                        block = next(blocks(run, file, rows=1))
+                        best = merge_nearest(best, block, query, count, without)
+        return best
+
+
+def index_name(runs: Sequence[Run]) -> str:
+    """Names the index of runs by the checksums of all files that decide which rows are seen."""
+    digest = hashlib.sha256()
+    for run in runs:
+        shards = [*run.files(), *run.files(TOMBSTONES)]
+        digest.update(json.dumps([shard.sha256 for shard in shards]).encode())
+    return f".search-{digest.hexdigest()[:16]}.usearch"
+
+
+def index_file(path: str, runs: Sequence[Run]) -> str:
+    """Returns the path of the index of runs; makes it if need be, and removes outdated ones.
+
+    Args:
+      path: The dataset's directory, or a run's.
+      runs: The runs to search, the latest first.
+    """
+    directory = path
+    if "://" in path or not os.access(path, os.W_OK):
+        directory = os.path.join(cache_root(), "search")
+        os.makedirs(directory, exist_ok=True)
+    file = os.path.join(directory, index_name(runs))
+    if os.path.exists(file):
+        return file
+    _LOG.info("Makes the index %s, once for these runs.", file)
+    total, told = sum(run.rows for run in runs), time.monotonic()
+
+    def report(rows: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > _REPORT_SECONDS:
+            told = time.monotonic()
+            _LOG.info("%d of at most %d rows are in the index.", rows, total)
+
+    Index.build(runs, file, report)
+    if directory == path:
+        for old in glob.glob(os.path.join(glob.escape(directory), ".search-*.usearch")):
+            if old != file:
+                with contextlib.suppress(OSError):
+                    os.unlink(old)
+    return file

@@ -1,0 +1,91 @@
+"""The documentation: its site builds, and what it says of commands and options is so."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.deploy.files import OURS, ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# What loads something into a page; links that a reader may follow are not meant.
+FETCHED = re.compile(r"<(?:script|img|iframe)[^>]*\bsrc=\"https?://|<link[^>]*\bhref=\"https?://")
+
+
+def named(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built site. A link to nowhere or a name that is not in the code ends the build."""
+    target = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", f"--site-dir={target}"]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
+def test_the_site_has_every_page(site):
+    for page in ("troubleshooting", "library", "deploy/airflow", "CONTRIBUTING", "CHANGELOG"):
+        assert (site / page / "index.html").stat().st_size > 1000
+    assert (site / "deploy/airflow/image_features_nightly.py").exists()
+    assert not (site / "hooks.py").exists()
+
+
+def test_the_reference_comes_from_docstrings(site):
+    steps = (site / "reference/transforms/index.html").read_text()
+    for step in ("ReadManifest", "FetchImages", "WriteFeatureShards"):
+        assert f'id="image_features.transforms.{step}"' in steps or f".{step}" in steps
+    assert "UsageError" in (site / "reference/errors/index.html").read_text()
+
+
+def test_the_site_fetches_nothing(site):
+    for page in site.rglob("*.html"):
+        assert not FETCHED.search(page.read_text()), page
+
+
+def test_every_option_is_in_the_table():
+    rows = re.findall(r"^\| (`--.*?) \|", (ROOT / "docs/options.md").read_text(), re.M)
+    listed = {name for row in rows for name in re.findall(r"--(\w+)", row)}
+    assert listed == set(OURS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_python_examples_are_python(page):
+    for example in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
+        ast.parse(example)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_to_files(page):
+    """On GitHub, where nothing rewrites them."""
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def sentences():
+    """Every text in the code, with `...` for what is filled in."""
+    for folder in ("models", "transforms", "pipeline"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    yield "".join(
+                        str(part.value) if isinstance(part, ast.Constant) else "..."
+                        for part in node.values
+                    )
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield re.sub(r"%[srdg.\d]+|%r", "...", node.value)
+
+
+def test_troubleshooting_quotes_what_is_said():
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    said = list(sentences())
+    for heading in re.findall(r"^### `(.*)`$", page, re.M):
+        # The parts of a sentence may be put together from several texts.
+        for part in filter(None, (part.strip(" .:") for part in heading.split("..."))):
+            assert any(part in text for text in said), f"{heading}: {part}"

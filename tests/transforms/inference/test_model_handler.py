@@ -1,0 +1,337 @@
+"""The handler in Beam's RunInference: its features are the engine's, bit for bit."""
+
+from __future__ import annotations
+
+import pathlib
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.metrics import MetricsFilter
+from apache_beam.ml.inference.base import (
+    KeyedModelHandler,
+    KeyModelMapping,
+    PredictionResult,
+    RunInference,
+)
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.util import assert_that
+
+from image_features.errors import ModelError
+from image_features.models.engines import load, prepare
+from image_features.transforms.inference import model_handler
+from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
+
+RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+def _pipeline(**options) -> beam.Pipeline:
+    return beam.Pipeline(options=PipelineOptions(runner=RUNNER, **options))
+
+
+def _keyed(pixels) -> beam.PTransform:
+    return beam.Create(list(enumerate(pixels)))
+
+
+def _equals(features, content_hash):
+    """Checks keyed results against the features by key, to the bit."""
+
+    def check(results):
+        assert sorted(key for key, _ in results) == list(range(len(features)))
+        for key, result in results:
+            assert result.model_id == content_hash
+            assert result.inference.dtype == np.float32
+            np.testing.assert_array_equal(result.inference, features[key])
+
+    return check
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"batch_size": 1}, {"batch_size": 7}, {"max_batch_size": 3}]
+)
+def test_features_do_not_depend_on_the_batch(pixels, features, prepared, options):
+    handler = KeyedModelHandler(FeatureVectorModelHandler("builtin", **options))
+    with _pipeline() as pipeline:
+        results = pipeline | _keyed(pixels) | RunInference(handler)
+        assert_that(results, _equals(features, prepared.content_hash))
+
+
+def test_results_and_metrics(pixels, features, prepared):
+    pipeline = _pipeline()
+    results = pipeline | beam.Create(list(pixels)) | RunInference(FeatureVectorModelHandler())
+
+    def check(results):
+        assert len(results) == len(pixels)
+        by_bytes = {image.tobytes(): vector for image, vector in zip(pixels, features, strict=True)}
+        for result in results:
+            assert isinstance(result, PredictionResult)
+            np.testing.assert_array_equal(result.inference, by_bytes[result.example.tobytes()])
+
+    assert_that(results, check)
+    run = pipeline.run()
+    run.wait_until_finish()
+    found = run.metrics().query(MetricsFilter().with_namespace("image_features"))
+    counters = {row.key.metric.name: row.committed for row in found["counters"]}
+    distributions = {row.key.metric.name: row.committed for row in found["distributions"]}
+    assert counters["num_inferences"] == len(pixels)
+    # Beam must not try larger batches than the handler's.
+    assert distributions["inference_request_batch_size"].max == 32
+    assert distributions["inference_request_batch_byte_size"].sum == pixels.nbytes
+
+
+def test_batch_sizes_are_bounded():
+    def sizes(**options):
+        return dict(FeatureVectorModelHandler(**options).batch_elements_kwargs())
+
+    assert sizes() == {"min_batch_size": 32, "max_batch_size": 32}
+    assert sizes(batch_size=8) == {"min_batch_size": 8, "max_batch_size": 8}
+    assert sizes(max_batch_size=16) == {"min_batch_size": 16, "max_batch_size": 16}
+    assert sizes(min_batch_size=64) == {"min_batch_size": 64, "max_batch_size": 64}
+    assert sizes(min_batch_size=4, max_batch_duration_secs=2) == {
+        "min_batch_size": 4,
+        "max_batch_size": 32,
+        "max_batch_duration_secs": 2,
+    }
+
+
+def test_several_models_by_key(pixels, features, prepared):
+    float16 = FeatureVectorModelHandler("builtin", precision="float16")
+    handler = KeyedModelHandler(
+        [
+            KeyModelMapping(["single"], FeatureVectorModelHandler("builtin")),
+            KeyModelMapping(["half"], float16),
+        ]
+    )
+    expected = {"single": features[0], "half": load(float16.prepared)(pixels[:1])[0]}
+
+    def check(results):
+        assert sorted(key for key, _ in results) == ["half", "single"]
+        for key, result in results:
+            np.testing.assert_array_equal(result.inference, expected[key])
+
+    assert not np.array_equal(expected["single"], expected["half"])
+    with _pipeline() as pipeline:
+        rows = beam.Create([("single", pixels[0]), ("half", pixels[0])])
+        assert_that(pipeline | rows | RunInference(handler), check)
+
+
+@pytest.mark.parametrize(
+    ("bad", "found"),
+    [
+        (np.zeros((224, 224, 3), np.uint8), r"uint8 \[224, 224, 3\]"),
+        (np.zeros((96, 96, 3), np.float32), r"float32 \[96, 96, 3\]"),
+        (np.zeros((1, 96, 96, 3), np.uint8), r"uint8 \[1, 96, 96, 3\]"),
+        (b"\xff\xd8\xff", "a bytes"),
+    ],
+)
+def test_a_wrong_element_is_named(pixels, bad, found):
+    message = rf"\[96, 96, 3\].*element 3 of a batch of 4 is {found}"
+    with pytest.raises(Exception, match=message), _pipeline() as pipeline:
+        _ = (
+            pipeline
+            | beam.Create([[*pixels[:2], bad, pixels[3]]])
+            | RunInference(FeatureVectorModelHandler().with_no_batching())
+        )
+
+
+def test_a_wrong_batch_is_a_dead_letter_if_asked(pixels, features):
+    def check(results):
+        assert sorted(key for key, _ in results) == [0, 1]
+
+    def check_failed(failed):
+        [(batch, (_, message, _))] = failed
+        assert [key for key, _ in batch] == [2, 3]
+        assert "element 2 of a batch of 2" in message
+
+    elements = [(0, pixels[0]), (1, pixels[1]), (2, pixels[2]), (3, pixels[3][:10])]
+    with _pipeline() as pipeline:
+        results, dead = (
+            pipeline
+            | beam.Create([elements], reshuffle=False)
+            | beam.FlatMap(lambda rows: rows)
+            | RunInference(
+                KeyedModelHandler(FeatureVectorModelHandler(batch_size=2))
+            ).with_exception_handling()
+        )
+        assert_that(results, check)
+        assert_that(dead.failed_inferences, check_failed, label="Failed")
+
+
+def test_arguments_are_refused_where_the_pipeline_is_built(pixels):
+    with pytest.raises(ValueError, match="takes no inference_args, and got \\['top_k'\\]"):
+        (
+            beam.Pipeline(runner=RUNNER)
+            | beam.Create(list(pixels[:1]))
+            | RunInference(FeatureVectorModelHandler(), inference_args={"top_k": 3})
+        )
+    with pytest.raises(ModelError, match="/no/such/model"):
+        (
+            beam.Pipeline(runner=RUNNER)
+            | beam.Create(list(pixels[:1]))
+            | RunInference(KeyedModelHandler(FeatureVectorModelHandler("/no/such/model")))
+        )
+
+
+def test_constructor_refuses(prepared):
+    with pytest.raises(ValueError, match="at least 1"):
+        FeatureVectorModelHandler(batch_size=0)
+    with pytest.raises(ValueError, match="gpu"):
+        FeatureVectorModelHandler(engine="gpu")
+    with pytest.raises(ValueError, match=r"pass them to prepare\(\)"):
+        FeatureVectorModelHandler(prepared, precision="int8")
+
+
+def test_a_prepared_model(pixels, features):
+    handler = FeatureVectorModelHandler(prepare("builtin", batch_size=5), min_batch_size=2)
+    assert dict(handler.batch_elements_kwargs()) == {"min_batch_size": 2, "max_batch_size": 5}
+    results = handler.run_inference(list(pixels), handler.load_model())
+    np.testing.assert_array_equal([result.inference for result in results], features)
+
+
+def test_tensorflow(pixels, features, model):
+    handler = FeatureVectorModelHandler(engine="tensorflow")
+    expected = load(handler.prepared)(pixels)
+    with _pipeline() as pipeline:
+        results = pipeline | _keyed(pixels) | RunInference(KeyedModelHandler(handler))
+        assert_that(
+            results,
+            lambda rows: [
+                np.testing.assert_allclose(row.inference, expected[key], rtol=1e-4, atol=1e-5)
+                for key, row in rows
+            ],
+        )
+    np.testing.assert_allclose(expected, features, rtol=1e-2, atol=1e-3)
+
+
+def test_threads_share_one_model(pixels, features, prepared, tmp_path):
+    handler = _Counting(tmp_path)
+    with _pipeline(direct_num_workers=3, direct_running_mode="multi_threading") as pipeline:
+        results = (
+            pipeline | _keyed(pixels) | beam.Reshuffle() | RunInference(KeyedModelHandler(handler))
+        )
+        assert_that(results, _equals(features, prepared.content_hash))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+class _Counting(FeatureVectorModelHandler):
+    """Leaves a file for each model that is loaded."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        super().__init__("builtin")
+        self.directory = directory
+
+    def load_model(self):
+        number = len(list(self.directory.iterdir()))
+        (self.directory / str(number)).touch()
+        return super().load_model()
+
+
+def test_processes_share_one_model(pixels, features, prepared):
+    handler = FeatureVectorModelHandler(large_model=True)
+    assert handler.share_model_across_processes()
+    with _pipeline() as pipeline:
+        results = pipeline | _keyed(pixels) | RunInference(KeyedModelHandler(handler))
+        assert_that(results, _equals(features, prepared.content_hash))
+
+
+@pytest.mark.slow
+def test_worker_processes(pixels, features, prepared):
+    with _pipeline(direct_num_workers=2, direct_running_mode="multi_processing") as pipeline:
+        results = (
+            pipeline
+            | _keyed(pixels)
+            | beam.Reshuffle()
+            | RunInference(KeyedModelHandler(FeatureVectorModelHandler()))
+        )
+        assert_that(results, _equals(features, prepared.content_hash))
+
+
+def test_worker_needs_neither_tensorflow_nor_the_launchers_cache(
+    pixels, features, prepared, tmp_path, monkeypatch
+):
+    handler = FeatureVectorModelHandler(staging_location=str(tmp_path / "staged"))
+    (tmp_path / "handler").write_bytes(pickle.dumps(handler))
+    np.save(tmp_path / "pixels.npy", pixels)
+    worker = """
+        import pickle, sys
+        import numpy as np
+        sys.modules["tensorflow"] = None  # Importing it raises.
+        folder = sys.argv[1]
+        handler = pickle.load(open(f"{folder}/handler", "rb"))
+        batch = list(np.load(f"{folder}/pixels.npy"))
+        results = handler.run_inference(batch, handler.load_model())
+        np.save(f"{folder}/features.npy", [result.inference for result in results])
+        print(handler.prepared.flatbuffer, results[0].model_id)
+    """
+    monkeypatch.setenv("IMAGE_FEATURES_CACHE", str(tmp_path / "empty"))
+    printed = subprocess.check_output(
+        [sys.executable, "-c", textwrap.dedent(worker), str(tmp_path)], text=True
+    )
+    staged = tmp_path / "staged" / prepared.flatbuffer_sha256 / "model.tflite"
+    assert printed.split() == [str(staged), prepared.content_hash]
+    np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), features)
+
+
+def test_making_it_is_cheap():
+    code = (
+        "from image_features.transforms.inference.model_handler import FeatureVectorModelHandler\n"
+        "FeatureVectorModelHandler('gs://no/such/model', batch_size=8)\n"
+        "import sys; assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _on_another_machine(
+    handler: FeatureVectorModelHandler, monkeypatch
+) -> FeatureVectorModelHandler:
+    """What a worker unpickles where the launcher's cache is not."""
+    travelled = pickle.loads(pickle.dumps(handler))
+    lost = travelled.prepared.flatbuffer
+    isfile = model_handler.os.path.isfile
+    monkeypatch.setattr(model_handler.os.path, "isfile", lambda path: path != lost and isfile(path))
+    return travelled
+
+
+def test_worker_elsewhere_prepares_the_model_itself(pixels, features, monkeypatch, caplog):
+    travelled = _on_another_machine(FeatureVectorModelHandler("builtin"), monkeypatch)
+    made = []
+
+    def prepare_again(handle, **options):
+        made.append(handle)
+        monkeypatch.undo()
+        return prepare(handle, **options)
+
+    monkeypatch.setattr(model_handler, "prepare", prepare_again)
+    results = travelled.run_inference(list(pixels[:2]), travelled.load_model())
+    assert made == ["builtin"] and "pass staging_location" in caplog.text
+    np.testing.assert_array_equal([result.inference for result in results], features[:2])
+
+
+def test_refreshing_the_model(pixels, features):
+    handler = FeatureVectorModelHandler("untrained")
+    before = handler.run_inference(pixels[:1], handler.load_model())
+    handler.update_model_path("")
+    handler.update_model_path("untrained")
+    assert handler.run_inference(pixels[:1], handler.load_model())[0].model_id == before[0].model_id
+    handler.update_model_path("builtin")
+    after = handler.run_inference(pixels[:1], handler.load_model())
+    assert after[0].model_id == prepare("builtin").content_hash != before[0].model_id
+    np.testing.assert_array_equal(after[0].inference, features[0])
+    assert not np.array_equal(before[0].inference, features[0])
+
+
+def test_json(prepared):
+    handler = FeatureVectorModelHandler(
+        "builtin", precision="float16", batch_size=4, resource_hints={"min_ram": "2GB"}
+    )
+    again = FeatureVectorModelHandler.from_json(handler.to_json())
+    assert again.to_json() == handler.to_json()
+    assert again.get_resource_hints() == {"min_ram": "2GB"}
+    with pytest.raises(ModelError, match="write its artifacts again"):
+        _ = FeatureVectorModelHandler.from_json(
+            {**handler.to_json(), "content_hash": "0" * 64}
+        ).prepared

@@ -1,0 +1,327 @@
+"""FeatureVectorEmbeddings: image columns to feature vectors, for Beam's MLTransform."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import apache_beam as beam
+from apache_beam.ml.inference.base import ModelHandler, RunInference
+from apache_beam.ml.transforms.base import EmbeddingsManager
+
+from image_features.models.feature_function import FeatureFunction
+from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
+from image_features.transforms.images.pixels import DecodeError, DecodePolicy, lift_pillow_limit
+from image_features.transforms.inference.columns import (
+    ImageColumnError,
+    Pixels,
+    decode_value,
+    fetch_value,
+)
+from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
+from image_features.transforms.runtime.concurrency import BoundedPool, cpu_pool, io_pool
+from image_features.transforms.values import Reason
+
+Row = Any  # A dict, or anything with _asdict(): beam.Row, a NamedTuple.
+_MEGA = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """A row on its way to the model.
+
+    Attributes:
+      row: The row as it came.
+      images: The decoded images, in the order of the columns; empty if one failed.
+      error: The arguments of the ImageColumnError that says why there are none.
+    """
+
+    row: Row
+    images: list[Pixels]
+    error: tuple[str, Reason, str] | None = None
+
+
+class FeatureVectorEmbeddings(EmbeddingsManager):
+    """Replaces image columns by their feature vectors, lists of floats, in an MLTransform.
+
+        MLTransform(write_artifact_location=artifacts).with_transform(
+            FeatureVectorEmbeddings(columns=["photo"])
+        )
+
+    A column holds encoded files (bytes), locations (str: local paths, file://, gs://, http(s)://),
+    PIL images, or uint8 arrays of any size. Each is decoded, oriented and resized as `extract`
+    does it.
+
+    A row that gives no pixels raises ImageColumnError, and ends the pipeline. With
+    `MLTransform(...).with_exception_handling()` it goes to the errors instead, alone and as it
+    came; its neighbours are computed.
+
+    The artifacts hold these options and the hash of the module, not its weights: a pipeline that
+    reads them resolves the module again, and refuses one that has changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        columns: list[str],
+        model: str | FeatureVectorModelHandler = "builtin",
+        resize: Literal["stretch", "center_crop", "pad"] = "stretch",
+        decode: Literal["fast", "exact"] = "fast",
+        allow_truncated: bool = False,
+        max_megapixels: float = 64,
+        fetch: FetchPolicy | None = None,
+    ) -> None:
+        """Notes what to do; nothing is resolved yet.
+
+        Args:
+          columns: The columns that hold images.
+          model: A handle, in any form that `extract --model` takes, or a handler with more options.
+          resize: The way to the model's image size; see DecodePolicy.
+          decode: "exact" decodes every pixel of a JPEG, "fast" as many as the size needs.
+          allow_truncated: Whether a file that ends early counts.
+          max_megapixels: The largest image, in millions of pixels, that is decoded.
+          fetch: How locations are fetched, and the largest file in bytes.
+
+        Raises:
+          ValueError: there is no list of columns.
+        """
+        if isinstance(columns, str) or not columns:
+            raise ValueError(f"columns is a list of names, such as ['image'], not {columns!r}.")
+        super().__init__(columns=list(columns))
+        self._handler = (
+            model
+            if isinstance(model, FeatureVectorModelHandler)
+            else FeatureVectorModelHandler(model)
+        )
+        self._fetch = fetch or FetchPolicy()
+        self._decode = {
+            "resize": resize,
+            "decode": decode,
+            "allow_truncated": allow_truncated,
+            "max_pixels": int(max_megapixels * _MEGA),
+            "max_bytes": self._fetch.max_bytes,
+        }
+
+    def get_model_handler(self) -> FeatureVectorModelHandler:
+        """The handler that computes the vectors."""
+        return self._handler
+
+    def get_ptransform_for_processing(self, **kwargs: Any) -> EmbedColumns:
+        """The transform that MLTransform applies and, as artifact, keeps."""
+        return EmbedColumns(self.columns, self._handler, self._fetch, self._decode)
+
+
+class EmbedColumns(beam.PTransform):
+    """Rows to rows with vectors in some columns; MLTransform makes it.
+
+    Beam's artifacts name this class, and hold what __getstate__ returns.
+
+    Args:
+      columns: The columns that hold images.
+      handler: The handler that computes the vectors.
+      fetch: How locations are fetched.
+      decode: The attributes of a DecodePolicy, except for the image size.
+    """
+
+    def __init__(
+        self,
+        columns: list[str],
+        handler: FeatureVectorModelHandler,
+        fetch: FetchPolicy,
+        decode: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self._columns = columns
+        self._handler = handler
+        self._fetch = fetch
+        self._decode = dict(decode)
+        self._handling: dict[str, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "columns": self._columns,
+            "handler": self._handler.to_json(),
+            "fetch": self._fetch,
+            "decode": self._decode,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        EmbedColumns.__init__(
+            self,
+            state["columns"],
+            FeatureVectorModelHandler.from_json(state["handler"]),
+            state["fetch"],
+            state["decode"],
+        )
+
+    def default_label(self) -> str:
+        """A label that differs where two stand in one MLTransform."""
+        return f"EmbedColumns({', '.join(self._columns)})"
+
+    def with_exception_handling(self, **options: Any) -> EmbedColumns:
+        """Sends rows that fail to a second output; MLTransform calls this.
+
+        Args:
+          **options: The options of beam.ParDo.with_exception_handling.
+        """
+        self._handling = options
+        return self
+
+    def expand(self, rows: Any) -> Any:
+        policy = DecodePolicy(self._handler.prepared.image_size, **self._decode)
+        loaded = (
+            rows
+            | "BatchRows" >> beam.BatchElements(**self._handler.batch_elements_kwargs())
+            | "LoadImages" >> beam.ParDo(_LoadDoFn(self._columns, self._fetch, policy))
+        )
+        check = beam.ParDo(_CheckDoFn())
+        infer = RunInference(_RowsHandler(self._handler, self._columns))
+        if self._handling is None:
+            return loaded | "CheckImages" >> check | "RunInference" >> infer
+        checked, unusable = loaded | "CheckImages" >> check.with_exception_handling(
+            **self._handling
+        )
+        embedded, failed = checked | "RunInference" >> infer.with_exception_handling(
+            **self._handling
+        )
+        errors = (
+            unusable | "OfOne" >> beam.MapTuple(lambda loaded, error: (loaded.row, error)),
+            failed.failed_inferences
+            | "OfBatch"
+            >> beam.FlatMapTuple(lambda batch, error: [(loaded.row, error) for loaded in batch]),
+        )
+        return embedded, errors | "Errors" >> beam.Flatten()
+
+
+class _LoadDoFn(beam.DoFn):
+    """Fetches and decodes the images of a batch of rows, many at once."""
+
+    def __init__(self, columns: list[str], fetch: FetchPolicy, policy: DecodePolicy) -> None:
+        self._columns = columns
+        self._fetch = fetch
+        self._policy = policy
+
+    def setup(self) -> None:
+        lift_pillow_limit()
+        self._fetcher = Fetcher(self._fetch)
+
+    def process(self, batch: Sequence[Row]) -> Iterator[_Loaded]:
+        cells = [_cell(row, column) for row in batch for column in self._columns]
+        if any(isinstance(cell, str | os.PathLike) for cell in cells):
+            cells = list(io_pool(self._fetch.threads).map(self._fetched, cells))
+        images = self._decoded(cells)
+        width = len(self._columns)
+        for number, row in enumerate(batch):
+            found = images[number * width : (number + 1) * width]
+            errors = [
+                (column, image.reason, image.message)
+                for column, image in zip(self._columns, found, strict=True)
+                if isinstance(image, DecodeError)
+            ]
+            yield _Loaded(row, [], errors[0]) if errors else _Loaded(row, found)
+
+    def teardown(self) -> None:
+        self._fetcher.close()
+
+    def _fetched(self, value: Any) -> Any:
+        return _attempt(fetch_value, value, self._fetcher)
+
+    def _decoded(self, cells: list[Any]) -> list[Any]:
+        def decode(numbered: tuple[int, Any]) -> tuple[int, Any]:
+            number, cell = numbered
+            return number, _attempt(decode_value, cell, self._policy)
+
+        cpu = cpu_pool(None)
+        pool = BoundedPool(decode, executor=cpu, helped=cpu, max_items=len(cells))
+        results = dict(result for cell in enumerate(cells) for result in pool.submit(cell))
+        results.update(pool.drain())
+        return [results[number] for number in range(len(cells))]
+
+
+def _cell(row: Row, column: str) -> Any:
+    """The value of a column, or the error that there is none."""
+    fields = _fields(row)
+    if column in fields:
+        return fields[column]
+    return DecodeError(Reason.BAD_MANIFEST_ROW, f"The row has the columns {sorted(fields)} only.")
+
+
+def _attempt(function: Callable[[Any, Any], Any], value: Any, how: Any) -> Any:
+    """The function's result, or the error that it raised or was given."""
+    if isinstance(value, DecodeError):
+        return value
+    try:
+        return function(value, how)
+    except DecodeError as error:
+        return error
+
+
+class _CheckDoFn(beam.DoFn):
+    """Raises the error of a row that has one: each row fails alone, by Beam's own means."""
+
+    def process(self, loaded: _Loaded) -> Iterator[_Loaded]:
+        if loaded.error is not None:
+            raise ImageColumnError(*loaded.error)
+        yield loaded
+
+
+class _RowsHandler(ModelHandler[_Loaded, Row, FeatureFunction]):
+    """Runs a handler on the images of rows, and puts the vectors in their columns."""
+
+    def __init__(self, handler: FeatureVectorModelHandler, columns: list[str]) -> None:
+        super().__init__(env_vars=handler._env_vars)
+        self._handler = handler
+        self._columns = columns
+
+    def load_model(self) -> FeatureFunction:
+        return self._handler.load_model()
+
+    def run_inference(
+        self,
+        batch: Sequence[_Loaded],
+        model: FeatureFunction,
+        inference_args: Mapping[str, Any] | None = None,
+    ) -> Iterator[Row]:
+        images = [image for loaded in batch for image in loaded.images]
+        vectors = iter(self._handler.run_inference(images, model, inference_args))
+        for loaded in batch:
+            columns = {column: next(vectors).inference.tolist() for column in self._columns}
+            fields = {**_fields(loaded.row), **columns}
+            yield fields if isinstance(loaded.row, dict) else beam.Row(**fields)
+
+    def get_num_bytes(self, batch: Sequence[_Loaded]) -> int:
+        return sum(self._handler.get_num_bytes(loaded.images) for loaded in batch)
+
+    def get_metrics_namespace(self) -> str:
+        return self._handler.get_metrics_namespace()
+
+    def get_resource_hints(self) -> dict[str, Any]:
+        return self._handler.get_resource_hints()
+
+    def batch_elements_kwargs(self) -> Mapping[str, Any]:
+        return self._handler.batch_elements_kwargs()
+
+    def validate_inference_args(self, inference_args: Mapping[str, Any] | None) -> None:
+        self._handler.validate_inference_args(inference_args)
+
+    def share_model_across_processes(self) -> bool:
+        return self._handler.share_model_across_processes()
+
+    def model_copies(self) -> int:
+        return self._handler.model_copies()
+
+    def __repr__(self) -> str:
+        return repr(self._handler)
+
+
+def _fields(row: Row) -> dict[str, Any]:
+    if isinstance(row, dict):
+        return row
+    if hasattr(row, "_asdict"):
+        return dict(row._asdict())
+    raise TypeError(
+        f"MLTransform takes rows that are dicts, beam.Row or NamedTuples, and this one is a "
+        f"{type(row).__name__}."
+    )
