@@ -13,7 +13,7 @@ import urllib3
 
 from image_features.errors import EXIT_GUARDED, ImageFeaturesError
 from image_features.pipeline.config import RunConfig, utc_now
-from image_features.transforms.stores.http import HttpPolicy, authorization
+from image_features.transforms.stores.http_session import HttpPolicy, authorization
 from image_features.transforms.stores.retries import (
     FetchError,
     PassingError,

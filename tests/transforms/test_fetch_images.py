@@ -7,8 +7,8 @@ from apache_beam.testing.util import assert_that
 
 from image_features.transforms import fetch_images as fetch_module
 from image_features.transforms.fetch_images import FetchImages, FetchPolicy
-from image_features.transforms.images import fetcher
 from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.local import LocalStore
 from image_features.transforms.stores.retries import RetryPolicy
 from image_features.transforms.stores.uris import image_key
 from image_features.transforms.values import ImageRef, Reason
@@ -42,14 +42,14 @@ def test_slow_disks_get_threads(tmp_path, monkeypatch):
     for i in range(200):
         (tmp_path / str(i)).write_bytes(b"x")
     threads = set()
-    plain = fetcher._read_local
+    plain = LocalStore.read
 
-    def slow(path, max_bytes):
+    def slow(store, path):
         threads.add(threading.current_thread().name)
         time.sleep(0.02)
-        return plain(path, max_bytes)
+        return plain(store, path)
 
-    monkeypatch.setattr(fetcher, "_read_local", slow)
+    monkeypatch.setattr(LocalStore, "read", slow)
     do_fn = fetch_module._FetchDoFn(POLICY, 1)
     do_fn.setup()
     do_fn.start_bundle()
