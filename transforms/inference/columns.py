@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from image_features.errors import ImageFeaturesError
-from image_features.transforms.fetch_images import Fetcher
+from image_features.transforms.images.fetcher import Fetcher
 from image_features.transforms.images.pixels import (
     DecodeError,
     DecodePolicy,
