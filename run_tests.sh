@@ -7,7 +7,9 @@ source deploy/venv.sh
 use_venv .venv-dev dev
 export TF_CPP_MIN_LOG_LEVEL=3
 .venv-dev/bin/ruff check .
+.venv-dev/bin/ruff format --check .
 .venv-dev/bin/mypy
+.venv-dev/bin/lint-imports --no-logo --no-cache
 # All of it on several cores; a chosen part on one, since engines want the machine for themselves.
 [ $# -gt 0 ] || set -- -n auto --maxprocesses=4 --dist=loadfile
 exec .venv-dev/bin/python -m pytest "$@"

@@ -14,6 +14,7 @@ from mkdocs.structure.files import File, Files
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "NOTICE")
+_SOURCES = ("image_features", "models", "pipeline", "transforms")
 _NOT_PAGES = {".py", ".txt", ".yaml", ".json", ".sh", ".env", ".service", ".timer", ".properties"}
 
 
@@ -34,4 +35,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     if page.file.src_uri.startswith("deploy/"):
         return re.sub(r"\]\(\.\./\.\./docs/", "](../../", markdown)
     markdown = re.sub(r"\]\(\.\./(?=deploy/|[A-Z]+(?:\.md)?[)#])", "](", markdown)
-    return re.sub(r"\]\(docs/", "](", markdown) if page.file.src_uri in _PAGES else markdown
+    if page.file.src_uri in _PAGES:
+        markdown = re.sub(r"\]\(docs/", "](", markdown)
+        # The site has no source code: what leads there on GitHub is the name of a file.
+        markdown = re.sub(rf"\[[^\]]+\]\(((?:{'|'.join(_SOURCES)})/[^)]+)\)", r"`\1`", markdown)
+    return markdown

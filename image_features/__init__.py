@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from image_features.transforms.extract_features import ExtractFeatures
     from image_features.transforms.fetch_images import FetchImages, FetchPolicy
     from image_features.transforms.images.pixels import DecodeError, DecodePolicy
+    from image_features.transforms.inference.embeddings import FeatureVectorEmbeddings
+    from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
     from image_features.transforms.read_manifest import ReadManifest
     from image_features.transforms.stores.http import HttpPolicy
     from image_features.transforms.stores.retries import FetchError, RetryPolicy
@@ -73,6 +75,8 @@ _MODULES = {
     "transforms.extract_features": ("ExtractFeatures",),
     "transforms.fetch_images": ("FetchImages", "FetchPolicy"),
     "transforms.images.pixels": ("DecodeError", "DecodePolicy"),
+    "transforms.inference.embeddings": ("FeatureVectorEmbeddings",),
+    "transforms.inference.model_handler": ("FeatureVectorModelHandler",),
     "transforms.read_manifest": ("ReadManifest",),
     "transforms.stores.http": ("HttpPolicy",),
     "transforms.stores.retries": ("FetchError", "RetryPolicy"),

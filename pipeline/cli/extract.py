@@ -18,7 +18,8 @@ from image_features.pipeline.process import log_to_stderr
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from image_features.pipeline.dataset.run import Run, RunCounts
+    from image_features.pipeline.dataset.counts import RunCounts
+from image_features.pipeline.dataset.run import Run
 
 HELP = "read image URIs, write one feature vector an image as TFRecord shards"
 _LOG = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from image_features.errors import CommitError
+from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.layout import REMOVED, TOMBSTONES
-from image_features.pipeline.dataset.run import RunCounts
 from image_features.transforms.assign_shards import error_shards
 from image_features.transforms.shards.index import INDEX_KIND
 from image_features.transforms.shards.write_shards import ShardFile

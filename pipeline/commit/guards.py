@@ -10,7 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from image_features.pipeline.commit.drift import Drift
 from image_features.pipeline.config import Guards
-from image_features.pipeline.dataset.run import RunCounts
+from image_features.pipeline.dataset.counts import RunCounts
 from image_features.transforms.stores.files import create_whole, open_plain
 
 _RECORD = "guard.json"

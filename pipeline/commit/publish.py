@@ -24,8 +24,9 @@ from image_features.pipeline.commit.drift import Drift
 from image_features.pipeline.commit.guards import check, record_broken
 from image_features.pipeline.commit.prometheus import exposition
 from image_features.pipeline.config import RunConfig, utc_now
+from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.layout import HEALTH_FILE, METRICS_FILE, RUN_FILE
-from image_features.pipeline.dataset.run import FORMAT_VERSION, RunCounts, read_record
+from image_features.pipeline.dataset.run import FORMAT_VERSION, read_record
 from image_features.transforms.measure_features import FeatureStatistics
 from image_features.transforms.shards.write_shards import ShardFile
 from image_features.transforms.stores.files import create_once, open_plain

@@ -86,8 +86,8 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
         "content_hash": resolved.content_hash,
         "classes": classes,
         "failed_by_reason": images.failed,
-        **dataclasses.asdict(job.config),
-        **dataclasses.asdict(result),
+        **job.config.to_json(),
+        **result.to_json(),
     }
     _write_module(job.output, tuner, record)
     return result

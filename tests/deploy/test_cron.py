@@ -12,8 +12,8 @@ import sys
 import pytest
 from cronsim import CronSim, CronSimError
 
+from image_features import errors as exits
 from image_features.errors import UsageError
-from image_features.pipeline import exits
 from image_features.pipeline.cli.parsing import parse_extract
 from image_features.pipeline.dataset import reading as dataset
 from image_features.pipeline.dataset.claim import LEASE_SECONDS

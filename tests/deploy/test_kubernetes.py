@@ -13,8 +13,8 @@ import pytest
 import yaml
 from cronsim import CronSim
 
+from image_features import errors as exits
 from image_features.models.handles import CACHE_VARIABLE
-from image_features.pipeline import exits
 from image_features.pipeline.cli.parsing import parse_extract
 from tests.deploy import files
 from tests.deploy.dockerfiles import build_arguments, complaints, instructions

@@ -17,8 +17,9 @@ from image_features.pipeline.commit.descriptions import health_document
 from image_features.pipeline.commit.guards import check, record_broken, recorded_broken
 from image_features.pipeline.config import Guards
 from image_features.pipeline.dataset import inspection
+from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.layout import RunLayout
-from image_features.pipeline.dataset.run import Run, RunCounts, latest_run, read_record
+from image_features.pipeline.dataset.run import Run, latest_run, read_record
 from image_features.pipeline.launch import job as launched
 from image_features.transforms.measure_features import FeatureStatistics
 from tests import images, runs
