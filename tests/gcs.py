@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import email
 import subprocess
 import threading
@@ -17,14 +18,14 @@ import urllib3
 from tests import tools
 from tests.http_server import QuietServer
 
-# What a request is answered instead of being passed on: a status, or None.
+# It tells the status that a request is answered with, or None to pass it on.
 Trouble = Callable[[str, str, int], int | None]
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "host"})
 
 
 @contextlib.contextmanager
 def emulator(patch: pytest.MonkeyPatch, bucket: str) -> Iterator[Any]:
-    """gcp-storage-emulator, in this process; gives google-cloud-storage's Bucket."""
+    """Runs gcp-storage-emulator in this process; yields google-cloud-storage's Bucket."""
     from gcp_storage_emulator.server import create_server
 
     port = tools.free_port()
@@ -38,12 +39,12 @@ def emulator(patch: pytest.MonkeyPatch, bucket: str) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def server(patch: pytest.MonkeyPatch, bucket: str) -> Iterator[tuple[Any, Proxy]]:
-    """fake-gcs-server behind a proxy; gives google-cloud-storage's Bucket, and the proxy."""
+    """Runs fake-gcs-server behind a proxy; yields google-cloud-storage's Bucket and the proxy."""
     binary = tools.go_program(tools.FAKE_GCS_SERVER)
     port = tools.free_port()
     with Proxy(f"http://127.0.0.1:{port}") as proxy:
         command = [binary, "-scheme=http", "-host=127.0.0.1", f"-port={port}", "-backend=memory"]
-        # Uploads in pieces go where the server says that it is.
+        # Uploads in pieces go to the address that the server gives as its own.
         command += [f"-external-url={proxy.url}", f"-public-host=127.0.0.1:{proxy.port}"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -61,27 +62,35 @@ def _client(patch: pytest.MonkeyPatch, endpoint: str) -> Any:
 
     patch.setenv("STORAGE_EMULATOR_HOST", endpoint)
     patch.setenv("GOOGLE_CLOUD_PROJECT", "p")
-    patch.setenv("NO_GCE_CHECK", "true")  # Else google.auth waits for a metadata server.
+    patch.setenv("NO_GCE_CHECK", "true")  # Without it google.auth waits for a metadata server.
     return storage.Client(project="p", credentials=AnonymousCredentials())
 
 
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+    status: int
+    headers: dict[str, str]
+    data: bytes
+
+
 class Proxy:
-    """Passes requests on, unless `trouble` has an answer of its own.
+    """A proxy that passes requests on, unless `trouble` has an answer of its own.
 
     Attributes:
-      trouble: Gets the method, the path without its query, and how often it was asked for; gives a
-        status or None.
-      statuses: How often each status was the trouble's.
+      trouble: A function of the method, the path without its query, and how often that was asked
+        for; it returns a status or None.
+      statuses: The number of times that the trouble answered with each status.
     """
 
     def __init__(self, target: str) -> None:
         self.trouble: Trouble = lambda method, path, times: None
         self.statuses: Counter[int] = Counter()
         self._target = target
+        self._pool = urllib3.PoolManager(maxsize=64)
         self._asked: Counter[tuple[str, str]] = Counter()
 
     def __enter__(self) -> Proxy:
-        self._server = QuietServer(("127.0.0.1", 0), _handler(self))
+        self._server = QuietServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         self._server.daemon_threads = True
         self.port = int(self._server.server_address[1])
         self.url = f"http://127.0.0.1:{self.port}"
@@ -98,7 +107,7 @@ class Proxy:
         self.statuses.clear()
 
     def answer(self, method: str, path: str) -> int | None:
-        """What the trouble is for a request, if any."""
+        """Returns the status with which the trouble answers a request, if it does."""
         plain = path.partition("?")[0]
         self._asked[method, plain] += 1
         status = self.trouble(method, plain, self._asked[method, plain])
@@ -106,68 +115,64 @@ class Proxy:
             self.statuses[status] += 1
         return status
 
+    def ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> _Answer:
+        """Passes a request on, and returns the server's answer."""
+        answer = self._pool.request(
+            method,
+            self._target + path,
+            body=body or None,
+            headers={k: v for k, v in headers.items() if k.lower() not in _HOP_BY_HOP},
+            redirect=False,
+            retries=False,
+            decode_content=False,
+        )
+        return _Answer(answer.status, dict(answer.headers), answer.data)
 
-def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
-    pool = urllib3.PoolManager(maxsize=64)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Handles the requests of one client of `proxy`, which a sub-class sets."""
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
+    proxy: Proxy
+    protocol_version = "HTTP/1.1"
 
-        def pass_on(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status = proxy.answer(self.command, self.path)
-            headers: dict[str, str] = {}
-            data = b"{}"
-            if status is None and self.path.startswith("/batch/"):
-                status, headers, data = self.pass_on_each(body)
-            elif status is None:
-                answer = self.ask(self.command, self.path, body, dict(self.headers))
-                status, headers, data = answer.status, dict(answer.headers), answer.data
-            self.send_response(status)
-            for name, value in headers.items():
-                if name.lower() not in _HOP_BY_HOP | {"content-length", "date", "server"}:
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(data)
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
-        def pass_on_each(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-            """A batch, which fake-gcs-server does not take as Google's own client writes it."""
-            kind = self.headers["Content-Type"]
-            parts = email.message_from_bytes(b"Content-Type: " + kind.encode() + b"\n\n" + body)
-            answers = b""
-            for part in parts.get_payload():
-                head, _, content = part.get_payload().replace("\r\n", "\n").partition("\n\n")
-                method, url, _ = head.split("\n")[0].split()
-                path = "/" + url.partition("://")[2].partition("/")[2]
-                headers = {"Content-Type": "application/json"} if content.strip() else {}
-                answer = self.ask(method, path, content.strip().encode(), headers)
-                answers += (
-                    b"--answer\r\nContent-Type: application/http\r\n\r\n"
-                    b"HTTP/1.1 %d -\r\nContent-Type: application/json\r\n\r\n%b\r\n"
-                ) % (answer.status, answer.data)
-            return (
-                200,
-                {"Content-Type": "multipart/mixed; boundary=answer"},
-                answers + b"--answer--",
-            )
+    def _handle(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status = self.proxy.answer(self.command, self.path)
+        if status is not None:
+            answer = _Answer(status, {}, b"{}")
+        elif self.path.startswith("/batch/"):
+            answer = self._pass_on_each(body)
+        else:
+            answer = self.proxy.ask(self.command, self.path, body, dict(self.headers))
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            if name.lower() not in _HOP_BY_HOP | {"content-length", "date", "server"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.data)
 
-        def ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Any:
-            passed = {k: v for k, v in headers.items() if k.lower() not in _HOP_BY_HOP}
-            return pool.request(
-                method,
-                proxy._target + path,
-                body=body or None,
-                headers=passed,
-                redirect=False,
-                retries=False,
-                decode_content=False,
-            )
+    def _pass_on_each(self, body: bytes) -> _Answer:
+        """Passes on the requests of a batch, since fake-gcs-server does not take Google's form."""
+        kind = self.headers["Content-Type"]
+        parts = email.message_from_bytes(b"Content-Type: " + kind.encode() + b"\n\n" + body)
+        answers = b""
+        for part in parts.get_payload():
+            head, _, content = part.get_payload().replace("\r\n", "\n").partition("\n\n")
+            method, url, _ = head.split("\n")[0].split()
+            path = "/" + url.partition("://")[2].partition("/")[2]
+            headers = {"Content-Type": "application/json"} if content.strip() else {}
+            answer = self.proxy.ask(method, path, content.strip().encode(), headers)
+            answers += (
+                b"--answer\r\nContent-Type: application/http\r\n\r\n"
+                b"HTTP/1.1 %d -\r\nContent-Type: application/json\r\n\r\n%b\r\n"
+            ) % (answer.status, answer.data)
+        return _Answer(
+            200, {"Content-Type": "multipart/mixed; boundary=answer"}, answers + b"--answer--"
+        )
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = pass_on
-
-    return Handler
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _handle

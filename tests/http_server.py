@@ -13,13 +13,22 @@ from types import TracebackType
 class ImageServer:
     """Serves `files` by name on loopback, and at other paths every kind of trouble.
 
-    /flaky/N/NAME fails N times with 503, then serves; /later/SECONDS; /status/CODE;
-    /endless; /slow; /drip and /dripping-headers send a byte now
-    and then; /loop redirects to itself; /to?URL redirects; /short/NAME breaks off halfway;
-    /held/NAME waits until `held` is set. While `down` is set, connections are closed unanswered.
-    Files have the versions of `validators` (header name and value), which requests may be
-    conditional on if `conditional` is set. A status in `always` is what all of them answer, with
-    its headers.
+    /flaky/N/NAME fails N times with 503, then serves the file; /status/CODE answers with the
+    status; /later/SECONDS answers 429 with this Retry-After. /endless never ends, /slow never
+    begins, /drip and /dripping-headers send a byte now and then. /loop redirects to itself, and
+    /to?URL elsewhere; /short/NAME breaks off halfway; /held/NAME waits until `held` is set.
+
+    Attributes:
+      files: The content of each file by its name.
+      hits: The number of requests for each path.
+      headers: The headers of the last request.
+      validators: The headers that tell a file's version, by the name of the file.
+      conditional: Whether the server heeds conditions on these versions.
+      always: A status that all files are answered with instead, and its headers.
+      sent: The number of times that each file's content was sent.
+      closing: An event that ends endless answers.
+      held: An event that lets /held answer.
+      down: An event; while it is set, connections are closed unanswered.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
@@ -35,7 +44,7 @@ class ImageServer:
         self.down = threading.Event()
 
     def __enter__(self) -> ImageServer:
-        self._server = QuietServer(("127.0.0.1", 0), _handler(self))
+        self._server = QuietServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"images": self}))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
@@ -59,7 +68,7 @@ class ImageServer:
 
 
 class QuietServer(ThreadingHTTPServer):
-    """Says nothing of clients that hang up."""
+    """A server that says nothing of clients that hang up."""
 
     request_queue_size = 1024
 
@@ -67,94 +76,101 @@ class QuietServer(ThreadingHTTPServer):
         pass
 
 
-def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Answers the requests of one client of `images`, which a sub-class sets."""
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
+    images: ImageServer
+    protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            if server.down.is_set():
-                self.close_connection = True
-                return
-            path = self.path.lstrip("/")
-            server.hits[path] += 1
-            server.headers = dict(self.headers)
-            try:
-                self.respond(path)
-            except OSError:
-                self.close_connection = True
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
-        def respond(self, path: str) -> None:
-            kind, _, rest = path.partition("/")
-            if kind == "flaky":
-                times, _, name = rest.partition("/")
-                if server.hits[path] <= int(times):
-                    return self.send(503, b"", {"Retry-After": "0"})
-                return self.send(200, server.files[name])
-            if kind == "status":
-                return self.send(int(rest), b"")
-            if kind == "later":
-                return self.send(429, b"", {"Retry-After": rest})
-            if kind == "loop":
-                return self.send(302, b"", {"Location": "/loop"})
-            if kind.startswith("to?"):
-                return self.send(302, b"", {"Location": path[len("to?") :]})
-            if kind == "endless":
-                self.send_response(200)
-                self.end_headers()
-                while not server.closing.is_set():
-                    self.wfile.write(b"\xff\xd8\xff" + b"x" * 65536)
-            if kind in ("slow", "drip", "dripping-headers"):
-                self.close_connection = True
-                if kind == "dripping-headers":
-                    self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-                if kind == "drip":
-                    self.send_response(200)
-                    self.end_headers()
-                while not server.closing.is_set():
-                    if kind != "slow":
-                        self.wfile.write(b"x")
-                        self.wfile.flush()
-                    time.sleep(0.05)
-                return None
-            if kind == "short":
-                data = server.files[rest]
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data[: len(data) // 2])
-                self.close_connection = True
-                return None
-            if kind == "held":
-                server.held.wait()
-                path = rest
-            name = path.split("?", 1)[0]
-            if name in server.files:
-                validators = server.validators.get(name, {})
-                for status, headers in server.always.items():
-                    return self.send(status, b"", headers)
-                if server.conditional and self.unmodified(validators):
-                    return self.send(304, b"", validators)
-                server.sent[name] += 1
-                return self.send(200, server.files[name], validators)
-            return self.send(404, b"no")
+    def do_GET(self) -> None:
+        if self.images.down.is_set():
+            self.close_connection = True
+            return
+        path = self.path.lstrip("/")
+        self.images.hits[path] += 1
+        self.images.headers = dict(self.headers)
+        try:
+            self._respond(path)
+        except OSError:
+            self.close_connection = True
 
-        def unmodified(self, validators: dict[str, str]) -> bool:
-            """As RFC 9110, section 13.2.2: a date that is not later is the same to a server."""
-            tag, since = self.headers["If-None-Match"], self.headers["If-Modified-Since"]
-            if tag or not since:
-                return bool(tag) and tag == validators.get("ETag")
-            date = validators.get("Last-Modified")
-            return bool(date) and parsedate_to_datetime(date) <= parsedate_to_datetime(since)
+    def _respond(self, path: str) -> None:
+        kind, _, rest = path.partition("/")
+        if kind == "flaky":
+            times, _, name = rest.partition("/")
+            if self.images.hits[path] <= int(times):
+                self._send(503, b"", {"Retry-After": "0"})
+            else:
+                self._send(200, self.images.files[name])
+        elif kind == "status":
+            self._send(int(rest), b"")
+        elif kind == "later":
+            self._send(429, b"", {"Retry-After": rest})
+        elif kind == "loop":
+            self._send(302, b"", {"Location": "/loop"})
+        elif kind.startswith("to?"):
+            self._send(302, b"", {"Location": path[len("to?") :]})
+        elif kind == "short":
+            self._break_off(self.images.files[rest])
+        elif kind in ("endless", "slow", "drip", "dripping-headers"):
+            self.close_connection = True
+            self._go_on(kind)
+        elif kind == "held":
+            self.images.held.wait()
+            self._send_file(rest)
+        else:
+            self._send_file(path)
 
-        def send(self, status: int, data: bytes, headers: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
+    def _go_on(self, kind: str) -> None:
+        """Sends one thing after the other, or nothing if it is slow, until the server closes."""
+        if kind == "dripping-headers":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        elif kind in ("drip", "endless"):
+            self.send_response(200)
             self.end_headers()
-            self.wfile.write(data)
+        while not self.images.closing.is_set():
+            if kind == "endless":
+                self.wfile.write(b"\xff\xd8\xff" + b"x" * 65536)
+                continue
+            if kind != "slow":
+                self.wfile.write(b"x")
+                self.wfile.flush()
+            time.sleep(0.05)
 
-    return Handler
+    def _break_off(self, data: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2])
+        self.close_connection = True
+
+    def _send_file(self, path: str) -> None:
+        name = path.split("?", 1)[0]
+        if name not in self.images.files:
+            return self._send(404, b"no")
+        for status, headers in self.images.always.items():
+            return self._send(status, b"", headers)
+        validators = self.images.validators.get(name, {})
+        if self.images.conditional and self._unmodified(validators):
+            return self._send(304, b"", validators)
+        self.images.sent[name] += 1
+        return self._send(200, self.images.files[name], validators)
+
+    def _unmodified(self, validators: dict[str, str]) -> bool:
+        """Compares dates as RFC 9110, section 13.2.2: one that is not later is the same."""
+        tag, since = self.headers["If-None-Match"], self.headers["If-Modified-Since"]
+        if tag or not since:
+            return bool(tag) and tag == validators.get("ETag")
+        date = validators.get("Last-Modified")
+        return bool(date) and parsedate_to_datetime(date) <= parsedate_to_datetime(since)
+
+    def _send(self, status: int, data: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
