@@ -22,6 +22,7 @@ from tests.engines.dataflow import PROJECT, REGION, Job, JobFailedError, Service
 
 ROOT = pathlib.Path(__file__).parents[2]
 SECONDS = 600
+GPU = "worker_accelerator=type:nvidia-tesla-t4;count:1;install-nvidia-driver"
 SDIST = f"image_feature_extractor-{importlib.metadata.version('image-feature-extractor')}.tar.gz"
 # Prints where modules are found, or None.
 _FIND = "import importlib.util as u, sys; print(*map(u.find_spec, sys.argv[1:]), sep='\\n')"

@@ -2,25 +2,18 @@
 
 import functools
 import json
-import pathlib
 import re
 import signal
-import tarfile
 
 import pytest
-from apache_beam.options.pipeline_options import GoogleCloudOptions, WorkerOptions
-from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
-from image_features.models.identity import Engine
 from image_features.pipeline.cli import main as cli
-from image_features.pipeline.cli.parsing import parse_extract
 from image_features.pipeline.dataset import inspection
 from image_features.pipeline.dataset.run import latest_run, read_record
-from image_features.pipeline.runners import runner
-from image_features.pipeline.runners import worker_package as package
 from tests import gcs, images, runs
 from tests.engines import dataflow
 from tests.engines.dataflow_jobs import (
+    GPU,
     ROOT,
     SDIST,
     SECONDS,
@@ -40,7 +33,6 @@ from tests.engines.dataflow_jobs import (
 
 PHOTOS = 8
 IMAGE = "europe-docker.pkg.dev/my-project/images/image-features:1"
-GPU = "worker_accelerator=type:nvidia-tesla-t4;count:1;install-nvidia-driver"
 INSTALLED = "submission_environment_dependencies.txt"  # Beam's, of the launcher: for people.
 TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 3, in process\nOSError: gone'
 
@@ -267,45 +259,3 @@ def test_a_launcher_without_credentials_says_so(service):
     assert (code, output) == (2, "")
     assert last_line(error).startswith("image-features: --runner=DataflowRunner finds no Google")
     assert service.requests == []
-
-
-def settled(*options, run_id="run"):
-    _, beam_options = parse_extract([*arguments(run_id), *options])
-    return runner.settle(beam_options, run_id=run_id, engine=Engine.LITERT), beam_options
-
-
-@pytest.mark.parametrize("run_id", ["20261124T125212Z", "A.b_C-", "9", "x" * 128])
-def test_every_run_id_makes_a_name_and_a_label(run_id):
-    threads, options = settled(run_id=run_id)
-    cloud = options.view_as(GoogleCloudOptions)
-    assert PipelineOptionsValidator(options, None).validate_cloud_options(cloud) == []
-    assert re.fullmatch(r"run=[a-z0-9_-]{1,63}", cloud.labels[-1])
-    assert threads == 1  # One process a core.
-
-
-def test_what_the_user_says_stays():
-    given = ["--machine_type=n2-highcpu-8", "--disk_size_gb=99", "--max_num_workers=3"]
-    threads, options = settled(*given, f"--dataflow_service_options={GPU}", "--job_name=mine")
-    worker = options.view_as(WorkerOptions)
-    said = worker.machine_type, worker.disk_size_gb, worker.max_num_workers
-    assert said == ("n2-highcpu-8", 99, 3)
-    assert options.view_as(GoogleCloudOptions).job_name == "mine"
-    assert threads is None  # One process, and all cores to decode for the GPU.
-
-
-def test_the_package_is_the_same_each_time(tmp_path):
-    made = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        path = pathlib.Path(package.worker_sdist(Engine.LITERT, str(tmp_path / name)))
-        made.append(path.read_bytes())
-    assert made[0] == made[1]
-    with tarfile.open(path) as archive:
-        members = {name.partition("/")[2] for name in archive.getnames()}
-    sources = {
-        f"image_features/{file.relative_to(ROOT)}"
-        for folder in ("pipeline", "transforms", "models")
-        for file in (ROOT / folder).rglob("*.py")
-    }
-    assert sources | {"image_features/__init__.py", "image_features/py.typed"} <= members
-    assert not [name for name in members if name.endswith(".npz")]

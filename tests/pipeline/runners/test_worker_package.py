@@ -1,0 +1,26 @@
+"""The sdist that Dataflow's workers install."""
+
+import pathlib
+import tarfile
+
+from image_features.models.identity import Engine
+from image_features.pipeline.runners import worker_package as package
+from tests.engines.dataflow_jobs import ROOT
+
+
+def test_the_package_is_the_same_each_time(tmp_path):
+    made = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        path = pathlib.Path(package.worker_sdist(Engine.LITERT, str(tmp_path / name)))
+        made.append(path.read_bytes())
+    assert made[0] == made[1]
+    with tarfile.open(path) as archive:
+        members = {name.partition("/")[2] for name in archive.getnames()}
+    sources = {
+        f"image_features/{file.relative_to(ROOT)}"
+        for folder in ("pipeline", "transforms", "models")
+        for file in (ROOT / folder).rglob("*.py")
+    }
+    assert sources | {"image_features/__init__.py", "image_features/py.typed"} <= members
+    assert not [name for name in members if name.endswith(".npz")]
