@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, cast
 
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading
-from image_features.pipeline.dataset.run import current_runs, read_record
+from image_features.pipeline.dataset.latest_rows import LatestRows
+from image_features.pipeline.dataset.records import open_shard
+from image_features.pipeline.dataset.run import comparable, current_runs, read_record
+from image_features.transforms.shards.tfrecord import read_records
 
 
 def extract(
@@ -32,6 +35,21 @@ def vectors(path: pathlib.Path) -> dict[str, bytes]:
     arrays = reading.load_numpy(str(path))
     assert len(set(arrays.keys)) == len(arrays.keys)
     return dict(zip(arrays.uris, map(bytes, arrays.features), strict=True))
+
+
+def read_examples(path: pathlib.Path | str) -> Iterator[Any]:
+    """Yields the rows that readers see as TensorFlow's own Example messages, shard by shard."""
+    from tensorflow.core.example import example_pb2
+
+    latest = LatestRows(comparable(current_runs(str(path))))
+    for run in latest.runs:
+        for shard in run.files():
+            if shard.rows:
+                mask = latest.mask(run, shard)
+                with open_shard(run, shard) as file:
+                    for row, record in enumerate(read_records(cast(BinaryIO, file))):
+                        if mask is None or mask[row]:
+                            yield example_pb2.Example.FromString(record)
 
 
 def names(path: pathlib.Path | str) -> list[str]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from image_features.pipeline.dataset.latest_rows import LatestRows
-from image_features.pipeline.dataset.records import open_shard
 from image_features.pipeline.dataset.run import comparable, current_runs, merged_columns
 from image_features.transforms.manifests.columns import Column, Kind
-from image_features.transforms.shards.tfrecord import read_records
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -99,21 +97,6 @@ def load_numpy(path: str) -> FeatureArrays:
         features,
         {column.name: _array(values[column.name], column) for column in columns},
     )
-
-
-def read_examples(path: str) -> Iterator[Any]:
-    """Yields the rows that `load` would as tf.train.Example messages, shard by shard."""
-    from tensorflow.core.example import example_pb2
-
-    latest = _open(path)
-    for run in latest.runs:
-        for shard in run.files():
-            if shard.rows:
-                mask = latest.mask(run, shard)
-                with open_shard(run, shard) as file:
-                    for row, record in enumerate(read_records(cast(BinaryIO, file))):
-                        if mask is None or mask[row]:
-                            yield example_pb2.Example.FromString(record)
 
 
 def _open(path: str) -> LatestRows:

@@ -16,6 +16,7 @@ from image_features.pipeline.dataset.run import latest_run
 from image_features.transforms.images.pixels import DecodePolicy, decode_image
 from image_features.transforms.stores.uris import image_key
 from tests import images
+from tests.datasets import read_examples
 from tests.http_server import ImageServer
 
 
@@ -215,7 +216,7 @@ def test_schema_parses_and_describes_the_records(extract, photos):
 
     run = extract(photos)
     schema = text_format.Parse((run / "schema.pbtxt").read_text(), schema_pb2.Schema())
-    (example, *_) = dataset.read_examples(str(run))
+    (example, *_) = read_examples(str(run))
     assert {feature.name for feature in schema.feature} == set(example.features.feature)
 
 

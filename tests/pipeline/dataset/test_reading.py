@@ -12,7 +12,7 @@ from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading as dataset
 from image_features.transforms.stores.uris import image_key
 from tests import images
-from tests.datasets import counts, lines, names
+from tests.datasets import counts, lines, names, read_examples
 
 
 def test_readers_see_the_latest_version_of_each_row_once(night, photos, tmp_path):
@@ -43,7 +43,7 @@ def test_readers_see_the_latest_version_of_each_row_once(night, photos, tmp_path
         assert sorted(key.decode() for key in keys) == sorted(vectors)
         for key, vector in zip(keys, features, strict=True):
             np.testing.assert_array_equal(vectors[key.decode()], vector)
-    read = [example.features.feature["image/key"] for example in dataset.read_examples(both)]
+    read = [example.features.feature["image/key"] for example in read_examples(both)]
     assert sorted(key.bytes_list.value[0].decode() for key in read) == sorted(vectors)
 
 

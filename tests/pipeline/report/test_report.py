@@ -18,6 +18,7 @@ from image_features.pipeline.search.nearest import near_duplicates, neighbours, 
 from image_features.transforms.shards.example import serialize_example
 from image_features.transforms.shards.tfrecord import frame
 from tests import images
+from tests.datasets import read_examples
 from tests.hostile import HOSTILE, write_manifest
 from tests.http_server import ImageServer
 
@@ -142,7 +143,7 @@ def test_a_sample_is_the_smallest_keys_and_bounded(extract, photos, write):
 def test_unhealthy_features_are_counted(extract, photos):
     run = extract(photos)
     width, rows = 1280, []
-    for i, example in enumerate(dataset.read_examples(str(run))):
+    for i, example in enumerate(read_examples(str(run))):
         feature = example.features.feature
         vector = np.arange(width, dtype=np.float32) + i
         vector[7] = 1.0

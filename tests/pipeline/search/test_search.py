@@ -13,6 +13,7 @@ from image_features.pipeline.dataset.run import committed_runs
 from image_features.pipeline.search import nearest as search
 from image_features.transforms.stores.uris import image_key
 from tests import images
+from tests.datasets import read_examples
 from tests.http_server import ImageServer
 
 COUNT = 30
@@ -105,7 +106,7 @@ def test_records_are_read_as_tensorflow_reads_them(extract, photos):
     manifest.write_text("\n".join(map(json.dumps, lines)))
     run = extract(manifest)
     (block,) = LatestRows(committed_runs(str(run))).seen()
-    for ours, theirs in zip(block.records, dataset.read_examples(str(run)), strict=True):
+    for ours, theirs in zip(block.records, read_examples(str(run)), strict=True):
         theirs = theirs.features.feature
         assert set(ours._features) == set(theirs)
         assert ours.number("n") == theirs["n"].int64_list.value[0]
