@@ -1,7 +1,7 @@
-"""As much of Google Cloud as a run needs, on loopback: storage, and tokens to reach it with.
+"""The part of Google Cloud that a run needs, on loopback: storage, and tokens to reach it with.
 
-A program for `loopback.Server`; its ports are the storage's and the metadata server's. Without
-the second one the clients would look for credentials for half a minute before they do without.
+It is a program for `loopback.Server`, whose ports are the storage's and the metadata server's.
+Without the second one clients would look for credentials for half a minute.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""As many images as a benchmark wants, out of the few there are."""
+"""A corpus of as many images as a benchmark wants, out of the few there are."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _MANIFEST = "manifest.txt"
 def repeat(images: pathlib.Path, count: int, directory: pathlib.Path) -> pathlib.Path:
     """Makes distinct links to images, each as often as any other, give or take one.
 
-    The paths differ, since the extractor drops a URI that it has seen. The files do not: what is
-    measured on them has its input in the page cache.
+    The paths differ, since the extractor drops a URI that it has seen. The files do not, so that
+    a measurement has its input in the page cache.
 
     Args:
-      images: Directory that holds the images, at any depth.
-      count: How many links.
-      directory: Where they are made, in sub-directories of at most 1000; links and a manifest of
-        a call before are replaced.
+      images: The directory that holds the images, at any depth.
+      count: The number of links.
+      directory: The directory to make them in, in sub-directories of at most 1000; links and a
+        manifest of an earlier call are replaced.
 
     Returns:
-      A manifest: a text file with one absolute path a line.
+      The path of a manifest, a text file with one absolute path a line.
 
     Raises:
       ValueError: there is no image, or count is not positive.
@@ -34,7 +34,7 @@ def repeat(images: pathlib.Path, count: int, directory: pathlib.Path) -> pathlib
     files = [path.resolve() for path in files if path.is_file()]
     if not files:
         raise ValueError(f"There is no image in {images}; name a directory that holds some.")
-    # Without an order that means something, a small corpus is like a large one.
+    # A shuffled order makes a small corpus like a large one.
     random.Random(0).shuffle(files)
     directory = directory.absolute()
     links = []

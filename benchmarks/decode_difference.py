@@ -1,4 +1,4 @@
-"""What `--decode=fast` costs in features and saves in time, against `--decode=exact`.
+"""The cost of `--decode=fast` in features and its gain in time, against `--decode=exact`.
 
 python -m benchmarks.decode_difference --images=DIR [--model=HANDLE] [--json=FILE]
 """
@@ -21,7 +21,7 @@ ROUNDS = 3
 
 
 def main() -> None:
-    """Prints one table, and JSON if asked."""
+    """Prints a table, and writes JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", required=True, type=pathlib.Path)
     parser.add_argument("--model", default="builtin")
@@ -37,7 +37,7 @@ def main() -> None:
     files = [data for data in files if _decodes(data, policies["exact"])][: options.limit]
     seconds: dict[str, list[float]] = {mode: [] for mode in policies}
     pixels = {}
-    for _ in range(ROUNDS):  # Interleaved, so that a noisy minute strikes both.
+    for _ in range(ROUNDS):  # Rounds are interleaved, so that a noisy minute strikes both.
         for mode, policy in policies.items():
             start = time.perf_counter()
             pixels[mode] = np.stack([decode_image(data, policy).pixels for data in files])

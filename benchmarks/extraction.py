@@ -1,4 +1,4 @@
-"""Runs `extract` as a command of its own, accounts for every row, and reports alike."""
+"""Runs of `extract` as a command: every row is accounted for, and all are reported alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WARM_UP = 8
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """The options that the benchmarks of one extraction share."""
+    """Makes a parser with the options that benchmarks of the extraction share."""
     parser = argparse.ArgumentParser(
         description=description,
         allow_abbrev=False,
@@ -46,16 +46,16 @@ def extract(
     """Extracts a manifest, and deletes the output when its rows are counted.
 
     Args:
-      manifest: What to read.
-      count: How many images are in it.
+      manifest: The manifest to read.
+      count: The number of images in it.
       options: More options of `extract`.
-      output: A directory that is not there yet; without one some temporary place. The run is
+      output: A directory that is not there yet, or None for a temporary one. The run is
         OUTPUT/`RUN_ID`.
-      env: Variables beside those of this process.
+      env: Environment variables beside those of this process.
       prefix: A command that runs the command, such as taskset.
 
     Raises:
-      RuntimeError: it failed, or a row did not come out.
+      RuntimeError: the command failed, or a row did not come out.
     """
     with tempfile.TemporaryDirectory() as scratch:
         output = output or pathlib.Path(scratch, "features")
@@ -95,14 +95,14 @@ def write_manifest(uris: Sequence[str], path: pathlib.Path) -> pathlib.Path:
 
 @dataclasses.dataclass(frozen=True)
 class Steady:
-    """What an image costs once all is running: large runs less small ones, by their medians.
+    """The cost of an image once all is running: large runs less small ones, by their medians.
 
     Attributes:
-      images_per_second: More images by more time.
-      cpu_ms: Processor milliseconds an image, of all processes.
-      start_seconds: What is left of a run's time without its images: start and end.
-      peak_mib: Of the large runs.
-      arithmetic: How the processor time came about, to be done again.
+      images_per_second: The additional images, divided by the additional time.
+      cpu_ms: The processor time of all processes for an image, in milliseconds.
+      start_seconds: The rest of a run's time without its images: its start and end.
+      peak_mib: The peak memory of the large runs, in MiB.
+      arithmetic: A text that shows how the processor time was computed.
     """
 
     images_per_second: float
@@ -115,7 +115,7 @@ class Steady:
 def steady(
     sizes: tuple[int, int], small: Sequence[measure.Usage], large: Sequence[measure.Usage]
 ) -> Steady | None:
-    """Takes the runs of two sizes apart; None if the large ones took no longer: too small."""
+    """Compares the runs of two sizes; None if the large ones took no longer, being too small."""
     images = sizes[1] - sizes[0]
     times = [statistics.median(run.seconds for run in runs) for runs in (small, large)]
     cpus = [statistics.median(run.cpu_seconds for run in runs) for runs in (small, large)]
@@ -132,7 +132,7 @@ def steady(
 
 
 def runs(images: int, usages: Sequence[measure.Usage]) -> list[dict[str, float]]:
-    """Single runs for JSON."""
+    """Describes single runs for JSON."""
     return [
         {
             "images": images,
@@ -159,5 +159,5 @@ def report(
 
 
 def verdict(met: bool) -> str:
-    """A word for a table."""
+    """Returns the word that a table has for a goal that is met or missed."""
     return "met" if met else "missed"

@@ -1,7 +1,10 @@
-"""How much features say of what an image shows: `python -m benchmarks.feature_quality --help`.
+"""The quality of features as descriptions of what images show.
 
-Two measures on labelled images, both without any training of the network: the accuracy of a vote
-of the 20 nearest other images by cosine, and that of a linear classifier, by cross-validation.
+python -m benchmarks.feature_quality --help
+
+There are two measures on labelled images, both without any training of the network: the accuracy
+of a vote of the 20 nearest other images by cosine, and that of a linear classifier by
+cross-validation.
 """
 
 from __future__ import annotations
@@ -18,17 +21,17 @@ Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
 _NEIGHBOURS = 20
 _FOLDS = 5
-_PIXELS_SIDE = 32  # Raw pixels as features: 3072 of them.
+_PIXELS_SIDE = 32  # Raw pixels as features are then 3072 values.
 _TEACHER = "teacher@"
 
 
 def knn_accuracy(features: Features, labels: Labels, k: int = _NEIGHBOURS) -> float:
-    """Share of the images whose class is that of most of their nearest other images.
+    """Computes the share of images whose class is that of most of their nearest other images.
 
     Args:
-      features: float32 [count, num_features].
-      labels: int32 [count], from 0.
-      k: Number of neighbours by cosine; equal votes go to the more similar ones.
+      features: The vectors, float32 [count, num_features].
+      labels: The classes, int32 [count], from 0.
+      k: The number of neighbours by cosine; equal votes go to the more similar ones.
     """
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(norms, np.finfo(np.float32).tiny)
@@ -38,13 +41,13 @@ def knn_accuracy(features: Features, labels: Labels, k: int = _NEIGHBOURS) -> fl
     nearest = np.argpartition(-similarity, k, axis=1)[:, :k]
     rows = np.arange(len(labels))[:, None]
     votes = np.zeros((len(labels), int(labels.max()) + 1))
-    # Similarity is at most 1 in size, so that k of them times 1e-3 never outweigh a vote.
+    # A similarity is at most 1 in size, so that k of them times 1e-3 never outweigh a vote.
     np.add.at(votes, (rows, labels[nearest]), 1 + 1e-3 * similarity[rows, nearest])
     return float((votes.argmax(axis=1) == labels).mean())
 
 
 def probe_accuracy(features: Features, labels: Labels) -> float:
-    """Accuracy of logistic regression on standardized features, by five-fold cross-validation."""
+    """Computes the accuracy of logistic regression on standardized features, in five folds."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
@@ -56,7 +59,7 @@ def probe_accuracy(features: Features, labels: Labels) -> float:
 
 
 def _features(model: str, pixels: npt.NDArray[np.uint8]) -> Features:
-    """Features by a model handle, "pixels", or "teacher@SIZE"."""
+    """Computes features by a model handle, "pixels" or "teacher@SIZE"."""
     from PIL import Image
 
     def resized(side: int) -> Iterator[npt.NDArray[np.uint8]]:

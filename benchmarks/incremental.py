@@ -1,16 +1,16 @@
-"""What does a night cost in which nearly all images are known? Seconds a million of them.
+"""The cost of a night in which nearly all images are known, in seconds for a million of them.
 
 python -m benchmarks.incremental [--known 0 1000000 10000000] [--new 1000] [--json=FILE]
     [-- OPTIONS]
 
-Known rows come from a committed run that is written here: its indexes are real, of the versions
-that the files have; its features are not there, since nothing reads them. The files are few, under
-many names by links to their directory, so that asking for their time and size finds them in
-memory. `column` is the same manifest with a column that tells the versions, `file` without.
-Nights without any known row are the cost of everything else.
+Known rows come from a committed run that is written here. Its indexes are real, with the versions
+that the files have; its features are missing, since nothing reads them. The files are few, and have
+many names by links to their directory, so that their times and sizes are in memory. `column` is a
+manifest with a column that tells the versions, and `file` the same manifest without it. Nights
+without any known row show the cost of everything else.
 
-`tight loop` is what one process without Beam takes for the same rows: a dictionary of all keys and
-versions, then a hash, a look into it and at the file for each line of the manifest.
+`tight loop` is the time of one process without Beam for the same rows: it has a dictionary of all
+keys and versions, and for each line of the manifest hashes it, looks it up and looks at the file.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _draw(directory: pathlib.Path) -> None:
 
 
 def _paths(place: pathlib.Path, first: int, count: int) -> Iterator[str]:
-    """Distinct paths of images: each directory of a thousand is a link to the same one."""
+    """Makes distinct paths of images; each directory of a thousand is a link to the same one."""
     for number in range(first, first + count):
         directory = place / f"{number // _FILES:06}"
         if number % _FILES == 0 or number == first:
@@ -128,7 +128,7 @@ def _night(
 
 
 def _tight_loop(place: pathlib.Path, way: str) -> float:
-    """Seconds that a loop without Beam takes to tell known rows from others."""
+    """Measures the seconds that a loop without Beam takes to tell known rows from others."""
     start = time.perf_counter()
     known: dict[bytes, str] = {}
     for path in sorted((place / "dataset" / _BASE).glob("index-*")):
@@ -148,7 +148,7 @@ def _tight_loop(place: pathlib.Path, way: str) -> float:
 
 
 def _pretend(run: pathlib.Path, place: pathlib.Path, known: int, way: str) -> None:
-    """Makes a committed run one of so many rows, by its indexes."""
+    """Makes a committed run look like one of so many rows, by its indexes."""
     count = max(1, known // _ROWS_PER_SHARD)
     images = [
         versions.of_file((place.parent / "images" / f"{n:03}.jpg").stat()) for n in range(_FILES)

@@ -1,12 +1,12 @@
-"""How well latency is hidden: the steady rate on images that a server answers late.
+"""The steady rate on images that a server answers late, which tells how well latency is hidden.
 
 python -m benchmarks.latency --images=DIR [--delays 50 200] [--stores local http gcs]
     [--sizes 500 3000] [--gcs_sizes 300 1200] [--rounds 3] [--json=FILE] [-- OPTIONS]
 
 The goals, against no delay over the same protocol: 50 ms cost less than 10 % of the rate, 200 ms
 less than 25 %. The delay is on each answer, not on connecting. The servers run on the same
-machine: `server_share` is what they took of all its cores, and `in_flight` how many requests
-were waiting on average (rate x requests an image x delay).
+machine: `server_share` is their share of all its cores, and `in_flight` the number of requests
+that were waiting on average (rate x requests an image x delay).
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def main() -> None:
                 else stores.gcs(links[:large], scratch)
             )
             cases += [_Case(opened, delay, (small, large)) for delay in delays]
-        for _ in range(options.rounds):  # Interleaved, so that a noisy minute strikes all.
+        for _ in range(
+            options.rounds
+        ):  # Rounds are interleaved, so that a noisy minute strikes all.
             for case in cases:
                 case.run(scratch, options.extract)
     rates = {(case.store.name, case.delay): case.rate() for case in cases}
@@ -79,7 +81,7 @@ def main() -> None:
 
 @dataclasses.dataclass
 class _Case:
-    """One store at one delay, and its runs."""
+    """A store at a delay, and its runs."""
 
     store: stores.Store
     delay: int
@@ -97,7 +99,7 @@ class _Case:
             arguments = [*self.store.options, *options]
             usages.append(extract(manifest, size, options=arguments, env=self.store.env))
             after = self.store.delay(0)
-        self.served.append(  # Of the large run, the last one.
+        self.served.append(  # These are the counters of the large run, the last one.
             Counters(
                 after.requests - before.requests,
                 after.connections - before.connections,
@@ -106,20 +108,20 @@ class _Case:
         )
 
     def steady(self) -> Steady | None:
-        """What an image costs."""
+        """The cost of an image."""
         return steady(self.sizes, *self.usages)
 
     def rate(self) -> float | None:
-        """Images a second, if the runs were long enough to tell."""
+        """The images a second, if the runs were long enough to tell."""
         result = self.steady()
         return result.images_per_second if result else None
 
     def raw(self) -> list[dict[str, float]]:
-        """Every run."""
+        """Every single run."""
         return runs(self.sizes[0], self.usages[0]) + runs(self.sizes[1], self.usages[1])
 
     def service(self) -> dict[str, float]:
-        """What the servers did in the large runs."""
+        """The work of the servers in the large runs."""
         images = self.sizes[1] * len(self.served)
         seconds = sum(usage.seconds for usage in self.usages[1])
         cpu = sum(counters.cpu_seconds for counters in self.served)

@@ -1,4 +1,4 @@
-"""Servers on loopback that answer late, each a process that says what it costs.
+"""Servers on loopback that answer late, each a process that tells its own cost.
 
 They share the machine with what is measured, so they do little: the files are in memory with
 their headers, and connections stay open.
@@ -22,18 +22,18 @@ from types import TracebackType
 HOST = "127.0.0.1"
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 _NUMBER = re.compile(rb"GET /(\d+) HTTP/1\.1\r\n")
-# A late answer waits in the proxy, never in the server, which may have but one thread.
+# A late answer waits in the proxy and never in the server, which may have only one thread.
 _WAITING_BYTES = 64 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
 class Counters:
-    """What a server has done so far.
+    """The work of a server so far.
 
     Attributes:
-      requests: Answers given.
-      connections: Connections taken.
-      cpu_seconds: Its processor time.
+      requests: The number of answers that it gave.
+      connections: The number of connections that it took.
+      cpu_seconds: The processor time that it took.
     """
 
     requests: int
@@ -42,25 +42,25 @@ class Counters:
 
 
 class Server:
-    """A server in a process of its own; ends with the block, and with this process.
+    """A server in a process of its own, which ends with the block and with this process.
 
     Attributes:
-      ports: Where it listens.
+      ports: The ports that it listens on.
     """
 
     def __init__(self, module: str, *arguments: str) -> None:
-        """A module that calls `State.obey`, and its arguments."""
+        """Takes a module that calls `State.obey`, and the arguments of that module."""
         self._command = [sys.executable, "-m", module, *arguments]
         self.ports: list[int] = []
 
     @classmethod
     def of_files(cls, listed: pathlib.Path) -> Server:
-        """/N is the file of line N of a list of paths, from 0, and so on round and round."""
+        """Makes a server whose /N is file N of a list of paths, which begins again at its end."""
         return cls(__spec__.name, f"--files={listed}")
 
     @classmethod
     def proxy(cls, upstream: int) -> Server:
-        """Passes on what a port answers."""
+        """Makes a server that passes on what a port answers."""
         return cls(__spec__.name, f"--upstream={upstream}")
 
     def __enter__(self) -> Server:
@@ -91,7 +91,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The address of the server."""
         return f"http://{HOST}:{self.ports[0]}"
 
     def delay(self, milliseconds: float) -> Counters:
@@ -110,7 +110,7 @@ class Server:
 
 
 class State:
-    """What the connections of one server share."""
+    """The state that the connections of one server share."""
 
     def __init__(self) -> None:
         self.delay = 0.0
@@ -118,7 +118,7 @@ class State:
         self.connections = 0
 
     async def obey(self, *ports: int) -> None:
-        """Says its ports; then a line is a delay, and is answered with counters; to the end."""
+        """Prints the ports; then answers each line, a delay, with the counters until then."""
         print(json.dumps(ports), flush=True)
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(
@@ -131,7 +131,7 @@ class State:
 
 
 class _Files(asyncio.Protocol):
-    """One connection to a server of files."""
+    """A connection to a server of files."""
 
     def __init__(self, state: State, answers: Sequence[bytes]) -> None:
         self._state = state
@@ -171,7 +171,7 @@ async def _serve_files(paths: Sequence[str]) -> None:
 
 
 class _Exchange:
-    """One connection through the proxy: what is asked passes at once, what is answered late."""
+    """A connection through the proxy, which passes requests at once and answers late."""
 
     def __init__(self, state: State, upstream: int) -> None:
         self._state = state
@@ -198,7 +198,7 @@ class _Exchange:
     async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError), contextlib.closing(writer):
             while data := await reader.read(2**20):
-                # Only what comes first is late: the rest is due already.
+                # Only the beginning of an answer is late; the rest is due by then.
                 await asyncio.sleep(max(0.0, self._due - asyncio.get_running_loop().time()))
                 self._asking = False
                 writer.write(data)

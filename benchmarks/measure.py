@@ -1,6 +1,6 @@
-"""Runs a command and says what it cost: time, processor time and memory of all its processes.
+"""The cost of a command: time, processor time and memory of all its processes.
 
-For Linux: it adopts the daemons that a command leaves behind, and reads their memory in /proc.
+It works on Linux: it adopts the daemons that a command leaves behind, and reads /proc.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import IO, Any
 import psutil
 
 MIB = 2**20
-_INTERVAL = 0.1  # Seconds between two looks at the processes, at least.
+_INTERVAL = 0.1  # The least time between two looks at the processes, in seconds.
 _LOOKING = 0.05  # The share of one core that the looks may take from what is measured.
-_GRACE = 10.0  # Seconds that daemons have to end after their command.
-_TAIL = 4000  # Characters of stderr in an error.
+_GRACE = 10.0  # The time that daemons have to end after their command, in seconds.
+_TAIL = 4000  # The number of characters of stderr in an error.
 _PR_SET_CHILD_SUBREAPER = 36
 _PACKAGES = (
     "apache-beam",
@@ -41,15 +41,15 @@ _PACKAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """What a command cost.
+    """The cost of a command.
 
     Attributes:
-      seconds: From its start to the end of its own process.
-      cpu_seconds: User and system time of all its processes, daemons included.
-      peak_mib: The most that all its processes had in memory at once, as the sum of their
-        proportional set sizes, so that what they share counts once.
-      output: Its stdout.
-      returncode: Its exit status.
+      seconds: The time from its start to the end of its own process.
+      cpu_seconds: The user and system time of all its processes, daemons included.
+      peak_mib: The most memory that all its processes had at once, in MiB: the sum of their
+        proportional set sizes, in which shared memory counts once.
+      output: The text that it wrote to stdout.
+      returncode: The exit status.
     """
 
     seconds: float
@@ -64,17 +64,17 @@ def run(
 ) -> Usage:
     """Runs a command to its end; one at a time in a process.
 
-    What it leaves running afterwards has some seconds to end, and is killed then.
+    Processes that it leaves running have some seconds to end, and are killed then.
 
     Args:
       command: The program and its arguments.
-      env: Variables beside those of this process.
-      timeout: Seconds after which it is killed.
+      env: Environment variables beside those of this process.
+      timeout: The time after which the command is killed, in seconds.
 
     Raises:
-      RuntimeError: it failed, or took too long; with the end of its stderr.
+      RuntimeError: the command failed or took too long; the message has the end of its stderr.
     """
-    # Files, since a daemon that inherits a pipe would hold it open.
+    # Its outputs are files, since a daemon that inherits a pipe would hold it open.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, _adopting_orphans():
         family = _Family()
         start = time.perf_counter()
@@ -108,21 +108,21 @@ class _Family:
 
     @property
     def cpu_seconds(self) -> float:
-        """The larger of two lower bounds.
+        """Returns the larger of two lower bounds.
 
-        The kernel adds up what was waited for exactly, but forgets the children of a process
-        that ignores them, as Ray's raylet does; looking misses only what came after the last look.
+        The kernel adds up exactly what was waited for, but forgets the children of a process that
+        ignores them, as Ray's raylet does. Looking misses only what came after the last look.
         """
         return max(self._reaped, sum(self._seen.values()))
 
     def watch(self, pid: int, deadline: float) -> bool:
-        """Looks until the process ends; False if the deadline comes first."""
+        """Looks until the process ends; returns False if the deadline comes first."""
         descriptor = os.pidfd_open(pid)
         try:
             while True:
                 started = time.process_time()
                 self._look()
-                # The kernel walks all pages of a process for its share of them.
+                # The kernel walks all pages of a process for its share, which takes time.
                 wait = max(_INTERVAL, (time.process_time() - started) / _LOOKING)
                 left = max(0.0, deadline - time.perf_counter())
                 if select.select([descriptor], [], [], min(wait, left))[0]:
@@ -201,7 +201,7 @@ def _adopting_orphans() -> Iterator[None]:
 
 
 def machine() -> dict[str, Any]:
-    """What a number was measured on: processor, cores, memory, load, and versions."""
+    """Describes what a number was measured on: processor, cores, memory, load and versions."""
     versions = {}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

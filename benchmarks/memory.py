@@ -1,8 +1,8 @@
-"""Does memory stay flat? The peak of all processes against the number of images.
+"""The peak memory of all processes by the number of images, which tells whether it stays flat.
 
 python -m benchmarks.memory --images=DIR [--counts 20000 200000] [--json=FILE] [-- OPTIONS]
 
-The goals: whatever the number of images, less than 1536 MiB, and the largest run at most 1.15
+The goals are less than 1536 MiB whatever the number of images, and for the largest run at most 1.15
 times the smallest. The model is compiled before, since that is done once a machine.
 """
 
@@ -73,7 +73,7 @@ def _row(
 
 
 def _growth(peaks: dict[int, float]) -> float | None:
-    """Bytes that an image adds to the peak, from the smallest run to the largest."""
+    """Returns the bytes that an image adds to the peak, from the smallest run to the largest."""
     small, large = min(peaks), max(peaks)
     if small == large:
         return None

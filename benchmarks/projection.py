@@ -1,4 +1,4 @@
-"""From what an image costs here to machines and bills elsewhere, each step to be done again."""
+"""The projection from an image's cost here to machines and bills elsewhere, step by step."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ MILLION = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Prices:
-    """List prices of Dataflow batch jobs in us-central1, in US dollars, when this was written.
+    """The list prices of Dataflow batch jobs in us-central1, in US dollars, at the time of writing.
 
     Attributes:
-      vcpu: A vCPU for an hour.
-      memory: A GB of memory for an hour.
-      shuffle: A GB through the shuffle service.
-      gets: 1000 reads of an object in Cloud Storage (class B, standard storage).
+      vcpu: The price of a vCPU for an hour.
+      memory: The price of a GB of memory for an hour.
+      shuffle: The price of a GB through the shuffle service.
+      gets: The price of 1000 reads of an object in Cloud Storage (class B, standard storage).
     """
 
     vcpu: float = 0.056
@@ -27,13 +27,13 @@ class Prices:
 
 @dataclasses.dataclass(frozen=True)
 class ImageCost:
-    """What an image costs, measured.
+    """The measured cost of an image.
 
     Attributes:
-      cpu: Processor seconds, of all threads.
-      locked_share: Of that time, under the interpreter's lock; None if not known.
-      shuffled: Bytes through the shuffle.
-      gets: Reads of an object.
+      cpu: The processor time of all threads, in seconds.
+      locked_share: The share of that time under the interpreter's lock; None if it is not known.
+      shuffled: The number of bytes through the shuffle.
+      gets: The number of reads of an object.
     """
 
     cpu: float
@@ -43,7 +43,7 @@ class ImageCost:
 
     @property
     def cores(self) -> float:
-        """Cores that one process can keep busy."""
+        """The number of cores that one process can keep busy."""
         return 1 / self.locked_share if self.locked_share else float("inf")
 
 
@@ -52,9 +52,9 @@ class Machine:
     """A worker machine.
 
     Attributes:
-      vcpus: Each as fast as a core here.
-      processes: Worker processes; Dataflow starts one a vCPU unless told otherwise.
-      memory: In GB.
+      vcpus: The number of vCPUs, each as fast as a core here.
+      processes: The number of worker processes; Dataflow starts one a vCPU by default.
+      memory: The memory in GB.
     """
 
     vcpus: int
@@ -62,25 +62,25 @@ class Machine:
     memory: float
 
     def rate(self, cost: ImageCost) -> float:
-        """Images a second: each process has its share of the vCPUs, and one lock."""
+        """Returns the images a second of processes that share the vCPUs and have a lock each."""
         return self.processes * min(self.vcpus / self.processes, cost.cores) / cost.cpu
 
     def bound(self, cost: ImageCost) -> str:
-        """What keeps it from being faster."""
+        """Names what keeps the machine from being faster."""
         return "processor" if self.vcpus / self.processes <= cost.cores else "interpreter's lock"
 
     def hours(self, cost: ImageCost) -> float:
-        """For a million images."""
+        """Returns the hours for a million images."""
         return MILLION / self.rate(cost) / 3600
 
     def dollars(self, cost: ImageCost, prices: Prices) -> float:
-        """For a million images, without reading them."""
+        """Returns the dollars for a million images, without reading them."""
         hourly = self.vcpus * prices.vcpu + self.memory * prices.memory
         return self.hours(cost) * hourly + MILLION * cost.shuffled / 1e9 * prices.shuffle
 
 
 def table(machines: Sequence[Machine], cost: ImageCost, prices: Prices) -> list[dict[str, object]]:
-    """A row for every machine."""
+    """Makes a row for every machine."""
     return [
         {
             "vcpus": machine.vcpus,
@@ -96,7 +96,7 @@ def table(machines: Sequence[Machine], cost: ImageCost, prices: Prices) -> list[
 
 
 def arithmetic(machine: Machine, cost: ImageCost, prices: Prices) -> Iterator[str]:
-    """How one row came about."""
+    """Shows how a row was computed."""
     share = machine.vcpus / machine.processes
     rate, hours = machine.rate(cost), machine.hours(cost)
     yield f"vCPUs {machine.vcpus}, worker processes {machine.processes}:"

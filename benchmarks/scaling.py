@@ -1,4 +1,4 @@
-"""How the rate grows with cores and workers, and what that makes of wider machines.
+"""The growth of the rate with cores and workers, and its projection to wider machines.
 
 python -m benchmarks.scaling --images=DIR [--cores 1 2] [--sizes 500 3000] [--rounds 3]
     [--vcpus 1 4 16 64] [--vcpu_price 0.056] ... [--json=FILE] [-- OPTIONS]
@@ -9,9 +9,9 @@ interpreter's lock, so that a process keeps at most 1 / (share of processor time
 cores busy. py-spy tells that share: it looks 50 times a second which threads are active, and in
 another run which of them holds the lock. Both stretch alike where cores are taken by others.
 
-What a projection is not: a measurement. It takes a vCPU to be as fast as a core here, storage to
-be fast enough, and the machines to start at once. In the dollars are vCPUs, memory and shuffle;
-not disks, traffic between regions, or Cloud Storage's own bill, which is told beside them.
+A projection is not a measurement. It takes a vCPU to be as fast as a core here, storage to be fast
+enough, and the machines to start at once. The dollars are for vCPUs, memory and shuffle, not for
+disks, traffic between regions, or Cloud Storage's own bill, which is told beside them.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from benchmarks import corpus, measure
 from benchmarks.extraction import Steady, extract, make_parser, report, runs, steady, warm_up
 from benchmarks.projection import ImageCost, Machine, Prices, arithmetic, table
 
-_LOOKS = 50  # A second; for each py-spy stops the process for a millisecond or two.
+_LOOKS = 50  # The looks a second, for each of which py-spy stops the process for 1 to 2 ms.
 _MODES = ("in_memory", "multi_threading", "multi_processing")
 
 
 @dataclasses.dataclass
 class _Case:
-    """One way to run, and its runs."""
+    """A way to run, and its runs."""
 
     cores: int
     mode: str
@@ -51,14 +51,14 @@ class _Case:
 
     @property
     def options(self) -> list[str]:
-        """For Beam."""
+        """The options for Beam."""
         if self.mode == "in_memory":
             return []
         return [f"--direct_num_workers={self.workers}", f"--direct_running_mode={self.mode}"]
 
     @property
     def prefix(self) -> list[str]:
-        """Binds the command to cores."""
+        """The command that binds another one to cores."""
         allowed = sorted(os.sched_getaffinity(0))[: self.cores]
         return [_program("taskset"), "--cpu-list", ",".join(map(str, allowed))]
 
@@ -73,7 +73,7 @@ def main() -> None:
     _measure(cases, looks, sizes, options)
     results = [steady(sizes, *case.usages) for case in cases]
     rows = [_row(case, result, results[0]) for case, result in zip(cases, results, strict=True)]
-    # The last one is the most like a cluster's: as many processes as cores, and gRPC between.
+    # The last case is the most like a cluster: as many processes as cores, and gRPC between them.
     like, steadily = cases[-1], results[-1]
     more: dict[str, Any] = {
         "options": options.extract,
@@ -110,7 +110,7 @@ def main() -> None:
         print(f"  share under the lock      = {looks.arithmetic()}")
     print("\nProjected, at list prices as of when this was written (see --help):")
     measure.print_table(more["projection"])
-    for each in machines[-2:]:  # The others go alike.
+    for each in machines[-2:]:  # The others are computed alike.
         print("\n" + "\n".join(arithmetic(each, cost, prices)))
 
 
@@ -123,7 +123,9 @@ def _measure(
             corpus.repeat(options.images, size, pathlib.Path(scratch, str(size))) for size in sizes
         ]
         warm_up(manifests[0], options=options.extract)
-        for _ in range(options.rounds):  # Interleaved, so that a noisy minute strikes all.
+        for _ in range(
+            options.rounds
+        ):  # Rounds are interleaved, so that a noisy minute strikes all.
             for case in cases:
                 for manifest, size, usages in zip(manifests, sizes, case.usages, strict=True):
                     arguments = [*case.options, *options.extract]
@@ -165,7 +167,7 @@ def _cases(cores: Sequence[int], modes: Sequence[str]) -> list[_Case]:
     cases = []
     for count in sorted(set(cores)):
         for mode in modes:
-            # One thread of workers is in_memory again.
+            # With one thread, multi_threading is in_memory again.
             fewest = 2 if mode == "multi_threading" else 1
             counts = {1} if mode == "in_memory" else {n for n in (1, count) if n >= fewest}
             cases += [_Case(count, mode, workers) for workers in sorted(counts)]
@@ -174,7 +176,7 @@ def _cases(cores: Sequence[int], modes: Sequence[str]) -> list[_Case]:
 
 @dataclasses.dataclass
 class _Looks:
-    """What py-spy saw of runs in one process, by size, small and large: stacks counted."""
+    """The stacks that py-spy has counted in runs in one process, by their size."""
 
     active: list[int] = dataclasses.field(default_factory=lambda: [0, 0])
     locked: list[int] = dataclasses.field(default_factory=lambda: [0, 0])
@@ -188,12 +190,12 @@ class _Looks:
             self.locked[which] += _look(manifest, size, options, "--gil")
 
     def share(self) -> float | None:
-        """Of the threads' time, under the lock; None if that was too little to see."""
+        """Returns the share of time under the lock; None if it was too little to see."""
         active, locked = self.active[1] - self.active[0], self.locked[1] - self.locked[0]
         return min(1.0, locked / active) if active > 0 and locked > 0 else None
 
     def arithmetic(self) -> str:
-        """How it came about."""
+        """Shows how the share was computed."""
         share = self.share()
         return (
             f"({self.locked[1]} - {self.locked[0]} looks with the lock) / ({self.active[1]} - "
@@ -206,7 +208,7 @@ def _look(manifest: pathlib.Path, count: int, options: Sequence[str], *flags: st
         output = pathlib.Path(scratch, "stacks.txt")
         prefix = [_program("py-spy"), "record", *flags, f"--rate={_LOOKS}", "--format=raw"]
         extract(manifest, count, options=options, prefix=[*prefix, f"--output={output}", "--"])
-        # A line is a stack and how often it was seen.
+        # Each line is a stack and the number of times that it was seen.
         return sum(int(line.rsplit(" ", 1)[1]) for line in output.read_text().splitlines())
 
 

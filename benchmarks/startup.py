@@ -1,11 +1,11 @@
-"""How long a run takes to get going, and what it imports on the way.
+"""The time that a run takes to get going, and its imports on the way.
 
 python -m benchmarks.startup --images=DIR [--count 32] [--rounds 5] [--json=FILE] [-- OPTIONS]
 
-The goal: with a warm model cache, the first bundle's features are in the staging directory less
-than 3 s after the process began. Cold means an empty model cache, so that the module is exported
-and compiled first; the programs are in the page cache both times. The imports are those of a
-warm run, in all its processes; their seconds are of each module without those it imports.
+The goal is that with a warm model cache the first bundle's features are in the staging directory
+less than 3 s after the process began. A cold run has an empty model cache, so that the module is
+exported and compiled first; the programs are in the page cache both times. The imports are those
+of a warm run in all its processes; a module's seconds are without those of the modules it imports.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
         scratch = pathlib.Path(name)
         manifest = corpus.repeat(options.images, options.count, scratch / "links")
         run = _Runs(manifest, options.count, options.extract, scratch / "features")
-        measure.run(_command("--help"))  # The first one reads the programs from the disk.
+        measure.run(_command("--help"))  # The first run reads the programs from the disk.
         for number in range(options.rounds):
             helps.append(measure.run(_command("--help")))
             cache = {"IMAGE_FEATURES_CACHE": str(scratch / f"cache-{number}")}
@@ -86,11 +86,11 @@ def main() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Start:
-    """One run of the extractor.
+    """A run of the extractor.
 
     Attributes:
-      usage: What it cost.
-      first_bundle: Seconds until its first bundle was in staging; None if that was not seen.
+      usage: The cost of the run.
+      first_bundle: The seconds until its first bundle was in staging; None if nobody saw it.
     """
 
     usage: measure.Usage
@@ -99,7 +99,7 @@ class _Start:
 
 @dataclasses.dataclass(frozen=True)
 class _Runs:
-    """The same run again and again."""
+    """A run that is done again and again."""
 
     manifest: pathlib.Path
     count: int
@@ -107,7 +107,7 @@ class _Runs:
     output: pathlib.Path
 
     def timed(self, env: dict[str, str]) -> _Start:
-        """Runs it under a watch of its staging directory."""
+        """Runs the extractor, and watches its staging directory."""
         with _first_bundle(self.output / RUN_ID / ".staging") as seconds:
             usage = extract(
                 self.manifest, self.count, options=self.options, output=self.output, env=env
@@ -115,7 +115,7 @@ class _Runs:
         return _Start(usage, seconds[0] if seconds else None)
 
     def imports(self, env: dict[str, str]) -> list[dict[str, object]]:
-        """Modules and seconds by top-level package, the slowest first, the watched ones always."""
+        """Returns modules and seconds by top-level package: the slowest, and the watched ones."""
         with tempfile.TemporaryDirectory() as logs:
             paths = [str(_CLOCK), *filter(None, [os.environ.get("PYTHONPATH")])]
             clock = {"PYTHONPATH": os.pathsep.join(paths), "IMPORT_CLOCK": logs}
@@ -153,7 +153,7 @@ def _command(*arguments: str) -> list[str]:
 
 @contextlib.contextmanager
 def _first_bundle(staging: pathlib.Path) -> Iterator[list[float]]:
-    """Gives a list that gets the seconds until workers report rows written, once they do."""
+    """Yields a list that gets the seconds until workers report written rows, once they do."""
     found: list[float] = []
     stop = threading.Event()
     start = time.perf_counter()

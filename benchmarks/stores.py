@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from benchmarks.extraction import write_manifest
 from benchmarks.loopback import HOST, Counters, Server
 
-# Of the emulator, which is not imported here: only its own process needs it.
+# The emulator is not imported here, since only its own process needs it.
 BUCKET = "images"
 PROJECT = "benchmark"
 
@@ -21,11 +21,11 @@ class Store:
     """A place that images are read from.
 
     Attributes:
-      name: For the table.
-      uris: Image i is the same in every store.
-      options: What `extract` needs to reach it.
-      env: And what variables.
-      servers: The processes that serve; the first one is the one that answers late.
+      name: The name in the table.
+      uris: The locations of the images; image i is the same in every store.
+      options: The options with which `extract` reaches it.
+      env: The environment variables that it takes besides.
+      servers: The processes that serve, of which the first answers late.
     """
 
     name: str
@@ -44,13 +44,13 @@ class Store:
 
 
 def local(links: Sequence[str]) -> Store:
-    """The files themselves."""
+    """Makes a store of the files themselves."""
     return Store("local", links)
 
 
 @contextlib.contextmanager
 def http(links: Sequence[str], scratch: pathlib.Path) -> Iterator[Store]:
-    """The files in a server's memory."""
+    """Makes a store of the files in a server's memory."""
     files = _distinct(links)
     listed = write_manifest(files, scratch / "files.txt")
     with Server.of_files(listed) as server:
@@ -60,7 +60,7 @@ def http(links: Sequence[str], scratch: pathlib.Path) -> Iterator[Store]:
 
 @contextlib.contextmanager
 def gcs(links: Sequence[str], scratch: pathlib.Path) -> Iterator[Store]:
-    """The files in an emulator's memory, one object a link, behind a proxy that delays."""
+    """Makes a store of the files in an emulator, an object for each link, behind a slow proxy."""
     with Server("benchmarks.cloud") as cloud, Server.proxy(cloud.ports[0]) as proxy:
         _upload(links, cloud.url)
         metadata = f"{HOST}:{cloud.ports[1]}"
@@ -95,5 +95,5 @@ def _upload(links: Sequence[str], url: str) -> None:
 
 
 def _distinct(links: Sequence[str]) -> list[str]:
-    """The files behind links that go round and round them."""
+    """Returns the files that the links lead to, each once."""
     return list(dict.fromkeys(os.path.realpath(link) for link in links))

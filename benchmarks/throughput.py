@@ -1,4 +1,4 @@
-"""Images a second against other ways to the same features, on all cores of this machine.
+"""The images a second, against other ways to the same features, on all cores of this machine.
 
 python -m benchmarks.throughput --images=DIR [--count=10000] [--small=2000] [--rounds=3]
   [--only NAME ...] [--model=HANDLE] [--json=FILE]
@@ -26,17 +26,18 @@ from benchmarks import corpus, measure
 from benchmarks.contenders.roster import OURS, ROSTER, TIGHT_LOOP, Arena, Contender
 
 _WARM_UP = 100
-_TOLERANCE = 0.02  # Of the mean feature: decoders differ in pixels, not in pictures.
+# The mean feature may differ by this share, since decoders differ in pixels, not in pictures.
+_TOLERANCE = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One run.
+    """A run of a contender.
 
     Attributes:
-      usage: What it cost.
+      usage: The cost of the run.
       work: Its JSON line, `images`, `features` and `checksum`, where its output was read.
-      stage_seconds: What ours says of its stages.
+      stage_seconds: The seconds of each stage, which only our product tells.
     """
 
     usage: measure.Usage
@@ -49,8 +50,8 @@ class Record:
     """All runs of a contender.
 
     Attributes:
-      status: "ok", or why there is no number.
-      samples: By the count of images, in order.
+      status: "ok", or the reason why there is no number.
+      samples: The runs by their number of images, in order.
     """
 
     contender: Contender
@@ -58,18 +59,18 @@ class Record:
     samples: dict[int, list[Sample]] = dataclasses.field(default_factory=dict)
 
     def median(self, count: int, attribute: str) -> float:
-        """Of an attribute of Usage."""
+        """Returns the median of an attribute of Usage."""
         values = [getattr(sample.usage, attribute) for sample in self.samples[count]]
         return statistics.median(values)
 
     def checksum(self, count: int) -> float:
-        """Of the first run."""
+        """The checksum of the first run."""
         work = self.samples[count][0].work
         return float(work["checksum"]) if work else float("nan")
 
 
 def main() -> int:
-    """Prints one table, and JSON if asked; 1 if a contender failed or did other work."""
+    """Prints a table, and JSON if asked; returns 1 if a contender failed or did other work."""
     names = [contender.name for contender in ROSTER]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -129,14 +130,14 @@ def _measure(
         if not record.contender.installed():
             record.status = "not installed"
     for number in range(rounds + 1):
-        # The first one in a round is another one each time.
+        # Each round begins with another contender.
         turn = number % len(records)
         for record in (*records[turn:], *records[:turn]):
             for count, manifest in workloads[1:] if number else workloads[:1]:
                 if record.status != "ok":
                     continue
                 print(f"round {number}: {record.contender.name}, {count}", file=sys.stderr)
-                os.sync()  # What the one before wrote is not to be this one's burden.
+                os.sync()  # The output of the contender before must not burden this one.
                 try:
                     sample = _sample(record.contender, arena, manifest, count, verify=number == 1)
                 except (RuntimeError, ValueError, OSError) as error:
@@ -163,7 +164,7 @@ def _sample(
 
 
 def _compare(records: Sequence[Record], count: int) -> None:
-    """Marks who did other work than the tight loop."""
+    """Marks the contenders that did other work than the tight loop."""
     tight = _find(records, TIGHT_LOOP)
     if tight is None:
         return
@@ -184,7 +185,7 @@ def _find(records: Sequence[Record], name: str) -> Record | None:
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
-    """Images a second: `whole` with the start-up, `steady` without."""
+    """The images a second: `whole` with the start-up, `steady` without."""
 
     whole: float | None = None
     steady: float | None = None
@@ -195,7 +196,7 @@ def _rates(record: Record, small: int, count: int) -> Rates:
         return Rates()
     whole = record.median(count, "seconds")
     growth = whole - record.median(small, "seconds")
-    # A short run on a busy machine may take longer than a long one: then there is no telling.
+    # On a busy machine a short run may take longer than a long one, and tells nothing then.
     return Rates(count / whole, (count - small) / growth if growth > 0 else None)
 
 
@@ -234,7 +235,7 @@ def _ratio(one: float | None, other: float | None) -> float | None:
 
 
 def _spread(record: Record, count: int) -> str | None:
-    """How far the runs of one size lie apart, of their median."""
+    """Returns how far the runs of one size lie apart, as a share of their median."""
     seconds = [sample.usage.seconds for sample in record.samples[count]]
     if len(seconds) < 2:
         return None

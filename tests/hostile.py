@@ -11,13 +11,13 @@ HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><svg/onload=al
 
 
 def write_manifest(directory: pathlib.Path, count: int, evil: str) -> pathlib.Path:
-    """Writes some images and a manifest of them, of an image named `evil`, and of failing rows."""
+    """Writes images and a manifest of them, of an image named `evil`, and of rows that fail."""
     directory.mkdir()
     rows = []
     for i in range(count):
         (directory / f"{i:02d}.jpg").write_bytes(images.encode(images.noise(i), quality=90))
         rows.append([f"{i:02d}.jpg", "ab"[i % 2], "plain"])
-    # The slashes in the name make directories of it.
+    # Slashes in the name make directories.
     named = directory / f"{evil}.jpg"
     named.parent.mkdir(parents=True)
     named.write_bytes(images.encode(images.noise(count), quality=90))

@@ -1,4 +1,4 @@
-"""Test images, all drawn here."""
+"""Images for tests, all drawn here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def gradient(width: int = 64, height: int = 48) -> Image.Image:
-    """Red grows to the right, green downwards, blue is constant."""
+    """Draws red that grows to the right, green that grows downwards, and constant blue."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[..., 0] = np.linspace(0, 255, width).astype(np.uint8)
     pixels[..., 1] = np.linspace(0, 255, height).astype(np.uint8)[:, None]
@@ -20,20 +20,20 @@ def gradient(width: int = 64, height: int = 48) -> Image.Image:
 
 
 def noise(seed: int, width: int = 64, height: int = 48) -> Image.Image:
-    """A picture unlike any other seed's."""
+    """Draws a picture that is unlike any other seed's."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def encode(image: Image.Image, format: str = "JPEG", **options: Any) -> bytes:
-    """The bytes of an image file."""
+    """Returns the bytes of an image file."""
     out = io.BytesIO()
     image.save(out, format, **options)
     return out.getvalue()
 
 
 def bomb() -> bytes:
-    """A hundred megapixels in a few kilobytes."""
+    """Returns a file of a few kilobytes with a hundred megapixels."""
     return encode(Image.new("1", (10_000, 10_000)), "PNG")
 
 
@@ -46,7 +46,7 @@ def write(path: pathlib.Path, seed: int) -> None:
 
 
 def write_noise(directory: pathlib.Path, count: int) -> pathlib.Path:
-    """A new directory of so many pictures, and of one file that is broken."""
+    """Makes a directory of so many pictures, and of a file that is broken."""
     directory.mkdir()
     for i in range(count):
         (directory / f"{i}.jpg").write_bytes(encode(noise(i)))

@@ -19,14 +19,14 @@ from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.measure_features import FeatureStatistics
 from image_features.transforms.shards.write_shards import ShardFile
 
-# Seven rows in, or eight with a duplicate.
+# There are seven rows in, or eight with a duplicate.
 FEATURES = ShardFile("features", "features-00000-of-00001.tfrecord", 5, 100, "aa")
 INDEX = ShardFile("index", "index-00000-of-00001.parquet", 5, 10, "cc")
 ERRORS = ShardFile("errors", "errors-00000-of-00001.jsonl", 2, 10, "bb", {"not_found": 2})
 
 
 def config(directory: str) -> RunConfig:
-    """The configuration of a run of one shard of each kind."""
+    """Returns the configuration of a run of one shard of each kind."""
     return RunConfig(
         RunLayout(directory),
         utc_now(),
@@ -36,7 +36,7 @@ def config(directory: str) -> RunConfig:
 
 
 def made_otherwise(run: RunConfig, **changes: Any) -> RunConfig:
-    """The configuration with fields of its model's identity or its decode policy changed."""
+    """Returns the configuration with other fields of its model's identity or decode policy."""
     made = run.provenance
     fields = {field.name for field in dataclasses.fields(ModelIdentity)}
     model = {name: value for name, value in changes.items() if name in fields}
@@ -64,13 +64,13 @@ def commit(
 def health(
     seed: int, rows: int = 2000, shift: float = 0.0, scale: float = 1.0
 ) -> FeatureStatistics:
-    """Statistics of normal vectors of three dimensions, moved and stretched."""
+    """Returns statistics of normal vectors of three dimensions, moved and stretched."""
     vectors = 5 + np.random.default_rng(seed).normal(shift, scale, (rows, 3))
     return FeatureStatistics.of(vectors.astype(np.float32))
 
 
 def shard_files(directory: str) -> set[tuple[str, str]]:
-    """Name and checksum of each shard of a committed run: what must be equal, byte for byte."""
+    """Returns the checksum of each shard of a committed run, to compare the bytes of runs."""
     run = read_record(directory)
     assert run is not None
     shards = [file for file in run["files"] if file["kind"] in ("features", "errors")]

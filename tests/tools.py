@@ -27,7 +27,7 @@ CACHE = pathlib.Path(
 FAKE_GCS_SERVER = "github.com/fsouza/fake-gcs-server@v1.54.0"
 BEAM = importlib.metadata.version("apache-beam")
 PRISM = f"github.com/apache/beam/sdks/v2/go/cmd/prism@v{BEAM}"
-# Of all that Google's provider asks for, what its Dataflow and Cloud Storage import.
+# Google's provider asks for much; its Dataflow and Cloud Storage import only this.
 GOOGLE = ["gcloud-aio-auth", "gcloud-aio-storage", "gcsfs", "google-api-python-client"]
 GOOGLE += ["google-auth-httplib2", "google-cloud-dataflow-client", "google-cloud-secret-manager"]
 
@@ -40,12 +40,12 @@ def missing(reason: str) -> NoReturn:
 
 
 def program(name: str) -> str:
-    """The path of a program of this machine."""
+    """Returns the path of a program of this machine."""
     return shutil.which(name) or missing(f"There is no {name} on the PATH.")
 
 
 def _made(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
-    """A file or directory that is made once, by one of several processes."""
+    """Makes a file or directory once, in one of several processes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{path}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -77,7 +77,7 @@ def go_program(module: str) -> str:
 
 @functools.cache
 def flink_job_server() -> str:
-    """Beam's job server for Flink, with all that it needs in one jar, from Maven Central."""
+    """Makes one jar of Beam's job server for Flink and all that it needs, from Maven Central."""
     maven, source = program("mvn"), pathlib.Path(__file__).parent / "engines" / "job_server.xml"
 
     def build(part: pathlib.Path) -> None:
@@ -92,7 +92,7 @@ def flink_job_server() -> str:
 
 @functools.cache
 def airflow() -> pathlib.Path:
-    """The programs of an environment with Airflow, as deploy/airflow tells to make it."""
+    """Makes an environment with Airflow as deploy/airflow tells; returns its programs."""
     source = pathlib.Path(__file__).parents[1] / "deploy" / "airflow"
     pinned = [source / name for name in ("requirements.txt", "requirements-google.txt")]
     constraints = source / "constraints.txt"
@@ -101,7 +101,7 @@ def airflow() -> pathlib.Path:
     home = CACHE / f"airflow-{digest}"
 
     def install(part: pathlib.Path) -> None:
-        # An environment cannot be moved, so that a file tells that it is complete.
+        # An environment cannot be moved, so a file in it tells that it is complete.
         for arguments in (
             ["venv", "--clear", str(home)],
             ["--requirement", str(pinned[0])],
@@ -118,7 +118,7 @@ def airflow() -> pathlib.Path:
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nothing listens on."""
+    """Finds a TCP port of loopback that nothing listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -133,7 +133,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0) 
 
 
 def answers(url: str) -> bool:
-    """Whether an HTTP server answers at all."""
+    """Tells whether an HTTP server answers at all."""
     try:
         with urllib.request.urlopen(url, timeout=2):
             return True

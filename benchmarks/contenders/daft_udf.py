@@ -11,13 +11,13 @@ from daft.functions import decode_image, download, resize
 from benchmarks.contenders.job import parse_job
 
 _BATCH_SIZE = 32
-# Rows that move together; more of them took more time and memory.
+# The number of rows that move together; more of them took more time and memory.
 _MORSEL = 64
 
 
 @daft.cls
 class Extractor:
-    """The model, loaded once."""
+    """The model, which is loaded once."""
 
     def __init__(self, directory: str) -> None:
         from benchmarks.contenders.network import Network
@@ -28,7 +28,7 @@ class Extractor:
         return_dtype=daft.DataType.list(daft.DataType.float32()), batch_size=_BATCH_SIZE
     )
     def extract(self, images: daft.Series) -> Any:
-        """Features of images of the model's size."""
+        """Computes features of images of the model's size."""
         import tensorflow as tf
 
         pixels = np.stack(images.to_pylist()).astype(np.float32) / 255

@@ -1,4 +1,4 @@
-"""What every contender is told, and what it tells."""
+"""The job that every contender is given, and the summary that it prints."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One run of a contender.
+    """The job of a contender.
 
     Attributes:
-      manifest: Text file of one image path a line.
-      model: Directory of the SavedModel.
-      image_size: (height, width) in pixels that it takes.
-      output: Directory for the feature vectors, not there yet.
-      cores: How many to use.
+      manifest: A text file of one image path a line.
+      model: The directory of the SavedModel.
+      image_size: The (height, width) of images that it takes, in pixels.
+      output: The directory for the feature vectors, which is not there yet.
+      cores: The number of cores to use.
       flatbuffer: The model made for LiteRT; only the tight loop takes it.
     """
 
@@ -33,7 +33,7 @@ class Job:
     flatbuffer: pathlib.Path | None
 
     def paths(self) -> list[str]:
-        """The images' paths."""
+        """Returns the paths of the images."""
         return self.manifest.read_text().splitlines()
 
 
@@ -63,26 +63,26 @@ class Summary:
     """Counts feature vectors and adds them up, so that two contenders' can be compared.
 
     Attributes:
-      images: Feature vectors so far.
-      total: Their sum, float64 [num_features].
+      images: The number of feature vectors so far.
+      total: The sum of these vectors, float64 [num_features].
     """
 
     images: int = 0
     total: npt.NDArray[np.float64] | None = None
 
     def add(self, features: npt.NDArray[np.float32]) -> None:
-        """Takes float32 [N, num_features]."""
+        """Adds vectors, float32 [N, num_features]."""
         self.merge(Summary(len(features), features.sum(axis=0, dtype=np.float64)))
 
     def merge(self, other: Summary) -> None:
-        """Takes another one's vectors."""
+        """Adds the vectors of another summary."""
         if other.total is not None:
             self.total = other.total if self.total is None else self.total + other.total
             self.images += other.images
 
     @property
     def checksum(self) -> float:
-        """The mean feature, weighed by its place in the vector, so that order counts."""
+        """The mean feature, weighed by its place in the vector so that their order counts."""
         if self.total is None:
             return 0.0
         weights = np.linspace(0.5, 1.5, len(self.total))

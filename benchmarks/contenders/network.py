@@ -16,19 +16,19 @@ class Network:
     """An image feature vector model.
 
     Attributes:
-      image_size: (height, width) in pixels that it takes.
+      image_size: The (height, width) of images that it takes, in pixels.
     """
 
     def __init__(self, directory: str, *, intra_op_threads: int = 0) -> None:
-        """Loads it.
+        """Loads the model.
 
         Args:
-          directory: Of the SavedModel.
-          intra_op_threads: Of TensorFlow in this process, before it did anything; 0 is its own
-            choice.
+          directory: The directory of the SavedModel.
+          intra_op_threads: The threads of an operation in this process, where TensorFlow has not
+            done anything yet; 0 leaves the choice to TensorFlow.
 
         Raises:
-          ValueError: it has no signature that takes images of one size.
+          ValueError: the model has no signature that takes images of one size.
         """
         if intra_op_threads:
             tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
@@ -48,11 +48,11 @@ class Network:
         self.image_size: tuple[int, int] = (height, width)
 
     def __call__(self, images: Any) -> Any:
-        """Features [N, num_features] of float32 images [N, height, width, 3] in [0, 1]."""
+        """Computes features [N, num_features] of float32 images [N, height, width, 3] in [0, 1]."""
         return self._signature(**{self._input: images})[self._output]
 
     def frozen(self) -> Callable[[Any], Any]:
-        """The same function with variables as constants, which TensorFlow runs faster."""
+        """Returns the function with its variables as constants, which TensorFlow runs faster."""
         spec = tf.TensorSpec([None, *self.image_size, 3], tf.float32)
         function = tf.function(self, autograph=False).get_concrete_function(spec)
         constant = convert_variables_to_constants_v2(function)

@@ -1,8 +1,8 @@
-"""Reads back what a contender wrote: is every vector there, and are they the model's?
+"""The check of what a contender wrote: that every vector is there, and is the model's.
 
 python -m benchmarks.contenders.outputs --output=DIR
 
-Apart from the contenders, so that none spends time on it.
+It is apart from the contenders, so that none spends time on it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from benchmarks.contenders.job import Summary
 
 _BATCH_SIZE = 1000
-_FEATURES = "image/features"  # In every contender's output.
+_FEATURES = "image/features"  # Every contender's output has this name.
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", required=True, type=pathlib.Path)
     directory: pathlib.Path = parser.parse_args().output
-    # "features" begins the name in ours too, where errors and indexes are beside them.
+    # Our features begin with that word too, and errors and indexes lie beside them.
     records = sorted(directory.rglob("features*.tfrecord"))
     summary = Summary()
     for features in (
@@ -42,7 +42,7 @@ def _parquet(files: list[pathlib.Path]) -> Iterator[npt.NDArray[np.float32]]:
     for file in files:
         for batch in pq.ParquetFile(file).iter_batches(_BATCH_SIZE, columns=[_FEATURES]):
             column = batch.column(0)
-            if isinstance(column, pa.ExtensionArray):  # Tensors are lists beneath.
+            if isinstance(column, pa.ExtensionArray):  # A column of tensors is stored as lists.
                 column = column.storage
             yield column.flatten().to_numpy().reshape(len(column), -1)
 

@@ -1,4 +1,4 @@
-"""What is made once before any time is taken: the model's directory, and its LiteRT file.
+"""The preparation before any time is taken: the model's directory, and its LiteRT file.
 
 python -m benchmarks.contenders.preparation --model=HANDLE --flatbuffer=FILE
 """

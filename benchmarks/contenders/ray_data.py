@@ -26,11 +26,11 @@ class Extractor:
     def __init__(self, directory: str) -> None:
         from benchmarks.contenders.network import Network
 
-        # One thread: there are as many actors as cores.
+        # One thread is enough, since there are as many actors as cores.
         self._network = Network(directory, intra_op_threads=1).frozen()
 
     def __call__(self, batch: Batch) -> Batch:
-        """Replaces the pixels by features."""
+        """Replaces the pixels of a batch by features."""
         import tensorflow as tf
 
         images = tf.constant(batch["pixels"].astype(np.float32) / 255)

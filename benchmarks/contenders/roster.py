@@ -1,4 +1,4 @@
-"""Who runs, and how each is started, checked and asked what it did."""
+"""The roster of contenders: how each is started, checked and asked what it did."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _STAGE = re.compile(r"(\w+) ([\d.]+) s\b")
 _ENVIRONMENT = {
     "PYTHONPATH": str(_ROOT),
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    "CUDA_VISIBLE_DEVICES": "-1",  # Processors are compared, also where there is a GPU.
+    "CUDA_VISIBLE_DEVICES": "-1",  # The comparison is of processors, also where there is a GPU.
     "DAFT_PROGRESS_BAR": "0",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Arena:
-    """What all contenders share.
+    """The surroundings that all contenders share.
 
     Attributes:
       handle: The model as the user named it.
-      directory: Of the model's SavedModel.
-      image_size: (height, width) in pixels.
-      flatbuffer: The model for LiteRT.
-      scratch: Directory for what they write.
-      environment: Variables of their processes.
+      directory: The directory of the model's SavedModel.
+      image_size: The (height, width) of the images, in pixels.
+      flatbuffer: The file of the model for LiteRT.
+      scratch: The directory for their output.
+      environment: The environment variables of their processes.
     """
 
     handle: str
@@ -51,8 +51,8 @@ class Arena:
     def prepare(cls, handle: str, scratch: pathlib.Path) -> Arena:
         """Makes what no contender's time shall include.
 
-        In a process of its own: TensorFlow in this one would share pages with the contenders',
-        and so take them off their memory.
+        That is done in a process of its own, since TensorFlow in this one would share pages with
+        the contenders, and so take them off their memory.
         """
         flatbuffer = scratch / "model.tflite"
         made = measure.run(
@@ -73,9 +73,9 @@ class Contender:
     """One way to features; this one is a module of `benchmarks.contenders`.
 
     Attributes:
-      name: In the table; also the module's.
-      requires: What must be importable.
-      prints_work: Whether it writes nothing and says itself what it computed.
+      name: The name in the table, which is also the module's.
+      requires: The modules that must be importable.
+      prints_work: Whether it writes nothing, and prints itself what it computed.
     """
 
     name: str
@@ -83,11 +83,11 @@ class Contender:
     prints_work: bool = False
 
     def installed(self) -> bool:
-        """Whether it can run here."""
+        """Whether the contender can run here."""
         return importlib.util.find_spec(self.requires) is not None
 
     def command(self, arena: Arena, manifest: pathlib.Path, output: pathlib.Path) -> list[str]:
-        """The process to measure."""
+        """Returns the command to measure."""
         return [
             *_python(f"benchmarks.contenders.{self.name}"),
             f"--manifest={manifest}",
@@ -100,15 +100,15 @@ class Contender:
         ]
 
     def run_file(self, output: pathlib.Path) -> dict[str, Any] | None:
-        """What it says of its run in a file; only ours does."""
+        """Reads the file in which a contender describes its run; only ours writes one."""
         return None
 
     def stage_seconds(self, printed: str) -> dict[str, float]:
-        """What it says its stages took, summed over threads; only ours does."""
+        """Reads the seconds of the stages, summed over threads; only ours tells them."""
         return {}
 
     def work(self, arena: Arena, output: pathlib.Path, printed: str) -> dict[str, Any]:
-        """What it computed: `images`, `features` and `checksum`."""
+        """Returns what the contender computed: `images`, `features` and `checksum`."""
         if not self.prints_work:
             command = [*_python("benchmarks.contenders.outputs"), f"--output={output}"]
             printed = measure.run(command, env=arena.environment).output
@@ -154,7 +154,7 @@ ROSTER: tuple[Contender, ...] = (
     Contender("ray_data", "ray"),
     Contender("daft_udf", "daft"),
     Product(OURS, "apache_beam"),
-    # What is left of the lead with the engine that the others have.
+    # This shows what is left of the lead with the engine that the others have.
     Product(f"{OURS}_tensorflow", "apache_beam", options=("--engine=tensorflow",)),
 )
 

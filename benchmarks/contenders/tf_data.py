@@ -16,7 +16,7 @@ from benchmarks.contenders.job import Job, parse_job
 from benchmarks.contenders.network import Network
 
 _BATCH_SIZE = 32
-_RATIOS = (1, 2, 4, 8)  # What tf.io.decode_jpeg can divide both sides by.
+_RATIOS = (1, 2, 4, 8)  # tf.io.decode_jpeg can divide both sides by these.
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def _dataset(job: Job, network: Callable[[Any], Any]) -> tf.data.Dataset:
         data = tf.io.read_file(path)
         shape = tf.image.extract_jpeg_shape(data)
         fits = tf.minimum(shape[0] // height, shape[1] // width)
-        # The ratio is an attribute of the operation, so that there is one for each.
+        # The ratio is an attribute of the operation, so that each ratio has its own.
         step = tf.reduce_sum(tf.cast(fits >= _RATIOS[1:], tf.int32))
         image = tf.switch_case(
             step,

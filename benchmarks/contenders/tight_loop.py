@@ -63,7 +63,7 @@ def _work(job: Job, paths: Iterator[str], lock: threading.Lock, summary: Summary
         for row, path in enumerate(batch):
             with open(path, "rb") as file:
                 data = file.read()
-            # Image.open would first ask which format it is.
+            # Image.open would first look for the format.
             image: Image.Image = JpegImageFile(io.BytesIO(data))
             image.draft("RGB", size)
             if image.mode != "RGB":

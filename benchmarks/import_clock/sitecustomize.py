@@ -1,4 +1,4 @@
-"""Notes every import of a process and its seconds, for `benchmarks.startup`.
+"""A clock that notes every import of a process and its seconds, for `benchmarks.startup`.
 
 Python imports it at its start when its directory is in PYTHONPATH. `-X importtime` would write to
 stderr, which the extractor mutes while libraries that remark on things are imported.
@@ -13,7 +13,7 @@ from typing import Any
 _DIRECTORY = os.environ["IMPORT_CLOCK"]
 _LOG = os.open(f"{_DIRECTORY}/{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 _INNER = threading.local()
-# What the interpreter calls for a module that is not there yet.
+# The interpreter calls this for a module that is not there yet.
 _BOOTSTRAP: Any = importlib._bootstrap
 _find_and_load = _BOOTSTRAP._find_and_load
 
@@ -28,7 +28,7 @@ def _timed(name: str, import_: Any) -> Any:
         _INNER.seconds = before + time.perf_counter() - start
         raise
     whole = time.perf_counter() - start
-    # At once, and not at the end: processes end without ceremony.
+    # A line is written at once and not at the end, since processes end without ceremony.
     os.write(_LOG, f"{whole - _INNER.seconds:.6f} {name}\n".encode())
     _INNER.seconds = before + whole
     return module

@@ -1,4 +1,4 @@
-"""Runs in Airflow's environment: loads the DAG with given Variables, calls its parts.
+"""A program for Airflow's environment: it loads the DAG with given Variables and calls its parts.
 
 usage: probe.py DAG_FILE < {"variables": {name: text or null}, "commands": {name: command},
 "launches": [date]} > the same names and dates, with what came of each
@@ -20,12 +20,12 @@ VARIABLE = "AIRFLOW_VAR_IMAGE_FEATURES"
 
 
 def load(path: str, variable: str | None, without: str = "") -> DagBag:
-    """Imports the DAG's file with a Variable; None is none.
+    """Imports the DAG's file with a Variable, or with none.
 
     Args:
-      path: The file.
-      variable: The Variable's text.
-      without: A provider that is not installed then.
+      path: The path of the file.
+      variable: The text of the Variable; None sets none.
+      without: The name of a provider that seems not to be installed.
     """
     os.environ.pop(VARIABLE, None)
     if variable is not None:
@@ -40,7 +40,7 @@ def load(path: str, variable: str | None, without: str = "") -> DagBag:
 
 
 def describe(bag: DagBag) -> dict[str, Any]:
-    """What tests look at of the DAG."""
+    """Describes the DAG by what tests look at."""
     if bag.import_errors:
         return {"import_errors": list(bag.import_errors.values())}
     (dag,) = bag.dags.values()
@@ -56,7 +56,7 @@ def describe(bag: DagBag) -> dict[str, Any]:
 
 
 def describe_task(task: Any) -> dict[str, Any]:
-    """What tests look at of a task."""
+    """Describes a task by what tests look at."""
     timeout = task.execution_timeout
     return {
         "type": task.task_type,
@@ -76,7 +76,7 @@ def describe_task(task: Any) -> dict[str, Any]:
 
 
 def call(task: Any, context: dict[str, Any]) -> dict[str, Any]:
-    """What comes of a task's `execute`: a result, or an exception's class and sentence."""
+    """Executes a task; returns its result, or the class and sentence of its exception."""
     ExecutorSafeguard.tracker.set(task)
     try:
         return {"result": task.execute(context)}
@@ -85,7 +85,7 @@ def call(task: Any, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def launch(dag: Any, date: str) -> dict[str, Any]:
-    """What comes of a night on Dataflow, and what Google would have been asked to launch."""
+    """Runs a night on Dataflow; returns its outcome and what Google was asked to launch."""
     from airflow.providers.google.cloud.hooks.dataflow import DataflowHook
 
     requests = []
@@ -103,7 +103,7 @@ def launch(dag: Any, date: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Reads cases, prints what came of them."""
+    """Reads cases, and prints their outcomes."""
     path, cases = sys.argv[1], json.load(sys.stdin)
     found: dict[str, Any] = {}
     for name, text in cases["variables"].items():
@@ -116,7 +116,7 @@ def main() -> None:
         notify = "http://{{ name }}/hush" if name == "environment" else ""
         context = {"name": "hook"}
         found[name] = call(operator(task_id="extract", command=command, notify=notify), context)
-    for date in cases["launches"]:  # Each fills in templates of its own.
+    for date in cases["launches"]:  # Each date fills in templates of its own.
         bag = load(path, cases["variables"]["dataflow"])
         found[date] = launch(bag.dags["image_features_nightly"], date)
     print("\nFOUND " + json.dumps(found))

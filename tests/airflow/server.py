@@ -26,7 +26,7 @@ class Server:
     """Airflow as a user meets it: its command line and its API.
 
     Args:
-      home: Where it keeps all it has.
+      home: The directory in which it keeps all it has.
     """
 
     def __init__(self, home: pathlib.Path) -> None:
@@ -108,7 +108,7 @@ class Server:
         return process.stdout
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """One request to the API."""
+        """Makes a request to the API."""
         request = urllib.request.Request(
             self._url(f"/api/v2/{path}"),
             method=method,
@@ -122,12 +122,12 @@ class Server:
             return json.loads(answer.read() or b"null")
 
     def run_of(self, date: str) -> dict[str, Any] | None:
-        """The run of a date, however it came to be."""
+        """Returns the run of a date, however it came to be."""
         runs = self.call("GET", f"dags/{DAG_ID}/dagRuns")["dag_runs"]
         return next((run for run in runs if str(run["logical_date"]).startswith(date)), None)
 
     def run_path(self, run_id: str) -> str:
-        """A run in the API."""
+        """Returns the path of a run in the API."""
         return f"dags/{DAG_ID}/dagRuns/{urllib.parse.quote(run_id, safe='')}"
 
     def trigger(self, date: str | None) -> str:
@@ -138,12 +138,12 @@ class Server:
         )
 
     def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
-        """The task instances of a run by task."""
+        """Returns the task instances of a run by task."""
         found = self.call("GET", f"{self.run_path(run_id)}/taskInstances")["task_instances"]
         return {each["task_id"]: each for each in found}
 
     def states(self, run_id: str) -> dict[str, str | None]:
-        """The states of a run's tasks."""
+        """Returns the states of a run's tasks."""
         return {name: each["state"] for name, each in self.tasks(run_id).items()}
 
     def ended(self, run_id: str, seconds: float = 180) -> str:
@@ -162,11 +162,11 @@ class Server:
         return state
 
     def log(self, run_id: str, task: str, attempt: int = 1) -> str:
-        """What an attempt at a task has logged."""
+        """Returns what an attempt at a task has logged."""
         lines = self.call("GET", f"{self.run_path(run_id)}/taskInstances/{task}/logs/{attempt}")
         return json.dumps(lines)
 
     def result(self, run_id: str, task: str) -> Any:
-        """What a task has returned."""
+        """Returns what a task has returned."""
         path = f"{self.run_path(run_id)}/taskInstances/{task}/xcomEntries/return_value"
         return self.call("GET", f"{path}?deserialize=true")["value"]

@@ -28,17 +28,17 @@ DATAFLOW = {
 
 
 def environment(home: pathlib.Path, programs: pathlib.Path, **settings: str) -> dict[str, str]:
-    """The variables of a process of Airflow that keeps all it has in a directory.
+    """Returns the variables of a process of Airflow that keeps all it has in a directory.
 
     Args:
       home: The directory.
-      programs: Of Airflow's environment.
-      **settings: Of Airflow, such as core__executor.
+      programs: The directory of the programs of Airflow's environment.
+      **settings: The settings of Airflow, such as core__executor.
     """
     own = {
         "core__dags_folder": str(home / "dags"),
         "core__load_examples": "False",
-        # Four processes share the file: on a busy machine they wait longer than 5 s for each other.
+        # Four processes share the file, and on a busy machine wait longer than 5 s for each other.
         "database__sql_alchemy_conn": f"sqlite:///{home}/airflow.db?timeout=120",
         "logging__logging_level": "INFO",
         **settings,

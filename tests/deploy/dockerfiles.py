@@ -10,7 +10,7 @@ from tests.deploy.files import ROOT
 
 
 def instructions(text):
-    """Pairs of an instruction and its arguments, as Docker reads them."""
+    """Reads pairs of an instruction and its arguments, as Docker does."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n", " ", "\n".join(lines))
     pairs = [line.split(maxsplit=1) for line in joined.splitlines() if line.strip()]
@@ -26,7 +26,7 @@ def fill_in(text, values):
 
 
 def complaints(text):
-    """What is wrong with a Dockerfile, by rules of hadolint and of this repository."""
+    """Lists what is wrong with a Dockerfile, by rules of hadolint and of this repository."""
     found, stages = instructions(text), set()
     values = build_arguments(found)
     for name, rest in found:
@@ -81,7 +81,7 @@ def as_json(text):
 
 
 def is_ignored(path):
-    """Whether .dockerignore keeps a path out of the build, by the patterns that it has."""
+    """Tells whether .dockerignore keeps a path out of the build, by the patterns that it has."""
     patterns = (ROOT / ".dockerignore").read_text().split()
     assert not any(pattern.startswith(("!", "#", "/")) for pattern in patterns)
     return any(

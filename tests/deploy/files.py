@@ -1,4 +1,4 @@
-"""What the tests of deploy/dataflow read, and how `extract` reads options."""
+"""The files of deploy/dataflow, read for tests, and the options of `extract`."""
 
 import json
 import pathlib
@@ -11,7 +11,7 @@ HERE = ROOT / "deploy" / "dataflow"
 METADATA = json.loads((HERE / "metadata.json").read_text())
 PARAMETERS = {parameter["name"]: parameter for parameter in METADATA["parameters"]}
 REQUIRED = {"input": "gs://b/images.csv", "output": "gs://b/features"}
-# What makes no sense where nobody waits, or is main.py's to say.
+# These make no sense where nobody waits, or are set by main.py.
 NOT_FOR_TEMPLATES = {
     "error_budget",
     "log_format",
@@ -21,7 +21,8 @@ NOT_FOR_TEMPLATES = {
     "retry_errors",
     "wait",
 }
-# "Failed to read the job file" at cloud.google.com/dataflow/docs/guides/troubleshoot-templates.
+# The list is that of "Failed to read the job file" at
+# cloud.google.com/dataflow/docs/guides/troubleshoot-templates.
 THE_LAUNCHERS = {"runner", "project", "job_name", "template_location", "region"}
 
 

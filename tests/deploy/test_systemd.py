@@ -75,7 +75,7 @@ def analyze(directory, *replaced):
         (directory / name).write_text(text)
     command = [program, "verify", "--man=no", *(str(directory / name) for name in names)]
     found = subprocess.run(command, capture_output=True, text=True)
-    # Of other units of the machine it may say something too.
+    # It may also complain of other units of the machine.
     lines = [line for line in found.stderr.splitlines() if "image-features" in line]
     return found.returncode, lines
 

@@ -1,4 +1,4 @@
-"""Dataflow as far as a launcher sees it: its REST API and Google's sign-in, on loopback."""
+"""The part of Dataflow that a launcher sees, on loopback: its REST API and Google's sign-in."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ PROJECT, REGION = "my-project", "europe-west4"
 _JOBS = f"/v1b3/projects/{PROJECT}/locations/{REGION}/jobs"
 _JOB = re.compile(rf"{_JOBS}/(?P<id>[\w-]+)(?P<part>/messages|/metrics)?")
 _ACCESS_TOKEN = "an-access-token"
-_AUDIENCE = "https://oauth2.googleapis.com/token"  # Wherever the key says that one signs in.
+_AUDIENCE = "https://oauth2.googleapis.com/token"  # The key may name another place.
 
 
 class JobFailedError(Exception):
-    """What a job says when it fails, in as many messages as there are arguments."""
+    """The failure of a job, which says as many messages as there are arguments."""
 
 
 class Job:
     """A job that the service has taken.
 
     Attributes:
-      id: Its id.
-      request: What was asked for: the API's Job, with enums by their names.
-      state: Without JOB_STATE_.
-      metrics: What it answers when it is asked for metrics: the API's MetricUpdates.
+      id: The id of the job.
+      request: The request, which is the API's Job with enums by their names.
+      state: The state, without JOB_STATE_.
+      metrics: The answer to a question for metrics, which is a list of the API's MetricUpdates.
     """
 
     def __init__(self, number: int, request: dict[str, Any]) -> None:
@@ -52,34 +52,34 @@ class Job:
         self._messages.append({**message, "messageImportance": f"JOB_MESSAGE_{importance}"})
 
     def answer(self, part: str) -> dict[str, Any]:
-        """The API's answer to a get, or to a question for messages or metrics."""
+        """Returns the API's answer to a get, or to a question for messages or metrics."""
         if part == "/messages":
             return {"jobMessages": self._messages}
         if part == "/metrics":
             return {"metricTime": _now(), "metrics": self.metrics}
         state = self.state
         if state == "PENDING":
-            self.state = "RUNNING"  # It is never running when it is first asked for.
+            self.state = "RUNNING"  # A job never runs when it is first asked for.
         return {**self.short(), "currentState": f"JOB_STATE_{state}", "currentStateTime": _now()}
 
     def short(self) -> dict[str, Any]:
-        """The answer to a creation: the state is not there yet."""
+        """Returns the answer to a creation, which has no state yet."""
         known = {name: self.request[name] for name in ("name", "type", "clientRequestId")}
         place = {"id": self.id, "projectId": PROJECT, "location": REGION, "createTime": _now()}
         return {**known, **place, "currentStateTime": "1970-01-01T00:00:00Z"}
 
 
 class Service:
-    """The service. Whoever asks must have signed in with the key that is in `key_file`.
+    """The service, whose clients must have signed in with the key in `key_file`.
 
     Attributes:
-      url: For --dataflow_endpoint.
-      key_file: For GOOGLE_APPLICATION_CREDENTIALS.
-      jobs: Those that were taken.
-      requests: All that were made: method and path.
-      refusals: What the next creations are answered instead: a status and a message each.
-      run: Does a job's work, when it is taken, and may set its state; a JobFailedError from it
-        fails the job. Without it, a job runs for ever.
+      url: The address for --dataflow_endpoint.
+      key_file: The file for GOOGLE_APPLICATION_CREDENTIALS.
+      jobs: The jobs that the service has taken.
+      requests: The method and path of every request.
+      refusals: The statuses and messages with which the next creations are refused.
+      run: A function that does the work of a job when it is taken, and may set its state; a
+        JobFailedError from it fails the job. Without it, a job runs for ever.
     """
 
     def __init__(self, directory: pathlib.Path, run: Callable[[Job], None] | None = None) -> None:
@@ -123,11 +123,11 @@ class Service:
         self.key_file.write_text(json.dumps(key))
 
     def asked(self, method: str, ending: str) -> int:
-        """How many requests of a kind there were."""
+        """Returns the number of requests of a kind."""
         return sum(verb == method and path.endswith(ending) for verb, path in self.requests)
 
     def answer(self, method: str, path: str, authorization: str, body: bytes) -> tuple[int, Any]:
-        """The status and the JSON that a request is answered."""
+        """Returns the status and the JSON that answer a request."""
         self.requests.append((method, path))
         if (method, path) == ("POST", "/token"):
             return self._sign_in(body)
@@ -182,7 +182,7 @@ class Service:
 
 
 def _number(text: str) -> float:
-    """A number of a Struct, where all are floats: workers are told of whole ones as such."""
+    """Reads a number of a Struct, where all are floats; whole ones become ints, as for workers."""
     value = float(text)
     return int(value) if value.is_integer() else value
 

@@ -1,4 +1,4 @@
-"""`extract` on Dataflow as a command, and what it has staged: to look at, and to do the work of."""
+"""The command `extract` on Dataflow, and what it stages: to look at, and to do its work."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ ROOT = pathlib.Path(__file__).parents[2]
 SECONDS = 600
 GPU = "worker_accelerator=type:nvidia-tesla-t4;count:1;install-nvidia-driver"
 SDIST = f"image_feature_extractor-{importlib.metadata.version('image-feature-extractor')}.tar.gz"
-# Prints where modules are found, or None.
+# It prints where modules are found, or None.
 _FIND = "import importlib.util as u, sys; print(*map(u.find_spec, sys.argv[1:]), sep='\\n')"
 
 
 def arguments(run_id: str = "run", **changed: str | None) -> list[str]:
-    """Options of a job that can be submitted; None leaves one out."""
+    """Returns options of a job that can be submitted; None leaves one out."""
     given: dict[str, str | None] = {
         "runner": "DataflowRunner",
         "project": PROJECT,
@@ -58,7 +58,7 @@ def begin(service: Service, *options: str, run_id: str = "run") -> subprocess.Po
 
 
 def launch(service: Service, *options: str, run_id: str = "run") -> tuple[int, str, str]:
-    """Runs the command; gives its exit code, stdout and stderr."""
+    """Runs the command; returns its exit code, stdout and stderr."""
     process = begin(service, *options, run_id=run_id)
     try:
         output, error = process.communicate(timeout=SECONDS)
@@ -68,35 +68,35 @@ def launch(service: Service, *options: str, run_id: str = "run") -> tuple[int, s
 
 
 def last_line(error: str) -> str:
-    """What a launcher says in the end, after nothing but warnings and what a job itself says."""
+    """Returns a launcher's last line, before which it logs only warnings and the job's messages."""
     *before, last = error.splitlines()
     assert not [line for line in before if "dataflow_runner.py" in line or "HTTP status" in line]
     return last
 
 
 def names(bucket: Any, prefix: str = "") -> set[str]:
-    """The names of a bucket's objects."""
+    """Returns the names of a bucket's objects."""
     return {blob.name for blob in bucket.client.list_blobs(bucket.name, prefix=prefix)}
 
 
 def console(job: Job) -> str:
-    """Where the console shows a job."""
+    """Returns the address of a job in the console."""
     return f"https://console.cloud.google.com/dataflow/jobs/{REGION}/{job.id}?project={PROJECT}"
 
 
 def pool(job: Job) -> dict[str, Any]:
-    """A job's one worker pool."""
+    """Returns the only worker pool of a job."""
     (pool,) = job.request["environment"]["workerPools"]
     return dict(pool)
 
 
 def options_of(job: Job) -> dict[str, Any]:
-    """A job's pipeline options, as its workers get them."""
+    """Returns the pipeline options of a job, as its workers get them."""
     return dict(job.request["environment"]["sdkPipelineOptions"]["options"])
 
 
 def staged(bucket: Any, job: Job) -> dict[str, bytes]:
-    """The files that workers download, by their names."""
+    """Returns the files that workers download, by their names."""
     places = {part["name"]: part["location"] for part in pool(job)["packages"]}
     places["pipeline.pb"] = options_of(job)["pipelineUrl"]
     start = re.compile(f"(gs:/|storage.googleapis.com)/{bucket.name}/")
@@ -107,12 +107,12 @@ def staged(bucket: Any, job: Job) -> dict[str, bytes]:
 
 
 def pipeline_of(bucket: Any, job: Job) -> Any:
-    """The job's graph, a beam_runner_api_pb2.Pipeline."""
+    """Returns the graph of a job, a beam_runner_api_pb2.Pipeline."""
     return beam_runner_api_pb2.Pipeline.FromString(staged(bucket, job)["pipeline.pb"])
 
 
 def setup_of(bucket: Any, job: Job) -> str:
-    """The setup.py of the package that workers install."""
+    """Returns the setup.py of the package that workers install."""
     with tarfile.open(fileobj=io.BytesIO(staged(bucket, job)[SDIST])) as archive:
         file = archive.extractfile(f"{SDIST.removesuffix('.tar.gz')}/setup.py")
         assert file is not None
@@ -120,10 +120,10 @@ def setup_of(bucket: Any, job: Job) -> str:
 
 
 def work(bucket: Any, service: Service, job: Job) -> None:
-    """Does a job's work in a new environment, with what the job has staged and nothing else."""
+    """Does the work of a job in a new environment, with what was staged and nothing else."""
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     variables["GOOGLE_APPLICATION_CREDENTIALS"] = str(service.key_file)
-    with tempfile.TemporaryDirectory() as worker:  # Some hundred megabytes, gone at once.
+    with tempfile.TemporaryDirectory() as worker:  # It takes some hundred megabytes for a while.
         directory = pathlib.Path(worker)
         python = str(directory / "venv" / "bin" / "python")
 
@@ -151,7 +151,7 @@ def work(bucket: Any, service: Service, job: Job) -> None:
 
 
 def _distribution(name: str, **value: int) -> list[dict[str, Any]]:
-    """A metric of a job's own as the API answers it: what was attempted, and what counts."""
+    """Returns a metric of the user's as the API answers it: what was attempted, and what counts."""
     context = {"namespace": "image_features", "step": "a step"}
     return [
         {

@@ -17,21 +17,21 @@ import psutil
 
 from tests import tools
 
-VERSION = "1.19"  # Of deploy/flink/cluster.sh and of job_server.xml.
-SLOTS = 2  # Of a TaskManager, in deploy/flink/config.yaml.
+VERSION = "1.19"  # The version is that of deploy/flink/cluster.sh and of job_server.xml.
+SLOTS = 2  # A TaskManager has so many by deploy/flink/config.yaml.
 ROOT = pathlib.Path(__file__).parents[2]
-# Not another checkout's, whose tests may run beside these.
+# The path tells our workers from those of another checkout, whose tests may run beside these.
 _WORKER = os.path.realpath(os.path.join(sys.prefix, "bin", "image-features-worker"))
 # Flink would notice a dead TaskManager after most of a minute.
 _IMPATIENT = {"heartbeat.interval": 1000, "heartbeat.timeout": 8000}
 
 
 class Cluster:
-    """One JobManager and TaskManagers.
+    """A JobManager and its TaskManagers.
 
     Attributes:
-      address: HOST:PORT of the REST API.
-      managers: The TaskManagers' processes.
+      address: The HOST:PORT of the REST API.
+      managers: The processes of the TaskManagers.
     """
 
     def __init__(self, directory: pathlib.Path) -> None:
@@ -90,7 +90,7 @@ class Cluster:
             worker.kill()
 
     def ask(self, path: str) -> dict[str, Any]:
-        """The REST API's answer."""
+        """Returns the answer of the REST API."""
         with urllib.request.urlopen(f"http://{self.address}{path}", timeout=10) as answer:
             return dict(json.load(answer))
 
@@ -104,15 +104,15 @@ class Cluster:
         tools.wait_until(lambda: set(self.jobs()) <= ended, "the jobs' end")
 
     def logs(self) -> str:
-        """What its processes and their workers have logged so far."""
+        """Returns what the processes and their workers have logged so far."""
         return "".join(path.read_text() for path in sorted(self._directory.glob("*.log")))
 
     def jobs(self) -> list[str]:
-        """The states of all jobs."""
+        """Returns the states of all jobs."""
         return [job["state"] for job in self.ask("/jobs/overview")["jobs"]]
 
     def workers(self) -> list[psutil.Process]:
-        """The Python workers of this cluster's jobs."""
+        """Returns the Python workers of this cluster's jobs."""
         return [
             process
             for process in psutil.process_iter(["cmdline"])
@@ -132,7 +132,7 @@ def cluster(directory: pathlib.Path, managers: int = 2) -> Iterator[Cluster]:
 
 
 def command(cluster: Cluster, *options: str) -> list[str]:
-    """`extract` on a cluster, as a command."""
+    """Returns the command of `extract` on a cluster."""
     return [
         os.path.join(os.path.dirname(sys.executable), "image-features"),
         "extract",

@@ -12,7 +12,7 @@ SECONDS = 300
 
 
 def begin(command: Sequence[str]) -> subprocess.Popen[str]:
-    """Starts one."""
+    """Starts a launcher."""
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -23,7 +23,7 @@ def begin(command: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Waits for one; returns its exit code, what it printed and what it logged."""
+    """Waits for a launcher; returns its exit code, what it printed and what it logged."""
     try:
         output, error = process.communicate(timeout=SECONDS)
     finally:
@@ -32,6 +32,6 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Kills one and all that it has started."""
+    """Kills a launcher and all that it has started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

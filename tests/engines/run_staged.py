@@ -21,9 +21,9 @@ from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
 
 def main(pipeline_file: str, options_file: str) -> None:
-    """Raises whatever the pipeline fails with."""
+    """Runs the pipeline, and raises whatever it fails with."""
     logging.getLogger().setLevel(logging.INFO)
-    # How a worker reads them; it asks for all of them, so that each must be one it can parse.
+    # A worker reads the options in this way; it asks for all of them, so that it must parse each.
     given = sdk_worker_main._load_pipeline_options(pathlib.Path(options_file).read_text())
     options = PipelineOptions.from_dictionary(given)
     options.get_all_options()
