@@ -62,7 +62,7 @@ class Step:
 
     Attributes:
       name: What it does.
-      arguments: Of the console script.
+      arguments: The arguments of the console script.
       run: The directory of the run that it makes, relative to the root.
       copies: The directory to copy first, relative to the root, and its copy's name.
       removes: Directories to remove after that, relative to the root.
@@ -171,7 +171,7 @@ def write_image(name: str, *, edition: int = 1, day: int = 0) -> None:
     """Writes a picture of the model's size that is unlike any other name's or edition's.
 
     Args:
-      name: Of the file, without its suffix; every fifth one is grey.
+      name: The name of the file, without its suffix; every fifth image is grey.
       edition: Another number gives another picture.
       day: When it was written, in days after the first.
     """
@@ -304,7 +304,7 @@ def run_at(clock: str, arguments: Sequence[str], *, dies: bool = False) -> None:
 
     Args:
       clock: When it begins, ISO 8601, UTC.
-      arguments: Of the console script.
+      arguments: The arguments of the console script.
       dies: Whether the process has to kill itself.
 
     Raises:
