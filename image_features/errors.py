@@ -5,6 +5,7 @@
      +- ModelError            a model cannot be resolved, loaded, converted or exported
      +- FetchError            a location cannot be read   (transforms.stores.retries)
      +- DecodeError           a file gives no pixels      (transforms.images.pixels)
+     +- ImageColumnError      a row holds no usable image (transforms.inference.columns)
      +- RunNotFoundError      there is no committed run where one was asked for
      +- UnreadableRunError    a commit file was not written by this version or an earlier one
      +- UnsoundRunError       a run lacks files that its commit lists

@@ -8,12 +8,12 @@ import importlib.metadata
 import json
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-from image_features.models.first_line import first_line
 
 from image_features.errors import ModelError
 from image_features.models.files import staged_directory
+from image_features.models.first_line import first_line
 from image_features.models.handles import ResolvedModule, cache_root
 from image_features.models.identity import Precision
 from image_features.models.quiet import import_tensorflow
@@ -61,6 +61,29 @@ class CompiledModel:
     max_cosine_difference: float
     max_relative_difference: float
 
+    def to_json(self) -> dict[str, Any]:
+        """Returns the description that lies beside the flatbuffer, without its path."""
+        return {
+            "sha256": self.sha256,
+            "image_size": list(self.image_size),
+            "num_features": self.num_features,
+            "max_cosine_difference": self.max_cosine_difference,
+            "max_relative_difference": self.max_relative_difference,
+        }
+
+    @classmethod
+    def from_json(cls, path: str, values: Mapping[str, Any]) -> CompiledModel:
+        """Reads the description of the flatbuffer at a path."""
+        height, width = values["image_size"]
+        return cls(
+            path=path,
+            sha256=values["sha256"],
+            image_size=(height, width),
+            num_features=values["num_features"],
+            max_cosine_difference=values["max_cosine_difference"],
+            max_relative_difference=values["max_relative_difference"],
+        )
+
 
 def compile_module(
     module: ResolvedModule,
@@ -85,9 +108,7 @@ def compile_module(
         with staged_directory(target, keep_existing=True) as staging:
             _write(module, precision, staging)
     with open(os.path.join(target, _DESCRIPTION), encoding="utf-8") as file:
-        fields = json.load(file)
-    fields["image_size"] = tuple(fields["image_size"])
-    return CompiledModel(path=os.path.join(target, _FLATBUFFER), **fields)
+        return CompiledModel.from_json(os.path.join(target, _FLATBUFFER), json.load(file))
 
 
 def _write(module: ResolvedModule, precision: Precision, staging: str) -> None:
@@ -117,17 +138,18 @@ def _write(module: ResolvedModule, precision: Precision, staging: str) -> None:
         precision,
         cosine,
     )
-    with open(os.path.join(staging, _FLATBUFFER), "wb") as file:
+    written = CompiledModel(
+        path=os.path.join(staging, _FLATBUFFER),
+        sha256=hashlib.sha256(flatbuffer).hexdigest(),
+        image_size=source.image_size,
+        num_features=source.num_features,
+        max_cosine_difference=cosine,
+        max_relative_difference=relative,
+    )
+    with open(written.path, "wb") as file:
         file.write(flatbuffer)
-    description = {
-        "sha256": hashlib.sha256(flatbuffer).hexdigest(),
-        "image_size": source.image_size,
-        "num_features": source.num_features,
-        "max_cosine_difference": cosine,
-        "max_relative_difference": relative,
-    }
     with open(os.path.join(staging, _DESCRIPTION), "w", encoding="utf-8") as file:
-        json.dump(description, file, indent=2)
+        json.dump(written.to_json(), file, indent=2)
 
 
 def _convert(source: FeatureModule, precision: Precision) -> bytes:

@@ -43,6 +43,17 @@ class FinetuneResult:
     train_images: int
     held_out_images: int
 
+    def to_json(self) -> dict[str, Any]:
+        """Returns the outcome by the names that finetune.json has."""
+        return {
+            "probe_accuracy": self.probe_accuracy,
+            "accuracy": self.accuracy,
+            "epochs": self.epochs,
+            "best_epoch": self.best_epoch,
+            "train_images": self.train_images,
+            "held_out_images": self.held_out_images,
+        }
+
 
 class Report(Protocol):
     """A callback for every finished step: name of the phase, steps done, steps in all."""
@@ -131,12 +142,12 @@ def finetune(
         progress.advance(epoch + 1, accuracy)
     progress.restore_best()
     return FinetuneResult(
-        progress.probe,
-        progress.best,
-        progress.epoch,
-        progress.best_epoch,
-        len(learn),
-        len(measure),
+        probe_accuracy=progress.probe,
+        accuracy=progress.best,
+        epochs=progress.epoch,
+        best_epoch=progress.best_epoch,
+        train_images=len(learn),
+        held_out_images=len(measure),
     )
 
 
@@ -203,7 +214,7 @@ class _Progress:
 
 def _identity(labels: npt.NDArray[np.int32], config: FinetuneConfig) -> dict[str, Any]:
     counts = [int(n) for n in np.bincount(labels)]
-    return {**dataclasses.asdict(config), "images_by_class": counts}
+    return {**config.to_json(), "images_by_class": counts}
 
 
 def _write(writer: Any, phase: str, epoch: int, loss: float, accuracy: float) -> None:

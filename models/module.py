@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from image_features.models.first_line import first_line
 
 from image_features.errors import ModelError
 from image_features.models.batches import Features, FixedBatches, Pixels
 from image_features.models.entries import Entry, find_entries, image_size_of, pick_output
 from image_features.models.export import HUB_MODULE_MARKER
+from image_features.models.first_line import first_line
 
 Format = Literal["tf1_hub", "tf2_saved_model"]
 

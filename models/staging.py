@@ -1,4 +1,4 @@
-"""Puts a prepared model where workers on other machines can read it."""
+"""The copy of a prepared model that workers on other machines read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def stage(model: PreparedModel, directory: str) -> PreparedModel:
     """Copies what workers cannot make or fetch themselves to a directory that they read.
 
     This is the compiled model; on TensorFlow it is the module, as a .tar.gz, if only this machine
-    has it.
+    has it. A model that was staged before stays where it is.
 
     Args:
       model: The model as `engines.prepare` gives it.
@@ -29,17 +29,17 @@ def stage(model: PreparedModel, directory: str) -> PreparedModel:
       The same model, which names the copy.
 
     Raises:
-      OSError: the directory cannot be written.
+      OSError: The directory cannot be written.
     """
     from apache_beam.io.filesystems import FileSystems
 
+    if "://" in (model.flatbuffer or model.handle) or model.directory.endswith(".tar.gz"):
+        return model  # Workers fetch it as the launcher did.
     if model.flatbuffer:
         target = FileSystems.join(directory, "model.tflite")
         with open(model.flatbuffer, "rb") as source, _create_whole(target) as copy:
             shutil.copyfileobj(source, copy)
         return dataclasses.replace(model, flatbuffer=target)
-    if "://" in model.handle:
-        return model  # Workers fetch it as the launcher did.
     target = FileSystems.join(directory, "module.tar.gz")
     with _create_whole(target) as copy, tarfile.open(fileobj=copy, mode="w:gz") as archive:
         archive.add(model.directory, ".")

@@ -43,6 +43,19 @@ class FinetuneConfig:
     held_out: float = 0.2
     seed: int = 0
 
+    def to_json(self) -> dict[str, Any]:
+        """Returns the settings by the names that finetune.json and progress.json have."""
+        return {
+            "epochs": self.epochs,
+            "patience": self.patience,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "batch_norm_momentum": self.batch_norm_momentum,
+            "augment": self.augment,
+            "held_out": self.held_out,
+            "seed": self.seed,
+        }
+
     def __post_init__(self) -> None:
         """Checks the values.
 

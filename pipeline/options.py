@@ -1,4 +1,7 @@
-"""The options of `extract`, in Beam's own way."""
+"""The options of `extract`, declared as Beam declares its own.
+
+The groups about a run are here; those about its images are in `image_options`.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,20 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from image_features.pipeline.argument_types import positive, positive_float, rate, web_address
 from image_features.pipeline.config import DRIFT_THRESHOLD
-
-MIB = 2**20
+from image_features.pipeline.image_options import add_decode, add_fetch, add_model
 
 
 class FeatureExtractorOptions(PipelineOptions):
-    """Options of the extraction; all of Beam's stand beside them."""
+    """The options of an extraction; Beam's own stand beside them."""
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         _add_input(parser.add_argument_group("input"))
         _add_output(parser.add_argument_group("output"))
         _add_dataset(parser.add_argument_group("going on from committed runs"))
-        _add_model(parser.add_argument_group("model"))
-        _add_decode(parser.add_argument_group("decoding and resizing"))
-        _add_fetch(parser.add_argument_group("fetching"))
+        add_model(parser.add_argument_group("model"))
+        add_decode(parser.add_argument_group("decoding and resizing"))
+        add_fetch(parser.add_argument_group("fetching"))
         _add_guards(parser.add_argument_group("guards"))
         _add_job(parser.add_argument_group("the job"))
 
@@ -145,130 +147,6 @@ def _add_dataset(group: Any) -> None:
         metavar="RUN",
         help="Take the rows that failed in a committed run as input: its id in --output, or its "
         "directory.",
-    )
-
-
-def _add_model(group: Any) -> None:
-    group.add_argument(
-        "--model",
-        default="builtin",
-        metavar="HANDLE",
-        help="An image feature-vector module, TF1 Hub or TF2 SavedModel: a directory, a "
-        ".tar.gz, gs://, https://tfhub.dev/...; or `builtin`, the MobileNet V2 0.50 at 96x96 "
-        "that comes with trained weights (builtin).",
-    )
-    group.add_argument(
-        "--batch_size",
-        type=positive,
-        default=32,
-        metavar="N",
-        help="Images in an inference batch (32).",
-    )
-    group.add_argument(
-        "--engine",
-        choices=["auto", "litert", "tensorflow"],
-        default="auto",
-        help="What runs the module: litert compiles it once, tensorflow runs it as it is and is "
-        "the one for GPUs; auto is litert, or tensorflow if the module does not compile (auto).",
-    )
-    group.add_argument(
-        "--precision",
-        choices=["float32", "float16", "int8"],
-        default="float32",
-        help="float16 halves and int8 quarters the compiled model, at some accuracy; with "
-        "--engine=tensorflow float16 is mixed precision on a GPU (float32).",
-    )
-    group.add_argument(
-        "--cpu_threads",
-        type=positive,
-        default=None,
-        metavar="N",
-        help="Threads that decode and compute within a worker process (one a core).",
-    )
-
-
-def _add_decode(group: Any) -> None:
-    group.add_argument(
-        "--resize",
-        choices=["stretch", "center_crop", "pad"],
-        default="stretch",
-        help="How an image comes to the model's size (stretch).",
-    )
-    group.add_argument(
-        "--decode",
-        choices=["fast", "exact"],
-        default="fast",
-        help="fast lets the JPEG decoder scale down by whole steps first; exact decodes every "
-        "pixel (fast).",
-    )
-    group.add_argument(
-        "--allow_truncated",
-        action="store_true",
-        default=False,
-        help="Take files that end early, their missing part grey, instead of failing them.",
-    )
-    group.add_argument(
-        "--max_megapixels",
-        type=positive_float,
-        default=64.0,
-        metavar="N",
-        help="Larger images fail before they are decoded (64).",
-    )
-
-
-def _add_fetch(group: Any) -> None:
-    group.add_argument(
-        "--max_megabytes",
-        type=positive_float,
-        default=50.0,
-        metavar="N",
-        help="Larger files fail while they are read (50 MiB).",
-    )
-    group.add_argument(
-        "--fetch_threads",
-        type=positive,
-        default=256,
-        metavar="N",
-        help="Fetches at once within a worker, at most; it takes as many as it needs (256).",
-    )
-    group.add_argument(
-        "--fetch_attempts",
-        type=positive,
-        default=4,
-        metavar="N",
-        help="Tries for a fetch, http(s) or of an object store, that fails in a way that may "
-        "pass (4).",
-    )
-    group.add_argument(
-        "--connect_timeout",
-        type=positive_float,
-        default=10.0,
-        metavar="SECONDS",
-        help="For a connection, http(s) or to gs:// (10).",
-    )
-    group.add_argument(
-        "--read_timeout",
-        type=positive_float,
-        default=30.0,
-        metavar="SECONDS",
-        help="Between two pieces of an answer, of http(s) or gs:// (30).",
-    )
-    group.add_argument(
-        "--total_timeout",
-        type=positive_float,
-        default=120.0,
-        metavar="SECONDS",
-        help="For one http(s) attempt as a whole (120).",
-    )
-    group.add_argument(
-        "--max_redirects", type=int, default=5, metavar="N", help="Followed at most (5)."
-    )
-    group.add_argument(
-        "--allow_private_hosts",
-        action="store_true",
-        default=False,
-        help="Fetch http(s) from loopback, private and link-local addresses too. Only for "
-        "manifests you trust: they could name your own services.",
     )
 
 

@@ -11,15 +11,14 @@ from apache_beam.metrics import Metrics
 
 from image_features.transforms.images.pixels import (
     MIB,
-    DecodeError,
     DecodePolicy,
-    decode_image,
     file_digest,
     lift_pillow_limit,
 )
+from image_features.transforms.images.reader import decode
 from image_features.transforms.runtime.concurrency import BoundedPool, cpu_pool, in_global_window
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
-from image_features.transforms.values import DecodedImage, EncodedImage, ImageError, Stage
+from image_features.transforms.values import DecodedImage, EncodedImage, ImageError
 
 _MAX_BYTES_IN_FLIGHT = 128 * MIB
 # Decoding goes on while batches are computed: this many images for each thread.
@@ -73,20 +72,18 @@ class _DecodeDoFn(beam.DoFn):
 
     def _decode(self, image: EncodedImage) -> tuple[DecodedImage | ImageError, float]:
         start = time.perf_counter()
-        try:
-            pixels = decode_image(image.data, self._policy)
-        except DecodeError as error:
-            row: DecodedImage | ImageError = ImageError(
-                image.ref, Stage.DECODE, error.reason, error.message, image.attempts
-            )
+        row: DecodedImage | ImageError
+        decoded = decode(image, self._policy)
+        if isinstance(decoded, ImageError):
+            row = decoded
         else:
             row = DecodedImage(
                 image.ref,
-                pixels.pixels,
+                decoded.pixels,
                 file_digest(image.data),
-                pixels.format,
-                pixels.width,
-                pixels.height,
+                decoded.format,
+                decoded.width,
+                decoded.height,
                 image.version,
             )
         return row, time.perf_counter() - start

@@ -17,7 +17,7 @@ import numpy as np
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
-from image_features.transforms.fetch_images import Fetcher, FetchPolicy
+from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
 from image_features.transforms.runtime.metrics import NAMESPACE
 from image_features.transforms.runtime.packing import Row, pack

@@ -149,6 +149,7 @@ ROSTER: tuple[Contender, ...] = (
     Contender(TIGHT_LOOP, "ai_edge_litert", prints_work=True),
     Contender("tf_data", "tensorflow"),
     Contender("textbook_beam", "apache_beam"),
+    Contender("textbook_with_ours", "apache_beam"),
     Contender("tuned_beam", "apache_beam"),
     Contender("ray_data", "ray"),
     Contender("daft_udf", "daft"),

@@ -6,7 +6,7 @@ custom one of those pages. It runs as it is started by default: in memory, with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -53,11 +53,25 @@ class SignatureHandler(ModelHandler[Pixels, Features, Any]):
 
 def main() -> None:
     """Runs the pipeline."""
-    run(parse_job(__doc__), tuned=False)
+    job = parse_job(__doc__)
+    run(job, decode=decode_floats, handler=KeyedModelHandler(SignatureHandler(job.model)))
 
 
-def run(job: Job, *, tuned: bool) -> None:
-    """Runs the pipeline; tuned, with a thread a core, and a Reshuffle that spreads the rows."""
+def run(
+    job: Job,
+    *,
+    decode: Callable[[str, tuple[int, int]], tuple[str, npt.NDArray[Any]]],
+    handler: ModelHandler[Any, Any, Any],
+    tuned: bool = False,
+) -> None:
+    """Runs the pipeline.
+
+    Args:
+      job: What to work on.
+      decode: Makes the path and the pixels that the handler takes of a path and (width, height).
+      handler: The handler of RunInference, from such pairs to paths with feature vectors.
+      tuned: Whether to run a thread a core, with a Reshuffle that spreads the rows.
+    """
     height, width = job.image_size
     options = PipelineOptions(
         runner=_RUNNER,
@@ -70,18 +84,25 @@ def run(job: Job, *, tuned: bool) -> None:
             paths = paths | "Spread" >> beam.Reshuffle()
         _ = (
             paths
-            | "Decode" >> beam.Map(_decode, (width, height))
-            | "Extract" >> RunInference(KeyedModelHandler(SignatureHandler(job.model)))
+            | "Decode" >> beam.Map(decode, (width, height))
+            | "Extract" >> RunInference(handler)
             | "ToExample" >> beam.MapTuple(_example)
             | "Write"
             >> beam.io.WriteToTFRecord(str(job.output / "features"), file_name_suffix=".tfrecord")
         )
 
 
-def _decode(path: str, size: tuple[int, int]) -> tuple[str, Pixels]:
+def decode_floats(path: str, size: tuple[int, int]) -> tuple[str, Pixels]:
+    """The path, and float32 [height, width, 3] in [0, 1]."""
+    path, pixels = decode_bytes(path, size)
+    return path, pixels.astype(np.float32) / np.float32(255)
+
+
+def decode_bytes(path: str, size: tuple[int, int]) -> tuple[str, npt.NDArray[np.uint8]]:
+    """The path, and uint8 [height, width, 3]."""
     with open(path, "rb") as file:
         image = Image.open(file).convert("RGB").resize(size, Image.Resampling.BILINEAR)
-    return path, np.asarray(image, np.float32) / np.float32(255)
+    return path, np.asarray(image, np.uint8)
 
 
 def _example(path: str, vector: Features) -> bytes:

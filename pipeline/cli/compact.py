@@ -15,13 +15,14 @@ HELP = "merge a dataset's runs into one, of each image the latest row"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's own options."""
     parser.description = (
-        "Merges the runs of a dataset that have the latest one's model and preprocessing into\n"
-        "one run: of each image the latest row, and errors that no row has settled. Readers then\n"
-        "read that run instead of them; `gc` removes them."
+        "Merges the runs of a dataset that have the latest one's model and\n"
+        "preprocessing into one run: of each image the latest row, and errors that no\n"
+        "row has settled. Readers then read that run instead of them; `gc` removes\n"
+        "them."
     )
     parser.epilog = (
-        "Beam options pass through, as with extract. Exit codes: 0 done, or nothing to do,\n"
-        "1 failed, 2 bad arguments, 4 another launcher does it."
+        "Beam options pass through, as with extract. Exit codes: 0 done, or nothing to\n"
+        "do, 1 failed, 2 bad arguments, 4 another launcher does it."
     )
     parser.add_argument("path", metavar="DATASET", help="The dataset's directory; local or gs://.")
     parser.add_argument(
@@ -47,13 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compression",
         choices=["none", "gzip"],
         default="none",
-        help="The compression of the shards (none).",
+        help="Of the shards (none).",
     )
     parser.add_argument(
         "--log_format",
         choices=["text", "json"],
         default="text",
-        help="The format of the log's lines (text).",
+        help="Of the log (text).",
     )
 
 

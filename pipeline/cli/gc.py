@@ -24,13 +24,13 @@ _DAY = 24 * _HOUR
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's own options."""
     parser.description = (
-        "Removes runs that `compact` has merged into another one, attempts at runs that were not\n"
-        "committed, and staging directories that were left behind. Nothing else in the dataset\n"
-        "is touched."
+        "Removes runs that `compact` has merged into another one, attempts at runs that\n"
+        "were not committed, and staging directories that were left behind. Nothing\n"
+        "else in the dataset is touched."
     )
     parser.epilog = (
-        "Beam's options for gs:// pass through. Exit codes: 0 done, 1 something could not be\n"
-        "removed, 2 bad arguments."
+        "Beam's options for gs:// pass through. Exit codes: 0 done, 1 something could\n"
+        "not be removed, 2 bad arguments."
     )
     parser.add_argument("path", metavar="DATASET", help="The dataset's directory; local or gs://.")
     parser.add_argument("--dry_run", action="store_true", help="Only tell what would be removed.")

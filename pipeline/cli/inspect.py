@@ -15,8 +15,8 @@ HELP = "show what is in a run, and verify its checksums"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Shows a committed run: counts, errors by reason, sample rows; verifies every file's\n"
-        "checksum."
+        "Shows a committed run: counts, errors by reason, sample rows; verifies every\n"
+        "file's checksum."
     )
     parser.epilog = "exit codes: 0 sound, 1 a file is not as committed, 2 no committed run there"
     parser.add_argument("path", help="A run's directory, or a dataset's: then its latest run.")

@@ -16,8 +16,8 @@ HELP = "write a page that shows a dataset: runs, errors, features, neighbours"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Writes one HTML page about a dataset: its runs, errors and images, the health of its\n"
-        "features, a map of them, nearest neighbours and near duplicates."
+        "Writes one HTML page about a dataset: its runs, errors and images, the health\n"
+        "of its features, a map of them, nearest neighbours and near duplicates."
     )
     parser.epilog = "exit codes: 0 written, 2 it cannot be"
     parser.add_argument("path", metavar="DATASET", help="A dataset's directory, or a run's.")
@@ -61,13 +61,13 @@ def run(argv: list[str]) -> int:
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{options.path} cannot be reported on: {error}") from error
     wanted = wanted_thumbnails(report, options.thumbnails)
-    pictures = read_thumbnails([report.rows[row].uri for row in wanted])
+    pictures = read_thumbnails([report.sample.rows[row].uri for row in wanted])
     thumbnails = {row: uri for row, uri in zip(wanted, pictures, strict=True) if uri}
     # A URI from a manifest may hold what is no character.
     page = render(report, thumbnails).encode("utf-8", "replace")
     _write(options.output, page)
     print(
-        f"{options.output}: {len(page) / 1e6:.1f} MB, {len(report.rows)} images sampled, "
+        f"{options.output}: {len(page) / 1e6:.1f} MB, {len(report.sample.rows)} images sampled, "
         f"{len(thumbnails)} of {len(wanted)} thumbnails"
     )
     return EXIT_OK

@@ -18,8 +18,8 @@ HELP = "find the images of a dataset that are nearest to one"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Prints the images of a dataset that are nearest to one, by the cosine of their vectors:\n"
-        "of all committed runs, of each image the latest."
+        "Prints the images of a dataset that are nearest to one, by the cosine of their\n"
+        "vectors: of all committed runs, of each image the latest."
     )
     parser.epilog = "exit codes: 0 done, 2 it cannot be searched"
     parser.add_argument("path", metavar="DATASET", help="A dataset's directory, or a run's.")

@@ -5,6 +5,7 @@ Settled by the runs' indexes alone, in some 40 bytes of memory a row.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
@@ -21,10 +22,11 @@ from image_features.pipeline.dataset.records import (
 )
 from image_features.pipeline.dataset.run import Run
 from image_features.transforms.shards.index import INDEX_KIND, key_array, read_index
-from image_features.transforms.shards.known_index import read_tombstones
+from image_features.transforms.shards.known_index import latest_entries, read_tombstones
 from image_features.transforms.shards.write_shards import ShardFile
 from image_features.transforms.stores.uris import shard_of
 
+Keys = npt.NDArray[np.bytes_]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -43,7 +45,10 @@ class LatestRows:
         self.runs = tuple(runs)
         self._masks: dict[str, Mask] = {}
         if len(self.runs) > 1:
-            self._settle()
+            said = [part for run in self.runs for part in _said(run, range(len(run.files())))]
+            for part, mask in _that_hold(said):
+                if part.shard is not None and not mask.all():
+                    self._masks[part.run.path(part.shard)] = mask
 
     def mask(self, run: Run, entry: ShardFile) -> Mask | None:
         """Which rows of a shard are seen, bool [rows]; None for all of them."""
@@ -79,48 +84,63 @@ class LatestRows:
         hidden = sum(int(np.count_nonzero(~mask)) for mask in self._masks.values())
         return sum(run.rows for run in self.runs) - hidden
 
-    def _settle(self) -> None:
-        parts: list[npt.NDArray[np.bytes_]] = []
-        paths: list[str] = []
-        for run in self.runs:  # The latest first, so that a stable sort keeps it in front.
-            tombstones = [_tombstones(run, entry) for entry in run.files(TOMBSTONES)]
-            parts.append(np.concatenate(tombstones) if tombstones else np.empty(0, "S16"))
-            paths.append("")
-            for number, entry in enumerate(run.files()):
-                parts.append(shard_keys(run, number))
-                paths.append(run.path(entry))
-        keys = np.concatenate(parts)
-        order = np.argsort(keys, kind="stable")
-        keys = keys[order]
-        seen = np.zeros(len(keys), np.bool_)
-        seen[order[np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)]]] = True
-        start = 0
-        for path, part in zip(paths, parts, strict=True):
-            mask = seen[start : start + len(part)]
-            start += len(part)
-            if path and not mask.all():
-                self._masks[path] = mask
+
+@dataclasses.dataclass(frozen=True)
+class _Said:
+    """What a run says of some keys: that a shard has their rows, or that they are removed.
+
+    Attributes:
+      run: The run.
+      shard: The shard of features; None for all tombstones of the run.
+      keys: bytes16 [entries], in the order of the shard's rows.
+    """
+
+    run: Run
+    shard: ShardFile | None
+    keys: Keys
+
+
+def _said(run: Run, numbers: Iterable[int]) -> Iterator[_Said]:
+    """Yields the tombstones of a run and the keys of some of its shards."""
+    tombstones = [_tombstones(run, entry) for entry in run.files(TOMBSTONES)]
+    yield _Said(run, None, np.concatenate([np.empty(0, "S16"), *tombstones]))
+    for number in numbers:
+        yield _Said(run, run.files()[number], shard_keys(run, number))
+
+
+def _that_hold(said: Sequence[_Said]) -> Iterator[tuple[_Said, Mask]]:
+    """Yields what the runs say, the latest first, and which of its entries no later run revokes."""
+    keys = np.concatenate([part.keys for part in said])
+    hold = np.zeros(len(keys), np.bool_)
+    hold[latest_entries(keys)] = True
+    start = 0
+    for part in said:
+        yield part, hold[start : start + len(part.keys)]
+        start += len(part.keys)
 
 
 def find_vector(runs: Sequence[Run], key: str) -> Floats | None:
-    """The vector of a key in the latest run that says anything of it; reads one shard a run."""
+    """The vector of a key's latest row; None if there is none, or it was removed.
+
+    Of each run one shard's keys are read, and of one run the shard itself.
+
+    Args:
+      runs: The latest first.
+      key: 32 hexadecimal digits.
+    """
     wanted = np.array(bytes.fromhex(key), "S16")
-    for run in runs:
-        files = run.files()
-        entry = files[shard_of(key, len(files))]
-        if entry.rows:
-            with open_shard(run, entry) as file:
-                for block in blocks(run, file):
+    said = [part for run in runs for part in _said(run, [shard_of(key, len(run.files()))])]
+    for part, hold in _that_hold(said):
+        if part.shard is not None and (hold & (part.keys == wanted)).any():
+            with open_shard(part.run, part.shard) as file:
+                for block in blocks(part.run, file):
                     rows = np.flatnonzero(block.keys == wanted)
                     if len(rows):
                         return cast(Floats, block.features[rows[0]])
-        tombstones = run.files(TOMBSTONES)
-        if any((_tombstones(run, entry) == wanted).any() for entry in tombstones):
-            return None
     return None
 
 
-def shard_keys(run: Run, number: int) -> npt.NDArray[np.bytes_]:
+def shard_keys(run: Run, number: int) -> Keys:
     """The keys of a run's shard, bytes16 [rows], in the order of its records."""
     indexes = run.files(INDEX_KIND)
     if indexes:
@@ -134,5 +154,5 @@ def shard_keys(run: Run, number: int) -> npt.NDArray[np.bytes_]:
         return np.concatenate([block.keys for block in found])
 
 
-def _tombstones(run: Run, entry: ShardFile) -> npt.NDArray[np.bytes_]:
+def _tombstones(run: Run, entry: ShardFile) -> Keys:
     return np.array(read_tombstones(run.path(entry)) if entry.rows else [], "S16")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -91,8 +90,8 @@ def run_finetune(
             "content_hash": resolved.content_hash,
             "classes": classes.tolist(),
             "failed_by_reason": images.failed,
-            **dataclasses.asdict(config),
-            **dataclasses.asdict(result),
+            **config.to_json(),
+            **result.to_json(),
         }
         with open(os.path.join(extra, "finetune.json"), "w", encoding="utf-8") as file:
             json.dump(record, file, indent=2)

@@ -10,13 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.errors import UsageError
-from image_features.transforms.fetch_images import Fetcher, FetchPolicy
-from image_features.transforms.images.pixels import (
-    DecodeError,
-    DecodePolicy,
-    decode_image,
-    lift_pillow_limit,
-)
+from image_features.transforms.fetch_images import FetchPolicy
+from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.images.reader import ImageReader
 from image_features.transforms.read_manifest import ManifestSpec, examine, find_sources, read_source
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import FetchError
@@ -87,37 +83,28 @@ def read_images(
       UsageError: the location cannot be read, lacks the column, or gives no image.
     """
     spec = examine_images(location, label_column=label_column, uri_column=uri_column)
-    lift_pillow_limit()
-    fetcher = Fetcher(FetchPolicy(threads=_THREADS))
+    reader = ImageReader(decode=policy, fetch=FetchPolicy(threads=_THREADS))
     rows = (row for source in spec.sources for row in read_source(source, spec))
 
-    def decode(row: ImageRef | ImageError) -> tuple[str, npt.NDArray[np.uint8]] | str:
+    def read(row: ImageRef | ImageError) -> tuple[str, npt.NDArray[np.uint8]] | str:
         if isinstance(row, ImageError):
             return row.reason
         label = None if label_column is None else dict(row.columns).get(label_column)
         if label_column is not None and label is None:
             return "no_label"
-        encoded = fetcher.fetch(row)
-        if isinstance(encoded, ImageError):
-            return encoded.reason
-        try:
-            return str(label), decode_image(encoded.data, policy).pixels
-        except DecodeError as error:
-            return error.reason
+        image = reader.read(row)
+        return image.reason if isinstance(image, ImageError) else (str(label), image.pixels)
 
     failed: Counter[str] = Counter()
     labels: list[str] = []
     pixels: list[npt.NDArray[np.uint8]] = []
-    try:
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for result in pool.map(decode, rows):
-                if isinstance(result, str):
-                    failed[str(result)] += 1
-                else:
-                    labels.append(result[0])
-                    pixels.append(result[1])
-    finally:
-        fetcher.close()
+    with reader, ThreadPoolExecutor(_THREADS) as pool:
+        for result in pool.map(read, rows):
+            if isinstance(result, str):
+                failed[str(result)] += 1
+            else:
+                labels.append(result[0])
+                pixels.append(result[1])
     if not pixels:
         raise UsageError(f"{location} gives no image (failed rows: {dict(failed) or 'none'}).")
     return Images(np.stack(pixels), tuple(labels) if label_column else (), dict(failed))

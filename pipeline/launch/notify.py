@@ -7,13 +7,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
 
 from image_features.errors import EXIT_GUARDED, ImageFeaturesError
 from image_features.pipeline.config import RunConfig, utc_now
-from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.http_session import HttpPolicy, authorization
 from image_features.transforms.stores.retries import (
     FetchError,
     PassingError,
@@ -76,10 +76,11 @@ def notify_failure(url: str | None, run: RunConfig, error: ImageFeaturesError) -
 def _post(url: str, data: bytes) -> None:
     parts = urlsplit(url)
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    headers = {"Content-Type": "application/json", "User-Agent": HttpPolicy().user_agent}
-    if parts.username is not None:
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers |= urllib3.make_headers(basic_auth=user)
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": HttpPolicy().user_agent,
+        **authorization(parts),
+    }
     try:
         response = urllib3.request(
             "POST",

@@ -27,14 +27,14 @@ from image_features.pipeline.launch.attempt import Attempt, State, begin_attempt
 from image_features.pipeline.launch.fingerprint import fingerprint
 from image_features.pipeline.launch.inputs import examine_input
 from image_features.pipeline.locations import explain
-from image_features.pipeline.options import MIB, FeatureExtractorOptions
+from image_features.pipeline.options import FeatureExtractorOptions
 from image_features.pipeline.runners import runner
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.read_manifest import ManifestSpec
 from image_features.transforms.skip_known import Known
-from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.http import MIB, HttpPolicy
 from image_features.transforms.stores.retries import RetryPolicy
 from image_features.transforms.stores.uris import redact_uri
 

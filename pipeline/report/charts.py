@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from image_features.pipeline.dataset.run import Run
-from image_features.pipeline.report.gather import Health, Report, Row
+from image_features.pipeline.report.contents import Health, Report, SampledImage, SampledImages
 
-SHOWN_RUNS = 60  # By charts and the table: the latest.
+SHOWN_RUNS = 60  # The latest runs, which charts and the table show.
 _CATEGORIES = 10
-_ON_MAP = (16, 11)  # Cells of the map, each with a picture at most.
+_ON_MAP = (16, 11)  # The cells of the map; each holds one picture at most.
 _BINS = 40
 
 Json = dict[str, Any]
@@ -39,9 +39,13 @@ def run_line(run: Run) -> Json:
 
 
 def draw(report: Report, thumbnails: Mapping[int, str]) -> dict[str, Json]:
-    """The charts' specifications by name; the map names its pictures by their rows."""
+    """Returns the charts' specifications by name; the map names its pictures by their rows."""
     runs = [run_line(run) for run in reversed(report.runs[:SHOWN_RUNS])]
-    charts = {"map": _map(report, thumbnails), "rows": _rows_chart(runs), "rate": _rate_chart(runs)}
+    charts = {
+        "map": _map(report.sample, thumbnails),
+        "rows": _rows_chart(runs),
+        "rate": _rate_chart(runs),
+    }
     reasons = [
         {"run": run["id"], "reason": reason, "rows": count}
         for run in runs
@@ -49,23 +53,23 @@ def draw(report: Report, thumbnails: Mapping[int, str]) -> dict[str, Json]:
     ]
     if reasons:
         charts["reasons"] = _bars(reasons, "rows", "reason")
-    latest = report.health[0]
-    if latest.formats:
-        formats = [{"format": name, "images": n} for name, n in latest.formats.items()]
+    images = report.health[0].images
+    if images.formats:
+        formats = [{"format": name, "images": n} for name, n in images.formats.items()]
         charts["formats"] = _bars(formats, "images", "format")
         charts["sides"] = _columns(
             [
                 {"pixels": f"{2 ** (bits - 1)} to {2**bits - 1}", "images": count}
-                for bits, count in latest.sides.items()
+                for bits, count in images.sides.items()
             ],
             "pixels",
             "longer side, pixels",
         )
         ratios = [
-            {"ratio": round(2 ** (step / 10), 2), "images": n} for step, n in latest.ratios.items()
+            {"ratio": round(2 ** (step / 10), 2), "images": n} for step, n in images.ratios.items()
         ]
         charts["ratios"] = _columns(ratios, "ratio", "width : height")
-    if any(len(one.norms) for one in report.health):
+    if any(len(one.vectors.norms) for one in report.health):
         charts["norms"] = _norms(report.health)
     return charts
 
@@ -134,13 +138,13 @@ def _columns(values: Sequence[Json], name: str, title: str) -> Json:
 
 
 def _norms(health: Sequence[Health]) -> Json:
-    together = np.concatenate([one.norms for one in health])
+    together = np.concatenate([one.vectors.norms for one in health])
     edges = np.histogram_bin_edges(together, _BINS)
     values = []
     for one in health:
-        counts, _ = np.histogram(one.norms, edges)
+        counts, _ = np.histogram(one.vectors.norms, edges)
         for low, high, count in zip(edges, edges[1:], counts, strict=False):
-            share = float(count / max(1, len(one.norms)))
+            share = float(count / max(1, len(one.vectors.norms)))
             values.append({"run": one.run_id, "length": float(low + high) / 2, "share": share})
     order = [one.run_id for one in health]
     return _chart(
@@ -154,13 +158,13 @@ def _norms(health: Sequence[Health]) -> Json:
     )
 
 
-def _map(report: Report, thumbnails: Mapping[int, str]) -> Json:
+def _map(sample: SampledImages, thumbnails: Mapping[int, str]) -> Json:
     points = [
         {"i": i, "x": round(float(x), 5), "y": round(float(y), 5)}
-        for i, (x, y) in enumerate(report.map.points)
+        for i, (x, y) in enumerate(sample.map.points)
     ]
-    column = _category(report.rows)
-    for point, row in zip(points, report.rows, strict=True):
+    column = _category(sample.rows)
+    for point, row in zip(points, sample.rows, strict=True):
         if column:
             point["c"] = dict(row.columns).get(column, "")  # type: ignore[assignment]
     hidden = {"axis": None, "scale": {"zero": False, "nice": False, "padding": 26}}
@@ -181,7 +185,7 @@ def _map(report: Report, thumbnails: Mapping[int, str]) -> Json:
                 "encoding": colour,
             },
             {
-                "data": {"values": [points[i] for i in _spread(report.map.points, thumbnails)]},
+                "data": {"values": [points[i] for i in _spread(sample.map.points, thumbnails)]},
                 "mark": {"type": "image", "width": 40, "height": 40},
                 "encoding": {"url": {"field": "u", "type": "nominal"}},
             },
@@ -189,8 +193,8 @@ def _map(report: Report, thumbnails: Mapping[int, str]) -> Json:
     }
 
 
-def _category(rows: Sequence[Row]) -> str | None:
-    """The first column with few values, for the colour of points."""
+def _category(rows: Sequence[SampledImage]) -> str | None:
+    """Returns the name of the first column with few values, for the colour of points."""
     for name, _ in rows[0].columns if rows else ():
         values = {dict(row.columns).get(name, "") for row in rows}
         if 2 <= len(values) <= _CATEGORIES:
@@ -199,7 +203,7 @@ def _category(rows: Sequence[Row]) -> str | None:
 
 
 def _spread(points: Any, thumbnails: Mapping[int, str]) -> list[int]:
-    """Rows whose pictures do not hide each other on the map: one a cell."""
+    """Returns rows whose pictures do not hide each other on the map: one a cell."""
     if not thumbnails:
         return []
     low, high = points.min(axis=0), points.max(axis=0)

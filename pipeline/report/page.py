@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -18,19 +18,20 @@ import numpy as np
 from markupsafe import Markup
 
 from image_features.pipeline.report.charts import SHOWN_RUNS, draw, rate_of, run_line
-from image_features.pipeline.report.gather import NEAR_DUPLICATE, Health, Report, Row
+from image_features.pipeline.report.contents import Health, Report, SampledImage, VectorHealth
+from image_features.pipeline.report.sample import NEAR_DUPLICATE
 
 _PER_GROUP = 8
 
 
 def wanted_thumbnails(report: Report, limit: int) -> list[int]:
-    """The rows that get a picture: neighbours and near duplicates first, then the map's."""
+    """Returns the rows that get a picture: neighbours and near duplicates first, then the map's."""
     rows: dict[int, None] = {}
-    for row, near in report.strips:
+    for row, near in report.sample.strips:
         rows |= dict.fromkeys([row, *(other for other, _ in near)])
-    for group in report.groups:
+    for group in report.sample.groups:
         rows |= dict.fromkeys(group[:_PER_GROUP])
-    rows |= dict.fromkeys(range(len(report.rows)))
+    rows |= dict.fromkeys(range(len(report.sample.rows)))
     return list(rows)[:limit]
 
 
@@ -38,8 +39,8 @@ def render(report: Report, thumbnails: Mapping[int, str]) -> str:
     """Makes the page.
 
     Args:
-      report: What it says.
-      thumbnails: Data URIs by row.
+      report: The content of the page.
+      thumbnails: Pictures as data URIs, by their rows.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("image_features.pipeline.report"),
@@ -54,6 +55,7 @@ def render(report: Report, thumbnails: Mapping[int, str]) -> str:
     latest = report.runs[0]
     return template.render(
         report=report,
+        sample=report.sample,
         latest=latest,
         counts=latest.counts,
         rate=rate_of(latest.counts.rows_done, latest.seconds),
@@ -66,7 +68,7 @@ def render(report: Report, thumbnails: Mapping[int, str]) -> str:
         policy=_policy(scripts),
         data={
             "charts": draw(report, thumbnails),
-            "rows": [_details(row) for row in report.rows],
+            "rows": [_details(row) for row in report.sample.rows],
             "thumbnails": {str(row): uri for row, uri in thumbnails.items()},
         },
     )
@@ -83,7 +85,7 @@ def _policy(scripts: Sequence[str]) -> str:
 
 @functools.cache
 def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed in one script."""
+    """Returns Vega, Vega-Lite and Vega-Embed in one script."""
     import vl_convert
 
     return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace(
@@ -96,23 +98,23 @@ def _source(environment: jinja2.Environment, name: str) -> str:
     return environment.loader.get_source(environment, name)[0]
 
 
-def _details(row: Row) -> list[Any]:
+def _details(row: SampledImage) -> list[Any]:
     shape = f"{row.format} {row.width}x{row.height}"
     return [row.uri, shape, row.run_id, [[name, value] for name, value in row.columns if value]]
 
 
 def _health_table(health: Sequence[Health]) -> list[tuple[str, list[str]]]:
-    def norms(one: Health) -> str:
-        if not len(one.norms):
+    def norms(vectors: VectorHealth) -> str:
+        if not len(vectors.norms):
             return "none"
-        low, middle, high = np.quantile(one.norms, [0.01, 0.5, 0.99])
+        low, middle, high = np.quantile(vectors.norms, [0.01, 0.5, 0.99])
         return f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
-    lines = {
-        "rows": lambda one: f"{one.rows:,}",
-        "rows with NaN or infinity": lambda one: f"{one.not_finite:,}",
-        "rows of zeros only": lambda one: f"{one.zeros:,}",
-        "constant dimensions": lambda one: f"{one.constant:,} of {one.num_features:,}",
+    lines: dict[str, Callable[[VectorHealth], str]] = {
+        "rows": lambda vectors: f"{vectors.rows:,}",
+        "rows with NaN or infinity": lambda vectors: f"{vectors.not_finite:,}",
+        "rows of zeros only": lambda vectors: f"{vectors.zeros:,}",
+        "constant dimensions": lambda v: f"{v.constant:,} of {v.num_features:,}",
         "vector length (1 to 99 %)": norms,
     }
-    return [(name, [line(one) for one in health]) for name, line in lines.items()]
+    return [(name, [line(one.vectors) for one in health]) for name, line in lines.items()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import time
 from collections.abc import Sequence
@@ -11,13 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
-from image_features.transforms.fetch_images import Fetcher, FetchPolicy
-from image_features.transforms.images.pixels import (
-    DecodeError,
-    DecodePolicy,
-    decode_image,
-    lift_pillow_limit,
-)
+from image_features.transforms.fetch_images import FetchPolicy
+from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.images.reader import ImageReader
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import RetryPolicy
 from image_features.transforms.values import ImageError, ImageRef
@@ -39,24 +34,19 @@ def read_thumbnails(uris: Sequence[str], seconds: float = 60.0) -> list[str | No
       uris: As stored.
       seconds: None is begun after so long.
     """
-    lift_pillow_limit()
-    fetcher = Fetcher(FetchPolicy(http=_HTTP, threads=_THREADS))
     policy = DecodePolicy(image_size=(_SIDE, _SIDE), resize="center_crop")
+    reader = ImageReader(decode=policy, fetch=FetchPolicy(http=_HTTP, threads=_THREADS))
     deadline = time.monotonic() + seconds
 
     def read(uri: str) -> str | None:
         if time.monotonic() > deadline:
             return None
-        encoded = fetcher.fetch(ImageRef(uri, ""))
-        if isinstance(encoded, ImageError):
-            return None
-        try:
-            pixels = decode_image(encoded.data, policy).pixels
-        except DecodeError:
+        image = reader.read(ImageRef(uri, ""))
+        if isinstance(image, ImageError):
             return None
         out = io.BytesIO()
-        Image.fromarray(pixels).save(out, "JPEG", quality=_QUALITY, optimize=True)
+        Image.fromarray(image.pixels).save(out, "JPEG", quality=_QUALITY, optimize=True)
         return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
-    with contextlib.closing(fetcher), ThreadPoolExecutor(_THREADS) as pool:
+    with reader, ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(read, uris))

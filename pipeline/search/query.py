@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.util
 import logging
 import os
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from image_features.errors import ModelError, UsageError
 from image_features.models.engines import load, prepare
@@ -20,11 +20,11 @@ from image_features.pipeline.dataset.records import Floats
 from image_features.pipeline.dataset.run import Run, comparable, current_runs
 from image_features.pipeline.search.index import Index, index_file
 from image_features.pipeline.search.nearest import Neighbour, nearest
-from image_features.transforms.fetch_images import Fetcher, FetchPolicy
-from image_features.transforms.images.pixels import DecodeError, decode_image, lift_pillow_limit
+from image_features.transforms.fetch_images import FetchPolicy
+from image_features.transforms.images.reader import ImageReader
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.uris import image_key, redact_uri, resolve_uri
-from image_features.transforms.values import ImageError, ImageRef
+from image_features.transforms.values import ImageError, ImageRef, Stage
 
 _LOG = logging.getLogger(__name__)
 # Comparing with so many takes half a minute; to make their index takes as long as 60 searches.
@@ -148,19 +148,16 @@ def _embed(uri: str, query: _Query, latest: Run) -> Floats:
     return np.asarray(function(pixels[np.newaxis])[0], np.float32)
 
 
-def _pixels(uri: str, latest: Run, private_hosts: bool) -> Any:
+def _pixels(uri: str, latest: Run, private_hosts: bool) -> npt.NDArray[np.uint8]:
     policy = latest.provenance.decode
-    lift_pillow_limit()
     http = HttpPolicy(allow_private_hosts=private_hosts)
-    fetcher = Fetcher(FetchPolicy(http=http, max_bytes=policy.max_bytes, threads=1))
-    with contextlib.closing(fetcher):
-        encoded = fetcher.fetch(ImageRef(uri, image_key(uri)))
-    if isinstance(encoded, ImageError):
-        raise UsageError(encoded.message)
-    try:
-        return decode_image(encoded.data, policy).pixels
-    except DecodeError as error:
-        raise UsageError(f"{redact_uri(uri)}: {error.message}") from error
+    fetch = FetchPolicy(http=http, max_bytes=policy.max_bytes, threads=1)
+    with ImageReader(decode=policy, fetch=fetch) as reader:
+        image = reader.read(ImageRef(uri, image_key(uri)))
+    if isinstance(image, ImageError):
+        named = image.stage is Stage.FETCH
+        raise UsageError(image.message if named else f"{redact_uri(uri)}: {image.message}")
+    return image.pixels
 
 
 def _method(

@@ -1,10 +1,12 @@
 """What workers on other machines read: the copy must do without the original."""
 
 import pathlib
+from dataclasses import replace
 
 import numpy as np
 
-from image_features.models.engines import Engine, PreparedModel, load, prepare
+from image_features.models.engines import PreparedModel, load, prepare
+from image_features.models.identity import Engine
 from image_features.models.staging import stage
 
 
@@ -21,6 +23,7 @@ def test_compiled_model(tmp_path: pathlib.Path) -> None:
         model.flatbuffer
     ).read_bytes()
     np.testing.assert_array_equal(_features(staged), _features(model))
+    assert stage(replace(staged, flatbuffer="gs://b/m"), str(tmp_path)).flatbuffer == "gs://b/m"
     # Staging again replaces the copy, and leaves no parts behind.
     stage(model, str(tmp_path / "new"))
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.tflite"]
@@ -31,3 +34,4 @@ def test_module_for_tensorflow(tf2_dir: str, tmp_path: pathlib.Path) -> None:
     staged = stage(model, str(tmp_path))
     assert staged.directory == str(tmp_path / "module.tar.gz")
     np.testing.assert_array_equal(_features(staged), _features(model))
+    assert stage(staged, str(tmp_path / "elsewhere")) == staged

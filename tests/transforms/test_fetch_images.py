@@ -2,54 +2,21 @@ import threading
 import time
 
 import apache_beam as beam
-import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
 from image_features.transforms import fetch_images as fetch_module
-from image_features.transforms.fetch_images import Fetcher, FetchImages, FetchPolicy
+from image_features.transforms.fetch_images import FetchImages, FetchPolicy
 from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.local import LocalStore
 from image_features.transforms.stores.retries import RetryPolicy
 from image_features.transforms.stores.uris import image_key
-from image_features.transforms.values import EncodedImage, ImageError, ImageRef, Reason
+from image_features.transforms.values import ImageRef, Reason
 from tests.http_server import ImageServer
 
 POLICY = FetchPolicy(
     http=HttpPolicy(retries=RetryPolicy(2, 0), allow_private_hosts=True), max_bytes=1000
 )
-
-
-def fetch(uri):
-    return Fetcher(POLICY).fetch(ImageRef(str(uri), image_key(str(uri))))
-
-
-def test_local_files(tmp_path):
-    (tmp_path / "a[1].jpg.gz").write_bytes(b"bytes as they are")
-    row = fetch(tmp_path / "a[1].jpg.gz")
-    assert isinstance(row, EncodedImage)
-    assert row.data == b"bytes as they are"
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("missing", Reason.NOT_FOUND),
-        ("large", Reason.TOO_MANY_BYTES),
-        ("large/under-a-file", Reason.NOT_FOUND),
-        ("", Reason.READ_FAILED),
-        ("nul\0byte", Reason.READ_FAILED),
-        ("x" * 5000, Reason.READ_FAILED),
-    ],
-)
-def test_local_trouble(tmp_path, name, reason):
-    (tmp_path / "large").write_bytes(b"x" * 1001)
-    row = fetch(f"{tmp_path}/{name}")
-    assert isinstance(row, ImageError)
-    assert row.reason is reason
-
-
-def test_devices_are_not_read():
-    assert fetch("/dev/zero").reason is Reason.READ_FAILED
 
 
 def test_each_comes_once_and_failures_stand_aside():
@@ -75,14 +42,14 @@ def test_slow_disks_get_threads(tmp_path, monkeypatch):
     for i in range(200):
         (tmp_path / str(i)).write_bytes(b"x")
     threads = set()
-    plain = fetch_module._read_local
+    plain = LocalStore.read
 
-    def slow(path, max_bytes):
+    def slow(store, path):
         threads.add(threading.current_thread().name)
         time.sleep(0.02)
-        return plain(path, max_bytes)
+        return plain(store, path)
 
-    monkeypatch.setattr(fetch_module, "_read_local", slow)
+    monkeypatch.setattr(LocalStore, "read", slow)
     do_fn = fetch_module._FetchDoFn(POLICY, 1)
     do_fn.setup()
     do_fn.start_bundle()

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from image_features.transforms.fetch_images import Fetcher
+from image_features.errors import ImageFeaturesError
+from image_features.transforms.images.fetcher import Fetcher
 from image_features.transforms.images.pixels import (
     DecodeError,
     DecodePolicy,
@@ -24,7 +25,7 @@ Pixels = npt.NDArray[np.uint8]
 _CHANNELS = (3, 4)
 
 
-class ImageColumnError(ValueError):
+class ImageColumnError(ImageFeaturesError, ValueError):
     """An image column holds a value that gives no pixels; only its row fails.
 
     Attributes:

@@ -12,7 +12,7 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.ml.transforms.base import EmbeddingsManager
 
 from image_features.models.feature_function import FeatureFunction
-from image_features.transforms.fetch_images import Fetcher, FetchPolicy
+from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.images.pixels import DecodeError, DecodePolicy, lift_pillow_limit
 from image_features.transforms.inference.columns import (
     ImageColumnError,

@@ -140,6 +140,26 @@ class Latest:
         return places, there
 
 
+def latest_entries(
+    keys: npt.NDArray[np.bytes_], ages: npt.NDArray[np.int32] | None = None
+) -> npt.NDArray[np.intp]:
+    """Which of all that runs say of keys holds: for each key, what the latest run says.
+
+    Args:
+      keys: bytes16 [entries], the key that each entry is about.
+      ages: int32 [entries], the number of each entry's run, 0 for the latest; None where the
+        entries of later runs come first.
+
+    Returns:
+      The places of the entries that hold, one for each key, sorted by key.
+    """
+    order = np.argsort(keys, kind="stable") if ages is None else np.lexsort((ages, keys))
+    ordered = keys[order]
+    first = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return order[first]
+
+
 def latest_of(packs: Iterable[bytes]) -> Latest:
     """What the latest run says of each key of a partition, from `split_table`'s parts."""
     import pyarrow as pa
@@ -151,12 +171,9 @@ def latest_of(packs: Iterable[bytes]) -> Latest:
     table = pa.concat_tables(tables)
     keys = key_array(table["key"])
     ages, files = table["age"].to_numpy(), table["file"].to_numpy()
-    order = np.lexsort((ages, keys))
-    ordered = keys[order]
-    first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-    chosen = order[first]
+    chosen = latest_entries(keys, ages)
     return Latest(
-        ordered[first],
+        keys[chosen],
         table["mark"].take(chosen),
         files[chosen],
         table["row"].to_numpy()[chosen],

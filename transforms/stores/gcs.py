@@ -223,7 +223,7 @@ class PatientClient(GcsClient):
 
 def _split(uri: str) -> tuple[str, str]:
     """Bucket and object, quoted."""
-    bucket, _, name = uri.removeprefix(SCHEME).partition("/")
+    bucket, _, name = uri[len(SCHEME) :].partition("/")  # A scheme may be in capitals.
     if not bucket or not name:
         raise FetchError(Reason.NOT_FOUND, f"{uri} names no object.")
     return quote(bucket, safe=""), quote(name, safe="")

@@ -2,86 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
-from urllib.parse import unquote, urljoin, urlsplit
 
-import urllib3
-from urllib3.exceptions import (
-    HTTPError,
-    LocationParseError,
-    NameResolutionError,
-    NewConnectionError,
-    SSLError,
-)
-from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
+from urllib3.exceptions import HTTPError
 
 from image_features.transforms.stores import versions
-from image_features.transforms.stores.http_guard import (
-    WATCHDOG,
-    BlockedHostError,
-    current,
-    pool_classes,
-    shut,
+from image_features.transforms.stores.http_guard import WATCHDOG, shut
+from image_features.transforms.stores.http_session import (
+    MIB,
+    HttpPolicy,
+    HttpSession,
+    translate,
 )
-from image_features.transforms.stores.retries import (
-    FetchError,
-    PassingError,
-    RetryPolicy,
-    retry_after,
-    too_large,
-    with_retries,
-)
+from image_features.transforms.stores.retries import PassingError, too_large, with_retries
+from image_features.transforms.stores.store import Content
 from image_features.transforms.stores.uris import redact_text, redact_uri
 from image_features.transforms.values import Reason
 
-MIB = 2**20
+__all__ = ["MIB", "HttpClient", "HttpPolicy"]
+
 Out = TypeVar("Out")
 _BLOCK = 64 * 1024
-_RETRIED = frozenset({429, 500, 502, 503, 504})
 _NOT_MODIFIED = 304
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-@dataclasses.dataclass(frozen=True)
-class HttpPolicy:
-    """How patient and how trusting a fetch is. Times are in seconds.
-
-    Attributes:
-      connect_timeout: For a connection.
-      read_timeout: Between two pieces of an answer.
-      total_timeout: For one attempt as a whole.
-      retries: When to try again.
-      max_redirects: Redirects followed.
-      max_bytes: Larger answers are cut off and fail.
-      allow_private_hosts: Whether addresses that are not public may be reached.
-      user_agent: How we introduce ourselves.
-    """
-
-    connect_timeout: float = 10.0
-    read_timeout: float = 30.0
-    total_timeout: float = 120.0
-    retries: RetryPolicy = RetryPolicy()
-    max_redirects: int = 5
-    max_bytes: int = 50 * MIB
-    allow_private_hosts: bool = False
-    user_agent: str = "image-feature-extractor/0.1"
-
-
-@dataclasses.dataclass(frozen=True)
-class Fetched:
-    """The body of an answer, its version (see `stores.versions`) and the attempts it took."""
-
-    data: bytes
-    version: str
-    attempts: int
 
 
 class HttpClient:
-    """Connections pooled over threads; every failure is a FetchError.
+    """The store of http:// and https://; every failure is a FetchError.
 
     Args:
       policy: How patient and how trusting.
@@ -98,29 +47,20 @@ class HttpClient:
     ) -> None:
         self._policy = policy
         self._sleep = sleep
-        self._pools = urllib3.PoolManager(
-            num_pools=64,
-            maxsize=pool_size,
-            retries=False,
-            headers={
-                "User-Agent": policy.user_agent,
-                "Accept": "*/*",
-                # The size limit counts what is sent, so nothing may unfold here.
-                "Accept-Encoding": "identity",
-            },
-        )
-        self._pools.pool_classes_by_scheme = pool_classes(
-            allow_private_hosts=policy.allow_private_hosts
-        )
+        self._session = HttpSession(policy, pool_size)
 
-    def fetch(self, url: str) -> Fetched:
-        """Fetches a whole body.
+    def read(self, url: str) -> Content:
+        """Reads a whole body.
 
         Raises:
           FetchError: it cannot be had.
         """
         (data, version), attempts = self._retrying(url, self._read_whole)
-        return Fetched(data, version, attempts)
+        return Content(data, version, attempts)
+
+    def is_unchanged(self, url: str, version: str) -> bool:
+        """Whether a version is still there; raises what `version` does."""
+        return self.version(url, version) == version
 
     def version(self, url: str, known: str) -> str:
         """The version that is there now, without its body; empty if the server tells none.
@@ -136,12 +76,12 @@ class HttpClient:
         """
 
         def ask(url: str, deadline: float) -> str:
-            response = self._follow(url, deadline, versions.conditions(known))
+            response = self._session.get(url, deadline, versions.conditions(known))
             if response.status == _NOT_MODIFIED and versions.still_there(known, response.headers):
                 response.drain_conn()
                 response.release_conn()
                 return known
-            self._check_status(url, response)
+            self._session.check_status(url, response)
             response.close()
             return versions.of_answer(response.headers)
 
@@ -155,15 +95,15 @@ class HttpClient:
         """
 
         def open_it(url: str, deadline: float) -> Any:
-            response = self._follow(url, deadline)
-            self._check_status(url, response)
+            response = self._session.get(url, deadline)
+            self._session.check_status(url, response)
             return io.BufferedReader(_Stream(response), _BLOCK)
 
         return self._retrying(url, open_it)[0]
 
     def close(self) -> None:
         """Closes idle connections."""
-        self._pools.clear()
+        self._session.close()
 
     def _retrying(self, url: str, action: Callable[[str, float], Out]) -> tuple[Out, int]:
         total = self._policy.total_timeout
@@ -173,9 +113,9 @@ class HttpClient:
 
     def _read_whole(self, url: str, deadline: float) -> tuple[bytes, str]:
         shown = redact_uri(url)
-        response = self._follow(url, deadline)
+        response = self._session.get(url, deadline)
         try:
-            self._check_status(url, response)
+            self._session.check_status(url, response)
             limit = self._policy.max_bytes
             announced = response.headers.get("Content-Length", "")
             if announced.isdigit() and int(announced) > limit:
@@ -188,15 +128,15 @@ class HttpClient:
                     if len(body) > limit:
                         raise too_large(shown, limit)
                     if time.monotonic() > deadline:
-                        raise self._too_late(shown)
+                        raise self._session.too_late(shown)
             except (HTTPError, OSError, ValueError, AttributeError) as error:
                 if time.monotonic() > deadline:
-                    raise self._too_late(shown) from error
-                raise _translate(error, shown) from error
+                    raise self._session.too_late(shown) from error
+                raise translate(error, shown) from error
             finally:
                 WATCHDOG.release(ticket)
             if time.monotonic() > deadline:
-                raise self._too_late(shown)
+                raise self._session.too_late(shown)
             if announced.isdigit() and len(body) != int(announced):
                 raise PassingError(
                     Reason.CONNECTION_FAILED,
@@ -207,93 +147,6 @@ class HttpClient:
         finally:
             if not response.closed:
                 response.close()
-
-    def _follow(self, url: str, deadline: float, extra: Mapping[str, str] | None = None) -> Any:
-        """Requests a URL and follows its redirects, each under the same guard."""
-        seen: set[str] = set()
-        hop = url
-        while True:
-            response = self._request(hop, deadline, extra or {})
-            target = response.headers.get("Location")
-            if response.status not in _REDIRECTS or not target:
-                return response
-            response.close()
-            seen.add(hop)
-            following = urljoin(hop, target)
-            shown = redact_uri(url)
-            if following in seen or len(seen) > self._policy.max_redirects:
-                raise FetchError(
-                    Reason.TOO_MANY_REDIRECTS,
-                    f"{shown} redirects in a circle or more than "
-                    f"{self._policy.max_redirects} times.",
-                )
-            if urlsplit(following).scheme not in ("http", "https"):
-                raise FetchError(
-                    Reason.UNSUPPORTED_SCHEME,
-                    f"{shown} redirects to {redact_uri(following)}, which is not http(s).",
-                )
-            hop = following
-
-    def _request(self, url: str, deadline: float, extra: Mapping[str, str]) -> Any:
-        shown = redact_uri(url)
-        policy = self._policy
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise self._too_late(shown)
-        timeout = urllib3.Timeout(
-            connect=min(policy.connect_timeout, left), read=min(policy.read_timeout, left)
-        )
-        try:
-            parts = urlsplit(url)
-            if not parts.hostname or parts.port == 0:
-                raise LocationParseError(shown)
-            headers = {**self._pools.headers, **extra}
-            if parts.username is not None:
-                user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-                headers |= urllib3.make_headers(basic_auth=user)
-            pool = self._pools.connection_from_url(url)
-            current.deadline = deadline
-            return pool.urlopen(
-                "GET",
-                urllib3.util.parse_url(url).request_uri,
-                headers=headers,
-                timeout=timeout,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        except BlockedHostError as error:
-            raise FetchError(
-                Reason.BLOCKED_HOST,
-                f"{shown} is refused: {error}; pass --allow_private_hosts if you trust "
-                "the manifest.",
-            ) from error
-        except (LocationParseError, UnicodeError) as error:
-            raise FetchError(Reason.CONNECTION_FAILED, f"{shown} is not a valid URL.") from error
-        except (HTTPError, OSError, ValueError, AttributeError) as error:
-            if time.monotonic() > deadline:
-                raise self._too_late(shown) from error
-            raise _translate(error, shown) from error
-
-    def _check_status(self, url: str, response: Any) -> None:
-        status, shown = response.status, redact_uri(url)
-        if 200 <= status < 300 and status != 204:
-            return
-        wait = retry_after(response.headers.get("Retry-After"))
-        response.close()
-        message = f"{shown} answered {status}."
-        if status in _RETRIED:
-            raise PassingError(Reason.SERVER_ERROR, message, wait)
-        if status in (404, 410):
-            raise FetchError(Reason.NOT_FOUND, message)
-        if status in (401, 403):
-            raise FetchError(Reason.ACCESS_DENIED, message)
-        raise FetchError(Reason.SERVER_ERROR if status >= 500 else Reason.HTTP_ERROR, message)
-
-    def _too_late(self, shown: str) -> PassingError:
-        seconds = self._policy.total_timeout
-        return PassingError(Reason.TIMEOUT, f"{shown} took longer than {seconds:g} s in all.")
 
 
 class _Stream(io.RawIOBase):
@@ -316,16 +169,3 @@ class _Stream(io.RawIOBase):
     def close(self) -> None:
         self._response.close()
         super().close()
-
-
-def _translate(error: Exception, shown: str) -> FetchError:
-    """Any failure of urllib3 or the socket, in our words."""
-    if isinstance(error, NameResolutionError):
-        return PassingError(Reason.CONNECTION_FAILED, f"{shown} has an unknown host.")
-    if isinstance(error, NewConnectionError):  # A kind of timeout to urllib3.
-        return PassingError(Reason.CONNECTION_FAILED, f"{shown} cannot be connected to.")
-    if isinstance(error, SSLError):
-        return FetchError(Reason.CONNECTION_FAILED, f"{shown} has no valid certificate: {error}.")
-    if isinstance(error, Urllib3TimeoutError | TimeoutError):
-        return PassingError(Reason.TIMEOUT, f"{shown} did not answer in time.")
-    return PassingError(Reason.CONNECTION_FAILED, f"{shown} broke off: {type(error).__name__}.")

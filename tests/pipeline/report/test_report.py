@@ -128,9 +128,9 @@ def test_a_sample_is_the_smallest_keys_and_bounded(extract, photos, write):
     extract(photos, "--num_shards=2", run_id="second")
     keys = sorted(dataset.load_numpy(str(first)).keys)
     report = gather(str(first.parent), committed_runs(str(first.parent)), 5)
-    assert [row.key for row in report.rows] == keys[:5]
-    assert {row.run_id for row in report.rows} == {"second"}
-    assert report.map.points.shape == (5, 2)
+    assert [row.key for row in report.sample.rows] == keys[:5]
+    assert {row.run_id for row in report.sample.rows} == {"second"}
+    assert report.sample.map.points.shape == (5, 2)
     assert report.shared == (5, pytest.approx(1, abs=1e-6), pytest.approx(1, abs=1e-6))
     assert sorted(wanted_thumbnails(report, 400)) == [0, 1, 2, 3, 4]
     assert len(wanted_thumbnails(report, 2)) == 2
@@ -158,9 +158,10 @@ def test_unhealthy_features_are_counted(extract, photos):
         rows.append(frame(serialize_example({**fields, "image/features": vector})))
     (run / "features-00000-of-00001.tfrecord").write_bytes(b"".join(rows))
     (health,) = gather(str(run), committed_runs(str(run)), 100).health
-    assert (health.rows, health.not_finite, health.zeros) == (13, 2, 1)
-    assert health.constant == 0  # The row of zeros differs in every dimension.
-    assert len(health.norms) == 11
+    vectors = health.vectors
+    assert (vectors.rows, vectors.not_finite, vectors.zeros) == (13, 2, 1)
+    assert vectors.constant == 0  # The row of zeros differs in every dimension.
+    assert len(vectors.norms) == 11
 
 
 def test_other_models_are_not_compared(extract, photos, write):

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from image_features.models.engines import FeatureFunction, PreparedModel, load, prepare
+from image_features.models.engines import PreparedModel, load, prepare
+from image_features.models.feature_function import FeatureFunction
 from tests.images import noise
 
 

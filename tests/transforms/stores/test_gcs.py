@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from image_features.transforms.fetch_images import Fetcher, FetchPolicy
+from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import RetryPolicy
 from image_features.transforms.stores.uris import image_key

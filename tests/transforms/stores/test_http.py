@@ -28,7 +28,7 @@ def server():
 def fails(url, policy=POLICY):
     start = time.monotonic()
     with pytest.raises(FetchError) as caught:
-        HttpClient(policy).fetch(url)
+        HttpClient(policy).read(url)
     assert time.monotonic() - start < 10
     return caught.value
 
@@ -36,13 +36,13 @@ def fails(url, policy=POLICY):
 def test_fetches_over_one_connection(server):
     client = HttpClient(POLICY)
     for _ in range(3):
-        assert client.fetch(server.url("a.jpg")).data == b"image bytes" * 100
-    pool = client._pools.connection_from_url(server.url(""))
+        assert client.read(server.url("a.jpg")).data == b"image bytes" * 100
+    pool = client._session._pools.connection_from_url(server.url(""))
     assert (pool.num_connections, pool.num_requests) == (1, 3)
 
 
 def test_retries_what_may_pass(server):
-    fetched = HttpClient(POLICY).fetch(server.url("flaky/2/a.jpg"))
+    fetched = HttpClient(POLICY).read(server.url("flaky/2/a.jpg"))
     assert (fetched.data, fetched.attempts) == (b"image bytes" * 100, 3)
 
 
@@ -51,7 +51,7 @@ def test_honours_retry_after_within_bounds(server, asked, waited):
     waits = []
     policy = HttpPolicy(retries=RetryPolicy(2, 0, 7), allow_private_hosts=True)
     with pytest.raises(FetchError):
-        HttpClient(policy, sleep=waits.append).fetch(server.url(f"later/{asked}"))
+        HttpClient(policy, sleep=waits.append).read(server.url(f"later/{asked}"))
     assert waits == [waited]
 
 
@@ -134,7 +134,7 @@ def test_credentials_are_sent_and_never_told(server):
     client = HttpClient(POLICY)
     url = f"http://user:hunter2@127.0.0.1:{server.port}/missing.jpg?X-Goog-Signature=abc&a=1"
     with pytest.raises(FetchError) as caught:
-        client.fetch(url)
+        client.read(url)
     sent = {name.lower(): value for name, value in server.headers.items()}
     assert sent["authorization"] == "Basic dXNlcjpodW50ZXIy"
     assert "hunter2" not in caught.value.message

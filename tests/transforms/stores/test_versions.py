@@ -71,7 +71,7 @@ def test_a_server_is_asked_for_the_version_only(validators, conditional):
         server.conditional = conditional
         client = HttpClient(POLICY)
         url = server.url("a.jpg")
-        fetched = client.fetch(url)
+        fetched = client.read(url)
         assert fetched.version
         server.sent.clear()
         assert client.version(url, fetched.version) == fetched.version
@@ -82,14 +82,14 @@ def test_a_server_is_asked_for_the_version_only(validators, conditional):
         server.validators.clear()
         assert client.version(url, fetched.version) == ""
         # It goes on being useful: connections are given back or closed.
-        assert client.fetch(url).data == b"image" * 1000
+        assert client.read(url).data == b"image" * 1000
 
 
 def test_an_older_file_that_was_put_back_is_another_version():
     with ImageServer({"a.jpg": b"image"}) as server:
         server.validators["a.jpg"] = {"Last-Modified": "Tue, 24 Nov 2026 10:00:00 GMT"}
         client = HttpClient(POLICY)
-        version = client.fetch(server.url("a.jpg")).version
+        version = client.read(server.url("a.jpg")).version
         server.files["a.jpg"] = b"another of the same second"
         assert client.version(server.url("a.jpg"), version) != version
         server.files["a.jpg"] = b"image"
@@ -125,7 +125,7 @@ def test_a_redirect_is_asked_the_same():
         server.validators["a.jpg"] = {"ETag": '"1"'}
         client = HttpClient(dataclasses.replace(POLICY, max_redirects=1))
         url = server.url(f"to?{server.url('a.jpg')}")
-        version = client.fetch(url).version
+        version = client.read(url).version
         server.sent.clear()
         assert client.version(url, version) == version == 'etag:"1"'
         assert not server.sent

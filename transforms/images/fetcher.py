@@ -1,0 +1,112 @@
+"""The bytes of one image, from wherever it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+from image_features.transforms.stores import beam
+from image_features.transforms.stores.gcs import GcsClient
+from image_features.transforms.stores.gcs_store import GcsStore
+from image_features.transforms.stores.http import MIB, HttpClient, HttpPolicy
+from image_features.transforms.stores.local import LocalStore
+from image_features.transforms.stores.retries import FetchError
+from image_features.transforms.stores.store import Store
+from image_features.transforms.stores.uris import redact_text, redact_uri
+from image_features.transforms.values import EncodedImage, ImageError, ImageRef, Reason, Stage
+
+
+@dataclasses.dataclass(frozen=True)
+class FetchPolicy:
+    """How images are fetched.
+
+    Attributes:
+      http: How patient and how trusting over http(s).
+      max_bytes: Larger files fail while they are read.
+      threads: Fetches at once within a worker, at most; it begins with an eighth of them and
+        takes more while it waits for data.
+      max_bytes_in_flight: Bytes fetched ahead of the decoder, at most. What is still being
+        fetched counts as much as images have had on average.
+    """
+
+    http: HttpPolicy = HttpPolicy()
+    max_bytes: int = 50 * MIB
+    threads: int = 256
+    max_bytes_in_flight: int = 256 * MIB
+
+
+class Fetcher:
+    """Fetches one image at a time, from any thread; never raises.
+
+    Args:
+      policy: How images are fetched.
+      sleep: Waits between attempts; a fake in tests.
+    """
+
+    def __init__(self, policy: FetchPolicy, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._local = LocalStore(policy.max_bytes)
+        self._remote = _remote_stores(policy, sleep)
+
+    def fetch(self, ref: ImageRef) -> EncodedImage | ImageError:
+        """Returns the image's bytes, or the error row that stands for it."""
+        uri = ref.uri
+        try:
+            data, version, attempts = self._store(uri).read(uri)
+            if not data:
+                raise FetchError(Reason.EMPTY_FILE, f"{redact_uri(uri)} is empty.", attempts)
+            # What was told before the fetch is never newer than what was fetched.
+            return EncodedImage(ref, data, attempts, ref.version or version)
+        except FetchError as error:
+            return _error(ref, error)
+        except Exception as error:  # One row's failure must stay that row's.
+            message = f"{redact_uri(uri)} cannot be read: {redact_text(str(error))[:300]}"
+            return _error(ref, FetchError(Reason.READ_FAILED, message))
+
+    def is_unchanged(self, uri: str, version: str) -> bool:
+        """Whether a location still holds a version of an image; never raises.
+
+        What cannot be told is no: the image is fetched then, and its failure is that row's.
+        """
+        try:
+            return self._store(uri).is_unchanged(uri, version)
+        except Exception:
+            return False
+
+    def close(self) -> None:
+        """Closes idle connections."""
+        for store in self._remote.values():
+            store.close()
+
+    def _store(self, uri: str) -> Store:
+        scheme, separator, _ = uri.partition("://")
+        if not separator:
+            return self._local
+        store = self._remote.get(scheme.lower())
+        if store is None:
+            raise FetchError(
+                Reason.UNSUPPORTED_SCHEME, f"{redact_uri(uri)} has the unknown scheme {scheme}://."
+            )
+        return store
+
+
+def _remote_stores(policy: FetchPolicy, sleep: Callable[[float], None]) -> dict[str, Store]:
+    """The stores by their schemes, in lower case."""
+    http = dataclasses.replace(policy.http, max_bytes=policy.max_bytes)
+    web = HttpClient(http, pool_size=policy.threads, sleep=sleep)
+    objects = GcsClient(
+        connect_timeout=http.connect_timeout,
+        read_timeout=http.read_timeout,
+        pool_size=policy.threads,
+    )
+    others = beam.BeamStore(http.retries, policy.max_bytes, sleep)
+    return {
+        "http": web,
+        "https": web,
+        "gs": GcsStore(objects, http.retries, policy.max_bytes, sleep),
+        **dict.fromkeys(beam.SCHEMES, others),
+    }
+
+
+def _error(ref: ImageRef, error: FetchError) -> ImageError:
+    return ImageError(ref, Stage.FETCH, error.reason, error.message, error.attempts)
