@@ -23,6 +23,7 @@ def named(path):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The built site. A link to nowhere or a name that is not in the code ends the build."""
+    pytest.importorskip("mkdocs", reason="There is no mkdocs; it comes with the extra [docs].")
     target = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", f"--site-dir={target}"]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
