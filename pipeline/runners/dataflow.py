@@ -51,14 +51,26 @@ def check(beam_options: PipelineOptions, *, wait: bool, inputs: Sequence[str], o
     Raises:
       UsageError: it cannot, or they cannot.
     """
-    cloud = beam_options.view_as(GoogleCloudOptions)
     try:
-        import google.auth
+        import google.auth  # noqa: F401
         from apache_beam.runners.dataflow.internal import apiclient  # noqa: F401
     except ImportError as error:
         raise UsageError(
             "--runner=DataflowRunner needs Google's clients; install the extra [gcp]."
         ) from error
+    cloud = beam_options.view_as(GoogleCloudOptions)
+    _check_options(beam_options, cloud, wait=wait)
+    for flag, locations in (("input", inputs), ("output", [output])):
+        for location in locations:
+            if location and "://" not in location:
+                raise UsageError(
+                    f"--{flag}={location} is on this machine, where Dataflow's workers cannot "
+                    "reach it; put it on gs://."
+                )
+    _check_access(cloud)
+
+
+def _check_options(beam_options: PipelineOptions, cloud: GoogleCloudOptions, *, wait: bool) -> None:
     for flag in ("project", "region", "temp_location"):
         if not getattr(cloud, flag):
             raise UsageError(f"--runner=DataflowRunner needs --{flag}.")
@@ -82,13 +94,12 @@ def check(beam_options: PipelineOptions, *, wait: bool, inputs: Sequence[str], o
         problems += validator.validate_cloud_options(cloud)
     if problems:
         raise UsageError(f"--runner=DataflowRunner cannot be used: {problems[0]}")
-    for flag, locations in (("input", inputs), ("output", [output])):
-        for location in locations:
-            if location and "://" not in location:
-                raise UsageError(
-                    f"--{flag}={location} is on this machine, where Dataflow's workers cannot "
-                    "reach it; put it on gs://."
-                )
+
+
+def _check_access(cloud: GoogleCloudOptions) -> None:
+    """Makes sure that there are credentials, and that they can stage a job."""
+    import google.auth
+
     if not cloud.no_auth:
         try:
             google.auth.default(scopes=cloud.gcp_oauth_scopes)
