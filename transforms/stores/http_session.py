@@ -55,7 +55,7 @@ class HttpPolicy:
     max_redirects: int = 5
     max_bytes: int = 50 * MIB
     allow_private_hosts: bool = False
-    user_agent: str = "image-feature-extractor/0.1"
+    user_agent: str = "image-feature-extractor/0.2"
 
 
 class HttpSession:
