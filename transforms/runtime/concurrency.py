@@ -198,11 +198,6 @@ class BoundedPool(Generic[In, Out]):
         while self._items:
             yield from self._take()
 
-    @property
-    def bytes(self) -> int:
-        """Bytes in flight: of results where they are there, else what was said."""
-        return self._bytes
-
     def _start(self) -> None:
         items, self._waiting = self._waiting, []
         self._flying += 1
