@@ -11,7 +11,8 @@ import apache_beam as beam
 import numpy as np
 
 from image_features.transforms.shards.index import read_index
-from image_features.transforms.shards.write_shards import ShardNaming, ShardRow, WriteShards
+from image_features.transforms.shards.naming import ShardNaming
+from image_features.transforms.shards.write_shards import ShardRow, WriteShards
 from image_features.transforms.stores.uris import shard_of
 
 _ROWS_PER_SHARD = 250_000  # Of a quarter of a kilobyte while they are merged.

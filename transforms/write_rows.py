@@ -14,6 +14,7 @@ from image_features.transforms.manifests.columns import Column
 from image_features.transforms.manifests.formats import COLLISION_PREFIX, ERROR_FIELDS
 from image_features.transforms.runtime.packing import PackRows, unpack
 from image_features.transforms.shards.index import index_note
+from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.record_format import (
     FEATURES,
     FORMAT,
@@ -25,7 +26,7 @@ from image_features.transforms.shards.record_format import (
     WIDTH,
     column_field,
 )
-from image_features.transforms.shards.write_shards import ShardNaming, ShardRow, WriteShards
+from image_features.transforms.shards.write_shards import ShardRow, WriteShards
 from image_features.transforms.stores.uris import redact_text, redact_uri, shard_of
 from image_features.transforms.values import FieldValue, ImageError, ImageFeatures
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from image_features.pipeline.dataset.run import Run
 from image_features.transforms.shards import record_format
 from image_features.transforms.shards.record_format import FEATURES, KEY, RECORDS, Record
-from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.shards.shard_file import ShardFile
 
 Floats = npt.NDArray[np.float32]
 OFFSET_BITS = 40

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import BrokenPieceError, read_keys
-from image_features.transforms.shards.write_shards import ShardNaming, StagedPiece
+from image_features.transforms.shards.write_shards import StagedPiece
 
 _LOG = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import apache_beam as beam
@@ -29,97 +29,15 @@ from image_features.transforms.runtime.concurrency import BoundedPool, in_global
 from image_features.transforms.runtime.metrics import NAMESPACE, log_event
 from image_features.transforms.runtime.progress import Progress
 from image_features.transforms.shards.index import INDEX_KIND, index_file
+from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import MergedRows, merge_pieces, write_piece
+from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import create_whole
 
 _LOG = logging.getLogger(__name__)
 # A piece is held in memory until it is whole.
 _PIECE_BYTES = 4 * 2**20
 _WRITERS = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardNaming:
-    """Where a kind of shard goes.
-
-    Attributes:
-      kind: "features" or "errors": the first part of the name.
-      directory: The run's directory.
-      staging: A directory for pieces, deleted after the commit.
-      suffix: The last part of the name, with its dot; ".gz" compresses.
-      indexed: Whether each shard gets an index beside it (see `transforms.shards.index`).
-      fingerprint: Of all that a row's bytes depend on beside the row; pieces of one fingerprint
-        are together.
-      seal: Path of the file that commits the run: once it is there, nothing is written any more.
-    """
-
-    kind: str
-    directory: str
-    staging: str
-    suffix: str
-    fingerprint: str = ""
-    indexed: bool = False
-    seal: str = ""
-
-    def name(self, index: int, count: int) -> str:
-        """The file name of a shard."""
-        return f"{self.kind}-{index:05d}-of-{count:05d}{self.suffix}"
-
-    def index_name(self, index: int, count: int) -> str:
-        """The file name of a shard's index."""
-        return f"{INDEX_KIND}-{index:05d}-of-{count:05d}.parquet"
-
-    @property
-    def pieces(self) -> str:
-        """The directory of pieces."""
-        name = f"{self.kind}-{self.fingerprint}" if self.fingerprint else self.kind
-        return FileSystems.join(self.staging, name)
-
-    def piece_prefix(self, index: int) -> str:
-        """What the paths of all pieces of a shard begin with."""
-        return FileSystems.join(self.pieces, f"{index:05d}-")
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardFile:
-    """A finished shard.
-
-    Attributes:
-      kind: "features", "errors", "removed" or "tombstones", or "index" of a shard's index.
-      name: File name within the run directory.
-      rows: Number of records.
-      bytes: Size of the file.
-      sha256: Hexadecimal digest of the file.
-      labels: Rows by label (the reason, for errors).
-    """
-
-    kind: str
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
-    labels: dict[str, int] = dataclasses.field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The shard's entry in run.json, which leaves the labels out."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "rows": self.rows,
-            "bytes": self.bytes,
-            "sha256": self.sha256,
-        }
-
-    @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> ShardFile:
-        """The file of an entry in run.json; one that describes the run has no rows."""
-        return cls(
-            kind=str(entry["kind"]),
-            name=str(entry["name"]),
-            rows=int(entry.get("rows", 0)),
-            bytes=int(entry["bytes"]),
-            sha256=str(entry["sha256"]),
-        )
 
 
 @dataclasses.dataclass(frozen=True)
