@@ -18,7 +18,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from image_features.transforms.runtime.metrics import NAMESPACE, log_event
-from image_features.transforms.runtime.packing import PackRows, Row, pack, unpack
+from image_features.transforms.runtime.packing import PackRows, PlainRow, pack, unpack
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
 from image_features.transforms.shards.references import ref_of, row_of, sorted_once
 from image_features.transforms.stores.uris import shard_of
@@ -92,7 +92,7 @@ class AssignShards(beam.PTransform):
 
 
 def _by_shard(packed: bytes, num_shards: int) -> Iterator[tuple[int, bytes]]:
-    shards: dict[int, list[Row]] = {}
+    shards: dict[int, list[PlainRow]] = {}
     for row in unpack(packed):
         shards.setdefault(shard_of(row[0], num_shards), []).append(row)
     return ((shard, pack(rows)) for shard, rows in shards.items())

@@ -119,11 +119,11 @@ class MergeRows(beam.PTransform):
             | "Meet" >> beam.CoGroupByKey()
             | "ChooseLatest"
             >> beam.ParDo(_ChooseDoFn(paths, self._error_shards)).with_outputs(
-                "chosen", "replaced", "errors", main="places"
+                "chosen", "replaced", "errors", main="positions"
             )
         )
         copied = (
-            chosen.places
+            chosen.positions
             | "GroupByShard" >> beam.GroupByKey()
             | "CopyRows"
             >> beam.ParDo(_CopyDoFn(merge.shards, self._num_shards)).with_outputs(
@@ -160,7 +160,7 @@ def _key_of(error: Mapping[str, Any]) -> str:
 
 
 class _ChooseDoFn(beam.DoFn):
-    """Settles a partition: (path of an index, places of rows in it), errors and counts."""
+    """Settles a partition: (path of an index, positions of rows in it), errors and counts."""
 
     def __init__(self, paths: Mapping[int, str], error_shards: int) -> None:
         self._paths = paths
@@ -171,8 +171,8 @@ class _ChooseDoFn(beam.DoFn):
         latest = latest_of(parts["known"])
         live = latest.files != TOMBSTONE
         for file in np.unique(latest.files[live]).tolist():
-            places = latest.rows[latest.files == file]
-            yield self._paths[file], places.astype("<u4").tobytes()
+            positions = latest.rows[latest.files == file]
+            yield self._paths[file], positions.astype("<u4").tobytes()
         yield TaggedOutput("chosen", int(live.sum()))
         yield TaggedOutput("replaced", latest.indexed - int(live.sum()))
         for key, reason, line in _outstanding(parts["errors"], latest):
@@ -186,12 +186,12 @@ def _outstanding(packs: Iterable[bytes], latest: Latest) -> Iterator[tuple[str, 
     for packed in packs:
         for key, age, reason, line in unpack(packed):
             last[key] = min(last.get(key, (age, reason, line)), (age, reason, line))
-    places, there = latest.find([bytes.fromhex(key) for key in last])
-    for place, is_there, (key, (age, reason, line)) in zip(
-        places.tolist(), there.tolist(), last.items(), strict=True
+    positions, there = latest.find([bytes.fromhex(key) for key in last])
+    for position, is_there, (key, (age, reason, line)) in zip(
+        positions.tolist(), there.tolist(), last.items(), strict=True
     ):
         if is_there:
-            removed_before = latest.files[place] == TOMBSTONE and latest.ages[place] > age
+            removed_before = latest.files[position] == TOMBSTONE and latest.ages[position] > age
             if not removed_before:
                 continue
         yield key, reason, line
@@ -209,16 +209,16 @@ class _CopyDoFn(beam.DoFn):
 
     def process(self, group: tuple[str, Iterable[bytes]]) -> Iterator[ShardRow]:
         path, parts = group
-        places = np.sort(np.concatenate([np.frombuffer(part, "<u4") for part in parts]))
-        table = read_index(path, ["key", "version", "sha256", "uri"]).take(places)
-        wanted = iter([*places.tolist(), -1])
+        positions = np.sort(np.concatenate([np.frombuffer(part, "<u4") for part in parts]))
+        table = read_index(path, ["key", "version", "sha256", "uri"]).take(positions)
+        wanted = iter([*positions.tolist(), -1])
         following = next(wanted)
         payloads: list[bytes] = []
         done = 0
         shard = self._shards[path]
         with open_shard(shard.path, compressed=shard.compressed) as file:
-            for place, payload in enumerate(RECORDS.payloads(file)):
-                if place == following:
+            for position, payload in enumerate(RECORDS.payloads(file)):
+                if position == following:
                     payloads.append(payload)
                     following = next(wanted)
                     if len(payloads) == _ROWS_TOGETHER:

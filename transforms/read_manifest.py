@@ -10,7 +10,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from image_features.transforms.manifests.columns import Column, ColumnError, conform
-from image_features.transforms.manifests.formats import Row, read_rows
+from image_features.transforms.manifests.formats import ManifestRow, read_rows
 from image_features.transforms.manifests.sources import Source, list_images
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
@@ -46,7 +46,9 @@ def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | Image
             try:
                 uri.encode()
             except UnicodeEncodeError:
-                yield _bad_row(Row(0, uri), uri, source.location, f"{uri!r:.200} is not UTF-8")
+                yield _bad_row(
+                    ManifestRow(0, uri), uri, source.location, f"{uri!r:.200} is not UTF-8"
+                )
             else:
                 yield ImageRef(uri, image_key(uri), source.location, version=version)
         return
@@ -59,7 +61,7 @@ def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | Image
 
 
 def _to_ref(
-    row: Row, location: str, schema: Mapping[str, Column], version_column: str | None
+    row: ManifestRow, location: str, schema: Mapping[str, Column], version_column: str | None
 ) -> ImageRef | ImageError:
     uri = row.uri
     if row.problem:
@@ -77,7 +79,7 @@ def _to_ref(
         return _bad_row(row, uri, location, str(error))
 
 
-def _bad_row(row: Row, uri: str, location: str, problem: str) -> ImageError:
+def _bad_row(row: ManifestRow, uri: str, location: str, problem: str) -> ImageError:
     """The error of a row under a key of its own: several bad ones may name one image."""
     key = key_of_text(f"{location}#{row.number or uri}")
     uri = uri.encode(errors="backslashreplace").decode()

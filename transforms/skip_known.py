@@ -20,7 +20,7 @@ from apache_beam.pvalue import TaggedOutput
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
 from image_features.transforms.runtime.metrics import NAMESPACE
-from image_features.transforms.runtime.packing import Row, pack
+from image_features.transforms.runtime.packing import PlainRow, pack
 from image_features.transforms.shards.known_index import (
     TOMBSTONE,
     KnownFile,
@@ -74,7 +74,7 @@ class Skipped(NamedTuple):
       refs: PCollection of ImageRef, the images that are new or have changed.
       unchanged: PCollections of ints to be summed, the rows that the dataset has already.
       duplicates: PCollections of ints to be summed, the rows that name an image again.
-      removed: PCollections of (path of an index, places of rows in it as uint32's bytes), the
+      removed: PCollections of (path of an index, positions of rows in it as uint32's bytes), the
         rows that no reference names any more; none where nothing can be said of that.
     """
 
@@ -139,7 +139,7 @@ class _HashDoFn(beam.DoFn):
         self._partitions = partitions
 
     def start_bundle(self) -> None:
-        self._parts: dict[int, list[Row]] = {}
+        self._parts: dict[int, list[PlainRow]] = {}
         self._count = 0
 
     def process(self, ref: ImageRef) -> Iterator[tuple[int, bytes]]:
@@ -176,17 +176,17 @@ class _CheckDoFn(beam.DoFn):
         _, parts = group
         rows, duplicates = sorted_once(parts["rows"])
         known = latest_of(parts["known"])
-        places, there = known.find([bytes.fromhex(row[KEY]) for row in rows])
+        positions, there = known.find([bytes.fromhex(row[KEY]) for row in rows])
         removed = (known.files != TOMBSTONE) & self._removals
-        removed[places[there]] = False
+        removed[positions[there]] = False
         unread, named = known.find(list(parts["unread"]))
         removed[unread[named]] = False
-        there[there] = known.files[places[there]] != TOMBSTONE
-        marks = iter(known.marks.take(places[there]).to_pylist())
+        there[there] = known.files[positions[there]] != TOMBSTONE
+        validators = iter(known.validators.take(positions[there]).to_pylist())
 
         unchanged = len(rows)
         for row in self._changed(
-            (row, next(marks) if is_there else b"")
+            (row, next(validators) if is_there else b"")
             for row, is_there in zip(rows, there.tolist(), strict=True)
         ):
             unchanged -= 1
@@ -198,39 +198,41 @@ class _CheckDoFn(beam.DoFn):
             chosen = known.rows[removed & (known.files == file)]
             yield TaggedOutput("removed", (self._paths[file], chosen.astype("<u4").tobytes()))
 
-    def _changed(self, items: Iterable[tuple[Row, bytes]]) -> Iterator[Row]:
+    def _changed(self, items: Iterable[tuple[PlainRow, bytes]]) -> Iterator[PlainRow]:
         """Those of rows, each with its known version or hash, that are not as they are known."""
-        pool: BoundedPool[tuple[Row, bytes], tuple[Row, bool]] = BoundedPool(
+        pool: BoundedPool[tuple[PlainRow, bytes], tuple[PlainRow, bool]] = BoundedPool(
             self._checked,
             executor=io_pool(self._policy.threads),
             max_items=min(self._policy.threads, _VERIFIED_AT_ONCE if self._verify else 2**31),
             # As fetches begin: a server that is overrun answers nothing of use.
             min_items=max(_VERIFIED_AT_ONCE, self._policy.threads // 8),
         )
-        for row, mark in items:
+        for row, validator in items:
             uri = row[URI]
-            if not mark:
+            if not validator:
                 yield row
             elif self._verify or ("://" in uri and not row[VERSION]):
-                for looked_at, same in pool.submit((row, mark), alone=True):
+                for looked_at, same in pool.submit((row, validator), alone=True):
                     if not same:
                         yield looked_at
             elif row[VERSION]:
-                if mark.decode() != row[VERSION]:
+                if validator.decode() != row[VERSION]:
                     yield row
-            elif not self._fetcher.is_unchanged(uri, mark.decode()):
+            elif not self._fetcher.is_unchanged(uri, validator.decode()):
                 yield row
         for looked_at, same in pool.drain():
             if not same:
                 yield looked_at
 
-    def _checked(self, item: tuple[Row, bytes]) -> tuple[Row, bool]:
+    def _checked(self, item: tuple[PlainRow, bytes]) -> tuple[PlainRow, bool]:
         """A row, and whether its image is as it is known."""
-        row, mark = item
+        row, validator = item
         if not self._verify:
-            return row, self._fetcher.is_unchanged(row[URI], mark.decode())
+            return row, self._fetcher.is_unchanged(row[URI], validator.decode())
         found = self._fetcher.fetch(ref_of(row))
-        return row, isinstance(found, EncodedImage) and hashlib.sha256(found.data).digest() == mark
+        return row, isinstance(found, EncodedImage) and hashlib.sha256(
+            found.data
+        ).digest() == validator
 
     def teardown(self) -> None:
         self._fetcher.close()

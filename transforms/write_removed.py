@@ -21,7 +21,7 @@ _ROWS_PER_SHARD = 250_000  # Of a quarter of a kilobyte while they are merged.
 class WriteRemoved(beam.PTransform):
     """Writes a line of JSON, `key` and `uri`, for each removed row; PCollection[ShardFile].
 
-    Input: PCollection of (path of an index, places of rows in it as uint32's bytes).
+    Input: PCollection of (path of an index, positions of rows in it as uint32's bytes).
 
     Args:
       naming: Where the shards go.
@@ -44,8 +44,8 @@ class WriteRemoved(beam.PTransform):
 
 def _rows(group: tuple[str, Iterable[bytes]], num_shards: int) -> Iterator[ShardRow]:
     path, parts = group
-    places = np.concatenate([np.frombuffer(part, "<u4") for part in parts])
-    for row in read_index(path, ["key", "uri"]).take(np.sort(places)).to_pylist():
+    positions = np.concatenate([np.frombuffer(part, "<u4") for part in parts])
+    for row in read_index(path, ["key", "uri"]).take(np.sort(positions)).to_pylist():
         key = row["key"].hex()
         line = json.dumps({"key": key, "uri": row["uri"]}) + "\n"
         yield ShardRow(shard_of(key, num_shards), key, line.encode())

@@ -29,7 +29,7 @@ class Block:
       keys: bytes16 [rows].
       features: float32 [rows, num_features].
       records: The rows' other fields, [rows].
-      places: uint64 [rows]: the number of the file among all of the dataset's, shifted by
+      addresses: uint64 [rows]: the number of the file among all of the dataset's, shifted by
         OFFSET_BITS, and the offset in it; all that a search index keeps of a row.
     """
 
@@ -37,7 +37,7 @@ class Block:
     keys: npt.NDArray[np.bytes_]
     features: Floats
     records: Sequence[Record]
-    places: npt.NDArray[np.uint64]
+    addresses: npt.NDArray[np.uint64]
 
     def only(self, mask: npt.NDArray[np.bool_]) -> Block:
         """Some of its rows."""
@@ -45,7 +45,7 @@ class Block:
             return self
         rows = np.flatnonzero(mask)
         records = [self.records[int(row)] for row in rows]
-        return Block(self.run, self.keys[rows], self.features[rows], records, self.places[rows])
+        return Block(self.run, self.keys[rows], self.features[rows], records, self.addresses[rows])
 
 
 def open_shard(run: Run, shard: ShardFile) -> AbstractContextManager[IO[bytes]]:
@@ -53,13 +53,13 @@ def open_shard(run: Run, shard: ShardFile) -> AbstractContextManager[IO[bytes]]:
     return record_format.open_shard(run.path(shard), compressed=run.compressed)
 
 
-def blocks(run: Run, file: Any, place: int = 0, rows: int = _BLOCK_ROWS) -> Iterator[Block]:
+def blocks(run: Run, file: Any, address: int = 0, rows: int = _BLOCK_ROWS) -> Iterator[Block]:
     """Yields the rows from where a shard's file is.
 
     Args:
       run: Whose shard it is.
       file: Of `open_shard`.
-      place: Of the first of them.
+      address: Of the first of them.
       rows: In a block.
 
     Raises:
@@ -67,21 +67,21 @@ def blocks(run: Run, file: Any, place: int = 0, rows: int = _BLOCK_ROWS) -> Iter
     """
     width = run.num_features
     records: list[Record] = []
-    places: list[int] = []
+    addresses: list[int] = []
     for payload in RECORDS.payloads(file):
         records.append(RECORDS.parse(payload))
-        places.append(place)
-        place += len(payload)
+        addresses.append(address)
+        address += len(payload)
         if len(records) == rows:
-            yield _block(run, records, places, width)
-            records, places = [], []
+            yield _block(run, records, addresses, width)
+            records, addresses = [], []
     if records:
-        yield _block(run, records, places, width)
+        yield _block(run, records, addresses, width)
 
 
-def _block(run: Run, records: list[Record], places: list[int], width: int) -> Block:
+def _block(run: Run, records: list[Record], addresses: list[int], width: int) -> Block:
     vectors = [record.floats(FEATURES) for record in records]
     if any(len(vector) != width for vector in vectors):
         raise ValueError(f"A shard of {run.directory} holds vectors of another length.")
     keys = np.array([bytes.fromhex(record.text(KEY)) for record in records], "S16")
-    return Block(run, keys, np.stack(vectors), records, np.array(places, np.uint64))
+    return Block(run, keys, np.stack(vectors), records, np.array(addresses, np.uint64))

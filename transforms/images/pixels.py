@@ -273,6 +273,6 @@ def resize(
     scale = min(across, down)
     fitted = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     canvas = Image.new("RGB", (width, height), background)
-    place = (width - fitted[0]) // 2, (height - fitted[1]) // 2
-    canvas.paste(image.resize(fitted, bilinear), place)
+    corner = (width - fitted[0]) // 2, (height - fitted[1]) // 2
+    canvas.paste(image.resize(fitted, bilinear), corner)
     return canvas

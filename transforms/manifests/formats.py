@@ -56,7 +56,7 @@ _SUFFIXES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class ManifestRow:
     """One row: its values by column, or what is wrong with it."""
 
     number: int
@@ -74,7 +74,7 @@ def format_of(location: str) -> ManifestFormat | None:
 
 def read_rows(
     location: str, *, format: ManifestFormat, uri_column: str | None, http: HttpPolicy
-) -> Iterator[Row]:
+) -> Iterator[ManifestRow]:
     """Yields the rows of a manifest; blank lines and comments are no rows.
 
     Raises:
@@ -133,18 +133,18 @@ def _arrow_column(field: Any, *, nullable: bool) -> Column:
     return Column(field.name, kind, repeated, nullable)
 
 
-def _text(file: IO[bytes]) -> Iterator[Row]:
+def _text(file: IO[bytes]) -> Iterator[ManifestRow]:
     for number, line in enumerate(file, 1):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError:
-            yield Row(number, problem=f"the line is not UTF-8: {line[:80]!r}")
+            yield ManifestRow(number, problem=f"the line is not UTF-8: {line[:80]!r}")
             continue
         if text and not text.startswith("#"):
-            yield Row(number, text)
+            yield ManifestRow(number, text)
 
 
-def _jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[Row]:
+def _jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[ManifestRow]:
     is_errors_shard = bool(_ERRORS_SHARD.search(location))
     for number, line in enumerate(file, 1):
         if not line.strip():
@@ -152,10 +152,10 @@ def _jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[R
         try:
             values = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except (ValueError, RecursionError) as error:
-            yield Row(number, problem=f"the line is not JSON ({error}): {line[:80]!r}")
+            yield ManifestRow(number, problem=f"the line is not JSON ({error}): {line[:80]!r}")
             continue
         if not isinstance(values, dict):
-            yield Row(number, problem=f"the line is not a JSON object: {line[:80]!r}")
+            yield ManifestRow(number, problem=f"the line is not a JSON object: {line[:80]!r}")
             continue
         column = uri_column
         if is_errors_shard:
@@ -168,7 +168,9 @@ def _jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[R
         yield _row(number, {k: _plain(v) for k, v in values.items()}, column)
 
 
-def _csv(file: IO[bytes], location: str, uri_column: str | None, delimiter: str) -> Iterator[Row]:
+def _csv(
+    file: IO[bytes], location: str, uri_column: str | None, delimiter: str
+) -> Iterator[ManifestRow]:
     csv.field_size_limit(_MAX_FIELD)
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     reader = csv.reader(text, delimiter=delimiter)
@@ -179,7 +181,7 @@ def _csv(file: IO[bytes], location: str, uri_column: str | None, delimiter: str)
         except StopIteration:
             return
         except csv.Error as error:
-            yield Row(reader.line_num, problem=f"the line is not CSV: {error}")
+            yield ManifestRow(reader.line_num, problem=f"the line is not CSV: {error}")
             continue
         if not any(field.strip() for field in fields) or fields[0].startswith("#"):
             continue
@@ -191,12 +193,12 @@ def _csv(file: IO[bytes], location: str, uri_column: str | None, delimiter: str)
             continue
         if len(fields) != len(header):
             problem = f"the row has {len(fields)} fields where the header has {len(header)}"
-            yield Row(reader.line_num, problem=problem)
+            yield ManifestRow(reader.line_num, problem=problem)
             continue
         yield _row(reader.line_num, dict(zip(header, fields, strict=True)), uri_column)
 
 
-def _parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[Row]:
+def _parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[ManifestRow]:
     import pyarrow.parquet as pq
 
     try:
@@ -228,16 +230,18 @@ def find_uri_column(names: list[str], wanted: str | None, location: str) -> str:
     )
 
 
-def _row(number: int, values: dict[str, ColumnValue], uri_column: str | None) -> Row:
+def _row(number: int, values: dict[str, ColumnValue], uri_column: str | None) -> ManifestRow:
     try:
         name = find_uri_column(list(values), uri_column, "the row")
     except ManifestError as error:
-        return Row(number, values=values, problem=str(error))
+        return ManifestRow(number, values=values, problem=str(error))
     uri = values.pop(name)
     if not isinstance(uri, str) or not uri.strip():
         shown = name.lstrip("\0")
-        return Row(number, values=values, problem=f"column {shown!r} holds no URI but {uri!r:.80}")
-    return Row(number, uri.strip(), values)
+        return ManifestRow(
+            number, values=values, problem=f"column {shown!r} holds no URI but {uri!r:.80}"
+        )
+    return ManifestRow(number, uri.strip(), values)
 
 
 def _plain(value: Any) -> ColumnValue:

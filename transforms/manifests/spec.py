@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from image_features.transforms.manifests.columns import Column, infer_columns
 from image_features.transforms.manifests.formats import (
     ManifestFormat,
-    Row,
+    ManifestRow,
     find_uri_column,
     parquet_columns,
     read_rows,
@@ -84,7 +84,7 @@ def examine(
 
 
 def _columns_of(
-    source: Source, head: list[Row], uri_column: str | None, http: HttpPolicy
+    source: Source, head: list[ManifestRow], uri_column: str | None, http: HttpPolicy
 ) -> list[Column]:
     samples: list[dict[str, ColumnValue]] = [row.values for row in head if not row.problem]
     if source.format is ManifestFormat.PARQUET:

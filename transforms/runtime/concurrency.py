@@ -48,9 +48,9 @@ def _group_limits(own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") 
         if line.startswith("0::"):
             group = pathlib.PurePosixPath(line[len("0::") :])
             # A container that sees its machine's names has its own group at the root.
-            for place in (group, *group.parents):
+            for ancestor in (group, *group.parents):
                 with contextlib.suppress(OSError, ValueError):
-                    limit, period = pathlib.Path(f"{root}{place}", "cpu.max").read_text().split()
+                    limit, period = pathlib.Path(f"{root}{ancestor}", "cpu.max").read_text().split()
                     yield int(limit) / int(period)  # "max" is none.
 
 

@@ -16,22 +16,22 @@ import apache_beam as beam
 
 from image_features.transforms.runtime.concurrency import in_global_window
 
-Row = tuple[Any, ...]
+PlainRow = tuple[Any, ...]
 # Enough to compress well, also when a pack is divided among hundreds of shards.
 _ROWS_PER_PACK = 4096
 _SIZE = struct.Struct("<Q")
 
 
-def pack(rows: list[Row]) -> bytes:
+def pack(rows: list[PlainRow]) -> bytes:
     """Rows of plain values as bytes."""
     data = pickle.dumps(rows, pickle.HIGHEST_PROTOCOL)
     return _SIZE.pack(len(data)) + _codec().compress(data, asbytes=True)
 
 
-def unpack(packed: bytes) -> list[Row]:
+def unpack(packed: bytes) -> list[PlainRow]:
     """The rows that `pack` took."""
     (size,) = _SIZE.unpack_from(packed)
-    rows: list[Row] = pickle.loads(_codec().decompress(packed[_SIZE.size :], size))
+    rows: list[PlainRow] = pickle.loads(_codec().decompress(packed[_SIZE.size :], size))
     return rows
 
 
@@ -51,9 +51,9 @@ class PackRows(beam.PTransform):
 
 class _PackDoFn(beam.DoFn):
     def start_bundle(self) -> None:
-        self._rows: list[Row] = []
+        self._rows: list[PlainRow] = []
 
-    def process(self, row: Row) -> Iterator[bytes]:
+    def process(self, row: PlainRow) -> Iterator[bytes]:
         self._rows.append(row)
         if len(self._rows) >= _ROWS_PER_PACK:
             packed, self._rows = pack(self._rows), []

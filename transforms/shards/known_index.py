@@ -61,23 +61,23 @@ def batches(files: Sequence[KnownFile]) -> list[list[tuple[int, KnownFile]]]:
 
 
 def read_known(batch: Iterable[tuple[int, KnownFile]], verify: bool) -> Iterator[Any]:
-    """A table of what a batch of files says: key, mark (version or hash), age, file, row."""
+    """A table of what a batch of files says: key, validator (version or hash), age, file, row."""
     import pyarrow as pa
 
     tables = []
     for number, file in batch:
         if file.kind == INDEX_KIND:
             read = read_index(file.path, ["key", "sha256" if verify else "version"])
-            keys, marks = read.column(0), read.column(1).cast(pa.binary())
+            keys, validators = read.column(0), read.column(1).cast(pa.binary())
         else:
             keys = pa.array(read_tombstones(file.path), pa.binary(16))
-            number, marks = TOMBSTONE, pa.nulls(len(keys), pa.binary())
+            number, validators = TOMBSTONE, pa.nulls(len(keys), pa.binary())
         count = len(keys)
         tables.append(
             pa.table(
                 {
                     "key": keys,
-                    "mark": marks,
+                    "validator": validators,
                     "age": pa.array(np.full(count, file.age, np.int32)),
                     "file": pa.array(np.full(count, number, np.int32)),
                     "row": pa.array(np.arange(count, dtype=np.uint32)),
@@ -116,15 +116,15 @@ class Latest:
 
     Attributes:
       keys: bytes16 [keys], sorted.
-      marks: pyarrow binary [keys].
+      validators: pyarrow binary [keys].
       files: int32 [keys], the numbers of the indexes; -1 of a tombstone.
-      rows: uint32 [keys], the places in them.
+      rows: uint32 [keys], the positions in them.
       ages: int32 [keys], the numbers of the runs.
       indexed: Rows of all runs' indexes, not only the latest ones.
     """
 
     keys: npt.NDArray[np.bytes_]
-    marks: Any
+    validators: Any
     files: npt.NDArray[np.int32]
     rows: npt.NDArray[np.uint32]
     ages: npt.NDArray[np.int32]
@@ -134,10 +134,10 @@ class Latest:
         """Where keys are, and whether they are there."""
         # As an array: NumPy drops the zero bytes at the end of its own strings only.
         wanted = np.array(keys, "S16")
-        places = np.searchsorted(self.keys, wanted)
-        there = places < len(self.keys)
-        there[there] = self.keys[places[there]] == wanted[there]
-        return places, there
+        positions = np.searchsorted(self.keys, wanted)
+        there = positions < len(self.keys)
+        there[there] = self.keys[positions[there]] == wanted[there]
+        return positions, there
 
 
 def latest_entries(
@@ -151,7 +151,7 @@ def latest_entries(
         entries of later runs come first.
 
     Returns:
-      The places of the entries that hold, one for each key, sorted by key.
+      The positions of the entries that hold, one for each key, sorted by key.
     """
     order = np.argsort(keys, kind="stable") if ages is None else np.lexsort((ages, keys))
     ordered = keys[order]
@@ -174,7 +174,7 @@ def latest_of(packs: Iterable[bytes]) -> Latest:
     chosen = latest_entries(keys, ages)
     return Latest(
         keys[chosen],
-        table["mark"].take(chosen),
+        table["validator"].take(chosen),
         files[chosen],
         table["row"].to_numpy()[chosen],
         ages[chosen],

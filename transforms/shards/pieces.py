@@ -68,12 +68,12 @@ def write_piece(
     index["length"] = [len(row) for row in rows]
     index["note"] = [len(note) for note in notes]
     order = np.argsort(index["key"], kind="stable")
-    places = order.tolist()
+    positions = order.tolist()
     body = b"".join(
         (
             index[order].tobytes(),
-            *(notes[place] for place in places),
-            *(rows[place] for place in places),
+            *(notes[position] for position in positions),
+            *(rows[position] for position in positions),
         )
     )
     with create_whole(path, f"{path}{PART_SUFFIX}") as file:
@@ -110,7 +110,7 @@ def merge_pieces(
     Args:
       paths: The pieces.
       write: Takes the bytes.
-      chosen: For each piece the places of its rows to write, None for all of them.
+      chosen: For each piece the positions of its rows to write, None for all of them.
 
     Returns:
       Their keys and notes in the same order.
@@ -150,7 +150,7 @@ def merge_pieces(
             if last >= 0:
                 pieces.copy(int(owners[first]), int(starts[first]), int(ends[last]), write)
         together = list(itertools.chain.from_iterable(notes))
-        return MergedRows(sorted_keys, [together[place] for place in order.tolist()])
+        return MergedRows(sorted_keys, [together[position] for position in order.tolist()])
 
 
 def _starts(index: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:

@@ -59,7 +59,7 @@ class StagedPiece:
       shard: The shard.
       path: The piece.
       labels: Its rows by label.
-      chosen: Places of the rows to take from it, as uint32's bytes; empty for all.
+      chosen: Positions of the rows to take from it, as uint32's bytes; empty for all.
     """
 
     shard: int
