@@ -20,10 +20,14 @@ from image_features.transforms.values import ImageError, ImageRef, Reason, Stage
 
 
 class ReadManifest(beam.PTransform):
-    """Reads image references; tagged outputs `refs` (ImageRef) and `errors` (ImageError).
+    """Reads the rows of all manifests and listings.
 
-    Every row of every manifest ends in exactly one of the two; `counts` are ints to be summed,
-    the rows of each source. Rows are read as they stream by, never listed in memory.
+    There are three tagged outputs: `refs` (ImageRef), `errors` (ImageError), and `counts`, the
+    number of rows of each source, which are to be summed. Every row ends in exactly one of the
+    first two. Rows are read as they stream by, never listed in memory.
+
+    Args:
+      spec: The manifests, and how to read them.
     """
 
     def __init__(self, *, spec: ManifestSpec) -> None:
@@ -40,7 +44,7 @@ class ReadManifest(beam.PTransform):
 
 
 def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | ImageError]:
-    """Yields what one source names, in its own order."""
+    """Yields the rows of one source in its own order."""
     if source.format is None:
         for uri, version in list_images(source):
             try:
@@ -67,7 +71,7 @@ def _to_ref(
     if row.problem:
         return _bad_row(row, uri, location, row.problem)
     try:
-        # First of all: whatever is wrong with the rest of a row, it names an image.
+        # The URI comes first: whatever is wrong with the rest of the row, it names an image.
         uri = resolve_uri(uri, location)
         uri.encode()
         columns = conform(row.values, schema)
@@ -80,7 +84,7 @@ def _to_ref(
 
 
 def _bad_row(row: ManifestRow, uri: str, location: str, problem: str) -> ImageError:
-    """The error of a row under a key of its own: several bad ones may name one image."""
+    """Returns the error of a row, under a key of its own: several bad rows may name one image."""
     key = key_of_text(f"{location}#{row.number or uri}")
     uri = uri.encode(errors="backslashreplace").decode()
     ref = ImageRef(uri, key, location, row.number, tuple(row.values.items()))

@@ -30,11 +30,11 @@ _MAX_FIELD = 16 * 2**20
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot be read at all; its message is for the user."""
+    """A manifest that cannot be read at all; the message is for the user."""
 
 
 class ManifestFormat(enum.StrEnum):
-    """How a manifest is written."""
+    """The formats that a manifest may have."""
 
     TEXT = "text"
     CSV = "csv"
@@ -57,7 +57,14 @@ _SUFFIXES = {
 
 @dataclasses.dataclass(frozen=True)
 class ManifestRow:
-    """One row: its values by column, or what is wrong with it."""
+    """One row of a manifest.
+
+    Attributes:
+      number: The 1-based number of the row or line.
+      uri: The location of an image, as the manifest spells it.
+      values: The other columns' values by name.
+      problem: What is wrong with the row; empty if it can be used.
+    """
 
     number: int
     uri: str = ""
@@ -66,7 +73,7 @@ class ManifestRow:
 
 
 def format_of(location: str) -> ManifestFormat | None:
-    """The format a location's suffix names, or None if it names none."""
+    """Returns the format that a location's suffix names, or None if it names none."""
     path = location.split("?", 1)[0] if is_http(location) else location
     name = path.lower().rsplit("/", 1)[-1].removesuffix(".gz")
     return _SUFFIXES.get(name.rsplit(".", 1)[-1]) if "." in name else None
@@ -76,6 +83,12 @@ def read_rows(
     location: str, *, format: ManifestFormat, uri_column: str | None, http: HttpPolicy
 ) -> Iterator[ManifestRow]:
     """Yields the rows of a manifest; blank lines and comments are no rows.
+
+    Args:
+      location: The location of the manifest.
+      format: The format of the manifest.
+      uri_column: The column that holds the URIs; None looks for one of the usual names.
+      http: How to fetch it over http(s).
 
     Raises:
       ManifestError: the file is not what its format says, or lacks the URI column.
@@ -94,7 +107,13 @@ def read_rows(
 
 
 def parquet_columns(location: str, *, http: HttpPolicy) -> dict[str, Column]:
-    """The exact schema of a Parquet manifest; null counts come from its statistics."""
+    """Returns the columns of a Parquet manifest by name, as its schema has them.
+
+    A column may be absent from a row where the statistics count nulls, or count nothing.
+
+    Raises:
+      ManifestError: the file is not Parquet.
+    """
     import pyarrow.parquet as pq
 
     with open_binary(location, http=http, seekable=True) as file:
@@ -159,7 +178,7 @@ def _jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[M
             continue
         column = uri_column
         if is_errors_shard:
-            # Ours: the URI is always `uri`, whatever the first manifest called it.
+            # Every errors shard has the URI in `uri`, whatever the first manifest called it.
             for name in ERROR_FIELDS:
                 values.pop(name, None)
             column = _ERRORS_URI
@@ -215,7 +234,7 @@ def _parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iterator
 
 
 def find_uri_column(names: list[str], wanted: str | None, location: str) -> str:
-    """Names the column that holds the URIs.
+    """Returns the name of the column that holds the URIs.
 
     Raises:
       ManifestError: there is none.
@@ -245,7 +264,7 @@ def _row(number: int, values: dict[str, ColumnValue], uri_column: str | None) ->
 
 
 def _plain(value: Any) -> ColumnValue:
-    """Brings a JSON or Arrow value to what a record can hold."""
+    """Converts a JSON or Arrow value to one that a record can hold."""
     if isinstance(value, dict):
         if set(value) == {"base64"} and isinstance(value["base64"], str):
             try:

@@ -37,10 +37,10 @@ IMAGE_SUFFIXES = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Something that names images.
+    """A manifest or a listing, which names images.
 
     Attributes:
-      location: A manifest, or a directory or glob of images.
+      location: The location of a manifest, or of a directory or glob of images.
       format: The manifest's format; None for a directory or glob of images.
     """
 
@@ -53,6 +53,10 @@ def find_sources(locations: Sequence[str], format: ManifestFormat | None = None)
 
     A suffix of .txt, .csv, .tsv, .jsonl or .parquet (.gz) makes a manifest; a directory
     or any other glob lists images.
+
+    Args:
+      locations: The locations, as the user gives them.
+      format: The format of every manifest; None tells it by its suffix.
 
     Raises:
       ValueError: a location is neither.
@@ -94,7 +98,7 @@ def find_sources(locations: Sequence[str], format: ManifestFormat | None = None)
 def list_images(source: Source) -> Iterator[tuple[str, str]]:
     """Yields the image files of a directory (recursively) or a glob, as they are listed.
 
-    Beside each its version, where the listing tells one: on disks it is asked for when it counts.
+    Beside each is its version, or an empty text on disks, whose listings tell none.
     """
     location = source.location
     if _has_wildcard(location):
@@ -118,7 +122,10 @@ def list_images(source: Source) -> Iterator[tuple[str, str]]:
 
 
 def _unlisted(location: str, error: OSError) -> None:
-    """What cannot be listed is not empty: its images would be taken for removed."""
+    """Raises the error of a directory below that cannot be listed, unless it has gone meanwhile.
+
+    Passed over, its images would be taken for removed.
+    """
     if not isinstance(error, FileNotFoundError) or error.filename == location:
         raise error
 

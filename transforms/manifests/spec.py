@@ -23,7 +23,15 @@ _SAMPLE_ROWS = 1000
 
 @dataclasses.dataclass(frozen=True)
 class ManifestSpec:
-    """All that a worker needs to read the input the same way every time."""
+    """All that a worker needs to read the input the same way every time.
+
+    Attributes:
+      sources: The manifests and listings.
+      columns: The passed-through columns.
+      uri_column: The column that holds the URIs; None looks for one of the usual names.
+      http: How manifests are fetched over http(s).
+      version_column: The column that holds the images' versions; None if there is none.
+    """
 
     sources: tuple[Source, ...]
     columns: tuple[Column, ...] = ()
@@ -45,7 +53,14 @@ def examine(
     http: HttpPolicy,
     version_column: str | None = None,
 ) -> tuple[ManifestSpec, bool]:
-    """Reads the head of every source: the columns' types, and whether anything is there.
+    """Reads the head of every source, for the types of the columns.
+
+    Args:
+      sources: The manifests and listings.
+      uri_column: The column that holds the URIs; None looks for one of the usual names.
+      declared: The columns whose types the user has declared, by name.
+      http: How manifests are fetched over http(s).
+      version_column: The column that holds the images' versions; None if there is none.
 
     Returns:
       The spec to run with, and True if at least one row was seen.
@@ -64,11 +79,11 @@ def examine(
         rows.close()  # type: ignore[attr-defined]
         any_row = any_row or bool(head)
         for column in _columns_of(source, head, uri_column, http):
-            known = schema.setdefault(column.name, column)
-            if not known.holds_as(column) and column.name not in declared:
+            first = schema.setdefault(column.name, column)
+            if not first.holds_as(column) and column.name not in declared:
                 raise ValueError(
                     f"Column {column.name!r} is {column.kind} in {source.location} and "
-                    f"{known.kind} in another manifest; settle it with --column_types."
+                    f"{first.kind} in another manifest; settle it with --column_types."
                 )
             if column.nullable:
                 schema[column.name] = column
