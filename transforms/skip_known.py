@@ -1,8 +1,8 @@
 """SkipKnown: leaves out the images that a dataset has already, as they are now.
 
 The references and the indexes of committed runs meet in partitions of their keys, wherever the
-runner puts these. What is known is then looked at in place: a file's time and size, an object's
-generation, a server's answer that nothing was modified, or the content.
+runner puts these. Each image that is known is then compared with what is there now: by a file's
+time and size, an object's generation, a server's answer that nothing was modified, or the content.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ _VERIFIED_AT_ONCE = 32
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What is known of a dataset.
+    """The images that a dataset has already.
 
     Attributes:
-      files: Of its runs that have the same model and preprocessing.
-      verify_content: Whether to compare the content itself, by its hash.
-      removals: Whether the input should name all that is known.
+      files: The indexes and tombstones of the runs that have the same model and preprocessing.
+      verify_content: Whether to compare the content itself, by its hash, instead of its version.
+      removals: Whether images that the input does not name count as removed.
     """
 
     files: tuple[KnownFile, ...] = ()
@@ -63,7 +63,7 @@ class Known:
 
     @property
     def rows(self) -> int:
-        """In all files, older ones and tombstones among them."""
+        """The rows of all files, older versions and tombstones included."""
         return sum(file.rows for file in self.files)
 
 
@@ -87,10 +87,10 @@ class Skipped(NamedTuple):
 class SkipKnown(beam.PTransform):
     """Maps `refs` (ImageRef) and `errors` (ImageError of rows that could not be read) to `Skipped`.
 
-    An image that is named by such a row is not removed.
+    An image that is named by a row that could not be read is not removed.
 
     Args:
-      known: What there is.
+      known: The images that the dataset has already.
       fetch: How to ask for versions.
     """
 
@@ -101,7 +101,7 @@ class SkipKnown(beam.PTransform):
 
     def expand(self, rows: Any) -> Skipped:
         known = self._known
-        # Many even of few rows: how many are read is not known yet.
+        # There are many even for few known rows, since the rows of the input are not counted yet.
         partitions = max(_LEAST_PARTITIONS, count_partitions(known.rows))
         indexes = (
             rows["refs"].pipeline
@@ -126,14 +126,14 @@ class SkipKnown(beam.PTransform):
 
 
 def _named(error: ImageError, partitions: int) -> Iterator[tuple[int, bytes]]:
-    """The partition and key of the image that a bad row names, if it names any."""
+    """Yields the partition and key of the image that a bad row names, if it names one."""
     if error.ref.uri:
         key = image_key(error.ref.uri)
         yield partition_of(key, partitions), bytes.fromhex(key)
 
 
 class _HashDoFn(beam.DoFn):
-    """Divides a bundle's rows among partitions, many at a time, so that they pack well."""
+    """Divides the rows of a bundle among partitions, many at a time, so that they pack well."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
@@ -158,7 +158,7 @@ class _HashDoFn(beam.DoFn):
 
 
 class _CheckDoFn(beam.DoFn):
-    """Tells the rows of a partition that are new from known ones, and looks at these in place."""
+    """Tells which rows of a partition are new, and whether the known ones have changed."""
 
     def __init__(self, known: Known, policy: FetchPolicy) -> None:
         self._paths = {number: file.path for number, file in enumerate(known.files)}
@@ -199,12 +199,16 @@ class _CheckDoFn(beam.DoFn):
             yield TaggedOutput("removed", (self._paths[file], chosen.astype("<u4").tobytes()))
 
     def _changed(self, items: Iterable[tuple[PlainRow, bytes]]) -> Iterator[PlainRow]:
-        """Those of rows, each with its known version or hash, that are not as they are known."""
+        """Yields the rows whose images are new or have changed.
+
+        Args:
+          items: The rows, each with its validator: the known version or hash; empty if unknown.
+        """
         pool: BoundedPool[tuple[PlainRow, bytes], tuple[PlainRow, bool]] = BoundedPool(
             self._checked,
             executor=io_pool(self._policy.threads),
             max_items=min(self._policy.threads, _VERIFIED_AT_ONCE if self._verify else 2**31),
-            # As fetches begin: a server that is overrun answers nothing of use.
+            # It begins with few, as fetches do: a server that is overrun answers nothing of use.
             min_items=max(_VERIFIED_AT_ONCE, self._policy.threads // 8),
         )
         for row, validator in items:
@@ -225,7 +229,7 @@ class _CheckDoFn(beam.DoFn):
                 yield looked_at
 
     def _checked(self, item: tuple[PlainRow, bytes]) -> tuple[PlainRow, bool]:
-        """A row, and whether its image is as it is known."""
+        """Returns a row, and whether its image still matches the validator."""
         row, validator = item
         if not self._verify:
             return row, self._fetcher.is_unchanged(row[URI], validator.decode())

@@ -1,4 +1,4 @@
-"""WriteRemoved: the rows of a dataset that its input does not name any more."""
+"""WriteRemoved: lists the rows of a dataset that its input does not name any more."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.write_shards import ShardRow, WriteShards
 from image_features.transforms.stores.uris import shard_of
 
-_ROWS_PER_SHARD = 250_000  # Of a quarter of a kilobyte while they are merged.
+_ROWS_PER_SHARD = 250_000  # While shards are merged, a row takes about 250 bytes of memory.
 
 
 class WriteRemoved(beam.PTransform):
-    """Writes a line of JSON, `key` and `uri`, for each removed row; PCollection[ShardFile].
+    """Writes a line of JSON, `key` and `uri`, for each removed row; returns PCollection[ShardFile].
 
-    Input: PCollection of (path of an index, positions of rows in it as uint32's bytes).
+    The input is a PCollection of (path of an index, positions of rows in it as uint32's bytes).
 
     Args:
       naming: Where the shards go.
-      known_rows: How many rows could be removed.
+      known_rows: The number of rows that could be removed.
     """
 
     def __init__(self, *, naming: ShardNaming, known_rows: int) -> None:
