@@ -59,7 +59,7 @@ def blocks(run: Run, file: Any, address: int = 0, rows: int = _BLOCK_ROWS) -> It
     Args:
       run: Whose shard it is.
       file: Of `open_shard`.
-      address: Of the first of them.
+      address: The address of the first row.
       rows: In a block.
 
     Raises:

@@ -95,7 +95,7 @@ def divided(files, partitions, verify=False):
 )
 def test_rows_are_new_or_known_as_the_model_says(tmp_path_factory, runs, manifest, partitions):
     files = write_runs(tmp_path_factory.mktemp("runs"), runs)
-    # Of one image the first mention counts.
+    # The first mention of an image counts.
     refs = [
         ImageRef(uri, image_key(uri), "m", row, version=versions.of_column(version))
         for row, (uri, version) in enumerate(manifest)

@@ -1,4 +1,4 @@
-"""The rules by which any colours become RGB."""
+"""The rules by which images of every mode become RGB."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from PIL import Image, ImageChops, ImageCms
 
 
 def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Converts any mode to RGB.
+    """Converts an image of any mode to RGB.
 
-    Transparency is composited on `background`. 16-bit grey is divided by 257; 32-bit
-    integers within 16 bits likewise, others from their minimum to their maximum. Floats
-    within [0, 1] are multiplied by 255, within [0, 255] kept, others as integers.
+    Transparent pixels are composited on `background`. 16-bit grey is divided by 257, and so are
+    32-bit integers within 16 bits; others are stretched from their minimum to their maximum. Floats
+    within [0, 1] are multiplied by 255, within [0, 255] they are kept, others are stretched.
     """
     mode = image.mode
     if mode == "RGB" and "transparency" not in image.info:
@@ -29,7 +29,7 @@ def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if mode == "F":
         return _grey(_from_float(np.asarray(image).astype(np.float64)))
     if mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
-        # Pillow takes every CMYK JPEG as Adobe's, which stores inverted ink.
+        # Pillow takes every CMYK JPEG for one of Adobe's, which store inverted ink.
         image = ImageChops.invert(image)
     if mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
@@ -37,7 +37,7 @@ def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
         assert converted is not None
         return converted
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        # Premultiplied alpha has no straight way to RGBA from La.
+        # Pillow cannot convert La, with premultiplied alpha, to RGBA in one step.
         rgba = image.convert("LA").convert("RGBA") if mode == "La" else image.convert("RGBA")
         flat = Image.new("RGB", rgba.size, background)
         flat.paste(rgba, mask=rgba.getchannel("A"))

@@ -64,7 +64,7 @@ class Column:
         return (self.kind, self.repeated) == (other.kind, other.repeated)
 
     def to_json(self) -> dict[str, Any]:
-        """The column's entry in run.json."""
+        """Returns the column's entry in run.json."""
         return {
             "name": self.name,
             "kind": str(self.kind),
@@ -74,7 +74,7 @@ class Column:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Column:
-        """The column of an entry in run.json.
+        """Returns the column of an entry in run.json.
 
         Raises:
           KeyError, ValueError: the entry is not one that `to_json` has written.

@@ -11,17 +11,18 @@ from image_features.transforms.shards.index import INDEX_KIND
 
 @dataclasses.dataclass(frozen=True)
 class ShardNaming:
-    """Where a kind of shard goes.
+    """The names of the shards of one kind, of their indexes and of their pieces.
 
     Attributes:
-      kind: "features" or "errors": the first part of the name.
-      directory: The run's directory.
-      staging: A directory for pieces, deleted after the commit.
+      kind: The kind of shard, the first part of the name: "features", "errors", "removed" or
+        "tombstones".
+      directory: The directory of the run.
+      staging: The directory for pieces, deleted after the commit.
       suffix: The last part of the name, with its dot; ".gz" compresses.
+      fingerprint: The hash of all that a row's bytes depend on beside the row; pieces of one
+        fingerprint are together.
       indexed: Whether each shard gets an index beside it (see `transforms.shards.index`).
-      fingerprint: Of all that a row's bytes depend on beside the row; pieces of one fingerprint
-        are together.
-      seal: Path of the file that commits the run: once it is there, nothing is written any more.
+      seal: The path of the file that commits the run: once it is there, no shard is written.
     """
 
     kind: str
@@ -33,11 +34,11 @@ class ShardNaming:
     seal: str = ""
 
     def name(self, index: int, count: int) -> str:
-        """The file name of a shard."""
+        """Returns the file name of a shard."""
         return f"{self.kind}-{index:05d}-of-{count:05d}{self.suffix}"
 
     def index_name(self, index: int, count: int) -> str:
-        """The file name of a shard's index."""
+        """Returns the file name of a shard's index."""
         return f"{INDEX_KIND}-{index:05d}-of-{count:05d}.parquet"
 
     @property
@@ -47,5 +48,5 @@ class ShardNaming:
         return FileSystems.join(self.staging, name)
 
     def piece_prefix(self, index: int) -> str:
-        """What the paths of all pieces of a shard begin with."""
+        """Returns what the paths of all pieces of a shard begin with."""
         return FileSystems.join(self.pieces, f"{index:05d}-")

@@ -12,12 +12,13 @@ class ShardFile:
     """A finished shard.
 
     Attributes:
-      kind: "features", "errors", "removed" or "tombstones", or "index" of a shard's index.
-      name: File name within the run directory.
-      rows: Number of records.
-      bytes: Size of the file.
-      sha256: Hexadecimal digest of the file.
-      labels: Rows by label (the reason, for errors).
+      kind: The kind of shard: "features", "errors", "removed", "tombstones", or "index" for the
+        index of a shard of features.
+      name: The name of the file within the run's directory.
+      rows: The number of records.
+      bytes: The size of the file.
+      sha256: The digest of the file, hexadecimal.
+      labels: The number of rows by label, which is the reason for errors.
     """
 
     kind: str
@@ -28,7 +29,7 @@ class ShardFile:
     labels: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The shard's entry in run.json, which leaves the labels out."""
+        """Returns the shard's entry in run.json, which leaves the labels out."""
         return {
             "kind": self.kind,
             "name": self.name,
@@ -39,7 +40,7 @@ class ShardFile:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> ShardFile:
-        """The file of an entry in run.json; one that describes the run has no rows."""
+        """Returns the file of an entry in run.json; a file that describes the run has no rows."""
         return cls(
             kind=str(entry["kind"]),
             name=str(entry["name"]),

@@ -1,9 +1,9 @@
 """Deterministic shard files from rows that arrive in any number of bundles.
 
-Features are never shuffled. Each bundle writes the rows it gets to piece files of its
-own, named at random; only the pieces' names are grouped, and one
-merge a shard turns its pieces into the final file. A bundle that is retried leaves
-pieces that nobody names; a merge that is retried writes the same bytes again.
+Features are never shuffled. Each bundle writes the rows that it gets to pieces of its own, files
+with random names; only the names of the pieces are grouped, and one merge a shard turns its pieces
+into the final file. A bundle that is retried leaves pieces that nobody names; a merge that is
+retried writes the same bytes again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,15 @@ _WRITERS = 2
 
 @dataclasses.dataclass(frozen=True)
 class ShardRow:
-    """A serialised row on its way to a shard; `note` is for the shard's index."""
+    """A serialised row on its way to a shard.
+
+    Attributes:
+      shard: The shard.
+      key: The key of the row, by which rows are sorted.
+      payload: The bytes of the row in the shard.
+      label: The label under which the row is counted; empty for none.
+      note: What the row tells the shard's index.
+    """
 
     shard: int
     key: str
@@ -57,8 +65,8 @@ class StagedPiece:
 
     Attributes:
       shard: The shard.
-      path: The piece.
-      labels: Its rows by label.
+      path: The path of the piece that has the rows.
+      labels: The number of rows by label.
       chosen: Positions of the rows to take from it, as uint32's bytes; empty for all.
     """
 
@@ -69,12 +77,12 @@ class StagedPiece:
 
 
 class WriteShards(beam.PTransform):
-    """Writes ShardRow to one file a shard; PCollection[ShardFile], also of each shard's index.
+    """Writes ShardRow to one file a shard; returns PCollection[ShardFile] of these and the indexes.
 
     Args:
       naming: Where the files go.
-      num_shards: Side input, the number of shards; each gets a file, if need be empty.
-      earlier: PCollection[StagedPiece] of rows to add, that an earlier attempt has written.
+      num_shards: The number of shards, a side input; each gets a file, if need be an empty one.
+      earlier: A PCollection[StagedPiece] of rows to add, which an earlier attempt has written.
     """
 
     def __init__(self, *, naming: ShardNaming, num_shards: Any, earlier: Any = None) -> None:
@@ -107,7 +115,7 @@ class WriteShards(beam.PTransform):
         )
 
 
-# Path, labels and chosen rows of a piece.
+# A part of a shard: path, labels and chosen rows of a piece.
 _Part = tuple[str, dict[str, int], bytes]
 
 
@@ -121,7 +129,7 @@ def _every_shard(_: None, num_shards: int) -> Iterator[tuple[int, _Part]]:
 
 @dataclasses.dataclass
 class _Content:
-    """Rows of one shard, to become a piece."""
+    """The rows of one shard that are gathered for a piece."""
 
     shard: int = -1
     keys: list[str] = dataclasses.field(default_factory=list)
@@ -132,9 +140,9 @@ class _Content:
 
 
 class _WritePiecesDoFn(beam.DoFn):
-    """Gathers one piece at a time: a new one where the shard changes or it has grown.
+    """Gathers the rows of one piece at a time, which is written while the next one is gathered.
 
-    A piece is written while the next one is gathered.
+    A new piece begins where the shard changes, or where the piece is large enough.
     """
 
     def __init__(self, naming: ShardNaming) -> None:
@@ -211,7 +219,7 @@ class _MergeDoFn(beam.DoFn):
         with self._create(name) as file:
             sink = _HashingSink(file)
             if self._naming.suffix.endswith(".gz"):
-                # No name and no time in the header: the same rows are the same bytes.
+                # The header has no name and no time, so that the same rows are the same bytes.
                 with gzip.GzipFile("", "wb", compresslevel=6, fileobj=sink, mtime=0) as out:  # type: ignore[arg-type]
                     rows = merge_pieces(paths, out.write, chosen)
             else:
@@ -247,9 +255,10 @@ class _MergeDoFn(beam.DoFn):
             self._check_open(name)
 
     def _check_open(self, name: str) -> None:
-        """A job that was taken for dead, or its successor, may come when the other has committed.
+        """Refuses to write after the commit: a job that was presumed dead may still be running.
 
-        Its shards need not be the same: an image may have changed meanwhile.
+        Its shards need not be the same as those that are committed, since an image may have changed
+        meanwhile.
         """
         if self._naming.seal and FileSystems.exists(self._naming.seal):
             raise RuntimeError(
@@ -258,7 +267,7 @@ class _MergeDoFn(beam.DoFn):
 
 
 class _HashingSink:
-    """A write-only file that knows its size and digest."""
+    """A file for writing that knows its size and digest."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -272,4 +281,4 @@ class _HashingSink:
         return len(data)
 
     def flush(self) -> None:
-        """Does nothing: the file is flushed when it closes."""
+        """Does nothing, as the file is flushed when it is closed."""
