@@ -32,14 +32,14 @@ class ImageFeaturesError(Exception):
     """The root of all exceptions that this package raises on purpose.
 
     Attributes:
-      exit_code: What the command line ends with.
+      exit_code: The exit code of the command line when it ends with this error.
     """
 
     exit_code = EXIT_FAILED
 
 
 class UsageError(ImageFeaturesError, ValueError):
-    """Something that was asked for cannot be done; the message is one sentence for the user."""
+    """Something that was asked for cannot be done; the message is a sentence for the user."""
 
     exit_code = EXIT_USAGE
 
@@ -47,7 +47,7 @@ class UsageError(ImageFeaturesError, ValueError):
 class ModelError(ImageFeaturesError, ValueError):
     """A model cannot be resolved, loaded, converted or exported.
 
-    The message is one sentence or two: what was given, what is wrong with it, the way out.
+    The message says in a sentence or two what was given, what is wrong with it, and the way out.
     """
 
 

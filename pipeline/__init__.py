@@ -1,1 +1,1 @@
-"""The application: options, graph assembly, launching, commit, readers, command line."""
+"""The application: options, the two graphs, launching, commit, readers and the command line."""

@@ -1,4 +1,4 @@
-"""Types of arguments, for argparse: from the text, or a sentence on what is wrong with it."""
+"""Types of arguments for argparse: each reads a text, or says in a sentence what is wrong."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from image_features.transforms.stores.uris import is_http
 
 
 def web_address(text: str) -> str:
-    """An http(s) address."""
+    """Reads an http(s) address."""
     if not is_http(text):
-        # Not repeated here: it may be a secret.
+        # The text is not repeated here, since it may be a secret.
         raise argparse.ArgumentTypeError("the address does not begin with http:// or https://")
     return text
 
 
 def rate(text: str) -> float:
-    """A part of a whole, from 0 to 1."""
+    """Reads a part of a whole, from 0 to 1."""
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
@@ -24,7 +24,7 @@ def rate(text: str) -> float:
 
 
 def positive(text: str) -> int:
-    """A whole number above 0."""
+    """Reads a whole number above 0."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
@@ -32,7 +32,7 @@ def positive(text: str) -> int:
 
 
 def positive_float(text: str) -> float:
-    """A number above 0."""
+    """Reads a number above 0."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
@@ -40,7 +40,7 @@ def positive_float(text: str) -> float:
 
 
 def not_negative(text: str) -> float:
-    """A number from 0."""
+    """Reads a number that is 0 or more."""
     value = float(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0")

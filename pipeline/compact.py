@@ -22,8 +22,8 @@ from image_features.transforms.shards.index import INDEX_KIND
 from image_features.transforms.shards.known_index import KnownFile
 from image_features.transforms.shards.write_shards import WriteShards
 
-# A shard may hold so many times as many rows as asked for, so that the largest run's shards need
-# not be divided.
+# A shard may hold up to this many times the rows that were asked for, so that the shards of the
+# largest run need not be divided.
 _LARGER = 2
 
 
@@ -32,7 +32,7 @@ class Compaction:
     """A run that merges earlier ones.
 
     Attributes:
-      run: What every run has.
+      run: The configuration that every kind of run has.
       merge: The files of the runs that are merged.
       lineage: The runs that are merged.
     """
@@ -79,12 +79,12 @@ def compaction_of(
     Args:
       runs: The runs to merge, the latest first; each has an index, and their vectors can be
         compared.
-      layout: Where the new run goes.
-      num_shards: How many feature shards it gets.
+      layout: The paths of the new run.
+      num_shards: The number of its feature shards.
       started: The time of the launch, ISO 8601, UTC.
 
     Raises:
-      ValueError: runs hold a column with different types, or a file of theirs is not there.
+      ValueError: two runs hold a column with different types, or a run has lost a file.
     """
     check_whole(runs, ("features", "errors"))
     inputs = dict.fromkeys(location for run in runs for location in run.provenance.inputs)
@@ -134,14 +134,14 @@ def _lineage_of(runs: Sequence[Run]) -> Lineage:
 
 
 def fingerprint_of(runs: Sequence[Run], num_shards: int, compression: str) -> str:
-    """A hash of what is merged and how, 16 hexadecimal digits."""
+    """Returns a hash of what is merged and how, 16 hexadecimal digits."""
     made = [[run.run_id, run.fingerprint, run.as_of] for run in runs]
     text = json.dumps(["compact", made, num_shards, compression])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def shards_of(runs: Sequence[Run], rows_per_shard: int) -> int:
-    """How many shards to write, such that the largest run's shards need not be mixed.
+    """Returns a number of shards with which the largest run's shards need not be mixed.
 
     That is the number of the largest run's shards, doubled as often as it takes: each of its
     shards is then divided among few.

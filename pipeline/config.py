@@ -14,24 +14,24 @@ from image_features.transforms.assign_shards import ShardPolicy
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 # A PSI above 0.25 is a major shift by the convention of credit scoring, where the index is from
 # (Siddiqi, "Credit Risk Scorecards", Wiley 2006); a difference of means of 0.2 deviations is a
-# small effect and one of 0.5 a medium one to Cohen ("Statistical Power Analysis for the
-# Behavioral Sciences", 1988), and here it is a mean over all dimensions.
+# small effect and one of 0.5 a medium one according to Cohen ("Statistical Power Analysis for the
+# Behavioral Sciences", 1988), and here the difference is a mean over all dimensions.
 DRIFT_THRESHOLD = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
 class Guards:
-    """What must hold of a run before it is committed; None is no limit.
+    """The limits that a run must keep to be committed; None is no limit.
 
     Attributes:
-      max_error_rate: The largest share of failed rows, unchanged ones included: what fails every
-        night is the same part of the rows on a night with nothing else to do.
-      max_removed_rate: The largest share of the rows, known or read, that the input may stop to
-        name.
+      max_error_rate: The largest share of failed rows among all, unchanged ones included: rows
+        that fail every night are then the same share on a night with nothing else to do.
+      max_removed_rate: The largest share of the rows, known or read, that the input may cease
+        to name.
       min_rows: The number of rows that must have been read.
       max_duration: The longest time from the launch to the commit, in seconds.
       fail_on_drift: Whether drift stops the commit, or is only reported.
-      drift_threshold: What counts as drift (see `pipeline.commit.drift`).
+      drift_threshold: The measure above which drift counts (see `pipeline.commit.drift`).
       removed_before: The number of rows that the last run's input did not name already.
     """
 
@@ -58,14 +58,14 @@ class Guards:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What every run has, whether it extracts features or merges earlier runs.
+    """The configuration of every run, whether it extracts features or merges earlier runs.
 
     Attributes:
-      layout: Where the run goes.
+      layout: The paths of the run.
       started: The time of the launch, ISO 8601, UTC; it tells this launch's attempts from others.
-      shards: How many shards to write.
+      shards: The rule that gives the number of feature shards.
       provenance: What the features are made from.
-      guards: What must hold for a commit.
+      guards: The limits that the run must keep to be committed.
     """
 
     layout: RunLayout
@@ -81,15 +81,15 @@ class RunConfig:
 
 
 def utc_now() -> str:
-    """The time, ISO 8601 with microseconds, UTC."""
+    """Returns the time, ISO 8601 with microseconds, UTC."""
     return datetime.datetime.now(datetime.UTC).isoformat()
 
 
 def default_run_id() -> str:
-    """A run id that sorts by time: 20250131T235959Z."""
+    """Returns a run id that sorts by time, such as 20250131T235959Z."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def is_run_id(text: str) -> bool:
-    """Whether a text can name a run: a safe directory name."""
+    """Tells whether a text is a safe directory name, and so can name a run."""
     return _RUN_ID.fullmatch(text) is not None

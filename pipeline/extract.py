@@ -31,11 +31,11 @@ class Extraction:
     """A run that extracts features from images.
 
     Attributes:
-      run: What every run has.
+      run: The configuration that every kind of run has.
       manifest: The input to read.
       model: The model to run.
-      fetch: How images are fetched.
-      known: What the dataset has already and need not be made again; None to make everything.
+      fetch: The rules by which images are fetched.
+      known: The rows that the dataset has already; None to extract every row.
       keep_secrets: Whether URIs keep their credentials and signatures in the output.
       cpu_threads: The threads that decode and compute within a worker; None for one a core.
       resumed: Whether an earlier attempt has left pieces to take over.

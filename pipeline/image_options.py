@@ -8,7 +8,7 @@ from image_features.pipeline.argument_types import positive, positive_float
 
 
 def add_model(group: Any) -> None:
-    """Adds what computes the features."""
+    """Adds the options of what computes the features."""
     group.add_argument(
         "--model",
         default="builtin",
@@ -48,7 +48,7 @@ def add_model(group: Any) -> None:
 
 
 def add_decode(group: Any) -> None:
-    """Adds how a file becomes pixels of the model's size."""
+    """Adds the options that tell how a file becomes pixels of the model's size."""
     group.add_argument(
         "--resize",
         choices=["stretch", "center_crop", "pad"],
@@ -78,7 +78,7 @@ def add_decode(group: Any) -> None:
 
 
 def add_fetch(group: Any) -> None:
-    """Adds how images are read from where they are."""
+    """Adds the options that tell how images are read from where they are."""
     group.add_argument(
         "--max_megabytes",
         type=positive_float,

@@ -1,4 +1,4 @@
-"""Locations as a user writes them, and what is wrong with one in a user's words."""
+"""Locations as a user writes them, and words for what is wrong with one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from image_features.transforms.values import Reason
 
 
 def absolute(location: str) -> str:
-    """A location that means the same to every process: workers have directories of their own."""
+    """Returns a location that means the same to workers, whose current directory is another."""
     return location if "://" in location else os.path.abspath(os.path.expanduser(location))
 
 

@@ -1,4 +1,4 @@
-"""How a process of ours is set up before any work: memory, garbage, logs."""
+"""The set-up of a process before any work: memory, garbage collection, logs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import logging
 import os
 from typing import Any
 
-_M_ARENA_MAX = -8  # glibc's malloc.h.
+_M_ARENA_MAX = -8  # The value is in glibc's malloc.h.
 PACKAGE = "image_features"
 
 
 def limit_garbage_collection() -> None:
-    """Looks for garbage less often.
+    """Makes Python look for garbage less often.
 
-    Beam's imports make a hundred thousand objects that stay: looking through them takes a tenth of
-    a second each time.
+    Beam's imports make a hundred thousand objects that stay, and to look through them takes a
+    tenth of a second each time.
     """
     gc.set_threshold(50_000, 20, 100)
 
 
 def limit_heaps() -> None:
-    """Keeps glibc from giving every thread a heap, each of which keeps the room of some images."""
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # For worker processes; this one has begun.
+    """Keeps glibc from giving every thread a heap, each of which keeps some images' memory."""
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # Worker processes read it; this one has begun.
     with contextlib.suppress(AttributeError, OSError, ValueError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, int(os.environ["MALLOC_ARENA_MAX"]))
 
 
 def quieten() -> None:
-    """Keeps libraries from talking: TensorFlow's page about the processor, gRPC's forks."""
+    """Silences libraries: TensorFlow's page about the processor, gRPC's lines about forks."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
@@ -40,8 +40,8 @@ def log_to_stderr(style: str = "text") -> None:
     """Shows our own log lines and others' errors.
 
     Args:
-      style: "text", or "json" for one object a line: time, level, logger, message, and the fields
-        of an event.
+      style: The format of a line: "text", or "json" for an object with time, level, logger,
+        message and the fields of an event.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(asctime)s %(message)s")
     if style == "json":
@@ -55,7 +55,7 @@ class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "severity": record.levelname,  # The name that Cloud Logging looks for.
+            "severity": record.levelname,  # Cloud Logging looks for this name.
             "logger": record.name,
         }
         message = record.getMessage()

@@ -29,7 +29,7 @@ NOTIFY_VARIABLE = "IMAGE_FEATURES_NOTIFY"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds our options; Beam's two hundred are not shown."""
+    """Adds our options; Beam's two hundred are left out of the help."""
     from image_features.pipeline.options import FeatureExtractorOptions
 
     parser.usage = "image-features extract --input=LOCATION --output=DIR [options] [Beam options]"
@@ -113,10 +113,14 @@ def _check_profile(directory: str, beam_options: PipelineOptions) -> None:
 
 
 def notify_address(given: str | None, *, wait: bool) -> str | None:
-    """Where to notify: what the option says, or the variable."""
+    """Returns the address to notify: the option's, or else the variable's.
+
+    Raises:
+      UsageError: nobody waits for the end of the run, or the variable holds no address.
+    """
     if given and not wait:
         raise UsageError("--notify needs someone who waits; leave out --notify or --no_wait.")
-    # A variable may be set for all commands of a machine, those that wait for nothing too.
+    # The variable may be set for all commands of a machine, also for those that do not wait.
     if given or not wait or not os.environ.get(NOTIFY_VARIABLE):
         return given
     try:

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(argv: list[str]) -> int:
-    """Finds what is of no more use, says so, and removes it.
+    """Finds what is of no more use, removes it and says so.
 
     Raises:
       UsageError: there is no dataset, or it cannot be listed.

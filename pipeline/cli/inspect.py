@@ -29,7 +29,7 @@ def run(argv: list[str]) -> int:
     """Shows a run.
 
     Returns:
-      0, or 1 if a file is not the one that was committed.
+      0, or 1 if a file is not as it was committed.
 
     Raises:
       UsageError: there is no committed run, or it cannot be read.

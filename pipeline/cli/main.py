@@ -1,4 +1,4 @@
-"""The command line: `image-features COMMAND`."""
+"""The command line, `image-features COMMAND`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from image_features.pipeline.process import (
     quieten,
 )
 
-# Each is a module beside this one.
+# Each command is the module of this name beside this one.
 _COMMANDS = ("extract", "inspect", "compact", "gc", "search", "report", "model", "samples")
 
 
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImageFeaturesError as error:
         print(f"image-features: {error}", file=sys.stderr)
         return error.exit_code
-    except SystemExit as end:  # A parser has printed its help.
+    except SystemExit as end:  # A parser ends this way when it has printed its help.
         return end.code if isinstance(end.code, int) else EXIT_FAILED
     except KeyboardInterrupt:
         print("image-features: interrupted before any work.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The command `model`: describe, convert, verify or finetune feature-vector modules."""
+"""The command `model`: describes, converts, compares or fine-tunes feature-vector modules."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def _pixels(location: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
 
 def _finetune(options: argparse.Namespace) -> int:
     from image_features.models.tuner import FinetuneConfig
-    from image_features.pipeline.finetune.finetune import run_finetune
+    from image_features.pipeline.finetune.finetune import FinetuneJob, run_finetune
 
     fields = [field.name for field in dataclasses.fields(FinetuneConfig)]
     try:
@@ -189,17 +189,17 @@ def _finetune(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     output = os.path.abspath(os.path.expanduser(options.output))
+    job = FinetuneJob(
+        model=options.model,
+        train=options.train,
+        output=output,
+        work=options.work or f"{output}.training",
+        label_column=options.label_column,
+        uri_column=options.uri_column,
+        config=config,
+    )
     with _progress_bar() as report:
-        result = run_finetune(
-            model=options.model,
-            train=options.train,
-            output=output,
-            work=options.work or f"{output}.training",
-            label_column=options.label_column,
-            uri_column=options.uri_column,
-            config=config,
-            report=report,
-        )
+        result = run_finetune(job, report)
     print(
         f"{options.output}: held-out accuracy {result.accuracy:.4f} after pass "
         f"{result.best_epoch} of {result.epochs}; a linear classifier on the frozen features had "
@@ -211,7 +211,7 @@ def _finetune(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _progress_bar() -> Iterator[Report]:
-    """A bar on a terminal, nothing elsewhere: the passes are logged anyway."""
+    """Shows a bar on a terminal, and nothing elsewhere, since the passes are logged anyway."""
     if not sys.stderr.isatty():
         yield lambda phase, done, total: None
         return

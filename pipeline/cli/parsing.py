@@ -1,4 +1,4 @@
-"""Parsers of commands, whose complaints are one sentence, and Beam's options beside ours."""
+"""The parsers of commands, whose complaints are one sentence; Beam's options stand beside ours."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _check_known(
 def _beams_options() -> list[type[PipelineOptions]]:
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    # Test modules and others' code may subclass too; the same flag twice is Beam's own.
+    # Tests and other people's code may define options too, which argparse would call conflicts.
     return [
         options
         for options in PipelineOptions.__subclasses__()

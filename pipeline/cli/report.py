@@ -63,7 +63,7 @@ def run(argv: list[str]) -> int:
     wanted = wanted_thumbnails(report, options.thumbnails)
     pictures = read_thumbnails([report.sample.rows[row].uri for row in wanted])
     thumbnails = {row: uri for row, uri in zip(wanted, pictures, strict=True) if uri}
-    # A URI from a manifest may hold what is no character.
+    # A manifest's URI may hold surrogates, which UTF-8 has no bytes for.
     page = render(report, thumbnails).encode("utf-8", "replace")
     _write(options.output, page)
     print(

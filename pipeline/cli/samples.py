@@ -9,7 +9,7 @@ from image_features.errors import EXIT_OK, UsageError
 from image_features.pipeline.cli.parsing import parse
 
 HELP = "write sample photographs to try things with"
-# Colour and grey photographs inside scikit-image's own wheel; the others would download.
+# These photographs, in colour and grey, are in scikit-image's wheel; it would download others.
 PHOTOGRAPHS = (
     "astronaut",
     "brick",

@@ -74,6 +74,6 @@ def _line(rank: int, row: Neighbour, as_json: bool) -> str:
     if as_json:
         fields = {"rank": rank, "similarity": round(similarity, 6), "uri": row.uri}
         return json.dumps({**fields, "key": row.key, "run_id": row.run_id})
-    # A URI may hold what a terminal obeys.
+    # A URI may hold control characters that a terminal obeys.
     shown = "".join(c if c.isprintable() else f"%{ord(c):02X}" for c in row.uri)
     return f"{rank:>4}  {similarity:.4f}  {shown}"

@@ -1,4 +1,4 @@
-"""CommitMerge: the commit of a run whose rows other runs have made."""
+"""CommitMerge, the commit of a run whose rows other runs have made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Lineage:
     """The committed runs that become one.
 
     Attributes:
-      run_ids: Their names, the latest first.
+      run_ids: The names of the runs, the latest first.
       replaces: The finish times, by name, of every run that their rows come from: a run that was
         merged into one of them must not come back when that one is removed.
       as_of: The time at which the latest of them was finished.
@@ -43,11 +43,11 @@ class CommitMerge(beam.PTransform):
     """Checks that each row of the merged runs was chosen or replaced, then commits the new run.
 
     Args:
-      run: The run that they become.
+      run: The run that the others become.
       lineage: The runs that are merged.
-      chosen: PCollection of one int, the rows taken.
-      replaced: PCollection of one int, the rows left.
-      health: PCollection of one FeatureStatistics.
+      chosen: A PCollection of one int, the number of rows that were taken.
+      replaced: A PCollection of one int, the number of rows that were left.
+      health: A PCollection of one FeatureStatistics.
     """
 
     def __init__(

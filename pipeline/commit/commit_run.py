@@ -1,4 +1,4 @@
-"""CommitRun: the check that makes shards a run, and the one file that says so."""
+"""CommitRun, the check that makes shards a run, and the one file that says so."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from image_features.transforms.shards.shard_file import ShardFile
 class CommitRun(beam.PTransform):
     """Checks that no row was lost or invented, then writes the run's descriptions.
 
-    run.json comes last: a reader believes a run only when it is there. Then nothing staged is of
-    use any more; the launcher, which may be gone by then, has no part in it.
+    run.json comes last, and a reader believes a run only when it is there. Then nothing in
+    staging is of use any more. The launcher has no part in this, since it may be gone by then.
 
     Args:
       run: The run to commit.
-      plan: How many rows were read, and how many shards were planned for them.
-      duplicates: PCollections of ints to be summed, the rows that name an image again.
-      unchanged: PCollections of ints to be summed, the rows that the dataset has already.
-      health: PCollection of one FeatureStatistics.
+      plan: The numbers of rows that were read and of shards that were planned for them.
+      duplicates: PCollections of ints whose sum is the number of rows that name an image again.
+      unchanged: PCollections of ints whose sum is the number of rows that the dataset has.
+      health: A PCollection of one FeatureStatistics.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ def commit(
     Args:
       run: The run to commit.
       shards: Every shard and index of the run.
-      tally: What was counted on the way to them.
+      tally: The counts that the graph made on the way to them.
       health: The statistics of the features.
 
     Returns:
-      The content of run.json: of an earlier attempt, if one got that far.
+      The content of run.json, which is an earlier attempt's if one got that far.
 
     Raises:
       CommitError: rows do not add up, a shard is missing, or another run is committed there.

@@ -16,13 +16,13 @@ from image_features.transforms.shards.shard_file import ShardFile
 
 @dataclasses.dataclass(frozen=True)
 class RowTally:
-    """What the graph counted beside the shards.
+    """The counts that the graph made beside the shards.
 
     Attributes:
-      rows_read: Rows of the manifests.
+      rows_read: The rows of the manifests.
       num_shards: The number of feature shards that were planned.
-      duplicates: Rows read that name an image again.
-      unchanged: Rows read that the dataset has already.
+      duplicates: The rows read that name an image again.
+      unchanged: The rows read that the dataset has already.
     """
 
     rows_read: int
@@ -36,7 +36,7 @@ def add_up(files: Sequence[ShardFile], tally: RowTally) -> RunCounts:
 
     Args:
       files: Every shard and index that was written.
-      tally: What was counted on the way.
+      tally: The counts that the graph made on the way.
 
     Raises:
       CommitError: rows read differ from rows written plus failed, unchanged and duplicates, or a

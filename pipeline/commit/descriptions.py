@@ -31,7 +31,8 @@ _PACKAGES = (
     "numpy",
 )
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
-# The last digits of sums in double precision depend on the order of bundles; seven do not.
+# The last digits of a sum in double precision depend on the order of bundles; the first seven
+# digits do not.
 _DIGITS = 7
 
 
@@ -50,7 +51,7 @@ def write_schemas(run: RunConfig, features: Sequence[ShardFile]) -> list[dict[st
     columns, num_features = run.provenance.columns, run.provenance.model.num_features
     schemas = {"schema.pbtxt": schema_pbtxt(columns, num_features)}
     if run.layout.compression == "none":
-        # TFDS reads plain TFRecord only: files it could not open would be a false promise.
+        # TFDS reads plain TFRecord only, and its files beside others would be a false promise.
         schemas["features.json"] = features_json(columns, num_features)
         schemas["dataset_info.json"] = dataset_info_json(
             "image_features", "1.0.0", [s.rows for s in features], sum(s.bytes for s in features)
@@ -71,7 +72,7 @@ def versions() -> dict[str, str]:
 
 
 def health_section(statistics: FeatureStatistics) -> dict[str, Any]:
-    """What run.json says of the features; percentiles are right to 1.1 %."""
+    """Returns what run.json says of the features; percentiles are right to 1.1 %."""
     return {
         "rows": statistics.rows,
         "zero_rows": statistics.zero_rows,
@@ -116,7 +117,7 @@ def health_document(statistics: FeatureStatistics) -> dict[str, Any]:
 
 
 def as_json(document: dict[str, Any]) -> str:
-    """JSON with a line for every key of the first level."""
+    """Returns JSON with a line for every key of the first level."""
     lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in document.items())
     return "{\n" + ",\n".join(f"  {line}" for line in lines) + "\n}\n"
 

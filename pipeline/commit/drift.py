@@ -1,4 +1,4 @@
-"""Drift: how far a run's features are from those of an earlier run of the same model."""
+"""Drift, how far a run's features are from those of an earlier run of the same model."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from image_features.transforms.stores.files import open_plain
 
 _LOG = logging.getLogger(__name__)
 _GROUPS = 10
-# Five expected in each group, below which a chi-squared distribution says little (Cochran, "Some
-# methods for strengthening the common chi-squared tests", Biometrics 10(4), 1954).
+# Each group needs five expected rows, below which a chi-squared distribution says little (Cochran,
+# "Some methods for strengthening the common chi-squared tests", Biometrics 10(4), 1954).
 MIN_ROWS = 5 * _GROUPS
 _CHANCE_ONE_SIDED = 3.0902  # Standard normal quantiles of 0.999 ...
 _CHANCE_TWO_SIDED = 3.2905  # ... and 0.9995: one run of a thousand.
@@ -49,7 +49,7 @@ class Drift:
     mean_difference_by_chance: float
 
     def exceeds(self, threshold: float) -> bool:
-        """Whether either measure is beyond the threshold, and beyond what chance explains."""
+        """Tells whether a measure is beyond the threshold, and beyond what chance explains."""
         return self.psi > max(threshold, self.psi_by_chance) or self.mean_difference > max(
             threshold, self.mean_difference_by_chance
         )
@@ -117,7 +117,7 @@ def _stability(new: Mapping[int, int], old: Mapping[int, int]) -> tuple[float, i
     q = np.array([old.get(bin_, 0) for bin_ in bins], np.float64)
     p = np.array([new.get(bin_, 0) for bin_ in bins], np.float64)
     tenths = np.arange(1, _GROUPS) / _GROUPS * q.sum()
-    # A bin that holds several tenths, as of vectors of equal length, stays one group.
+    # A bin that holds several tenths stays one group, such as where all vectors have one length.
     cuts = np.unique(np.searchsorted(np.cumsum(q), tenths)) + 1
     starts = np.unique([0, *cuts[cuts < len(q)]])
     p, q = np.add.reduceat(p, starts) + 0.5, np.add.reduceat(q, starts) + 0.5
@@ -144,12 +144,12 @@ def _mean_difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> float:
 def find(directory: str, provenance: Provenance, health: Mapping[str, Any]) -> Drift | None:
     """Compares a run with the latest committed one beside it that can be compared.
 
-    That is one of the same model and preprocessing, with `MIN_ROWS` rows measured in each. What
-    cannot be read is passed over with a warning: the comparison must not cost the commit.
+    The two have the same model and preprocessing, and `MIN_ROWS` rows measured in each. A run
+    that cannot be read is passed over with a warning: the comparison must not cost the commit.
 
     Args:
       directory: The directory of the new run.
-      provenance: What the new run was made from.
+      provenance: The sources of the new run's features.
       health: The content of the new run's health.json.
     """
     if health["rows"] < MIN_ROWS:

@@ -1,4 +1,4 @@
-"""Guards: what must hold of a run before it is committed."""
+"""The guards, which a run must satisfy before it is committed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check(guards: Guards, counts: RunCounts, *, seconds: float, drift: Drift | N
     Args:
       guards: The limits.
       counts: What became of the rows.
-      seconds: How long the run has lasted.
+      seconds: The time that the run has lasted.
       drift: The comparison with an earlier run, if there is one.
     """
     broken = []
@@ -57,12 +57,12 @@ def check(guards: Guards, counts: RunCounts, *, seconds: float, drift: Drift | N
 
 
 def record_broken(staging: str, started: str, sentences: Sequence[str]) -> None:
-    """Leaves the broken guards for the launcher, which sees exceptions as text if at all.
+    """Leaves the broken guards in staging for the launcher, which sees exceptions as text at best.
 
     Args:
       staging: The run's staging directory.
       started: The time of the launch, which tells its attempt from others.
-      sentences: What `check` returned.
+      sentences: The sentences that `check` returned.
     """
     part = FileSystems.join(staging, f"{_RECORD}.{uuid.uuid4().hex}")
     with create_whole(FileSystems.join(staging, _RECORD), part) as file:
@@ -77,6 +77,6 @@ def recorded_broken(staging: str, started: str) -> list[str]:
             return []
         with open_plain(path) as file:
             found = json.loads(file.read())
-    except Exception:  # Each file system has its own; the failure is told without this.
+    except Exception:  # Each file system has exceptions of its own.
         return []
     return list(found["guards"]) if found.get("started") == started else []

@@ -1,4 +1,4 @@
-"""PlanShards: how many feature shards a run gets, once its rows are counted."""
+"""PlanShards, which gives a run its number of feature shards when its rows are counted."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class PlanShards(beam.PTransform):
     """Maps row counts of the sources, ints to be summed, to the number of shards to write.
 
     Args:
-      policy: How many shards a number of rows gets.
+      policy: The rule that gives the number of shards for a number of rows.
       staging: The staging directory, where the launcher looks for the number of rows to come.
-      left_out: PCollections of ints to be summed: rows that need not be written.
+      left_out: PCollections of ints whose sum is the number of rows that need not be written.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """A run in Prometheus's text exposition format, for a textfile collector or a push gateway.
 
-Written by hand, since it is a page of a format that does not change: version 0.0.4 at
-prometheus.io/docs/instrumenting/exposition_formats.
+It is written without a library, since the format is a page long and does not change: version 0.0.4
+at prometheus.io/docs/instrumenting/exposition_formats.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The last steps of every commit: what describes the run, and run.json, which makes it one."""
+"""The last steps of every commit: the descriptions of the run, and run.json, which commits it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from image_features.transforms.stores.files import create_once, open_plain
 
 
 def in_order(shards: Iterable[ShardFile]) -> list[ShardFile]:
-    """Shards in the order in which run.json lists them: features first, then by name."""
+    """Returns shards in the order in which run.json lists them: features first, then by name."""
     return sorted(shards, key=lambda shard: (shard.kind != "features", shard.name))
 
 
@@ -72,22 +72,22 @@ def publish(
 
     Args:
       run: The run to commit.
-      record: What `draft` returned, with whatever the kind of run adds.
+      record: The record that `draft` returned, with the fields that the kind of run adds.
       files: Every shard and index of the run, in order.
       health: The statistics of the features.
-      before: Called with health.json's content just before the guards are asked; returns how far
-        the features have drifted, if that was looked at.
+      before: A function that is called with health.json's content just before the guards are
+        asked; it returns how far the features have drifted, if it looks at that.
 
     Returns:
-      The content of run.json: of an earlier attempt, if one got that far.
+      The content of run.json, which is an earlier attempt's if one got that far.
 
     Raises:
       CommitError: another run is committed there, or `before` raises it.
       GuardError: a guard stops the commit.
     """
     layout = run.layout
-    # What an earlier attempt lists must not be written again: only its shards are sure to be the
-    # same bytes.
+    # The files that an earlier attempt lists must not be written again: only its shards are sure
+    # to be the same bytes.
     if (found := read_record(layout.directory)) is not None:
         return _check_same(found, record, layout.path(RUN_FILE))
     document = health_document(health)
@@ -97,7 +97,7 @@ def publish(
     if broken := check(run.guards, counts, seconds=seconds, drift=drift):
         record_broken(layout.staging, run.started, broken)
         raise GuardError(f"The run {run.run_id} is not committed: {' '.join(broken)}")
-    # Everything that takes time is done: another job may have committed meanwhile.
+    # Everything that takes time is done, and another job may have committed meanwhile.
     if (found := read_record(layout.directory)) is not None:
         return _check_same(found, record, layout.path(RUN_FILE))
     record["files"] = [
@@ -127,7 +127,7 @@ def _complete(
 
 
 def _finish_time(run: RunConfig) -> datetime:
-    """The time of this launch's first attempt to commit: all its attempts write one content."""
+    """Returns when this launch first tried to commit: all its attempts write one content."""
     launch = hashlib.sha256(run.started.encode()).hexdigest()[:8]
     path = FileSystems.join(run.layout.staging, f"finished.{launch}")
     now = utc_now()
@@ -138,7 +138,7 @@ def _finish_time(run: RunConfig) -> datetime:
 
 
 def _check_same(found: Mapping[str, Any], record: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Returns what is committed, if an attempt of this launch may have committed it."""
+    """Returns what is committed, if an attempt of this launch can have committed it."""
 
     def identity(of: Mapping[str, Any]) -> tuple[Any, ...]:
         shards = [file for file in of.get("files", ()) if file["kind"] in ("features", "errors")]

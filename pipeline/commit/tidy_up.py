@@ -1,4 +1,4 @@
-"""The end of a run's life in staging: what earlier attempts have left goes."""
+"""The removal of what earlier attempts at a run have left behind."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def remove_leftovers(record: dict[str, Any], layout: RunLayout) -> dict[str, Any
         if stale:
             FileSystems.delete(stale)
         remove_tree(layout.staging)
-    except Exception as error:  # The run is committed: tidiness must not undo that.
+    except Exception as error:  # The run is committed, and tidiness must not undo that.
         _LOG.warning("Could not tidy up %s: %s", layout.directory, error)
     return record

@@ -1,8 +1,8 @@
-"""Who works on a run: one launcher at a time, as long as it says that it is alive.
+"""The lease by which one launcher at a time works on a run.
 
 A claim is a file in staging with a holder and a time. It is made where there is none, renewed
-while the holder lives, and taken over when its time is past: on gs:// on conditions of the
-object's generation, on disks under a lock of the file beside it.
+while the holder lives, and taken over when its time is past. On gs:// each of these is on the
+condition of the object's generation, on disks it is under a lock of the file beside it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Claim:
 
     Args:
       staging: The staging directory of the run.
-      lease: Seconds after its last sign of life that a holder counts as dead.
+      lease: The time after its last sign of life when a holder counts as dead, in seconds.
     """
 
     def __init__(self, staging: str, *, lease: float = LEASE_SECONDS) -> None:
@@ -51,7 +51,7 @@ class Claim:
         """Takes the run, if it is free or its holder is dead.
 
         Raises:
-          RunHeldError: it has another holder; says which.
+          RunHeldError: the run has another holder, whom the message names.
         """
         if not self._possible:
             return
@@ -68,7 +68,7 @@ class Claim:
 
     @property
     def _possible(self) -> bool:
-        # Other object stores have no conditions that Beam could use.
+        # Beam cannot use conditions of other object stores.
         return "://" not in self._path or self._path.startswith(gcs.SCHEME)
 
     @contextlib.contextmanager
@@ -86,7 +86,7 @@ class Claim:
                 self.give_up()
 
     def give_up(self) -> None:
-        """Lets others take the run at once; nothing if it is gone with its staging directory."""
+        """Lets others take the run at once; a claim that is gone with its staging stays gone."""
         with contextlib.suppress(Exception), self._locked():
             found = self._read()
             if found and found["holder"] == self._holder:
@@ -103,8 +103,8 @@ class Claim:
                         _LOG.error("The run was taken over by another launcher: %s", found)
                         return
             except FileNotFoundError:
-                return  # Committed: the job has removed its staging directory.
-            except Exception as error:  # The next sign of life may come through.
+                return  # The job has committed, and has removed its staging directory.
+            except Exception as error:  # The next renewal may come through.
                 _LOG.warning("The claim to the run could not be renewed: %s", error)
 
     def _read(self) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class Claim:
                 data = file.read()
         try:
             return dict(json.loads(data)) if data else {}
-        except ValueError:  # A disk that was full, a crash.
+        except ValueError:  # A full disk or a crash has left half a file.
             return {}
 
     def _write(self) -> bool:
@@ -135,7 +135,7 @@ class Claim:
         if self._path.startswith(gcs.SCHEME):
             with gcs.patient() as client:
                 written = client.write(self._path, data, self._generation) is not None
-            # An attempt may have worked whose answer was lost.
+            # An attempt may have succeeded whose answer was lost.
             return written or self._read().get("holder") == self._holder
         part = f"{self._path}.{self._holder}"
         with open(part, "wb") as file:
@@ -154,7 +154,7 @@ class Claim:
 
 
 def is_held(staging: str) -> bool:
-    """Whether somebody works on the run with this staging directory."""
+    """Tells whether somebody works on the run with this staging directory."""
     found = Claim(staging)._read()
     return bool(found) and not _is_dead(found)
 
@@ -171,7 +171,7 @@ def _is_dead(found: dict[str, Any]) -> bool:
     try:
         os.kill(int(found["process"]), 0)
     except ProcessLookupError:
-        return True  # Killed here: nobody need wait for its time to pass.
+        return True  # The holder was killed on this machine; its lease need not run out first.
     except PermissionError:
         pass
     return False

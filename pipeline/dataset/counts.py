@@ -1,4 +1,4 @@
-"""What became of the rows of a run's input, as run.json tells it."""
+"""The counts of a run, as run.json tells them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class RunCounts:
     """What became of the rows of a run's input.
 
     Attributes:
-      rows_read: Rows of the manifests.
-      duplicates: Rows that name an image again.
-      rows_in: Rows read, without the duplicates.
-      rows_out: Rows with features.
-      rows_failed: Rows that ended as error rows.
-      rows_unchanged: Rows that the dataset had already.
-      rows_removed: Rows of the dataset that the input does not name any more.
-      failed_by_reason: Error rows by their reason.
+      rows_read: The rows of the manifests.
+      duplicates: The rows that name an image again.
+      rows_in: The rows read, without the duplicates.
+      rows_out: The rows with features.
+      rows_failed: The rows that ended as error rows.
+      rows_unchanged: The rows that the dataset had already.
+      rows_removed: The rows of the dataset that the input does not name any more.
+      failed_by_reason: The number of error rows by their reason.
     """
 
     rows_read: int
@@ -33,7 +33,7 @@ class RunCounts:
 
     @property
     def rows_done(self) -> int:
-        """Rows that the run worked on: duplicates and unchanged rows cost nothing."""
+        """The rows that the run worked on; duplicates and unchanged rows cost nothing."""
         return self.rows_in - self.rows_unchanged
 
     def to_json(self) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from image_features.transforms.stores.files import remove_files, remove_tree
 
 @dataclasses.dataclass(frozen=True)
 class Garbage:
-    """Something to remove.
+    """A directory to remove.
 
     Attributes:
       directory: The directory to remove, with everything in it.
-      why: What it is, in words.
+      why: The reason, as `gc` prints it.
       bytes: The size of its files.
       finished: The finish time, checked again before deletion; empty if the run is not committed.
       staging: The staging directory of an attempt, which somebody may take up; empty if there is
@@ -41,14 +41,14 @@ def find_garbage(dataset: str, *, merged_before: float, died_before: float) -> l
 
     Args:
       dataset: The directory of runs.
-      merged_before: Unix time; runs are kept whose merging was committed later, since somebody
-        may still be reading them.
-      died_before: Unix time; attempts are kept in which something was written later.
+      merged_before: The Unix time after which a merging is too young for its runs to be removed,
+        since somebody may still be reading them.
+      died_before: The Unix time after which an attempt that has written something is kept.
 
     Raises:
       UnsoundRunError: a merged run lacks files that run.json lists.
       RunNotFoundError: there is no committed run and no attempt at one.
-      UnreadableRunError: a run.json cannot be read, which may name what is to be kept.
+      UnreadableRunError: a run.json cannot be read, and it may name runs that are to be kept.
     """
     try:
         runs = committed_runs(dataset)
@@ -78,10 +78,10 @@ def find_garbage(dataset: str, *, merged_before: float, died_before: float) -> l
 
 
 def remove(garbage: Garbage) -> None:
-    """Removes garbage; what cannot be removed now is found again the next time.
+    """Removes garbage; what is left by a failure is found again the next time.
 
     Raises:
-      RunHeldError: it is in use again.
+      RunHeldError: the run has been taken up again.
       OSError, transforms.stores.retries.FetchError: something could not be removed.
     """
     directory = garbage.directory
@@ -97,7 +97,7 @@ def remove(garbage: Garbage) -> None:
             raise RunHeldError("it was committed meanwhile")
         if garbage.finished:
             FileSystems.delete([FileSystems.join(directory, RUN_FILE)])
-    # The staging directory tells that this is an attempt, so it goes last.
+    # By the staging directory an attempt is known for one, so it goes last.
     remove_files(directory)
     remove_tree(directory)
 
@@ -105,7 +105,7 @@ def remove(garbage: Garbage) -> None:
 def _replaced(
     runs: Sequence[Run], files: Mapping[str, Mapping[str, Any]], merged_before: float
 ) -> Iterator[Garbage]:
-    """Yields what readers do not look at any more: the runs that current ones were merged from."""
+    """Yields the runs that current ones were merged from, which readers do not look at any more."""
     for merged in unreplaced(runs):
         replaced = [
             run
@@ -136,7 +136,7 @@ def _replaced(
 
 
 def _files_by_run(dataset: str) -> dict[str, dict[str, Any]]:
-    """The metadata of every file, by directory of the dataset and path within it."""
+    """Returns the metadata of every file, by directory of the dataset and path within that."""
     found: dict[str, dict[str, Any]] = {}
     root = dataset.rstrip("/")
     for file in _listing(root):
@@ -151,7 +151,7 @@ def _listing(directory: str) -> list[Any]:
 
 
 def _is_attempt(names: Mapping[str, Any]) -> bool:
-    """Whether a directory holds an attempt of ours: nothing else is ever removed."""
+    """Tells whether a directory holds an attempt of ours, since nothing else may be removed."""
     return f"{STAGING_NAME}/{LAUNCH_FILE}" in names
 
 

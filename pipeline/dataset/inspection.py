@@ -1,4 +1,4 @@
-"""What is in a committed run, and whether its files are what the commit says."""
+"""The inspection of a committed run: what is in it, and whether its files are sound."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BLOCK = 2**20
 
 
 def verify(run: Run) -> list[str]:
-    """Compares every listed file with its size and checksum; returns what is wrong."""
+    """Compares every listed file with its size and checksum; returns a sentence for each fault."""
     problems = []
     for file in run.all_files:
         try:

@@ -1,4 +1,4 @@
-"""What the committed runs of a dataset know, for a run that goes on from there."""
+"""The committed runs of a dataset that an incremental run goes on from."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _KINDS = (INDEX_KIND, TOMBSTONES)
 
 
 def all_runs(dataset: str) -> list[Run]:
-    """The committed runs of a dataset, the latest first; none if the dataset is new.
+    """Returns the committed runs of a dataset, the latest first; none if the dataset is new.
 
     Raises:
-      ValueError: one cannot be read.
+      ValueError: a run cannot be read.
     """
     try:
         return committed_runs(dataset)
@@ -34,7 +34,7 @@ def merged_into(runs: Sequence[Run], run_id: str, provenance: Provenance) -> Run
     Args:
       runs: Every run of the dataset.
       run_id: The name of the new run.
-      provenance: What the new run is made from.
+      provenance: The sources of the new run's features.
 
     Raises:
       ValueError: the merged run is of another model or preprocessing.
@@ -51,15 +51,15 @@ def merged_into(runs: Sequence[Run], run_id: str, provenance: Provenance) -> Run
 
 
 def going_on(runs: Sequence[Run], run_id: str, provenance: Provenance) -> list[Run]:
-    """Those of a dataset's runs that a new one can go on from, the latest first.
+    """Returns those of a dataset's runs that a new one can go on from, the latest first.
 
     Args:
       runs: Every run of the dataset.
       run_id: The name of the new run, which may be among them.
-      provenance: What the new run is made from.
+      provenance: The sources of the new run's features.
 
     Raises:
-      ValueError: rows of the new run would have a column of another type than theirs.
+      ValueError: the new run has a column that the earlier ones hold with another type.
     """
     found = [
         run
@@ -69,7 +69,7 @@ def going_on(runs: Sequence[Run], run_id: str, provenance: Provenance) -> list[R
     columns = {column.name: column for column in provenance.columns}
     for run in found:
         for column in run.columns:
-            # The latest run that has the column tells its type: no type fits two that differ.
+            # The latest run that has the column tells its type, since no type fits two that differ.
             ours = columns.pop(column.name, column)
             if not ours.holds_as(column):
                 raise ValueError(
@@ -80,9 +80,9 @@ def going_on(runs: Sequence[Run], run_id: str, provenance: Provenance) -> list[R
 
 
 def removed_before(runs: Sequence[Run]) -> int:
-    """How many of the rows of runs, the latest first, the last input did not name already."""
+    """Returns how many rows of the runs, the latest first, the last input did not name already."""
     if not runs or runs[0].files(TOMBSTONES):
-        return 0  # Tombstones have hidden these rows.
+        return 0  # These rows are hidden by tombstones.
     if runs[0].replaces or runs[0].files(REMOVED):
         return runs[0].counts.rows_removed
     # A retry or a full run lists no removals, so the number that its guards recorded is used again.
@@ -90,10 +90,10 @@ def removed_before(runs: Sequence[Run]) -> int:
 
 
 def known_files(runs: Sequence[Run]) -> tuple[KnownFile, ...]:
-    """The indexes and tombstones of runs, the latest first.
+    """Returns the indexes and tombstones of runs, the latest first.
 
     Raises:
-      ValueError: one of them is not there.
+      ValueError: a run has lost one of these files.
     """
     check_whole(runs, _KINDS)
     files = []

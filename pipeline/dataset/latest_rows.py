@@ -1,6 +1,6 @@
-"""Which rows of several runs a reader sees: of each image the latest version, once.
+"""The rows of several runs that a reader sees: of each image the latest version, once.
 
-Settled by the runs' indexes alone, in some 40 bytes of memory a row.
+The runs' indexes alone decide it, in some 40 bytes of memory a row.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class LatestRows:
     """The rows of runs that have not been replaced by a later run, or removed by it.
 
     Args:
-      runs: The latest first; their vectors can be compared.
+      runs: The runs, the latest first, whose vectors can be compared.
 
     Raises:
       ValueError: an index is not as it was written.
-      OSError: it cannot be read.
+      OSError: an index cannot be read.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -51,11 +51,11 @@ class LatestRows:
                     self._masks[part.run.path(part.shard)] = mask
 
     def mask(self, run: Run, entry: ShardFile) -> Mask | None:
-        """Which rows of a shard are seen, bool [rows]; None for all of them."""
+        """Returns which rows of a shard are seen, bool [rows]; None for all of them."""
         return self._masks.get(run.path(entry))
 
     def blocks(self) -> Iterator[tuple[Block, Mask]]:
-        """Yields all rows of the runs, and which of a block's are seen.
+        """Yields all rows of the runs in blocks, each with the rows of it that are seen.
 
         Raises:
           ValueError: a shard is not as it was written.
@@ -80,7 +80,7 @@ class LatestRows:
                 yield block.only(mask)
 
     def rows(self) -> int:
-        """How many rows are seen."""
+        """Returns the number of rows that are seen."""
         hidden = sum(int(np.count_nonzero(~mask)) for mask in self._masks.values())
         return sum(run.rows for run in self.runs) - hidden
 
@@ -92,7 +92,7 @@ class _Said:
     Attributes:
       run: The run.
       shard: The shard of features; None for all tombstones of the run.
-      keys: bytes16 [entries], in the order of the shard's rows.
+      keys: The keys in the order of the shard's rows, bytes16 [entries].
     """
 
     run: Run
@@ -120,13 +120,13 @@ def _that_hold(said: Sequence[_Said]) -> Iterator[tuple[_Said, Mask]]:
 
 
 def find_vector(runs: Sequence[Run], key: str) -> Floats | None:
-    """The vector of a key's latest row; None if there is none, or it was removed.
+    """Finds the vector of a key's latest row; None if there is no such row, or it was removed.
 
-    Of each run one shard's keys are read, and of one run the shard itself.
+    In each run the keys of one shard are read, and in one run the shard itself.
 
     Args:
-      runs: The latest first.
-      key: 32 hexadecimal digits.
+      runs: The runs, the latest first.
+      key: The key, 32 hexadecimal digits.
     """
     wanted = np.array(bytes.fromhex(key), "S16")
     said = [part for run in runs for part in _said(run, [shard_of(key, len(run.files()))])]
@@ -141,11 +141,11 @@ def find_vector(runs: Sequence[Run], key: str) -> Floats | None:
 
 
 def shard_keys(run: Run, number: int) -> Keys:
-    """The keys of a run's shard, bytes16 [rows], in the order of its records."""
+    """Returns the keys of a run's shard, bytes16 [rows], in the order of its records."""
     indexes = run.files(INDEX_KIND)
     if indexes:
         return key_array(read_index(run.path(indexes[number]), ["key"])["key"])
-    # A run of a version that wrote no indexes.
+    # The version that wrote this run wrote no indexes.
     entry = run.files()[number]
     if not entry.rows:
         return np.empty(0, "S16")

@@ -18,7 +18,7 @@ CLAIM_FILE = "claim.json"
 HEALTH_FILE = "health.json"
 METRICS_FILE = "metrics.prom"
 STAGING_NAME = ".staging"
-# Kinds of shards that list rows missing from the input: only reported, or also hidden from readers.
+# The kinds of shards that list rows missing from the input: reported, or also hidden from readers.
 REMOVED = "removed"
 TOMBSTONES = "tombstones"
 
@@ -51,7 +51,7 @@ class RunLayout:
 
     @property
     def staging(self) -> str:
-        """The directory of unfinished work; it is gone after the commit."""
+        """The directory of unfinished work, which the commit removes."""
         return FileSystems.join(self.directory, STAGING_NAME)
 
     @property
@@ -78,12 +78,12 @@ class RunLayout:
         )
 
     def path(self, name: str) -> str:
-        """The path of a file in the run."""
+        """Returns the path of a file in the run."""
         return FileSystems.join(self.directory, name)
 
 
 def dataset_of(directory: str) -> str:
-    """The directory of the dataset that a run's directory is in."""
+    """Returns the directory of the dataset that a run's directory is in."""
     return directory.rstrip("/").rpartition("/")[0]
 
 
@@ -114,10 +114,10 @@ def run_directories(dataset: str) -> dict[str, float]:
 
 
 def check_path(path: str) -> None:
-    """Makes sure that no file system takes a path for a pattern of other ones.
+    """Makes sure that no file system takes a path for a pattern of other paths.
 
     Raises:
-      ValueError: it does.
+      ValueError: the path would be taken for a pattern.
     """
     found = sorted(set(path) & set("*?[]"))
     if found:
@@ -129,7 +129,7 @@ def check_path(path: str) -> None:
 
 @contextlib.contextmanager
 def only_os_errors() -> Iterator[None]:
-    """Turns what file systems raise into OSError: Google's client has errors of its own."""
+    """Turns what file systems raise into OSError, since Google's client has errors of its own."""
     try:
         yield
     except (OSError, ValueError):

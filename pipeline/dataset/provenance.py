@@ -1,4 +1,4 @@
-"""What the features of a run were made from, and which features can be compared."""
+"""The sources of a run's features, and the rule which features can be compared."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from image_features.transforms.manifests.columns import Column
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """What the features of a run were made from, secrets removed.
+    """The sources of a run's features, without secrets.
 
     Attributes:
       inputs: The locations of the manifests, directories and globs.
       columns: The passed-through columns of the rows.
       model: The model, by its content.
-      decode: How files became pixels.
-      max_fetch_bytes: Larger files were not fetched.
+      decode: The rules by which files became pixels.
+      max_fetch_bytes: The size above which files were not fetched.
     """
 
     inputs: tuple[str, ...]
@@ -30,7 +30,7 @@ class Provenance:
     max_fetch_bytes: int
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of run.json that tell it."""
+        """Returns the fields of run.json that tell the sources."""
         return {
             "input": list(self.inputs),
             "columns": [column.to_json() for column in self.columns],
@@ -51,9 +51,9 @@ class Provenance:
         )
 
     def is_comparable(self, other: Provenance) -> bool:
-        """Whether the vectors of two runs can be compared: one model, one way to the pixels.
+        """Tells whether the vectors of two runs can be compared: one model, one way to the pixels.
 
-        Limits on size do not count: they tell which images have vectors, not what these are.
+        Limits on size do not count, since no vector depends on them.
         """
         return self._pixels_and_model() == other._pixels_and_model()
 

@@ -1,4 +1,4 @@
-"""Readers of committed runs: tf.data and NumPy. They see the files that run.json lists."""
+"""The readers of committed runs, for tf.data and NumPy; they see the files that run.json lists."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class FeatureArrays:
     """The rows of a run or dataset in memory.
 
     Attributes:
-      keys: str [rows], the images' stable ids.
-      uris: str [rows], the images' locations.
-      features: float32 [rows, num_features], the vectors.
-      columns: The passed-through columns, [rows]; lists where a row holds several.
+      keys: The stable ids of the images, str [rows].
+      uris: The locations of the images, str [rows].
+      features: The vectors, float32 [rows, num_features].
+      columns: The passed-through columns by name, [rows]; lists where a row holds several values.
     """
 
     keys: npt.NDArray[np.str_]
@@ -39,12 +39,13 @@ class FeatureArrays:
 def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
     """Opens a committed run, or what is current in a dataset of them, as a tf.data.Dataset.
 
-    Of a dataset, the runs of the latest one's model and preprocessing are read: of each image the
-    latest version, once, and none that a tombstone hides. Rows come in no particular order.
+    In a dataset, those runs are read that have the latest one's model and preprocessing. Each
+    image comes once, in its latest version, unless a tombstone hides it. Rows come in no
+    particular order.
 
     Args:
       path: A run's directory, or a dataset's.
-      batch_size: Parse and batch so many rows at once; None yields single rows.
+      batch_size: The number of rows that are parsed and come together; None yields single rows.
 
     Returns:
       Dictionaries: `image/features` float32 [num_features], `image/width` and
@@ -52,8 +53,8 @@ def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
       columns; those that are lists or may be absent are ragged.
 
     Raises:
-      pipeline.dataset.layout.RunNotFoundError: there is no committed run.
-      ValueError: runs hold a column with different types.
+      RunNotFoundError: there is no committed run.
+      ValueError: two runs hold a column with different types.
     """
     import tensorflow as tf
 
@@ -74,11 +75,11 @@ def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
 
 
 def load_numpy(path: str) -> FeatureArrays:
-    """Reads the rows that `load` would into arrays; for what fits in memory.
+    """Reads the rows that `load` would into arrays; they must fit in memory.
 
     Raises:
-      pipeline.dataset.layout.RunNotFoundError: there is no committed run.
-      ValueError: runs hold a column with different types, or a shard is corrupt.
+      RunNotFoundError: there is no committed run.
+      ValueError: two runs hold a column with different types, or a shard is corrupt.
     """
     latest = _open(path)
     columns = merged_columns(latest.runs)
@@ -120,14 +121,14 @@ def _open(path: str) -> LatestRows:
 
 
 def _records(tf: Any, latest: LatestRows, compression: str) -> Iterator[Any]:
-    """Datasets of records: of the shards that are seen in full, and of the others."""
+    """Yields datasets of records: of the shards that are seen in full, and of each other one."""
     whole: list[str] = []
     partly: list[tuple[str, bytes]] = []
     for run in latest.runs:
         if run.compressed != bool(compression):
             continue
         for shard in run.files():
-            # An empty file is not valid gzip to every reader; a shard without rows says nothing.
+            # A shard without rows is an empty file, which not every reader takes for valid gzip.
             if shard.rows:
                 mask = latest.mask(run, shard)
                 if mask is None:

@@ -22,15 +22,15 @@ _BLOCK_ROWS = 2048
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Some rows.
+    """Some rows of one run.
 
     Attributes:
-      run: Where they are from.
-      keys: bytes16 [rows].
-      features: float32 [rows, num_features].
-      records: The rows' other fields, [rows].
-      addresses: uint64 [rows]: the number of the file among all of the dataset's, shifted by
-        OFFSET_BITS, and the offset in it; all that a search index keeps of a row.
+      run: The run.
+      keys: The keys of the rows, bytes16 [rows].
+      features: Their vectors, float32 [rows, num_features].
+      records: Their other fields, [rows].
+      addresses: Their addresses, uint64 [rows]: the number of the file among all of the dataset's,
+        shifted by OFFSET_BITS, and the offset in it. A search index keeps no more of a row.
     """
 
     run: Run
@@ -40,7 +40,7 @@ class Block:
     addresses: npt.NDArray[np.uint64]
 
     def only(self, mask: npt.NDArray[np.bool_]) -> Block:
-        """Some of its rows."""
+        """Returns those of the rows that a mask marks."""
         if mask.all():
             return self
         rows = np.flatnonzero(mask)
@@ -57,10 +57,10 @@ def blocks(run: Run, file: Any, address: int = 0, rows: int = _BLOCK_ROWS) -> It
     """Yields the rows from where a shard's file is.
 
     Args:
-      run: Whose shard it is.
-      file: Of `open_shard`.
-      address: The address of the first row.
-      rows: In a block.
+      run: The run that the shard belongs to.
+      file: The open shard, from `open_shard`.
+      address: The address of the first row that is read.
+      rows: The number of rows in a block.
 
     Raises:
       ValueError: the shard is not as it was written.

@@ -40,11 +40,11 @@ class Run:
 
     @classmethod
     def read(cls, directory: str) -> Run | None:
-        """Reads a directory's run.json; returns None if it is not a committed run.
+        """Reads a directory's run.json; returns None if the directory is not a committed run.
 
         Raises:
           UnreadableRunError: run.json is there but is not one of ours.
-          OSError: it cannot be read.
+          OSError: the directory cannot be read.
         """
         record = read_record(directory)
         return None if record is None else cls(directory, record)
@@ -77,7 +77,7 @@ class Run:
 
     @property
     def as_of(self) -> str:
-        """The time that the rows are of: of the commit, or of the latest run that was merged."""
+        """The time that the rows are from, which merging leaves as it was."""
         return str(self.record.get("as_of") or self.finished)
 
     @property
@@ -127,7 +127,7 @@ class Run:
 
     @property
     def removed_before(self) -> int:
-        """Rows that the input of the run before did not name already, as the guards counted."""
+        """The rows that the input of the run before did not name already, as the guards counted."""
         return int(self.record["guards"].get("removed_before", 0))
 
     @functools.cached_property
@@ -136,20 +136,20 @@ class Run:
         return tuple(ShardFile.from_json(entry) for entry in self.record["files"])
 
     def files(self, kind: str = "features") -> list[ShardFile]:
-        """The shards of a kind, in order, empty ones too."""
+        """Returns the shards of a kind in order, empty ones too."""
         return [file for file in self.all_files if file.kind == kind]
 
     def path(self, file: ShardFile) -> str:
-        """The path of one of the run's files."""
+        """Returns the path of one of the run's files."""
         return FileSystems.join(self.directory, file.name)
 
 
 def read_record(directory: str) -> dict[str, Any] | None:
-    """Returns run.json of a directory as it is, or None if it is not a committed run.
+    """Returns run.json of a directory as it is, or None if that is not a committed run.
 
     Raises:
       UnreadableRunError: run.json is there but is not one of ours.
-      OSError: it cannot be read.
+      OSError: the directory cannot be read.
     """
     path = FileSystems.join(directory, RUN_FILE)
     with only_os_errors():
@@ -173,7 +173,7 @@ def committed_runs(path: str) -> list[Run]:
     """Returns the committed run at a path, or all those one level below, the latest first.
 
     Raises:
-      RunNotFoundError: there is none.
+      RunNotFoundError: there is no committed run.
       UnreadableRunError: one of them is not as this version or an earlier one writes it.
       ValueError: the path would be taken for a pattern.
     """
@@ -192,7 +192,7 @@ def latest_run(path: str) -> Run:
     """Returns the committed run at a path: itself, or the latest one below it.
 
     Raises:
-      RunNotFoundError: there is none.
+      RunNotFoundError: there is no committed run.
     """
     return committed_runs(path)[0]
 
@@ -201,24 +201,24 @@ def current_runs(path: str) -> list[Run]:
     """Returns what `committed_runs` does, without the runs that another of them replaces.
 
     Raises:
-      RunNotFoundError: there is none.
+      RunNotFoundError: there is no committed run.
     """
     return unreplaced(committed_runs(path))
 
 
 def unreplaced(runs: Sequence[Run]) -> list[Run]:
-    """Those of all runs of a dataset that no other one of them replaces."""
+    """Returns those of all runs of a dataset that no other one of them replaces."""
     replaced = {item for run in runs for item in run.replaces.items()}
     return [run for run in runs if (run.run_id, run.finished) not in replaced]
 
 
 def comparable(runs: Sequence[Run]) -> list[Run]:
-    """Those of runs, the latest first, whose vectors can be compared with the latest run's."""
+    """Returns those of the runs, the latest first, that can be compared with the latest one."""
     return [run for run in runs if run.provenance.is_comparable(runs[0].provenance)]
 
 
 def lost_file(run: Run, files: Sequence[ShardFile], found: Sequence[Any]) -> ShardFile | None:
-    """The first of a run's files that is not among those found, by path and size."""
+    """Returns the first of a run's files that is not among those found, by path and size."""
     sizes = {match.path: match.size_in_bytes for match in found}
     for file in files:
         if sizes.get(run.path(file)) != file.bytes:
@@ -230,7 +230,7 @@ def check_whole(runs: Sequence[Run], kinds: Sequence[str]) -> None:
     """Makes sure that the files which runs list are there, by their sizes; none of them is read.
 
     Raises:
-      ValueError: one is not.
+      ValueError: a run has lost a file.
     """
     patterns = [FileSystems.join(run.directory, f"{kind}-*") for run in runs for kind in kinds]
     matches = iter(FileSystems.match(patterns) if patterns else ())
@@ -245,7 +245,7 @@ def check_whole(runs: Sequence[Run], kinds: Sequence[str]) -> None:
 
 
 def merged_columns(runs: Sequence[Run]) -> list[Column]:
-    """The columns that rows of several runs have; one that a run lacks may be absent.
+    """Returns the columns that rows of several runs have; one that a run lacks may be absent.
 
     Raises:
       ValueError: two runs hold a column with different types.

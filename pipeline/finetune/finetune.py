@@ -1,13 +1,17 @@
-"""`model finetune`: from a manifest with labels to a module that `extract` takes."""
+"""The work of `model finetune`: from a manifest with labels to a module that `extract` takes."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from image_features.errors import UsageError
 from image_features.models.convert import ModelFormat, convert
@@ -17,84 +21,112 @@ from image_features.models.finetune import FinetuneResult, Report, finetune
 from image_features.models.handles import resolve
 from image_features.models.module import DEFAULT_IMAGE_SIZE, FeatureModule, load_saved_model
 from image_features.models.tuner import FinetuneConfig, Finetuner
-from image_features.pipeline.finetune.labelled import examine_images, read_images
+from image_features.pipeline.finetune.labelled import Images, examine_images, read_images
 from image_features.transforms.images.pixels import DecodePolicy
 
 _log = logging.getLogger(__name__)
 
 
-def run_finetune(
-    *,
-    model: str,
-    train: str,
-    output: str,
-    work: str,
-    label_column: str,
-    uri_column: str | None,
-    config: FinetuneConfig,
-    report: Report,
-) -> FinetuneResult:
+@dataclasses.dataclass(frozen=True)
+class FinetuneJob:
+    """What to fine-tune, on what, and where the result goes.
+
+    Attributes:
+      model: The handle of the module; a TF1 Hub module is converted to TF2 first.
+      train: The location of the manifest with labels.
+      output: The directory of the new module, which must not exist. Besides the SavedModel it
+        gets assets.extra/finetune.json and assets.extra/classifier.npz.
+      work: The directory of checkpoints and logs; training goes on with what is there.
+      label_column: The name of the column of labels.
+      uri_column: The name of the column of URIs; None finds it.
+      config: The settings of the training.
+    """
+
+    model: str
+    train: str
+    output: str
+    work: str
+    label_column: str
+    uri_column: str | None
+    config: FinetuneConfig
+
+
+def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
     """Fine-tunes a module and writes the result as a module.
 
     Args:
-      model: Handle of the module; a TF1 Hub module is converted to TF2 first.
-      train: The manifest with labels.
-      output: Directory of the new module; must not exist. Besides the SavedModel it gets
-        assets.extra/finetune.json and assets.extra/classifier.npz.
-      work: Directory of checkpoints and logs; with what is there, training goes on.
-      label_column: As `labelled.read_images` takes it.
-      uri_column: As `labelled.read_images` takes it.
-      config: How to train.
-      report: Hears of every step.
+      job: The module to fine-tune, the images and the place of the result.
+      report: The callback for every step.
 
     Raises:
-      UsageError: an argument is of no use.
+      UsageError: an argument cannot be used.
       ModelError: the module cannot be had or trained.
     """
     import tensorflow as tf
 
-    if os.path.lexists(output):
-        raise UsageError(f"--output={output} exists; name a directory that does not exist yet.")
-    examine_images(train, label_column=label_column, uri_column=uri_column)
-    tf.keras.utils.set_random_seed(config.seed)
-    resolved = resolve(model)
-    loaded, format = load_saved_model(resolved.directory)
-    directory = resolved.directory
+    if os.path.lexists(job.output):
+        raise UsageError(f"--output={job.output} exists; name a directory that does not exist yet.")
+    # A look at the manifest is cheap, and loading the model is not.
+    examine_images(job.train, label_column=job.label_column, uri_column=job.uri_column)
+    tf.keras.utils.set_random_seed(job.config.seed)
+    resolved = resolve(job.model)
+    loaded = _load_trainable(job.model, resolved.directory)
+    size = stated_image_size(loaded, resolved.directory) or (DEFAULT_IMAGE_SIZE,) * 2
+    images = read_images(
+        job.train,
+        label_column=job.label_column,
+        uri_column=job.uri_column,
+        policy=DecodePolicy(size),
+    )
+    classes, labels = _number_classes(images, job.train)
+    tuner = Finetuner(loaded, resolved.directory, size, len(classes), job.config)
+    result = finetune(tuner, images.pixels, labels, job.work, job.config, report)
+    record = {
+        "model": job.model,
+        "content_hash": resolved.content_hash,
+        "classes": classes,
+        "failed_by_reason": images.failed,
+        **job.config.to_json(),
+        **result.to_json(),
+    }
+    _write_module(job.output, tuner, record)
+    return result
+
+
+def _load_trainable(model: str, directory: str) -> Any:
+    """Loads a module as a TF2 SavedModel, the only kind whose variables can learn."""
+    loaded, format = load_saved_model(directory)
     if format == "tf1_hub":
         _log.info("Converting the TF1 Hub module %s to TF2.", model)
         with tempfile.TemporaryDirectory() as scratch:
             converted = os.path.join(scratch, "tf2")
             convert(directory, converted, format=ModelFormat.TF2)
             loaded, _ = load_saved_model(converted)
-    size = stated_image_size(loaded, directory) or (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE)
-    images = read_images(
-        train,
-        label_column=label_column,
-        uri_column=uri_column,
-        policy=DecodePolicy(size),
-    )
+    return loaded
+
+
+def _number_classes(images: Images, train: str) -> tuple[list[str], npt.NDArray[np.int32]]:
+    """Numbers the labels from 0 in their order; returns them, and the number of each image.
+
+    Raises:
+      UsageError: all images have the same label.
+    """
     classes, labels = np.unique(images.labels, return_inverse=True)
     if len(classes) < 2:
         raise UsageError(f"The labels of {train} are all {str(classes[0])!r}, and two are needed.")
     for reason, count in images.failed.items():
         _log.warning("%d rows of %s give no image: %s.", count, train, reason)
-    tuner = Finetuner(loaded, directory, size, len(classes), config)
-    result = finetune(tuner, images.pixels, labels.astype(np.int32), work, config, report)
+    return classes.tolist(), labels.astype(np.int32)
+
+
+def _write_module(output: str, tuner: Finetuner, record: Mapping[str, Any]) -> None:
+    """Writes the module with its classifier and a record of the training, all or nothing."""
     with staged_directory(output) as staging:
         tuner.save(staging)
         FeatureModule.load(staging)  # Nothing is handed out that `extract` would refuse.
         extra = os.path.join(staging, "assets.extra")
         os.makedirs(extra)
-        record = {
-            "model": model,
-            "content_hash": resolved.content_hash,
-            "classes": classes.tolist(),
-            "failed_by_reason": images.failed,
-            **config.to_json(),
-            **result.to_json(),
-        }
         with open(os.path.join(extra, "finetune.json"), "w", encoding="utf-8") as file:
             json.dump(record, file, indent=2)
         with open(os.path.join(extra, "classifier.npz"), "wb") as binary:
             np.savez(binary, **tuner.classifier())  # type: ignore[arg-type]
-    return result

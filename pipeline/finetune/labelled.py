@@ -1,4 +1,4 @@
-"""Images in memory, with or without labels: for work on models, not for extraction."""
+"""Images in memory, with or without labels, for work on models and not for extraction."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Images:
     """Decoded images.
 
     Attributes:
-      pixels: uint8 [count, height, width, 3].
-      labels: What the label column says of each; empty without one.
-      failed: How many rows gave no image, by reason.
+      pixels: The images, uint8 [count, height, width, 3].
+      labels: The label of each image; empty if no column of labels was asked for.
+      failed: The number of rows that gave no image, by reason.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -41,12 +41,12 @@ class Images:
 def examine_images(
     location: str, *, label_column: str | None = None, uri_column: str | None = None
 ) -> ManifestSpec:
-    """Looks at the head of a manifest, and for the columns.
+    """Reads the head of a manifest, and makes sure that it has the columns.
 
     Args:
-      location: As `read_images` takes it, as the others.
-      label_column: Name of the column of labels.
-      uri_column: Name of the column of URIs; None finds it.
+      location: A manifest, or without labels also a directory or a glob.
+      label_column: The name of the column of labels; None asks for none.
+      uri_column: The name of the column of URIs; None finds it.
 
     Raises:
       UsageError: the location cannot be read, or lacks a column.
@@ -77,9 +77,9 @@ def read_images(
 
     Args:
       location: A manifest, or without labels also a directory or a glob.
-      policy: How files become pixels.
-      label_column: Name of the column of labels; rows without one count as failed.
-      uri_column: Name of the column of URIs; None finds it.
+      policy: The rules by which files become pixels.
+      label_column: The name of the column of labels; a row without a label counts as failed.
+      uri_column: The name of the column of URIs; None finds it.
 
     Raises:
       UsageError: the location cannot be read, lacks the column, or gives no image.

@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class State(enum.Enum):
-    """What there is of a run."""
+    """What there is of a run already."""
 
     NEW = enum.auto()
     BEGUN = enum.auto()
@@ -37,8 +37,8 @@ class Attempt:
 
     Attributes:
       layout: The paths of the run.
-      state: What is there; whether something begun or committed is this very run is known only
-        when its fingerprint is.
+      state: What is in its directory. Whether that is this very run is known only when its
+        fingerprint is.
     """
 
     layout: RunLayout
@@ -51,10 +51,10 @@ def find_attempt(output: str, run_id: str | None, *, compression: str) -> Attemp
     Args:
       output: The dataset's directory, as the user gave it.
       run_id: The name of the run; None names it by the time.
-      compression: How its feature shards are compressed.
+      compression: The compression of its feature shards, "none" or "gzip".
 
     Raises:
-      UsageError: the directory cannot be a run's, or holds something else.
+      UsageError: the directory cannot be a run's, or it holds something else.
     """
     run_id = run_id or default_run_id()
     if not is_run_id(run_id):
@@ -93,10 +93,10 @@ def _state_of(layout: RunLayout) -> State:
 
 
 def begin_attempt(attempt: Attempt, fingerprint: str, started: str) -> Attempt:
-    """Makes a run's directory; the last of all checks, since it may be readable and not writable.
+    """Makes a run's directory, as the last of all checks: it may be readable and not writable.
 
     Args:
-      attempt: What `find_attempt` found.
+      attempt: The attempt that `find_attempt` found.
       fingerprint: A hash of everything that the run's bytes depend on.
       started: The time of the launch, ISO 8601, UTC.
 

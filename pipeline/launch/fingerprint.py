@@ -1,4 +1,4 @@
-"""A run's fingerprint: a hash of everything that its bytes depend on, the images apart.
+"""The fingerprint of a run, a hash of everything that its bytes depend on but the images.
 
 Attempts at a run with one fingerprint may share what they have made.
 """
@@ -33,8 +33,8 @@ def fingerprint(
     """Returns 16 hexadecimal digits that attempts at the same run have in common.
 
     A manifest counts by its size and time of change, one over http(s) and a listing by their
-    names only: images that come or go are rows of the next attempt like others. Of images that
-    change between two attempts either version may be taken.
+    names only: images that come or go are rows of the next attempt like others. Where an image
+    changes between two attempts, either version may be taken.
     """
     parts: dict[str, Any] = {
         "sources": [_identity(source) for source in manifest.sources],

@@ -1,4 +1,4 @@
-"""What a run reads: the manifests it was given, or the rows that failed in an earlier run."""
+"""The input of a run: the manifests it was given, or the rows that failed in an earlier run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from image_features.transforms.stores.retries import FetchError
 
 @dataclasses.dataclass(frozen=True)
 class _Input:
-    """What to read.
+    """The input as it was asked for.
 
     Attributes:
-      locations: Manifests, directories and globs.
-      format: The manifests' format; None takes what each suffix says.
+      locations: The manifests, directories and globs.
+      format: The format of the manifests; None takes what each suffix says.
       uri_column: The column that holds the URIs; None finds it.
       columns: The types of columns that are known already.
-      empty: What is said where no row is found.
+      empty: The message to the user where no row is found.
     """
 
     locations: Sequence[str]
@@ -43,7 +43,7 @@ def examine_input(options: FeatureExtractorOptions, http: HttpPolicy) -> Manifes
     """Finds the sources and looks at the head of each.
 
     Raises:
-      UsageError: they cannot be read, or name no image.
+      UsageError: a source cannot be read, or none of them names an image.
     """
     chosen = _failed_rows(options) if options.retry_errors else _manifests(options)
     try:
@@ -77,7 +77,7 @@ def _failed_rows(options: FeatureExtractorOptions) -> _Input:
         [run.path(shard) for shard in run.files("errors") if shard.rows],
         None,
         None,
-        # The types are as they were: a column of few rows may look like another type.
+        # The types are the earlier run's, since few rows of a column may look like another type.
         {column.name: column for column in run.columns},
         f"The run --retry_errors={options.retry_errors} has no row that failed",
     )

@@ -1,4 +1,4 @@
-"""A run on its way: claimed, submitted, waited for."""
+"""The way of a run from its claim over its submission to its commit."""
 
 from __future__ import annotations
 
@@ -38,14 +38,15 @@ _POLL_SECONDS = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Terms:
-    """How a launcher goes about a job.
+    """The terms on which a launcher runs a job.
 
     Attributes:
       wait: Whether to wait for the commit.
-      notify: Where to post a failure; None posts none.
-      deadline: When to give the run up, by time.monotonic(); None lets it take its time.
-      owns_process: Whether a signal or the deadline may end this process, as of a command; a
-        library's caller keeps it, and the commit's own guard alone heeds the deadline then.
+      notify: The address to post a failure to; None posts none.
+      deadline: The time.monotonic() at which the run is given up; None never gives it up.
+      owns_process: Whether a signal or the deadline may end this process, which a command owns.
+        A caller of the library keeps its process; only the commit's own guard then heeds the
+        deadline.
     """
 
     wait: bool = True
@@ -56,12 +57,12 @@ class Terms:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of a job.
+    """The outcome of a job.
 
     Attributes:
-      run: The committed run; None if it was not waited for.
-      result: What Beam returned of the job; None if another launcher had done the work.
-      seconds: How long the job took.
+      run: The committed run; None if nobody waited for the commit.
+      result: The result that Beam returned; None if another launcher had done the work.
+      seconds: The time that the job took.
     """
 
     run: Run | None
@@ -103,7 +104,7 @@ def run_job(work: Extraction | Compaction, beam_options: PipelineOptions, terms:
 
 
 def _take(claim: Claim, run: RunConfig) -> Run | None:
-    """Claims the run; returns it if it is committed, which needs no job any more."""
+    """Claims the run; returns it if it is committed and needs no job any more."""
     try:
         claim.take()
     except FileNotFoundError:  # The staging directory is gone: another launcher has committed.
@@ -136,7 +137,7 @@ def _stopped_from_outside(
         if terms.owns_process:
             stack.enter_context(stopped_by_signals(local=local))
             if local and terms.deadline is not None:
-                # `wait_for_commit` cancels jobs elsewhere.
+                # A job that runs elsewhere is cancelled by `wait_for_commit`.
                 stack.enter_context(stopped_in_time(terms.deadline, give_up))
         yield
 
@@ -166,7 +167,7 @@ def _say_where(run: RunConfig, beam_options: PipelineOptions, result: Any) -> No
 
 
 def _see_it_start(result: Any) -> None:
-    """Waits until the engine has taken the job: this process may end only then."""
+    """Waits until the engine has taken the job, since this process may end only then."""
     while (state := str(result.state)) in _STARTING:
         time.sleep(_POLL_SECONDS)
     if state in ("FAILED", "CANCELLED"):
@@ -178,8 +179,8 @@ def wait_for_commit(run: RunConfig, result: Any, *, deadline: float | None = Non
 
     Args:
       run: The run that the pipeline makes.
-      result: What Beam returned when the pipeline was started.
-      deadline: When to cancel the job, by time.monotonic(); None waits for ever.
+      result: The result that Beam returned when the pipeline was started.
+      deadline: The time.monotonic() at which the job is cancelled; None waits for ever.
 
     Raises:
       GuardError: a guard stopped the commit.
@@ -206,7 +207,7 @@ def wait_for_commit(run: RunConfig, result: Any, *, deadline: float | None = Non
             raise RunFailedError(f"{_too_long(run)} Its job is {state}.") from failure
         raise _failure(run, failure, state) from failure
     if failure is not None or state != "DONE":
-        # The commit is the last step that counts; the engine has lost nothing of use after it.
+        # The commit is the last step that counts, so that an engine that fails later loses nothing.
         _LOG.warning("The run is committed, though the job ended %s.", failure or state)
     return committed
 
@@ -216,7 +217,7 @@ def _cancel(result: Any) -> str:
     try:
         result.cancel()
     except Exception as error:  # Each engine has exceptions of its own.
-        # The commit's own guard still keeps the run from being committed.
+        # The commit's own guard still keeps such a run from being committed.
         _LOG.warning("The job could not be cancelled: %s", redact_text(str(error)))
     end = time.monotonic() + _CANCEL_SECONDS
     while (state := str(result.state)) not in _ENDED and time.monotonic() < end:
@@ -246,6 +247,6 @@ def _failure(run: RunConfig, error: Exception | None, state: str = "") -> RunFai
 
 
 def _last_line(error: BaseException) -> str:
-    # Dataflow's runner ends with "None" where the service gave no reason.
+    # The text of Dataflow's runner ends with "None" where the service gave no reason.
     lines = [line for line in str(error).splitlines() if line.strip() not in ("", "None")]
     return lines[-1].removesuffix(", Error:")[:1000] if lines else type(error).__name__

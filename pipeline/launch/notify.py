@@ -1,4 +1,4 @@
-"""Tells another service what came of a run, by one HTTP POST."""
+"""The notification of another service about the outcome of a run, by one HTTP POST."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from image_features.transforms.values import Reason
 
 _LOG = logging.getLogger(__name__)
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=10.0)
-# Nobody waits for long at the end of a run: about half a minute at worst, and a minute of hangs.
+# The end of a run is held up by half a minute at worst, and by a minute where the service hangs.
 _RETRIES = RetryPolicy(max_attempts=4, backoff_base=1.0, backoff_max=10.0)
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -34,18 +34,18 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 def notify(
     url: str, message: Mapping[str, Any], *, sleep: Callable[[float], None] = time.sleep
 ) -> bool:
-    """Posts a message as JSON; one that does not arrive is a warning, and no more.
+    """Posts a message as JSON; if it does not arrive, a warning is logged and no more.
 
     The address was given by the operator, so it may be a private one, unlike a manifest's.
 
     Args:
-      url: http(s), with user and password if need be. Logs show its host only: the paths of web
-        hooks are secrets as a rule.
-      message: What to post.
-      sleep: Waits between attempts; a fake in tests.
+      url: The http(s) address, with user and password if need be. Logs show its host only, since
+        the paths of web hooks are secrets as a rule.
+      message: The object to post.
+      sleep: The function that waits between attempts; tests pass a fake.
 
     Returns:
-      Whether it was taken.
+      Whether the service took the message.
     """
     data = json.dumps(message).encode()
     try:
@@ -57,7 +57,7 @@ def notify(
 
 
 def notify_failure(url: str | None, run: RunConfig, error: ImageFeaturesError) -> None:
-    """Posts what went wrong with a run; None posts nothing."""
+    """Posts what went wrong with a run; without an address it posts nothing."""
     if url is None:
         return
     guarded = error.exit_code == EXIT_GUARDED

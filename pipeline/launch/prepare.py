@@ -1,4 +1,4 @@
-"""From options to a run that can be launched: everything is checked before any work starts."""
+"""The preparation of a run from its options; everything is checked before any work starts."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class AlreadyCommitted:
     """A run that need not be launched.
 
     Attributes:
-      directory: Where this very run, made of the same input, model and preprocessing, is.
-      merged: The name of the run, if it was merged into the one in the directory.
+      directory: The directory of this very run, of the same input, model and preprocessing.
+      merged: The name of the run if it was merged into the one in the directory, else empty.
     """
 
     directory: str
@@ -62,7 +62,7 @@ def prepare(
     """Checks everything that can be checked, and loads the model once.
 
     Raises:
-      UsageError: an argument, the input, the output or the model is not usable.
+      UsageError: an argument, the input, the output or the model cannot be used.
     """
     started = utc_now()
     FileSystems.set_options(beam_options)
@@ -191,7 +191,7 @@ def _guards(options: FeatureExtractorOptions) -> Guards:
 
 
 def _earlier_runs(layout: RunLayout, provenance: Provenance) -> list[Run] | AlreadyCommitted:
-    """The runs that an incremental one goes on from, the latest first."""
+    """Returns the runs that an incremental one goes on from, the latest first."""
     try:
         runs = all_runs(layout.dataset)
         merged = merged_into(runs, layout.run_id, provenance)

@@ -1,4 +1,4 @@
-"""From a dataset to a merging of its runs that can be launched."""
+"""The preparation of a merging of a dataset's runs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from image_features.transforms.shards.index import INDEX_KIND
 
 @dataclasses.dataclass(frozen=True)
 class CompactionOptions:
-    """What to merge, and into what.
+    """The options of a merging.
 
     Attributes:
       path: The dataset's directory, as the user gave it.
       run_id: The name of the new run; None names it after a hash of what is merged.
       num_shards: A fixed number of feature shards; None chooses one.
-      images_per_shard: Rows a shard may hold on average, where the number is chosen.
-      compression: "none" or "gzip".
+      images_per_shard: The rows that a shard may hold on average, where the number is chosen.
+      compression: The compression of the feature shards, "none" or "gzip".
     """
 
     path: str
@@ -40,10 +40,10 @@ class CompactionOptions:
 def prepare_compaction(
     options: CompactionOptions, beam_options: PipelineOptions
 ) -> Compaction | AlreadyCommitted | None:
-    """Checks everything that can be checked.
+    """Checks everything that can be checked before the merging starts.
 
     Returns:
-      The merging; or None where there is nothing to merge.
+      The merging, or None where there is nothing to merge.
 
     Raises:
       UsageError: the dataset cannot be merged.
@@ -55,7 +55,7 @@ def prepare_compaction(
     runs = _runs(dataset)
     num_shards = options.num_shards or shards_of(runs, options.images_per_shard)
     fingerprint = fingerprint_of(runs, num_shards, options.compression)
-    # The same runs, merged by two at once or taken up after a crash, are the same run.
+    # The name is the same for all who merge these runs, at once or after a crash.
     run_id = options.run_id or f"compacted-{fingerprint}"
     attempt = find_attempt(dataset, run_id, compression=options.compression)
     if attempt.state is State.COMMITTED:

@@ -1,4 +1,4 @@
-"""`extract --profile`: where the time went, by stage and by line of code."""
+"""The profile of `extract --profile`: where the time went, by stage and by line of code."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from image_features.errors import UsageError
 from image_features.transforms.runtime.metrics import NAMESPACE
 
 _LOG = logging.getLogger(__name__)
-_RATE = 50  # Samples a second; more would slow the job down.
-# Linux's prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY): linux/prctl.h.
+_RATE = 50  # In samples a second; more of them would slow the job down.
+# These are the arguments of Linux's prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY), in linux/prctl.h.
 _PR_SET_PTRACER, _PR_SET_PTRACER_ANY = 0x59616D61, ctypes.c_ulong(-1)
-# Each has a distribution STAGE/microseconds.
+# Each of these stages reports a distribution STAGE/microseconds.
 _STAGES = ("fetch", "decode", "extract", "write", "merge")
 
 
 def check(directory: str) -> None:
-    """Makes the profile's directory, and sees that the profiler is there.
+    """Makes the profile's directory, and makes sure that the profiler is installed.
 
     Raises:
-      UsageError: one of the two fails.
+      UsageError: the directory cannot be made, or the profiler is missing.
     """
     if _profiler() is None:
         raise UsageError(
@@ -52,9 +52,9 @@ def _profiler() -> str | None:
 def sampled(directory: str) -> Iterator[None]:
     """Samples all threads of this process and of its children into DIR/flame.svg."""
     profiler = _profiler()
-    assert profiler is not None  # As `check` has seen.
+    assert profiler is not None  # `check` has made sure.
     if sys.platform == "linux":
-        # Elsewhere a child may not look into its parent unless it is root.
+        # On other systems a child may not look into its parent unless it is root.
         ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PR_SET_PTRACER_ANY, 0, 0, 0)
     target = os.path.join(directory, "flame.svg")
     command = [profiler, "record", f"--pid={os.getpid()}", f"--output={target}"]
@@ -76,14 +76,15 @@ def sampled(directory: str) -> Iterator[None]:
 
 
 def stages(result: Any) -> dict[str, dict[str, float]]:
-    """What each stage of a finished pipeline took, summed over threads, in the order of a run.
+    """Returns the time that each stage of a finished pipeline took, summed over threads.
 
     Returns:
-      By stage: seconds, calls, mean_milliseconds, max_milliseconds.
+      An object for each stage, in the order of a run: seconds, calls, mean_milliseconds and
+      max_milliseconds.
     """
     try:
         found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
-    except Exception as error:  # The run is committed; not every runner tells metrics.
+    except Exception as error:  # Not every runner tells metrics, and the run is committed.
         _LOG.info("The runner tells no stage times: %s", error)
         return {}
     by_name = {metric.key.metric.name: metric.result for metric in found["distributions"]}
@@ -107,11 +108,11 @@ def write_stages(
 
     Args:
       directory: The profile's directory.
-      found: What `stages` found.
-      seconds: Wall time of the run.
+      found: The stages that `stages` found.
+      seconds: The time that the run took.
 
     Returns:
-      The same as a table's lines.
+      The lines of a table that says the same.
     """
     with open(os.path.join(directory, "stages.json"), "w", encoding="utf-8") as file:
         json.dump({"wall_seconds": round(seconds, 3), "stages": found}, file, indent=2)

@@ -1,4 +1,4 @@
-"""Tells the user how far a local run is: a bar on a terminal, log lines elsewhere."""
+"""The progress of a local run: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _log_lines(staging: str, stop: threading.Event) -> None:
 
 
 def describe(snapshot: Snapshot, seconds: float) -> str:
-    """One log line: rows, errors, rate and the time left."""
+    """Returns a log line: rows, errors, rate and the time left."""
     finished = snapshot.done + snapshot.failed
     rate = finished / seconds if seconds > 0 else 0.0
     text = f"{finished} of {snapshot.total or '?'} images, {snapshot.failed} failed, {rate:.0f}/s"

@@ -16,9 +16,9 @@ from image_features.errors import EXIT_FAILED
 def stopped_by_signals(*, local: bool) -> Iterator[None]:
     """Ends the process on Ctrl-C or SIGTERM while the body runs.
 
-    A local run ends at once: an exception would be taken for a failing row's by the runner, and
-    its threads cannot be joined. Nothing is left to save: without run.json no reader sees the
-    run. A job elsewhere goes on, as Beam's users are used to; what this process started for it,
+    A local run ends at once, since the runner would take an exception for a failing row's, and
+    its threads cannot be joined. Nothing need be saved: without run.json no reader sees the run.
+    A job elsewhere goes on, as Beam's users are used to; whatever this process started for it,
     such as a job server, is stopped.
 
     Args:
@@ -45,12 +45,12 @@ def stopped_by_signals(*, local: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stopped_in_time(deadline: float, say: Callable[[], str | None]) -> Iterator[None]:
-    """Ends the process at its deadline: a local run can be stopped in no other way.
+    """Ends the process at its deadline, since a local run can be stopped in no other way.
 
     Args:
-      deadline: The end, by time.monotonic().
-      say: Called at the deadline; returns what to say on stderr, or None where the run has been
-        committed after all and may end by itself.
+      deadline: The time.monotonic() at which the process ends.
+      say: A function that is called at the deadline. It returns what to say on stderr, or None
+        where the run has been committed after all and may end by itself.
     """
 
     def stop() -> None:

@@ -1,4 +1,4 @@
-"""A report's charts, as Vega-Lite's specifications; colours are left to the page's theme."""
+"""The charts of a report, as specifications for Vega-Lite; the page's theme has the colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dataset's vectors in two dimensions: by UMAP if it is installed, else principal components."""
+"""The map of a dataset's vectors: by UMAP if it is installed, else by principal components."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NEIGHBOURS = 15
 
 @dataclasses.dataclass(frozen=True)
 class FeatureMap:
-    """Where rows lie.
+    """A map of rows.
 
     Attributes:
-      points: float32 [rows, 2].
-      method: A phrase about how it was drawn.
+      points: The place of each row, float32 [rows, 2].
+      method: A phrase that names how the map was drawn.
     """
 
     points: Floats
@@ -38,16 +38,22 @@ def draw_map(vectors: Floats) -> FeatureMap:
 
 
 def principal_components(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
-    """The first two components, and their part of the variance.
+    """Computes the first two principal components, and their parts of the variance.
 
-    Signs are chosen, so that the same vectors always give the same picture.
+    The signs are chosen such that the same vectors always give the same map.
+
+    Args:
+      vectors: The rows, float32 [rows, num_features].
+
+    Returns:
+      The places of the rows, float32 [rows, 2], and the two parts of the variance.
     """
     points = np.zeros((len(vectors), 2), np.float32)
     if len(vectors) < 2:
         return points, (0.0, 0.0)
     centred = vectors - vectors.mean(axis=0)
     few = len(centred) < centred.shape[1]
-    # Of the two symmetric matrices with these eigenvalues the smaller one.
+    # Two symmetric matrices have these eigenvalues; the smaller one is cheaper.
     values, axes = np.linalg.eigh(centred @ centred.T if few else centred.T @ centred)
     explained = []
     for component in range(min(2, len(values))):
@@ -61,10 +67,10 @@ def principal_components(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
 
 
 def _umap(vectors: Floats) -> Floats:
-    import_tensorflow()  # UMAP would import it, and it talks.
+    import_tensorflow()  # UMAP would import it with all of its messages.
     import umap
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # It warns that a seed costs its parallelism.
+        warnings.simplefilter("ignore")  # UMAP warns that with a seed it runs on one thread.
         reducer = umap.UMAP(n_neighbors=_NEIGHBOURS, metric="cosine", random_state=0)
         return cast(Floats, np.asarray(reducer.fit_transform(vectors), np.float32))

@@ -1,6 +1,6 @@
-"""A report as one HTML page that needs nothing else: charts are Vega-Lite's, run by the page.
+"""A report as one HTML page that needs nothing else; its charts are drawn by Vega-Lite in it.
 
-URIs, messages and column values are anybody's text. Jinja escapes what is HTML; data for the
+URIs, messages and column values may be anybody's text. Jinja escapes what is HTML; data for the
 scripts are JSON whose angle brackets are escaped; scripts put text into text nodes only; and the
 page's policy runs no script but its own two, by their hashes, and loads nothing.
 """

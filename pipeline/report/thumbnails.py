@@ -28,11 +28,11 @@ _HTTP = HttpPolicy(
 def read_thumbnails(uris: Sequence[str], seconds: float = 60.0) -> list[str | None]:
     """Returns a data URI for each image, or None for one that cannot be had.
 
-    Private hosts are not asked: nobody has vouched for what a dataset names.
+    No private host is asked, since nobody has vouched for the URIs of a dataset.
 
     Args:
-      uris: As stored.
-      seconds: None is begun after so long.
+      uris: The locations of the images, as stored.
+      seconds: The time after which no other image is begun.
     """
     policy = DecodePolicy(image_size=(_SIDE, _SIDE), resize="center_crop")
     reader = ImageReader(decode=policy, fetch=FetchPolicy(http=_HTTP, threads=_THREADS))

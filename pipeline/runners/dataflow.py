@@ -1,4 +1,4 @@
-"""What Dataflow needs: places on gs://, our package, machines that suit the work."""
+"""The needs of Dataflow: places on gs://, our package, machines that suit the work."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from image_features.models.identity import Engine
 
 _LOG = logging.getLogger(__name__)
 
-# Dataflow's defaults here, each where the user says nothing (deploy/dataflow/README.md).
+# These are our defaults on Dataflow, where the user says nothing (deploy/dataflow/README.md).
 _MACHINE_TYPE = "e2-standard-4"
 _DISK_GB = 30
 # GPUs come with N1 machines, newer ones with a family of their own, never with E2.
 _GPU_MACHINE_TYPES = {"nvidia-l4": "g2-standard-4", "nvidia-tesla-a100": "a2-highgpu-1g"}
 _GPU_MACHINE_TYPE = "n1-standard-4"
-_GPU_DISK_GB = 50  # An image with CUDA's libraries is large.
+_GPU_DISK_GB = 50  # A container image with CUDA's libraries is large.
 _MAX_WORKERS = 20
-# Dataflow runs a process for every vCPU: each computes on one thread, and a second bundle
+# Dataflow runs a process for every vCPU. Each computes on one thread, and a second bundle
 # computes while a first one waits for its last images.
 _HARNESS_THREADS = 2
 _MIN_RAM = "min_ram=4GB"
@@ -49,29 +49,41 @@ def check(beam_options: PipelineOptions, *, wait: bool, inputs: Sequence[str], o
       output: The location that workers write to.
 
     Raises:
-      UsageError: it cannot, or they cannot.
+      UsageError: the job cannot be submitted, or its workers cannot reach a location.
     """
-    cloud = beam_options.view_as(GoogleCloudOptions)
     try:
-        import google.auth
+        import google.auth  # noqa: F401
         from apache_beam.runners.dataflow.internal import apiclient  # noqa: F401
     except ImportError as error:
         raise UsageError(
             "--runner=DataflowRunner needs Google's clients; install the extra [gcp]."
         ) from error
+    cloud = beam_options.view_as(GoogleCloudOptions)
+    _check_options(beam_options, cloud, wait=wait)
+    for flag, locations in (("input", inputs), ("output", [output])):
+        for location in locations:
+            if location and "://" not in location:
+                raise UsageError(
+                    f"--{flag}={location} is on this machine, where Dataflow's workers cannot "
+                    "reach it; put it on gs://."
+                )
+    _check_access(cloud)
+
+
+def _check_options(beam_options: PipelineOptions, cloud: GoogleCloudOptions, *, wait: bool) -> None:
     for flag in ("project", "region", "temp_location"):
         if not getattr(cloud, flag):
             raise UsageError(f"--runner=DataflowRunner needs --{flag}.")
     if not cloud.temp_location.startswith("gs://"):
         raise UsageError(f"--temp_location={cloud.temp_location} must be on gs:// for Dataflow.")
     if cloud.template_location and wait:
-        # With --no_wait it is the Flex Template's launcher that asks for the job's description.
+        # With --no_wait only the Flex Template's launcher asks for the description of a job.
         raise UsageError(
             "--template_location would make a template of one run, which can be launched once; "
             "use the Flex Template instead (deploy/dataflow/README.md)."
         )
-    # Beam would look for these only when the model is staged, and make a bucket of its own where
-    # both locations are malformed.
+    # Beam would look for these only when the model is staged, and would make a bucket of its own
+    # where both locations are malformed.
     validator = PipelineOptionsValidator(
         beam_options, beam.runners.runner.create_runner("DataflowRunner")
     )
@@ -82,18 +94,17 @@ def check(beam_options: PipelineOptions, *, wait: bool, inputs: Sequence[str], o
         problems += validator.validate_cloud_options(cloud)
     if problems:
         raise UsageError(f"--runner=DataflowRunner cannot be used: {problems[0]}")
-    for flag, locations in (("input", inputs), ("output", [output])):
-        for location in locations:
-            if location and "://" not in location:
-                raise UsageError(
-                    f"--{flag}={location} is on this machine, where Dataflow's workers cannot "
-                    "reach it; put it on gs://."
-                )
+
+
+def _check_access(cloud: GoogleCloudOptions) -> None:
+    """Makes sure that there are credentials, and that they can stage a job."""
+    import google.auth
+
     if not cloud.no_auth:
         try:
             google.auth.default(scopes=cloud.gcp_oauth_scopes)
         except google.auth.exceptions.DefaultCredentialsError as error:
-            # Beam would look for them for a minute, and go on without.
+            # Beam would look for credentials for a minute, and would go on without.
             raise UsageError(
                 f"--runner=DataflowRunner finds no Google credentials: {error}"
             ) from error
@@ -111,7 +122,7 @@ def settle(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int
     """Fills in machines, processes, labels and our package, where nothing else is said.
 
     Returns:
-      How many threads should compute in a worker; None for one a core.
+      The number of threads that should compute in a worker; None for one a core.
     """
     worker, cloud, debug = (
         beam_options.view_as(WorkerOptions),
@@ -119,7 +130,7 @@ def settle(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int
         beam_options.view_as(DebugOptions),
     )
     setup = beam_options.view_as(SetupOptions)
-    # What it logs of an error is the error's own text, which we tell.
+    # Its log of an error holds only the error's own text, which we tell.
     logging.getLogger("apache_beam.runners.dataflow.internal.apiclient").setLevel(
         logging.CRITICAL + 1
     )
@@ -163,7 +174,7 @@ def settle(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int
 
 
 def describe_job(beam_options: PipelineOptions, result: Any) -> tuple[str, str]:
-    """The id of a submitted job, and the address of its page in the console."""
+    """Returns the id of a submitted job, and the address of its page in the console."""
     cloud = beam_options.view_as(GoogleCloudOptions)
     if not result.has_job:  # The Flex Template's launcher submits what was described.
         return "", ""

@@ -1,4 +1,4 @@
-"""What Flink needs: a cluster that answers, a job server, workers where no containers are."""
+"""The needs of Flink: a cluster that answers, a job server, workers where no containers are."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from image_features.transforms.stores.uris import is_http
 
 _OF_ITS_OWN = ("[local]", "[auto]")
 _BEGINS = ("INITIALIZING", "CREATED")
-_SUBMISSION_SECONDS = 300.0  # A jar of 150 MB is uploaded.
+_SUBMISSION_SECONDS = 300.0  # A submission uploads a jar of 150 MB.
 _POLL_SECONDS = 0.5
 _REST_SECONDS = 10.0
 
 
 def address(beam_options: PipelineOptions) -> str | None:
-    """http(s)://host:port of a Flink cluster, or None where the job server brings its own."""
+    """Returns the address of a Flink cluster, or None where the job server brings its own."""
     master = str(beam_options.view_as(FlinkRunnerOptions).flink_master).strip().rstrip("/")
     if master in _OF_ITS_OWN:
         return None
@@ -36,10 +36,10 @@ def address(beam_options: PipelineOptions) -> str | None:
 
 
 def check(beam_options: PipelineOptions) -> None:
-    """Sees that there is a cluster, and what submits to it.
+    """Makes sure that there is a cluster, and what submits to it.
 
     Raises:
-      UsageError: there is not.
+      UsageError: nothing can submit the job, or the cluster cannot run it.
     """
     flink, portable = (
         beam_options.view_as(FlinkRunnerOptions),
@@ -67,7 +67,7 @@ def check(beam_options: PipelineOptions) -> None:
 
 
 def settle(beam_options: PipelineOptions) -> None:
-    """Uses all of the cluster, and our own workers, where nothing else is said."""
+    """Has a job use all of the cluster and our own workers, where nothing else is said."""
     flink, portable = (
         beam_options.view_as(FlinkRunnerOptions),
         beam_options.view_as(PortableOptions),
@@ -88,7 +88,7 @@ def ask(beam_options: PipelineOptions, path: str) -> dict[str, Any]:
     """Asks the Flink cluster's REST API (nightlies.apache.org/flink, "REST API").
 
     Raises:
-      UsageError: it does not answer.
+      UsageError: the cluster does not answer.
     """
     place = address(beam_options)
     try:
@@ -104,12 +104,12 @@ def ask(beam_options: PipelineOptions, path: str) -> dict[str, Any]:
 
 
 def describe_job(beam_options: PipelineOptions, result: Any, beam_id: str) -> tuple[str, str]:
-    """The id of a submitted job, and the address of its page on the cluster.
+    """Returns the id of a submitted job, and the address of its page on the cluster.
 
     Args:
       beam_options: The options of the engine.
-      result: What Beam returned when the job was submitted.
-      beam_id: Beam's own id of the job, the answer where the cluster has none.
+      result: The result that Beam returned when the job was submitted.
+      beam_id: Beam's own id of the job, which is returned where the cluster has none.
     """
     cluster = address(beam_options)
     if cluster is None:
@@ -119,16 +119,16 @@ def describe_job(beam_options: PipelineOptions, result: Any, beam_id: str) -> tu
 
 
 def find_job(beam_options: PipelineOptions, result: Any, beam_id: str) -> str:
-    """Waits until the cluster has the job: before, it ends with the job server.
+    """Waits until the cluster has the job, which until then would end with the job server.
 
     Returns:
-      Flink's id of it, or "" if it does not come.
+      Flink's id of the job, or "" if the job does not come.
     """
     deadline = time.monotonic() + _SUBMISSION_SECONDS
     while time.monotonic() < deadline and str(result.state) not in ("FAILED", "CANCELLED"):
         with contextlib.suppress(UsageError):  # A cluster that is busy is asked again.
             for job in ask(beam_options, "/jobs/overview")["jobs"]:
-                # Beam's id is the job's name and a UUID.
+                # Beam's id is the name of the job and a UUID.
                 if beam_id.startswith(f"{job['name']}_") and job["state"] not in _BEGINS:
                     return str(job["jid"])
         time.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""What a run on this machine needs: the in-process runner, and workers that suit the cores."""
+"""The needs of a run on this machine: the in-process runner, and workers that suit the cores."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 
 from image_features.transforms.runtime.concurrency import available_cores
 
-# "DirectRunner" would first look for another runner on the network, which this name does not.
+# By the name "DirectRunner" Beam would first look for another runner on the network.
 IN_PROCESS_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-# One interpreter's lock serves so many cores: each needs about a tenth of it (docs/performance.md).
+# An interpreter's lock serves this many cores, each of which takes about a tenth of it
+# (docs/performance.md).
 CORES_PER_PROCESS = 4
 
 
 def settle(beam_options: PipelineOptions) -> int:
-    """Fills in how many workers a local run has; returns how many threads compute in each."""
+    """Fills in the number of a local run's workers; returns how many threads compute in each."""
     beam_options.view_as(StandardOptions).runner = IN_PROCESS_RUNNER
     direct = beam_options.view_as(DirectOptions)
     cores = available_cores()
@@ -22,8 +23,8 @@ def settle(beam_options: PipelineOptions) -> int:
         if direct.direct_num_workers > 1:
             direct.direct_running_mode = "multi_processing"
     elif direct.direct_running_mode == "in_memory":
-        direct.direct_running_mode = "multi_threading"  # In memory there is one worker only.
+        direct.direct_running_mode = "multi_threading"  # The mode in_memory has one worker only.
     if direct.direct_running_mode == "multi_processing":
-        # To Beam, 0 workers mean one a core.
+        # Beam takes 0 workers for one a core.
         return max(1, cores // (direct.direct_num_workers or cores))
     return cores

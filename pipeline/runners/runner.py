@@ -1,4 +1,4 @@
-"""The engines: each is checked before any work, and gets what the user did not say."""
+"""The engines, each of which is checked before any work and gets what the user did not say."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _NAMES = {
 
 
 def runner_of(beam_options: PipelineOptions) -> Runner:
-    """The engine that --runner names."""
+    """Returns the engine that --runner names."""
     name = (beam_options.view_as(StandardOptions).runner or "").lower()
     return _NAMES.get(name.rpartition(".")[2], Runner.OTHER)
 
 
 def is_local(beam_options: PipelineOptions) -> bool:
-    """Whether the job runs in this process, or in ones that it starts."""
+    """Tells whether the job runs in this process, or in ones that it starts."""
     return runner_of(beam_options) is Runner.LOCAL
 
 
@@ -58,7 +58,7 @@ def check(beam_options: PipelineOptions, *, wait: bool, inputs: Sequence[str], o
       output: The location that workers write to.
 
     Raises:
-      UsageError: the engine is not there, or cannot do it.
+      UsageError: the engine is not there, or cannot do what is asked.
     """
     runner = runner_of(beam_options)
     name = beam_options.view_as(StandardOptions).runner
@@ -94,10 +94,10 @@ def settle(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int
     Args:
       beam_options: The options of the engine.
       run_id: The name of the run, for jobs that are named.
-      engine: What runs the model in the workers.
+      engine: The engine that runs the model in the workers.
 
     Returns:
-      How many threads should compute in a worker; None for one a core.
+      The number of threads that should compute in a worker; None for one a core.
     """
     beam_options.view_as(SetupOptions).save_main_session = False
     runner = runner_of(beam_options)
@@ -111,7 +111,7 @@ def settle(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int
 
 
 def describe_job(beam_options: PipelineOptions, result: Any) -> tuple[str, str]:
-    """The id of a submitted job, and where to look at it: two texts, "" where there is none."""
+    """Returns the id of a submitted job and the address of its page, "" where there is none."""
     runner = runner_of(beam_options)
     if runner is Runner.DATAFLOW:
         return dataflow.describe_job(beam_options, result)

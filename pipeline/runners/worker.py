@@ -1,4 +1,4 @@
-"""`image-features-worker`: the process that a runner starts to run our part of a job.
+"""The command `image-features-worker`, the process in which a runner runs our part of a job.
 
 It speaks Beam's container contract (the flags below), so that an engine can start it where no
 containers are: from a PROCESS environment, or from Beam's worker pool (EXTERNAL). The packages
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for service in ("logging", "artifact", "control"):
         parser.add_argument(f"--{service}_endpoint", default="", metavar="HOST:PORT")
     options, _ = parser.parse_known_args(argv)
-    options.id = options.id.strip("'")  # Prism quotes it for a shell that there is not.
+    options.id = options.id.strip("'")  # Prism quotes the id for a shell, which there is not.
     quieten()
     limit_garbage_collection()
     limit_heaps()
@@ -63,10 +63,10 @@ def environment(
     """Asks the runner what the job is, as Beam's own container does when it starts.
 
     Args:
-      worker_id: The worker's name.
-      provision_endpoint: HOST:PORT of Beam's provision service.
-      logging_endpoint: Where its answer does not tell.
-      control_endpoint: Where its answer does not tell.
+      worker_id: The name of the worker.
+      provision_endpoint: The HOST:PORT of Beam's provision service.
+      logging_endpoint: The HOST:PORT of the logging service, if the answer does not tell it.
+      control_endpoint: The HOST:PORT of the control service, if the answer does not tell it.
 
     Returns:
       The environment variables that Beam's worker reads (apache_beam's sdk_worker_main).
@@ -111,8 +111,8 @@ def environment(
 
 
 def console() -> NoReturn:
-    """The console script."""
+    """The console script: runs `main`, and ends the process with its code."""
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # Without waiting for fetches that nobody waits for.
+    os._exit(code)  # An ordinary end would wait for fetches that nobody needs.

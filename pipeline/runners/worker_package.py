@@ -1,4 +1,4 @@
-"""Our package as Dataflow's workers install it: an sdist of what is running here.
+"""Our package as Dataflow's workers install it, an sdist of the code that is running here.
 
 It is made from the installed packages, so that a launcher installed from a wheel has it too, and
 it asks for what workers need: TensorFlow only where the model runs on it.
@@ -23,20 +23,20 @@ from image_features.models.identity import Engine
 from image_features.pipeline.process import PACKAGE
 
 DISTRIBUTION = "image-feature-extractor"
-# What only launchers and readers need.
+# Only launchers and readers need these.
 _LAUNCHER_ONLY = frozenset({"h5py", "rich"})
 _TENSORFLOW = frozenset({"tensorflow", "tensorflow-hub"})
 _NOT_FOR_WORKERS = ("__pycache__", "builtin.npz", "templates")
-_EPOCH = 315_532_800  # 1980-01-01, the first time that archives of every kind can hold.
+_EPOCH = 315_532_800  # It is 1980-01-01, the first time that archives of every kind can hold.
 
 
 def worker_requirements(engine: Engine) -> list[str]:
-    """The requirements of a worker that runs models with an engine, as pip takes them."""
+    """Returns the requirements of a worker that runs models with an engine, as pip takes them."""
     left_out = _LAUNCHER_ONLY if engine is Engine.TENSORFLOW else _LAUNCHER_ONLY | _TENSORFLOW
     wanted = []
     for line in importlib.metadata.requires(DISTRIBUTION) or []:
         requirement = Requirement(line)
-        # Google's clients are an extra for users, and what a worker on Dataflow reads with.
+        # Google's clients are an extra for users, and a worker on Dataflow reads with them.
         needed = requirement.marker is None or requirement.marker.evaluate({"extra": "gcp"})
         if needed and requirement.name.lower() not in left_out:
             extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
@@ -45,16 +45,18 @@ def worker_requirements(engine: Engine) -> list[str]:
 
 
 def _version(requirement: Requirement) -> str:
-    # The launcher's: other versions may compute other bytes. Local labels are not on PyPI.
+    # The versions are the launcher's, since others may compute other bytes; PyPI has no local
+    # labels.
     return importlib.metadata.version(requirement.name).partition("+")[0]
 
 
 def worker_sdist(engine: Engine, directory: str | None = None) -> str:
-    """Writes the sdist; the same bytes for the same code.
+    """Writes the sdist, which has the same bytes for the same code.
 
     Args:
-      engine: What runs the model.
-      directory: Where to write it; one that is gone when this process ends without it.
+      engine: The engine that runs the model.
+      directory: The directory to write it to; without one it is a temporary directory, which is
+        removed when this process ends.
 
     Returns:
       The path of a .tar.gz that pip installs.
@@ -102,7 +104,7 @@ def _members(version: str, requirements: list[str]) -> Iterator[tuple[str, bytes
 
 
 def _package_files() -> Iterator[tuple[str, str]]:
-    """Every file of our package, as its path in the sdist and its path on this machine."""
+    """Yields every file of our package: its path in the sdist and its path on this machine."""
     (root,) = importlib.import_module(PACKAGE).__path__
     # In a checkout the sub-packages are links.
     for directory, names, entries in os.walk(root, followlinks=True):

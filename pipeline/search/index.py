@@ -20,16 +20,17 @@ from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.search.nearest import Neighbour, merge_nearest
 
 _LOG = logging.getLogger(__name__)
-# The index gives so many candidates for each neighbour asked for; they are compared exactly.
+# The number of candidates for each neighbour asked for, which are then compared exactly.
 _CANDIDATES = 8
 _LEAST_CANDIDATES = 128
 _REPORT_SECONDS = 10.0
 
 
 class Index:
-    """An approximate index of runs' vectors, in a file that is made once and then mapped.
+    """An approximate index of the vectors of runs.
 
-    Vectors are kept in 8 bits; what it finds is read again from the shards and compared exactly.
+    It keeps vectors in 8 bits; rows that it finds are read again from the shards and compared
+    exactly.
     """
 
     def __init__(self, runs: Sequence[Run], path: str) -> None:
@@ -49,7 +50,7 @@ class Index:
         Args:
           runs: The runs to index, the latest first.
           path: The file to make, on a local disk; it appears when it is whole.
-          report: Called now and then with the number of rows that are in.
+          report: A function that is called now and then with the number of rows that are in.
         """
         from usearch.index import Index as Usearch
 
@@ -66,7 +67,7 @@ class Index:
                 os.unlink(part)
 
     def nearest(self, query: Floats, count: int, without: str = "") -> list[Neighbour]:
-        """Finds nearly what `nearest.nearest` does; it may miss one."""
+        """Finds the rows that `nearest.nearest` does, and may miss some."""
         wanted = max(_LEAST_CANDIDATES, _CANDIDATES * count)
         matches = self._index.search(query, wanted)
         best: list[Neighbour] = []
@@ -92,7 +93,7 @@ def index_name(runs: Sequence[Run]) -> str:
 
 
 def index_file(path: str, runs: Sequence[Run]) -> str:
-    """Returns the path of the index of runs; makes it if need be, and removes outdated ones.
+    """Returns the path of the index of runs; makes it if there is none, and removes outdated ones.
 
     Args:
       path: The dataset's directory, or a run's.

@@ -67,7 +67,7 @@ def near_duplicates(vectors: Floats, threshold: float) -> list[tuple[int, ...]]:
     """Groups rows of length one whose cosine with the first of the group is above a threshold.
 
     Returns:
-      The largest groups first; a row is in one at most.
+      The groups, the largest first; a row is in one at most.
     """
     free: npt.NDArray[np.bool_] = np.ones(len(vectors), np.bool_)
     groups = []
@@ -90,7 +90,7 @@ def merge_nearest(
     with np.errstate(invalid="ignore", divide="ignore"):
         similarity = block.features @ unit(query) / lengths
     similarity = np.clip(np.nan_to_num(similarity, nan=0.0, posinf=0.0, neginf=0.0), -1, 1)
-    # One more than asked for: one may be left out.
+    # This is one more than asked for, since one may be left out.
     rows = np.argsort(-similarity, kind="stable")[: count + 1]
     if len(best) == count:
         rows = rows[1 - similarity[rows] <= best[-1].distance]

@@ -27,13 +27,13 @@ from image_features.transforms.stores.uris import image_key, redact_uri, resolve
 from image_features.transforms.values import ImageError, ImageRef, Stage
 
 _LOG = logging.getLogger(__name__)
-# Comparing with so many takes half a minute; to make their index takes as long as 60 searches.
+# A search among so many rows takes half a minute, and their index as long as 60 searches.
 EXACT_ROWS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class _Query:
-    """What is searched for.
+    """The query of a search.
 
     Attributes:
       image: The location of an image; None to search with a row that is there.
@@ -71,8 +71,8 @@ def search(
       query: The location of an image, which goes through the model and preprocessing of the run.
       key: Instead of it, the key of a row that is there.
       uri: Instead of it, the URI of a row that is there.
-      k: How many images to find.
-      model: The module of the run, where it is not to be had as run.json names it.
+      k: The number of images to find.
+      model: The handle of the run's module, where the one that run.json names cannot be had.
       index: Whether to make and use an approximate index beside the dataset; "auto" does for
         more than a million rows, if the extra [search] is installed.
       allow_private_hosts: Whether the image may be fetched from loopback and private addresses.
@@ -130,7 +130,7 @@ def _absolute(uri: str) -> str:
 
 
 def _embed(uri: str, query: _Query, latest: Run) -> Floats:
-    """Computes a new image's vector, as the run's were."""
+    """Computes the vector of a new image in the way of the run."""
     made = latest.provenance.model
     handle = query.model or made.handle
     try:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from image_features.pipeline import exits
+from image_features import errors as exits
 from tests import tools
 from tests.airflow.settings import DAG_FILE, DATAFLOW, DEPLOY, FLINK, LOCAL, environment
 from tests.deploy.files import OURS, PARAMETERS

@@ -1,4 +1,4 @@
-"""The examples of docs/library.md that are pipelines, run as they stand there."""
+"""The examples of docs/library.md, run as they stand there."""
 
 from __future__ import annotations
 
@@ -72,6 +72,27 @@ def test_every_block_compiles() -> None:
     assert len(blocks) == 7
     for block in blocks:
         compile(block, str(PAGE), "exec")
+
+
+def test_extract_and_read(photos: list[bytes], model: FeatureFunction) -> None:
+    [block] = _blocks("Extract from Python")
+    run = _run(block)["run"]
+    assert (run.counts.rows_out, run.counts.failed_by_reason) == (3, {"corrupt": 1})
+
+    [block] = _blocks("Read and search")
+    names = _run(block)
+    assert [found.run_id for found in names["runs"]] == [run.run_id]
+    arrays, rows = names["arrays"], names["rows"]
+    found = dict(zip(arrays.uris.tolist(), arrays.features.tolist(), strict=True))
+    policy = DecodePolicy((96, 96))
+    expected = {
+        str(pathlib.Path(f"photos/{i}.jpg").resolve()): _vector(model, data, policy)
+        for i, data in enumerate(photos)
+    }
+    assert found == expected
+    assert rows["image/features"].shape == (3, 1280)
+    assert names["nearest"][0].uri == str(pathlib.Path("photos/0.jpg").resolve())
+    assert len(names["nearest"]) == 2
 
 
 def test_steps(photos: list[bytes], model: FeatureFunction) -> None:

@@ -12,7 +12,6 @@ import pytest
 
 from image_features.models import compiler
 from image_features.models.compiler import NotCompilableError, compile_module
-from image_features.models.export import export_tf2
 from image_features.models.handles import resolve
 from image_features.models.identity import Precision
 from image_features.models.litert import CompiledModule
@@ -33,11 +32,8 @@ def test_features_are_tensorflows(compiled: CompiledModule, tf1_module: Any, pix
         assert difference.max_relative <= 1e-3
 
 
-def test_both_formats_give_the_same(
-    weights: Any, compiled: CompiledModule, pixels: Any, tmp_path: Path
-) -> None:
-    export_tf2(weights, str(tmp_path / "tf2"))
-    found = compile_module(resolve(str(tmp_path / "tf2")))
+def test_both_formats_give_the_same(compiled: CompiledModule, pixels: Any, tf2_dir: str) -> None:
+    found = compile_module(resolve(tf2_dir))
     other = CompiledModule(Path(found.path).read_bytes())
     np.testing.assert_allclose(other(pixels), compiled(pixels), rtol=1e-4, atol=1e-5)
 

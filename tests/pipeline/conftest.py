@@ -1,19 +1,8 @@
 from __future__ import annotations
 
-import pathlib
-
 import pytest
 
 from image_features.pipeline.cli import main as cli
-
-
-@pytest.fixture(scope="session", autouse=True)
-def module_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """Modules made or fetched by the tests stay out of the user's cache."""
-    cache = tmp_path_factory.mktemp("modules")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IMAGE_FEATURES_CACHE", str(cache))
-        yield cache
 
 
 @pytest.fixture

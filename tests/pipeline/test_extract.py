@@ -254,15 +254,9 @@ def test_changed_and_missing_files_are_noticed(extract, photos):
     assert len(inspection.verify(latest_run(str(run)))) == 2
 
 
-def test_both_module_formats_give_the_same_features(extract, photos, tmp_path):
-    from image_features.models.export import export_tf1_hub, export_tf2
-    from image_features.models.mobilenet_v2 import seeded_weights
-
-    weights = seeded_weights(3)
-    export_tf1_hub(weights, str(tmp_path / "tf1"))
-    export_tf2(weights, str(tmp_path / "tf2"))
+def test_both_module_formats_give_the_same_features(extract, photos, tf1_dir, tf2_dir):
     runs = [
-        dataset.load_numpy(str(extract(photos, f"--model={tmp_path}/{name}", run_id=name)))
-        for name in ("tf1", "tf2")
+        dataset.load_numpy(str(extract(photos, f"--model={directory}", run_id=name)))
+        for name, directory in (("tf1", tf1_dir), ("tf2", tf2_dir))
     ]
     np.testing.assert_allclose(runs[0].features, runs[1].features, rtol=1e-5, atol=1e-6)
