@@ -40,6 +40,11 @@ def bomb() -> bytes:
 HTML = b"<!doctype html><html><body>Not found</body></html>"
 
 
+def write(path: pathlib.Path, seed: int) -> None:
+    """Writes a picture as a JPEG file."""
+    path.write_bytes(encode(noise(seed)))
+
+
 def write_noise(directory: pathlib.Path, count: int) -> pathlib.Path:
     """A new directory of so many pictures, and of one file that is broken."""
     directory.mkdir()

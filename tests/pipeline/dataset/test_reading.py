@@ -1,0 +1,91 @@
+"""What readers of several runs see: each row once, in its latest version."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from image_features.pipeline.cli import main as cli
+from image_features.pipeline.dataset import reading as dataset
+from image_features.transforms.stores.uris import image_key
+from tests import images
+from tests.datasets import counts, lines, names
+
+
+def test_readers_see_the_latest_version_of_each_row_once(night, photos, tmp_path):
+    night("1", "--num_shards=3")
+    images.write(photos / "new.jpg", 100)
+    images.write(photos / "2.jpg", 101)
+    (photos / "5.jpg").unlink()
+    night("2", "--num_shards=2", "--compression=gzip")
+    both = str(tmp_path / "out")
+    expected = [*(f"{i}.jpg" for i in range(9)), "new.jpg"]
+    assert names(both) == expected
+    arrays = dataset.load_numpy(both)
+    vectors = dict(zip(arrays.keys, arrays.features, strict=True))
+    # As if all of it were extracted now, but for the one that is gone.
+    night("whole", input=photos, code=0)
+    fresh = cli.main(
+        ["extract", "--model=untrained", f"--input={photos}", f"--output={tmp_path}/fresh"]
+    )
+    assert fresh == 0
+    now = dataset.load_numpy(str(tmp_path / "fresh"))
+    assert set(vectors) - set(now.keys) == {image_key(str(photos / "5.jpg"))}
+    for key, vector in zip(now.keys, now.features, strict=True):
+        np.testing.assert_array_equal(vectors[key], vector)
+    for batch_size in (None, 4):
+        rows = list(dataset.load(both, batch_size=batch_size).as_numpy_iterator())
+        keys = np.concatenate([np.atleast_1d(row["image/key"]) for row in rows])
+        features = np.concatenate([np.atleast_2d(row["image/features"]) for row in rows])
+        assert sorted(key.decode() for key in keys) == sorted(vectors)
+        for key, vector in zip(keys, features, strict=True):
+            np.testing.assert_array_equal(vectors[key.decode()], vector)
+    read = [example.features.feature["image/key"] for example in dataset.read_examples(both)]
+    assert sorted(key.bytes_list.value[0].decode() for key in read) == sorted(vectors)
+
+
+def test_tombstones_hide_what_is_removed_until_it_is_back(night, photos, tmp_path, capsys):
+    both = str(tmp_path / "out")
+    night("1")
+    gone = (photos / "5.jpg").read_bytes()
+    (photos / "5.jpg").unlink()
+    second = night("2", "--tombstone_removed")
+    assert [line["uri"] for line in lines(second, "tombstones")] == [str(photos / "5.jpg")]
+    assert "5.jpg" not in names(both)
+    rows = dataset.load(both).as_numpy_iterator()
+    assert not any(row["image/uri"].endswith(b"/5.jpg") for row in rows)
+    assert cli.main(["search", both, str(photos / "4.jpg"), "-k", "100"]) == 0
+    assert "5.jpg" not in capsys.readouterr().out
+    # What is hidden is not removed once more.
+    third = night("3", "--tombstone_removed")
+    assert counts(third) == (9, 0, 1, 8, 0)
+    (photos / "5.jpg").write_bytes(gone)
+    fourth = night("4")
+    assert names(fourth) == ["5.jpg"]
+    assert names(both) == [f"{i}.jpg" for i in range(9)]
+
+
+def test_columns_of_runs_are_merged(extract, photos, tmp_path):
+    def run(name, row):
+        manifest = tmp_path / f"{name}.jsonl"
+        manifest.write_text(json.dumps(row))
+        extract(manifest, run_id=name)
+
+    run("1", {"uri": str(photos / "1.jpg"), "label": 1})
+    run("2", {"uri": str(photos / "2.jpg"), "source": "x"})
+    arrays = dataset.load_numpy(str(tmp_path / "out"))
+    found = {
+        pathlib.Path(uri).name: (label, source)
+        for uri, label, source in zip(
+            arrays.uris, arrays.columns["label"], arrays.columns["source"], strict=True
+        )
+    }
+    assert found == {"1.jpg": (1, None), "2.jpg": (None, "x")}
+    rows = list(dataset.load(str(tmp_path / "out")).as_numpy_iterator())
+    assert sorted(len(row["label"]) for row in rows) == [0, 1]
+    run("3", {"uri": str(photos / "3.jpg"), "label": "three"})
+    with pytest.raises(ValueError, match=r"'label'.*read the runs one by one"):
+        dataset.load(str(tmp_path / "out"))
