@@ -60,6 +60,7 @@ class Extraction:
         )
         num_shards = AsSingleton(plan.num_shards)
 
+        # ImageRef -> EncodedImage -> DecodedImage -> ImageFeatures, or at any step ImageError.
         assigned = new.refs | "AssignShards" >> AssignShards(
             num_shards=num_shards, earlier=EarlierPieces(layout.features) if self.resumed else None
         )
