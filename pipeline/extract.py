@@ -17,8 +17,9 @@ from image_features.transforms.assign_shards import AssignShards
 from image_features.transforms.decode_images import DecodeImages
 from image_features.transforms.extract_features import ExtractFeatures
 from image_features.transforms.fetch_images import FetchImages, FetchPolicy
+from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.measure_features import MeasureFeatures
-from image_features.transforms.read_manifest import ManifestSpec, ReadManifest
+from image_features.transforms.read_manifest import ReadManifest
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
 from image_features.transforms.skip_known import Known, SkipKnown, Skipped
 from image_features.transforms.write_removed import WriteRemoved
@@ -59,6 +60,7 @@ class Extraction:
         )
         num_shards = AsSingleton(plan.num_shards)
 
+        # ImageRef -> EncodedImage -> DecodedImage -> ImageFeatures, or at any step ImageError.
         assigned = new.refs | "AssignShards" >> AssignShards(
             num_shards=num_shards, earlier=EarlierPieces(layout.features) if self.resumed else None
         )

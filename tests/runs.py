@@ -17,7 +17,7 @@ from image_features.pipeline.dataset.run import read_record
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.measure_features import FeatureStatistics
-from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.shards.shard_file import ShardFile
 
 # There are seven rows in, or eight with a duplicate.
 FEATURES = ShardFile("features", "features-00000-of-00001.tfrecord", 5, 100, "aa")

@@ -18,51 +18,51 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from image_features.transforms.runtime.metrics import NAMESPACE, log_event
-from image_features.transforms.runtime.packing import PackRows, Row, pack, unpack
+from image_features.transforms.runtime.packing import PackRows, PlainRow, pack, unpack
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
 from image_features.transforms.shards.references import ref_of, row_of, sorted_once
 from image_features.transforms.stores.uris import shard_of
 from image_features.transforms.values import ImageRef
 
 _LOG = logging.getLogger(__name__)
-# Rows that one worker takes at a time: small enough to spread a shard over workers,
-# large enough that a piece file (256 rows of 5 KB) is worth opening.
+# A worker takes so many rows at a time: few enough to spread a shard over workers, and so many
+# that a piece (256 rows of 5 KB) is worth a file.
 ROWS_PER_SLICE = 256
 ERRORS_SHARDS_RATIO = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardPolicy:
-    """How many shards: a fixed number, or as many as the rows need.
+    """The number of shards: a fixed one, or as many as the rows need.
 
     Attributes:
       num_shards: A fixed number of feature shards, or None.
-      images_per_shard: Rows a shard holds on average when `num_shards` is None.
+      images_per_shard: The rows that a shard holds on average where `num_shards` is None.
     """
 
     num_shards: int | None = None
     images_per_shard: int = 10_000
 
     def feature_shards(self, rows: int) -> int:
-        """Number of feature shards for a number of rows read."""
+        """Returns the number of feature shards for a number of rows."""
         return self.num_shards or max(1, math.ceil(rows / self.images_per_shard))
 
 
 def error_shards(feature_shards: int) -> int:
-    """Number of errors shards: failures are fewer than features."""
+    """Returns the number of errors shards: failures are fewer than features."""
     return math.ceil(feature_shards / ERRORS_SHARDS_RATIO)
 
 
 class AssignShards(beam.PTransform):
     """Gives every reference its shard; drops duplicates of the same image.
 
-    Input: PCollection[ImageRef]. Tagged outputs: `refs`, ImageRef sorted by key within
-    slices of a shard; `duplicates`, one int for each shard that had some; and `earlier`,
+    The input is a PCollection[ImageRef]. There are three outputs: `refs`, ImageRef sorted by key
+    within slices of a shard; `duplicates`, one int for each shard that had some; and `earlier`,
     StagedPiece of rows that need not be made again, which are not among the `refs`.
 
     Args:
-      num_shards: Side input, the number of shards.
-      earlier: What earlier attempts have left, if this is not the first.
+      num_shards: The number of shards, a side input.
+      earlier: The pieces of earlier attempts; None for a first attempt.
     """
 
     def __init__(self, *, num_shards: Any, earlier: EarlierPieces | None = None) -> None:
@@ -73,7 +73,7 @@ class AssignShards(beam.PTransform):
     def expand(self, refs: Any) -> Any:
         ordered = (
             refs
-            # The number of shards is known when all rows have been read: they wait, packed.
+            # Rows wait, packed: the number of shards is known when all have been read.
             | "TakeRows" >> beam.Map(row_of)
             | "PackRows" >> PackRows()
             | "HashToShard" >> beam.FlatMap(_by_shard, self._num_shards)
@@ -92,7 +92,7 @@ class AssignShards(beam.PTransform):
 
 
 def _by_shard(packed: bytes, num_shards: int) -> Iterator[tuple[int, bytes]]:
-    shards: dict[int, list[Row]] = {}
+    shards: dict[int, list[PlainRow]] = {}
     for row in unpack(packed):
         shards.setdefault(shard_of(row[0], num_shards), []).append(row)
     return ((shard, pack(rows)) for shard, rows in shards.items())

@@ -21,7 +21,7 @@ from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
 from image_features.transforms.values import DecodedImage, EncodedImage, ImageError
 
 _MAX_BYTES_IN_FLIGHT = 128 * MIB
-# Decoding goes on while batches are computed: this many images for each thread.
+# Decoding goes on while batches are computed; so many images for each thread may wait.
 _AHEAD = 32
 _CHUNK = 8
 
@@ -31,8 +31,8 @@ class DecodeImages(beam.PTransform):
 
     Args:
       policy: How to decode and resize.
-      threads: Of the worker's processor pool; None for one a core. Pillow's decoders and its
-        resize release the interpreter's lock.
+      threads: The threads of the worker's processor pool; None for one a core. Pillow's decoders
+        and its resize release the interpreter's lock.
     """
 
     def __init__(self, *, policy: DecodePolicy, threads: int | None = None) -> None:

@@ -28,13 +28,13 @@ Results = tuple[list[ImageFeatures | ImageError], float]
 class ExtractFeatures(beam.PTransform):
     """DecodedImage to `features` (ImageFeatures) and `errors` (ImageError), both tagged.
 
-    Batches are cut from the bundle as it comes, run side by side, and keep its order. An
-    image's features do not depend on its neighbours, and one that fails fails alone.
+    Batches are cut from the bundle as it comes and run side by side. The features of an image do
+    not depend on its neighbours, and one that fails fails alone.
 
     Args:
-      model: What to run.
-      threads: Of the worker's processor pool; None for one a core.
-      load_model: How a worker loads it; another one in tests.
+      model: The module to run, as the launcher has prepared it.
+      threads: The threads of the worker's processor pool; None for one a core.
+      load_model: The function by which a worker loads the module; another one in tests.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class _ExtractDoFn(beam.DoFn):
         self._microseconds = Metrics.distribution(NAMESPACE, "extract/microseconds")
 
     def setup(self) -> None:
-        # Every thread of the harness has a DoFn of its own; the process has one model.
+        # Every thread of the harness has a DoFn of its own, but the process has one model.
         self._model: FeatureFunction = self._shared.acquire(lambda: self._load_model(self._spec))
         self._cpu = cpu_pool(self._threads)
         limit = self._model.parallelism
@@ -106,7 +106,7 @@ class _ExtractDoFn(beam.DoFn):
             features = self._model(np.stack([image.pixels for image in batch]))
             finite: list[bool] = np.isfinite(features).all(axis=1).tolist()  # type: ignore[assignment]
             rows = [_row(*row) for row in zip(batch, features, finite, strict=True)]
-        except Exception as error:  # Whatever the module raises is this batch's failure.
+        except Exception as error:  # Whatever the module raises fails this batch only.
             _LOG.warning("A batch of %d failed, retrying row by row: %s", len(batch), error)
             rows = [self._run_alone(image) for image in batch]
         return rows, time.perf_counter() - start

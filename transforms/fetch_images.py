@@ -23,10 +23,11 @@ from image_features.transforms.values import EncodedImage, ImageError, ImageRef
 __all__ = ["FetchImages", "FetchPolicy"]
 
 _LOCAL_CHUNK = 8
-# Local files are read by the bundle's own thread while that takes, on average, less than this:
-# handing over costs more. Cold disks and network mounts take longer, and get threads.
+# Local files are read by the bundle's own thread as long as that takes less time on average, since
+# handing them over costs more. Cold disks and network mounts take longer, and get threads.
 _SLOW_SECONDS = 0.001
-# What an image counts as before any was seen, and over how many the average goes.
+# The size that is assumed for an image before the first fetch, and the number of images over which
+# sizes and times are averaged.
 _TYPICAL_BYTES = 1 * MIB
 _AVERAGED = 32
 
@@ -36,6 +37,11 @@ class FetchImages(beam.PTransform):
 
     Many fetches of a bundle are in flight at once, so that latency is hidden; results come as
     they are there.
+
+    Args:
+      policy: How images are fetched.
+      threads: The threads of the worker's processor pool, which goes on decoding while fetches
+        are waited for; None for one a core.
     """
 
     def __init__(self, *, policy: FetchPolicy, threads: int | None = None) -> None:

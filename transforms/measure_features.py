@@ -1,4 +1,4 @@
-"""MeasureFeatures: what a run's features are like, without moving them.
+"""MeasureFeatures: statistics of a run's features, made where these are.
 
 Every bundle adds its vectors up where they come out of the model, and sends on one element of a
 fixed size (24 bytes a dimension and 10 KiB); features themselves are neither kept nor shuffled.
@@ -25,10 +25,10 @@ from image_features.transforms.values import ImageFeatures
 # Bins of norms are a 32nd of an octave (2.2 %) wide and centred at powers of 2^(1/32): vectors
 # of unit length fall in the middle of one, not on both sides of an edge by their rounding.
 BINS_PER_OCTAVE = 32
-FIRST_BIN = -20 * BINS_PER_OCTAVE  # What is shorter than 2^-20 counts in the bin before it.
+FIRST_BIN = -20 * BINS_PER_OCTAVE  # Vectors shorter than 2^-20 count in the bin before it.
 _BINS = 40 * BINS_PER_OCTAVE + 1
 _EDGES = np.exp2((FIRST_BIN + np.arange(_BINS + 1) - 0.5) / BINS_PER_OCTAVE)
-_BLOCK_ROWS = 64  # Their squares in double precision stay in a core's cache.
+_BLOCK_ROWS = 64  # The squares of so many in double precision stay in a core's cache.
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,15 +42,15 @@ class FeatureStatistics:
     digits depend on the parts: to a relative 2^-53 times the number of additions at worst.
 
     Attributes:
-      rows: Vectors, all of them finite.
-      zero_rows: Vectors that are 0 everywhere.
-      sums: Of values, by dimension.
-      squares: Of squared values, by dimension.
-      minima: By dimension; infinity without rows.
-      maxima: By dimension; minus infinity without rows.
-      norms: Sum of the vectors' L2 norms.
-      norm_counts: int64, vectors by bin of their norm; bin 0 is of all shorter than the first
-        bin, the last one of all longer ones.
+      rows: The number of vectors, all of them finite.
+      zero_rows: The number of vectors that are 0 everywhere.
+      sums: float64 [num_features], the sums of values.
+      squares: float64 [num_features], the sums of squared values.
+      minima: float32 [num_features], the least values; infinity without rows.
+      maxima: float32 [num_features], the largest values; minus infinity without rows.
+      norms: The sum of the vectors' L2 norms.
+      norm_counts: int64 [bins], the number of vectors by bin of their norm; bin 0 has all that are
+        shorter than the first bin, the last one all that are longer.
     """
 
     rows: int
@@ -64,7 +64,7 @@ class FeatureStatistics:
 
     @classmethod
     def empty(cls, num_features: int) -> FeatureStatistics:
-        """The statistics of no vectors."""
+        """Returns the statistics of no vectors."""
         return cls(
             0,
             0,
@@ -78,7 +78,7 @@ class FeatureStatistics:
 
     @classmethod
     def of(cls, vectors: npt.NDArray[np.float32]) -> FeatureStatistics:
-        """The statistics of some vectors, float32 [rows, num_features]."""
+        """Returns the statistics of some vectors, float32 [rows, num_features]."""
         values = vectors.astype(np.float64)
         sums = values.sum(axis=0)
         np.square(values, out=values)
@@ -89,7 +89,7 @@ class FeatureStatistics:
             int(np.count_nonzero(norms == 0)),
             sums,
             values.sum(axis=0),
-            # 0 and -0 are equal, and which one is least depends on the order: make it 0.
+            # 0 and -0 are equal, and which one is found depends on the order: both become 0.
             vectors.min(axis=0) + np.float32(0),
             vectors.max(axis=0) + np.float32(0),
             float(norms.sum()),
@@ -98,7 +98,7 @@ class FeatureStatistics:
 
     @classmethod
     def merged(cls, parts: Sequence[FeatureStatistics]) -> FeatureStatistics:
-        """The statistics of all vectors of the parts, of which there is at least one."""
+        """Returns the statistics of all vectors of the parts; there must be at least one part."""
         if len(parts) == 1:
             return parts[0]
         return cls(
@@ -114,39 +114,39 @@ class FeatureStatistics:
 
     @property
     def means(self) -> Floats:
-        """By dimension, of a constant itself; 0 without rows."""
+        """The means by dimension, of a constant dimension its value; 0 without rows."""
         means = self.sums / max(1, self.rows)
         return np.where(self.constant & (self.rows > 0), self.minima, means)
 
     @property
     def deviations(self) -> Floats:
-        """Standard deviations by dimension, of the whole (not n - 1); 0 without rows.
+        """The standard deviations by dimension, with n as the divisor; 0 without rows.
 
-        From sums of squares: where a deviation is below a hundred-millionth of the mean, it is
-        noise of rounding. Of a constant it is 0.
+        They come from sums of squares: a deviation below a hundred-millionth of the mean is noise
+        of rounding. Of a constant dimension it is 0.
         """
         variances = self.squares / max(1, self.rows) - self.means**2
         return np.where(self.constant, 0.0, np.sqrt(np.maximum(variances, 0.0)))
 
     @property
     def constant(self) -> npt.NDArray[np.bool_]:
-        """By dimension: whether no two vectors differ in it."""
+        """Whether all vectors are equal in a dimension, bool [num_features]."""
         return self.minima >= self.maxima
 
     @property
     def norm_mean(self) -> float:
-        """Mean L2 norm; 0 without rows."""
+        """The mean of the L2 norms; 0 without rows."""
         return self.norms / max(1, self.rows)
 
     @property
     def norm_deviation(self) -> float:
-        """Standard deviation of the L2 norms; 0 without rows."""
+        """The standard deviation of the L2 norms; 0 without rows."""
         return math.sqrt(
             max(0.0, float(self.squares.sum()) / max(1, self.rows) - self.norm_mean**2)
         )
 
     def norm_percentile(self, percent: float) -> float:
-        """A percentile of the L2 norms, right to half a bin (1.1 %); 0 without rows.
+        """Returns a percentile of the L2 norms, right to half a bin (1.1 %); 0 without rows.
 
         It is the centre of the bin that holds the row of that rank (the inverse of the empirical
         distribution function: type 1 of Hyndman and Fan, "Sample quantiles in statistical
@@ -163,8 +163,8 @@ class MeasureFeatures(beam.PTransform):
     """ImageFeatures to one FeatureStatistics of all of them, also where there are none.
 
     Args:
-      num_features: Length of a vector.
-      earlier: PCollection[StagedPiece] of rows that an earlier attempt at the run has written,
+      num_features: The length of a vector.
+      earlier: A PCollection[StagedPiece] of rows that an earlier attempt at the run has written,
         which are measured too; None for none.
     """
 
@@ -185,7 +185,7 @@ class MeasureFeatures(beam.PTransform):
 
 
 class MergeStatistics(beam.CombineFn):
-    """FeatureStatistics of parts to that of the whole."""
+    """Merges the FeatureStatistics of parts to that of the whole."""
 
     def __init__(self, num_features: int) -> None:
         self._num_features = num_features
@@ -200,7 +200,7 @@ class MergeStatistics(beam.CombineFn):
 
     def merge_accumulators(self, accumulators: Iterable[FeatureStatistics]) -> FeatureStatistics:
         whole = self.create_accumulator()
-        for accumulator in accumulators:  # One by one: there may be thousands.
+        for accumulator in accumulators:  # There may be thousands, too many for memory at once.
             whole = FeatureStatistics.merged([whole, accumulator])
         return whole
 
@@ -209,7 +209,7 @@ class MergeStatistics(beam.CombineFn):
 
 
 class _MeasureDoFn(beam.DoFn):
-    """Adds a bundle's vectors up, block by block."""
+    """Adds up the vectors of a bundle, block by block."""
 
     def start_bundle(self) -> None:
         self._vectors: list[npt.NDArray[np.float32]] = []
@@ -234,7 +234,7 @@ class _MeasureDoFn(beam.DoFn):
 
 
 def _measure_piece(piece: StagedPiece) -> FeatureStatistics:
-    """The statistics of the rows that are taken from a piece, of which there is at least one."""
+    """Returns the statistics of the rows that are taken from a piece, at least one."""
     rows = io.BytesIO()
     chosen = np.frombuffer(piece.chosen, "<u4") if piece.chosen else None
     merge_pieces([piece.path], rows.write, [chosen])

@@ -1,7 +1,7 @@
 """MergeRows: the latest row of each image in several runs, copied as it is.
 
-What each run knows of a key meets in partitions, as in `transforms.skip_known`; only then are
-records read, each shard once.
+What the runs say of a key meets in partitions, as in `transforms.skip_known`; only then are records
+read, each shard once.
 """
 
 from __future__ import annotations
@@ -38,12 +38,17 @@ from image_features.transforms.stores.uris import image_key, key_of_text, shard_
 from image_features.transforms.values import Stage
 
 _KEY = re.compile("[0-9a-f]{32}")
-_ROWS_TOGETHER = 8192  # Of 5 KB: sorted by their new shard in memory, and measured.
+_ROWS_TOGETHER = 8192  # So many rows of 5 KB are sorted by their new shard, in memory.
 
 
 @dataclasses.dataclass(frozen=True)
 class MergedShard:
-    """A shard of features, by the path of its index."""
+    """A shard of features that is merged.
+
+    Attributes:
+      path: The path of the shard.
+      compressed: Whether the shard is compressed by gzip.
+    """
 
     path: str
     compressed: bool
@@ -51,12 +56,12 @@ class MergedShard:
 
 @dataclasses.dataclass(frozen=True)
 class Merge:
-    """What is to be merged.
+    """The shards that are to be merged.
 
     Attributes:
-      files: The runs' indexes and tombstones.
-      errors: Their errors shards.
-      shards: Their shards of features, by the paths of their indexes.
+      files: The indexes and tombstones of the runs.
+      errors: The errors shards of the runs.
+      shards: The shards of features, by the paths of their indexes.
     """
 
     files: tuple[KnownFile, ...]
@@ -65,9 +70,14 @@ class Merge:
 
 
 class Merged(NamedTuple):
-    """PCollections: `features` and `errors` of ShardRow, the rest of one value each.
+    """The rows of the merged run.
 
-    `chosen` and `replaced` count rows, `health` is a FeatureStatistics.
+    Attributes:
+      features: PCollection of ShardRow, the rows of features.
+      errors: PCollection of ShardRow, the rows of errors.
+      chosen: PCollection of one int, the number of rows that were taken.
+      replaced: PCollection of one int, the number of rows that a later run replaces or removes.
+      health: PCollection of one FeatureStatistics, of all rows that were taken.
     """
 
     features: Any
@@ -78,16 +88,16 @@ class Merged(NamedTuple):
 
 
 class MergeRows(beam.PTransform):
-    """A pipeline to `Merged`: the last run that says anything of a key wins.
+    """Maps a pipeline to `Merged`: the latest run that says anything of a key wins.
 
-    An error is kept if its image has no row in any run and was not removed since; of a row that
-    failed in several runs the last error. Errors that name no image are kept once each.
+    An error is kept if its image has no row in any run and was not removed since; of an image that
+    failed in several runs the latest error is. Errors that name no image are kept once each.
 
     Args:
-      merge: What is merged.
-      num_shards: Of features.
-      error_shards: Of errors.
-      num_features: Length of a vector.
+      merge: The shards that are merged.
+      num_shards: The number of feature shards to write.
+      error_shards: The number of errors shards to write.
+      num_features: The length of a vector.
     """
 
     def __init__(
@@ -119,11 +129,11 @@ class MergeRows(beam.PTransform):
             | "Meet" >> beam.CoGroupByKey()
             | "ChooseLatest"
             >> beam.ParDo(_ChooseDoFn(paths, self._error_shards)).with_outputs(
-                "chosen", "replaced", "errors", main="places"
+                "chosen", "replaced", "errors", main="positions"
             )
         )
         copied = (
-            chosen.places
+            chosen.positions
             | "GroupByShard" >> beam.GroupByKey()
             | "CopyRows"
             >> beam.ParDo(_CopyDoFn(merge.shards, self._num_shards)).with_outputs(
@@ -144,7 +154,7 @@ def _split_errors(file: KnownFile, partitions: int) -> Iterator[tuple[int, bytes
     parts: dict[int, list[Any]] = {}
     for line in read_lines(file.path):
         error = json.loads(line)
-        # A row that could not be read names no image: it is itself.
+        # A row that could not be read names no image, so that its own text is its identity.
         unread = error["stage"] == Stage.READ_MANIFEST
         key = key_of_text(line.decode()) if unread else _key_of(error)
         parts.setdefault(partition_of(key, partitions), []).append(
@@ -154,13 +164,19 @@ def _split_errors(file: KnownFile, partitions: int) -> Iterator[tuple[int, bytes
 
 
 def _key_of(error: Mapping[str, Any]) -> str:
-    """The key of an error's image; lines of an earlier version tell none, or a column's value."""
+    """Returns the key of an error's image.
+
+    The lines of earlier versions have none, or a column's value under that name.
+    """
     key = str(error.get("key"))
     return key if _KEY.fullmatch(key) else image_key(error["uri"])
 
 
 class _ChooseDoFn(beam.DoFn):
-    """Settles a partition: (path of an index, places of rows in it), errors and counts."""
+    """Chooses the latest rows of a partition.
+
+    It yields (path of an index, positions of rows in it), and tagged errors and counts.
+    """
 
     def __init__(self, paths: Mapping[int, str], error_shards: int) -> None:
         self._paths = paths
@@ -171,8 +187,8 @@ class _ChooseDoFn(beam.DoFn):
         latest = latest_of(parts["known"])
         live = latest.files != TOMBSTONE
         for file in np.unique(latest.files[live]).tolist():
-            places = latest.rows[latest.files == file]
-            yield self._paths[file], places.astype("<u4").tobytes()
+            positions = latest.rows[latest.files == file]
+            yield self._paths[file], positions.astype("<u4").tobytes()
         yield TaggedOutput("chosen", int(live.sum()))
         yield TaggedOutput("replaced", latest.indexed - int(live.sum()))
         for key, reason, line in _outstanding(parts["errors"], latest):
@@ -181,24 +197,24 @@ class _ChooseDoFn(beam.DoFn):
 
 
 def _outstanding(packs: Iterable[bytes], latest: Latest) -> Iterator[tuple[str, str, bytes]]:
-    """Key, reason and line of each last error that no row has settled."""
+    """Yields key, reason and line of each latest error whose image has no row."""
     last: dict[str, tuple[int, str, bytes]] = {}
     for packed in packs:
         for key, age, reason, line in unpack(packed):
             last[key] = min(last.get(key, (age, reason, line)), (age, reason, line))
-    places, there = latest.find([bytes.fromhex(key) for key in last])
-    for place, is_there, (key, (age, reason, line)) in zip(
-        places.tolist(), there.tolist(), last.items(), strict=True
+    positions, there = latest.find([bytes.fromhex(key) for key in last])
+    for position, is_there, (key, (age, reason, line)) in zip(
+        positions.tolist(), there.tolist(), last.items(), strict=True
     ):
         if is_there:
-            removed_before = latest.files[place] == TOMBSTONE and latest.ages[place] > age
+            removed_before = latest.files[position] == TOMBSTONE and latest.ages[position] > age
             if not removed_before:
                 continue
         yield key, reason, line
 
 
 class _CopyDoFn(beam.DoFn):
-    """Reads the chosen rows of a shard."""
+    """Copies the chosen rows of a shard."""
 
     def __init__(self, shards: Mapping[str, MergedShard], num_shards: int) -> None:
         self._shards = shards
@@ -209,16 +225,16 @@ class _CopyDoFn(beam.DoFn):
 
     def process(self, group: tuple[str, Iterable[bytes]]) -> Iterator[ShardRow]:
         path, parts = group
-        places = np.sort(np.concatenate([np.frombuffer(part, "<u4") for part in parts]))
-        table = read_index(path, ["key", "version", "sha256", "uri"]).take(places)
-        wanted = iter([*places.tolist(), -1])
+        positions = np.sort(np.concatenate([np.frombuffer(part, "<u4") for part in parts]))
+        table = read_index(path, ["key", "version", "sha256", "uri"]).take(positions)
+        wanted = iter([*positions.tolist(), -1])
         following = next(wanted)
         payloads: list[bytes] = []
         done = 0
         shard = self._shards[path]
         with open_shard(shard.path, compressed=shard.compressed) as file:
-            for place, payload in enumerate(RECORDS.payloads(file)):
-                if place == following:
+            for position, payload in enumerate(RECORDS.payloads(file)):
+                if position == following:
                     payloads.append(payload)
                     following = next(wanted)
                     if len(payloads) == _ROWS_TOGETHER:
@@ -240,7 +256,7 @@ class _CopyDoFn(beam.DoFn):
             note = index_note(entry["sha256"].hex(), entry["version"], entry["uri"])
             shard = shard_of(key, self._num_shards)
             rows.append(ShardRow(shard, key, payload, note=note))
-        # Pieces are of one shard each.
+        # A piece has rows of one shard, so that neighbours should be of one.
         rows.sort(key=lambda row: row.shard)
         yield from rows
 

@@ -1,8 +1,8 @@
 """SkipKnown: leaves out the images that a dataset has already, as they are now.
 
 The references and the indexes of committed runs meet in partitions of their keys, wherever the
-runner puts these. What is known is then looked at in place: a file's time and size, an object's
-generation, a server's answer that nothing was modified, or the content.
+runner puts these. Each image that is known is then compared with what is there now: by a file's
+time and size, an object's generation, a server's answer that nothing was modified, or the content.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from apache_beam.pvalue import TaggedOutput
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
 from image_features.transforms.runtime.metrics import NAMESPACE
-from image_features.transforms.runtime.packing import Row, pack
+from image_features.transforms.runtime.packing import PlainRow, pack
 from image_features.transforms.shards.known_index import (
     TOMBSTONE,
     KnownFile,
@@ -49,12 +49,12 @@ _VERIFIED_AT_ONCE = 32
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What is known of a dataset.
+    """The images that a dataset has already.
 
     Attributes:
-      files: Of its runs that have the same model and preprocessing.
-      verify_content: Whether to compare the content itself, by its hash.
-      removals: Whether the input should name all that is known.
+      files: The indexes and tombstones of the runs that have the same model and preprocessing.
+      verify_content: Whether to compare the content itself, by its hash, instead of its version.
+      removals: Whether images that the input does not name count as removed.
     """
 
     files: tuple[KnownFile, ...] = ()
@@ -63,7 +63,7 @@ class Known:
 
     @property
     def rows(self) -> int:
-        """In all files, older ones and tombstones among them."""
+        """The rows of all files, older versions and tombstones included."""
         return sum(file.rows for file in self.files)
 
 
@@ -74,7 +74,7 @@ class Skipped(NamedTuple):
       refs: PCollection of ImageRef, the images that are new or have changed.
       unchanged: PCollections of ints to be summed, the rows that the dataset has already.
       duplicates: PCollections of ints to be summed, the rows that name an image again.
-      removed: PCollections of (path of an index, places of rows in it as uint32's bytes), the
+      removed: PCollections of (path of an index, positions of rows in it as uint32's bytes), the
         rows that no reference names any more; none where nothing can be said of that.
     """
 
@@ -87,10 +87,10 @@ class Skipped(NamedTuple):
 class SkipKnown(beam.PTransform):
     """Maps `refs` (ImageRef) and `errors` (ImageError of rows that could not be read) to `Skipped`.
 
-    An image that is named by such a row is not removed.
+    An image that is named by a row that could not be read is not removed.
 
     Args:
-      known: What there is.
+      known: The images that the dataset has already.
       fetch: How to ask for versions.
     """
 
@@ -101,7 +101,7 @@ class SkipKnown(beam.PTransform):
 
     def expand(self, rows: Any) -> Skipped:
         known = self._known
-        # Many even of few rows: how many are read is not known yet.
+        # There are many even for few known rows, since the rows of the input are not counted yet.
         partitions = max(_LEAST_PARTITIONS, count_partitions(known.rows))
         indexes = (
             rows["refs"].pipeline
@@ -126,20 +126,20 @@ class SkipKnown(beam.PTransform):
 
 
 def _named(error: ImageError, partitions: int) -> Iterator[tuple[int, bytes]]:
-    """The partition and key of the image that a bad row names, if it names any."""
+    """Yields the partition and key of the image that a bad row names, if it names one."""
     if error.ref.uri:
         key = image_key(error.ref.uri)
         yield partition_of(key, partitions), bytes.fromhex(key)
 
 
 class _HashDoFn(beam.DoFn):
-    """Divides a bundle's rows among partitions, many at a time, so that they pack well."""
+    """Divides the rows of a bundle among partitions, many at a time, so that they pack well."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
 
     def start_bundle(self) -> None:
-        self._parts: dict[int, list[Row]] = {}
+        self._parts: dict[int, list[PlainRow]] = {}
         self._count = 0
 
     def process(self, ref: ImageRef) -> Iterator[tuple[int, bytes]]:
@@ -158,7 +158,7 @@ class _HashDoFn(beam.DoFn):
 
 
 class _CheckDoFn(beam.DoFn):
-    """Tells the rows of a partition that are new from known ones, and looks at these in place."""
+    """Tells which rows of a partition are new, and whether the known ones have changed."""
 
     def __init__(self, known: Known, policy: FetchPolicy) -> None:
         self._paths = {number: file.path for number, file in enumerate(known.files)}
@@ -176,17 +176,17 @@ class _CheckDoFn(beam.DoFn):
         _, parts = group
         rows, duplicates = sorted_once(parts["rows"])
         known = latest_of(parts["known"])
-        places, there = known.find([bytes.fromhex(row[KEY]) for row in rows])
+        positions, there = known.find([bytes.fromhex(row[KEY]) for row in rows])
         removed = (known.files != TOMBSTONE) & self._removals
-        removed[places[there]] = False
+        removed[positions[there]] = False
         unread, named = known.find(list(parts["unread"]))
         removed[unread[named]] = False
-        there[there] = known.files[places[there]] != TOMBSTONE
-        marks = iter(known.marks.take(places[there]).to_pylist())
+        there[there] = known.files[positions[there]] != TOMBSTONE
+        validators = iter(known.validators.take(positions[there]).to_pylist())
 
         unchanged = len(rows)
         for row in self._changed(
-            (row, next(marks) if is_there else b"")
+            (row, next(validators) if is_there else b"")
             for row, is_there in zip(rows, there.tolist(), strict=True)
         ):
             unchanged -= 1
@@ -198,39 +198,45 @@ class _CheckDoFn(beam.DoFn):
             chosen = known.rows[removed & (known.files == file)]
             yield TaggedOutput("removed", (self._paths[file], chosen.astype("<u4").tobytes()))
 
-    def _changed(self, items: Iterable[tuple[Row, bytes]]) -> Iterator[Row]:
-        """Those of rows, each with its known version or hash, that are not as they are known."""
-        pool: BoundedPool[tuple[Row, bytes], tuple[Row, bool]] = BoundedPool(
+    def _changed(self, items: Iterable[tuple[PlainRow, bytes]]) -> Iterator[PlainRow]:
+        """Yields the rows whose images are new or have changed.
+
+        Args:
+          items: The rows, each with its validator: the known version or hash; empty if unknown.
+        """
+        pool: BoundedPool[tuple[PlainRow, bytes], tuple[PlainRow, bool]] = BoundedPool(
             self._checked,
             executor=io_pool(self._policy.threads),
             max_items=min(self._policy.threads, _VERIFIED_AT_ONCE if self._verify else 2**31),
-            # As fetches begin: a server that is overrun answers nothing of use.
+            # It begins with few, as fetches do: a server that is overrun answers nothing of use.
             min_items=max(_VERIFIED_AT_ONCE, self._policy.threads // 8),
         )
-        for row, mark in items:
+        for row, validator in items:
             uri = row[URI]
-            if not mark:
+            if not validator:
                 yield row
             elif self._verify or ("://" in uri and not row[VERSION]):
-                for looked_at, same in pool.submit((row, mark), alone=True):
+                for looked_at, same in pool.submit((row, validator), alone=True):
                     if not same:
                         yield looked_at
             elif row[VERSION]:
-                if mark.decode() != row[VERSION]:
+                if validator.decode() != row[VERSION]:
                     yield row
-            elif not self._fetcher.is_unchanged(uri, mark.decode()):
+            elif not self._fetcher.is_unchanged(uri, validator.decode()):
                 yield row
         for looked_at, same in pool.drain():
             if not same:
                 yield looked_at
 
-    def _checked(self, item: tuple[Row, bytes]) -> tuple[Row, bool]:
-        """A row, and whether its image is as it is known."""
-        row, mark = item
+    def _checked(self, item: tuple[PlainRow, bytes]) -> tuple[PlainRow, bool]:
+        """Returns a row, and whether its image still matches the validator."""
+        row, validator = item
         if not self._verify:
-            return row, self._fetcher.is_unchanged(row[URI], mark.decode())
+            return row, self._fetcher.is_unchanged(row[URI], validator.decode())
         found = self._fetcher.fetch(ref_of(row))
-        return row, isinstance(found, EncodedImage) and hashlib.sha256(found.data).digest() == mark
+        return row, isinstance(found, EncodedImage) and hashlib.sha256(
+            found.data
+        ).digest() == validator
 
     def teardown(self) -> None:
         self._fetcher.close()

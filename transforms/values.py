@@ -12,12 +12,12 @@ import numpy.typing as npt
 Scalar = int | float | bool | str | bytes
 ColumnValue = Scalar | list[Scalar] | None
 Columns = tuple[tuple[str, ColumnValue], ...]
-# A field of a record: all of its items.
+# A field of a record is the list of its items.
 FieldValue = Sequence[bytes] | Sequence[int] | npt.NDArray[np.float32]
 
 
 class Stage(enum.StrEnum):
-    """Where a row failed."""
+    """The step at which a row failed."""
 
     READ_MANIFEST = "read_manifest"
     FETCH = "fetch"
@@ -26,7 +26,10 @@ class Stage(enum.StrEnum):
 
 
 class Reason(enum.StrEnum):
-    """Why a row failed. Dashboards group by these words: extend, never rename."""
+    """Why a row failed.
+
+    Dashboards group by these words: more may be added, but none may be renamed.
+    """
 
     BAD_MANIFEST_ROW = "bad_manifest_row"
     UNSUPPORTED_SCHEME = "unsupported_scheme"
@@ -51,16 +54,17 @@ class Reason(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageRef:
-    """One row of a manifest: an image still to be fetched.
+    """One row of a manifest: an image that is still to be fetched.
 
     Attributes:
-      uri: Absolute location: a path, `file://`, `gs://`, `http://` or `https://`.
-      key: Stable identifier, 32 hexadecimal digits (see `transforms.stores.uris.image_key`).
-      source: The manifest or listing that named it.
-      row: 1-based row in `source`; 0 for a file that was listed.
+      uri: The absolute location: a path, `file://`, `gs://`, `http://` or `https://`.
+      key: The stable identifier, 32 hexadecimal digits (see `transforms.stores.uris.image_key`).
+      source: The manifest or listing that names the image.
+      row: The 1-based row in `source`; 0 for a file that was listed.
       columns: The manifest's other columns, in manifest order.
-      shard: Output shard, set by AssignShards; -1 before.
-      version: Of the image, where a listing or the manifest tells it (see `stores.versions`).
+      shard: The output shard, set by AssignShards; -1 before.
+      version: The version of the image (see `stores.versions`); empty where neither a listing nor
+        the manifest tells it.
     """
 
     uri: str
@@ -74,7 +78,14 @@ class ImageRef:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """The bytes of one image file, as fetched, and which version of it they are."""
+    """The bytes of one image file, as they were fetched.
+
+    Attributes:
+      ref: The row that names the image.
+      data: All bytes of the file.
+      attempts: Tries that the fetch took.
+      version: Which version of the image the bytes are; empty if unknown.
+    """
 
     ref: ImageRef
     data: bytes
@@ -87,13 +98,13 @@ class DecodedImage:
     """Pixels ready for the model.
 
     Attributes:
-      ref: The row it came from.
+      ref: The row that names the image.
       pixels: uint8 [height, width, 3], RGB, at the model's size.
-      sha256: Hexadecimal digest of the encoded file.
-      format: Pillow's format name in lower case: "jpeg", "png", ...
-      width: Width of the original in pixels, after EXIF orientation.
-      height: Height of the original in pixels, after EXIF orientation.
-      version: Of the encoded file.
+      sha256: The digest of the encoded file, hexadecimal.
+      format: Pillow's name of the format in lower case: "jpeg", "png", ...
+      width: The width of the original in pixels, after EXIF orientation.
+      height: The height of the original in pixels, after EXIF orientation.
+      version: The version of the encoded file; empty if unknown.
     """
 
     ref: ImageRef
@@ -107,7 +118,17 @@ class DecodedImage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageFeatures:
-    """One row of the output; `features` is float32 [num_features]."""
+    """One row of the output: a DecodedImage with features in place of its pixels.
+
+    Attributes:
+      ref: The row that names the image.
+      features: float32 [num_features].
+      sha256: The digest of the encoded file, hexadecimal.
+      format: Pillow's name of the format in lower case.
+      width: The width of the original in pixels, after EXIF orientation.
+      height: The height of the original in pixels, after EXIF orientation.
+      version: The version of the encoded file; empty if unknown.
+    """
 
     ref: ImageRef
     features: npt.NDArray[np.float32]
@@ -120,7 +141,15 @@ class ImageFeatures:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageError:
-    """One row that failed, for the dead-letter shards."""
+    """One row that failed: a dead letter.
+
+    Attributes:
+      ref: The row, as far as it could be read.
+      stage: The step that it failed at.
+      reason: Why it failed, in a word of the closed vocabulary.
+      message: What went wrong, in a sentence for the user.
+      attempts: Tries that the fetch took.
+    """
 
     ref: ImageRef
     stage: Stage

@@ -1,4 +1,4 @@
-"""WriteRemoved: the rows of a dataset that its input does not name any more."""
+"""WriteRemoved: lists the rows of a dataset that its input does not name any more."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ import apache_beam as beam
 import numpy as np
 
 from image_features.transforms.shards.index import read_index
-from image_features.transforms.shards.write_shards import ShardNaming, ShardRow, WriteShards
+from image_features.transforms.shards.naming import ShardNaming
+from image_features.transforms.shards.write_shards import ShardRow, WriteShards
 from image_features.transforms.stores.uris import shard_of
 
-_ROWS_PER_SHARD = 250_000  # Of a quarter of a kilobyte while they are merged.
+_ROWS_PER_SHARD = 250_000  # While shards are merged, a row takes about 250 bytes of memory.
 
 
 class WriteRemoved(beam.PTransform):
-    """Writes a line of JSON, `key` and `uri`, for each removed row; PCollection[ShardFile].
+    """Writes a line of JSON, `key` and `uri`, for each removed row; returns PCollection[ShardFile].
 
-    Input: PCollection of (path of an index, places of rows in it as uint32's bytes).
+    The input is a PCollection of (path of an index, positions of rows in it as uint32's bytes).
 
     Args:
       naming: Where the shards go.
-      known_rows: How many rows could be removed.
+      known_rows: The number of rows that could be removed.
     """
 
     def __init__(self, *, naming: ShardNaming, known_rows: int) -> None:
@@ -43,8 +44,8 @@ class WriteRemoved(beam.PTransform):
 
 def _rows(group: tuple[str, Iterable[bytes]], num_shards: int) -> Iterator[ShardRow]:
     path, parts = group
-    places = np.concatenate([np.frombuffer(part, "<u4") for part in parts])
-    for row in read_index(path, ["key", "uri"]).take(np.sort(places)).to_pylist():
+    positions = np.concatenate([np.frombuffer(part, "<u4") for part in parts])
+    for row in read_index(path, ["key", "uri"]).take(np.sort(positions)).to_pylist():
         key = row["key"].hex()
         line = json.dumps({"key": key, "uri": row["uri"]}) + "\n"
         yield ShardRow(shard_of(key, num_shards), key, line.encode())

@@ -14,6 +14,7 @@ from image_features.transforms.manifests.columns import Column
 from image_features.transforms.manifests.formats import COLLISION_PREFIX, ERROR_FIELDS
 from image_features.transforms.runtime.packing import PackRows, unpack
 from image_features.transforms.shards.index import index_note
+from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.record_format import (
     FEATURES,
     FORMAT,
@@ -25,20 +26,20 @@ from image_features.transforms.shards.record_format import (
     WIDTH,
     column_field,
 )
-from image_features.transforms.shards.write_shards import ShardNaming, ShardRow, WriteShards
+from image_features.transforms.shards.write_shards import ShardRow, WriteShards
 from image_features.transforms.stores.uris import redact_text, redact_uri, shard_of
 from image_features.transforms.values import FieldValue, ImageError, ImageFeatures
 
 
 class WriteFeatureShards(beam.PTransform):
-    """Writes ImageFeatures to shards of records; PCollection[ShardFile].
+    """Writes ImageFeatures to shards of records; returns a PCollection[ShardFile].
 
     Args:
       naming: Where the shards go.
-      columns: The types of the passed-through columns.
-      num_shards: Side input, the number of feature shards.
+      columns: The passed-through columns.
+      num_shards: The number of feature shards, a side input.
       keep_secrets: Whether URIs keep their credentials and signatures.
-      earlier: PCollection[StagedPiece] of rows that an earlier attempt has written.
+      earlier: A PCollection[StagedPiece] of rows that an earlier attempt has written.
     """
 
     def __init__(
@@ -67,13 +68,14 @@ class WriteFeatureShards(beam.PTransform):
 
 
 class WriteErrors(beam.PTransform):
-    """Writes ImageError to JSONL shards that are manifests in turn; PCollection[ShardFile].
+    """Writes ImageError to JSONL shards that are manifests in turn; returns PCollection[ShardFile].
 
-    Input: PCollections of ImageError by the name of the stage that they come from.
+    The input is a dictionary of PCollections of ImageError, by the name of the step that they come
+    from.
 
     Args:
       naming: Where the shards go.
-      num_shards: Side input, the number of feature shards; errors have a tenth of it.
+      num_shards: The number of feature shards, a side input; errors have a tenth of it.
       keep_secrets: Whether URIs keep their credentials and signatures.
     """
 
@@ -89,7 +91,7 @@ class WriteErrors(beam.PTransform):
             | "Start" >> beam.Create([None])
             | "CountErrorShards" >> beam.Map(_error_shards, self._num_shards)
         )
-        # Packed where they come up: they wait until the last stage is through.
+        # They are packed where they come up, since they wait until the last step is through.
         packs = [
             rows
             | f"Serialize{stage}Errors" >> beam.Map(_error_line, self._keep_secrets)
@@ -126,7 +128,7 @@ def _feature_row(row: ImageFeatures, columns: dict[str, Column], keep_secrets: b
 
 
 def _error_line(error: ImageError, keep_secrets: bool) -> tuple[str, str, bytes]:
-    """Key, reason and line of an error."""
+    """Returns the key, the reason and the line of an error."""
     ref = error.ref
     fields: dict[str, Any] = {
         "uri": ref.uri if keep_secrets else redact_uri(ref.uri),

@@ -16,7 +16,7 @@ from image_features.pipeline.commit.tidy_up import remove_leftovers
 from image_features.pipeline.config import RunConfig
 from image_features.pipeline.dataset.run import current_runs
 from image_features.transforms.measure_features import FeatureStatistics
-from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.shards.shard_file import ShardFile
 
 
 @dataclasses.dataclass(frozen=True)

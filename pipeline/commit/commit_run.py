@@ -15,7 +15,7 @@ from image_features.pipeline.commit.publish import draft, in_order, publish
 from image_features.pipeline.commit.tidy_up import remove_leftovers
 from image_features.pipeline.config import RunConfig
 from image_features.transforms.measure_features import FeatureStatistics
-from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.shards.shard_file import ShardFile
 
 
 class CommitRun(beam.PTransform):

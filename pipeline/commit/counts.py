@@ -11,7 +11,7 @@ from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.layout import REMOVED, TOMBSTONES
 from image_features.transforms.assign_shards import error_shards
 from image_features.transforms.shards.index import INDEX_KIND
-from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.shards.shard_file import ShardFile
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from image_features.pipeline.commit.schema import dataset_info_json, features_js
 from image_features.pipeline.config import RunConfig
 from image_features.pipeline.dataset.layout import RunLayout
 from image_features.transforms.measure_features import BINS_PER_OCTAVE, FIRST_BIN, FeatureStatistics
-from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import create_whole
 
 _PACKAGES = (

@@ -28,7 +28,7 @@ from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.layout import HEALTH_FILE, METRICS_FILE, RUN_FILE
 from image_features.pipeline.dataset.run import FORMAT_VERSION, read_record
 from image_features.transforms.measure_features import FeatureStatistics
-from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import create_once, open_plain
 
 

@@ -23,7 +23,7 @@ from image_features.pipeline.dataset.records import (
 from image_features.pipeline.dataset.run import Run
 from image_features.transforms.shards.index import INDEX_KIND, key_array, read_index
 from image_features.transforms.shards.known_index import latest_entries, read_tombstones
-from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.uris import shard_of
 
 Keys = npt.NDArray[np.bytes_]

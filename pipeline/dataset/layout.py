@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.record_format import RECORDS
-from image_features.transforms.shards.write_shards import ShardNaming
 
 RUN_FILE = "run.json"
 LAUNCH_FILE = "launch.json"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from image_features.pipeline.dataset.run import Run
 from image_features.transforms.shards import record_format
 from image_features.transforms.shards.record_format import FEATURES, KEY, RECORDS, Record
-from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.shards.shard_file import ShardFile
 
 Floats = npt.NDArray[np.float32]
 OFFSET_BITS = 40
@@ -29,7 +29,7 @@ class Block:
       keys: The keys of the rows, bytes16 [rows].
       features: Their vectors, float32 [rows, num_features].
       records: Their other fields, [rows].
-      places: Their places, uint64 [rows]: the number of the file among all of the dataset's,
+      addresses: Their addresses, uint64 [rows]: the number of the file among all of the dataset's,
         shifted by OFFSET_BITS, and the offset in it. A search index keeps no more of a row.
     """
 
@@ -37,7 +37,7 @@ class Block:
     keys: npt.NDArray[np.bytes_]
     features: Floats
     records: Sequence[Record]
-    places: npt.NDArray[np.uint64]
+    addresses: npt.NDArray[np.uint64]
 
     def only(self, mask: npt.NDArray[np.bool_]) -> Block:
         """Returns those of the rows that a mask marks."""
@@ -45,7 +45,7 @@ class Block:
             return self
         rows = np.flatnonzero(mask)
         records = [self.records[int(row)] for row in rows]
-        return Block(self.run, self.keys[rows], self.features[rows], records, self.places[rows])
+        return Block(self.run, self.keys[rows], self.features[rows], records, self.addresses[rows])
 
 
 def open_shard(run: Run, shard: ShardFile) -> AbstractContextManager[IO[bytes]]:
@@ -53,13 +53,13 @@ def open_shard(run: Run, shard: ShardFile) -> AbstractContextManager[IO[bytes]]:
     return record_format.open_shard(run.path(shard), compressed=run.compressed)
 
 
-def blocks(run: Run, file: Any, place: int = 0, rows: int = _BLOCK_ROWS) -> Iterator[Block]:
+def blocks(run: Run, file: Any, address: int = 0, rows: int = _BLOCK_ROWS) -> Iterator[Block]:
     """Yields the rows from where a shard's file is.
 
     Args:
       run: The run that the shard belongs to.
       file: The open shard, from `open_shard`.
-      place: The place of the first row that is read.
+      address: The address of the first row that is read.
       rows: The number of rows in a block.
 
     Raises:
@@ -67,21 +67,21 @@ def blocks(run: Run, file: Any, place: int = 0, rows: int = _BLOCK_ROWS) -> Iter
     """
     width = run.num_features
     records: list[Record] = []
-    places: list[int] = []
+    addresses: list[int] = []
     for payload in RECORDS.payloads(file):
         records.append(RECORDS.parse(payload))
-        places.append(place)
-        place += len(payload)
+        addresses.append(address)
+        address += len(payload)
         if len(records) == rows:
-            yield _block(run, records, places, width)
-            records, places = [], []
+            yield _block(run, records, addresses, width)
+            records, addresses = [], []
     if records:
-        yield _block(run, records, places, width)
+        yield _block(run, records, addresses, width)
 
 
-def _block(run: Run, records: list[Record], places: list[int], width: int) -> Block:
+def _block(run: Run, records: list[Record], addresses: list[int], width: int) -> Block:
     vectors = [record.floats(FEATURES) for record in records]
     if any(len(vector) != width for vector in vectors):
         raise ValueError(f"A shard of {run.directory} holds vectors of another length.")
     keys = np.array([bytes.fromhex(record.text(KEY)) for record in records], "S16")
-    return Block(run, keys, np.stack(vectors), records, np.array(places, np.uint64))
+    return Block(run, keys, np.stack(vectors), records, np.array(addresses, np.uint64))

@@ -20,7 +20,7 @@ from image_features.pipeline.dataset.layout import (
 )
 from image_features.pipeline.dataset.provenance import Provenance
 from image_features.transforms.manifests.columns import Column
-from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import open_plain
 
 FORMAT_VERSION = 1

@@ -1,0 +1,1 @@
+"""Fine-tuning: from a manifest with labels to a module that `extract` takes."""

@@ -13,7 +13,9 @@ from image_features.errors import UsageError
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.images.reader import ImageReader
-from image_features.transforms.read_manifest import ManifestSpec, examine, find_sources, read_source
+from image_features.transforms.manifests.sources import find_sources
+from image_features.transforms.manifests.spec import ManifestSpec, examine
+from image_features.transforms.read_manifest import read_source
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.values import ImageError, ImageRef

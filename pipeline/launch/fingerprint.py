@@ -15,7 +15,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from image_features.models.engines import PreparedModel
 from image_features.transforms.images.pixels import DecodePolicy
-from image_features.transforms.read_manifest import ManifestSpec, Source
+from image_features.transforms.manifests.sources import Source
+from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.stores.uris import is_http
 
 _PACKAGES = ("ai-edge-litert", "tensorflow", "numpy", "pillow")

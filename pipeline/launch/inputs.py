@@ -14,7 +14,8 @@ from image_features.pipeline.locations import absolute, explain
 from image_features.pipeline.options import FeatureExtractorOptions
 from image_features.transforms.manifests.columns import Column, parse_column_types
 from image_features.transforms.manifests.formats import ManifestFormat
-from image_features.transforms.read_manifest import ManifestSpec, examine, find_sources
+from image_features.transforms.manifests.sources import find_sources
+from image_features.transforms.manifests.spec import ManifestSpec, examine
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import FetchError
 

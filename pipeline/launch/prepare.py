@@ -32,7 +32,7 @@ from image_features.pipeline.runners import runner
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.pixels import DecodePolicy
-from image_features.transforms.read_manifest import ManifestSpec
+from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.skip_known import Known
 from image_features.transforms.stores.http import MIB, HttpPolicy
 from image_features.transforms.stores.retries import RetryPolicy

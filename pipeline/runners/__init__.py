@@ -1,0 +1,1 @@
+"""The engines: what each needs of the options, and the workers that we bring to them."""

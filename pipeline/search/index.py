@@ -56,7 +56,7 @@ class Index:
 
         index = Usearch(ndim=runs[0].num_features, metric="cos", dtype="i8")
         for block in LatestRows(runs).seen():
-            index.add(block.places, block.features)
+            index.add(block.addresses, block.features)
             report(len(index))
         part = f"{path}.{uuid.uuid4().hex}"
         try:
@@ -71,13 +71,13 @@ class Index:
         wanted = max(_LEAST_CANDIDATES, _CANDIDATES * count)
         matches = self._index.search(query, wanted)
         best: list[Neighbour] = []
-        places = sorted(int(place) for place in matches.keys)
-        for number in dict.fromkeys(place >> OFFSET_BITS for place in places):
+        addresses = sorted(int(address) for address in matches.keys)
+        for number in dict.fromkeys(address >> OFFSET_BITS for address in addresses):
             run, shard = self._shards[number]
             with open_shard(run, shard) as file:
-                for place in places:
-                    if place >> OFFSET_BITS == number:
-                        file.seek(place & ((1 << OFFSET_BITS) - 1))
+                for address in addresses:
+                    if address >> OFFSET_BITS == number:
+                        file.seek(address & ((1 << OFFSET_BITS) - 1))
                         block = next(blocks(run, file, rows=1))
                         best = merge_nearest(best, block, query, count, without)
         return best

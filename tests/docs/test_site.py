@@ -11,6 +11,7 @@ import pytest
 from tests.deploy.files import OURS, ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMANDS = {path.stem for path in (ROOT / "pipeline" / "cli").glob("*.py")}
 # What loads something into a page; links that a reader may follow are not meant.
 FETCHED = re.compile(r"<(?:script|img|iframe)[^>]*\bsrc=\"https?://|<link[^>]*\bhref=\"https?://")
 
@@ -22,6 +23,7 @@ def named(path):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The built site. A link to nowhere or a name that is not in the code ends the build."""
+    pytest.importorskip("mkdocs", reason="There is no mkdocs; it comes with the extra [docs].")
     target = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", f"--site-dir={target}"]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
@@ -89,3 +91,15 @@ def test_troubleshooting_quotes_what_is_said():
         # The parts of a sentence may be put together from several texts.
         for part in filter(None, (part.strip(" .:") for part in heading.split("..."))):
             assert any(part in text for text in said), f"{heading}: {part}"
+
+
+def test_contributing_names_what_is_there():
+    """Names in the walks through the files, each in the files that its step links to."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    steps = re.findall(r"^\d\. \[.*?(?=^\d\. |^#|\Z)", page, re.M | re.S)
+    assert len(steps) > 10
+    for step in steps:
+        linked = [ROOT / name for name in re.findall(r"\]\(([\w/]+\.py)\)", step)]
+        code = "".join(path.read_text() for path in linked)
+        names = re.findall(r"`(\w{4,})`", step) if linked else []
+        assert [name for name in names if name not in code and name not in COMMANDS] == [], step

@@ -2,10 +2,12 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
 import zipfile
 from email.parser import Parser
@@ -39,6 +41,7 @@ def checkout(tmp_path_factory):
 @pytest.fixture(scope="module")
 def built(checkout, tmp_path_factory):
     """The directory of an sdist and of the wheel that is built from it."""
+    pytest.importorskip("build", reason="There is no build; it comes with the extra [dev].")
     target = tmp_path_factory.mktemp("dist")
     said = build(checkout, target)
     assert "would be ignored" not in said and "Deprecat" not in said
@@ -143,6 +146,19 @@ def test_the_sdist_is_enough_to_build_the_same_wheel(built, checkout, wheel, tmp
         assert not [member.name for member in archive if member.issym() or member.islnk()]
         inside = {member.name.partition("/")[2] for member in archive}
     assert {"constraints.txt", "LICENSE", "NOTICE", "CHANGELOG.md", "CONTRIBUTING.md"} <= inside
+
+
+def test_one_version_is_told():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert re.findall(r"^## \[(\d.*?)\]", changes, re.M)[0] == version
+    tags = {
+        (path.name, tag)
+        for path in (ROOT / "deploy").rglob("*")
+        if path.suffix in (".md", ".yaml")
+        for tag in re.findall(r"(?:image-features:|newTag: )(\d[\w.]*)", path.read_text())
+    }
+    assert {tag for _, tag in tags} == {version}, tags
 
 
 def test_one_name_is_claimed(installed, tmp_path):

@@ -117,7 +117,7 @@ def test_vectors_of_unit_length_are_in_one_bin():
 def test_a_pipeline_gives_one_result(tmp_path, rows):
     matrix = np.random.default_rng(1).normal(size=(rows, 5)).astype(np.float32)
     others = matrix[:2] + 1
-    # The odd rows are taken from an earlier attempt's piece.
+    # The odd rows are taken from the piece of an earlier attempt.
     pieces = []
     if rows > 1:
         records = [

@@ -1,4 +1,3 @@
-import errno
 import gzip
 import json
 import os
@@ -8,7 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from image_features.transforms.manifests.columns import Column, Kind, parse_column_types
-from image_features.transforms.read_manifest import examine, find_sources, read_source
+from image_features.transforms.manifests.sources import find_sources
+from image_features.transforms.manifests.spec import examine
+from image_features.transforms.read_manifest import read_source
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ImageError, ImageRef, Reason
 
@@ -126,37 +127,6 @@ def test_a_name_that_is_not_utf8_is_one_error(tmp_path):
     assert len(rows) == 2
 
 
-@pytest.fixture
-def unlistable(tmp_path, monkeypatch):
-    """Two directories of an image each; listing the second fails with an error of this number."""
-    for name in ("here", "there"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "a.jpg").write_bytes(b"x")
-
-    def fails(number):
-        scan = os.scandir
-
-        def scandir(path):
-            if str(path).endswith("there"):
-                raise OSError(number, os.strerror(number), str(path))
-            return scan(path)
-
-        monkeypatch.setattr(os, "scandir", scandir)
-
-    return fails
-
-
-def test_a_directory_that_goes_meanwhile_is_gone(tmp_path, unlistable):
-    unlistable(errno.ENOENT)
-    assert [row.uri for row in read(tmp_path)[1]] == [f"{tmp_path}/here/a.jpg"]
-
-
-def test_a_directory_that_cannot_be_listed_is_not_empty(tmp_path, unlistable):
-    unlistable(errno.ESTALE)
-    with pytest.raises(OSError, match="Stale file handle"):
-        read(tmp_path)
-
-
 def test_a_bad_row_names_its_image_and_is_read_once(tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_text('{"uri": "sub/a.jpg", "n": "many"}\n')
@@ -182,12 +152,6 @@ def test_a_glob_of_manifests(tmp_path):
         f"{tmp_path}/a.jpg",
         f"{tmp_path}/b.jpg",
     ]
-
-
-@pytest.mark.parametrize("name", ["missing.csv", "missing", "nothing-*.csv"])
-def test_what_is_not_there_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match=r"does not exist|matches"):
-        find_sources([str(tmp_path / name)])
 
 
 def test_a_csv_without_a_uri_column_is_refused(tmp_path):

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.manifests.columns import parse_column_types
+from image_features.transforms.manifests.sources import find_sources
+from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.merge_rows import _ChooseDoFn, _split_errors
-from image_features.transforms.read_manifest import ManifestSpec, ReadManifest, find_sources
+from image_features.transforms.read_manifest import ReadManifest
 from image_features.transforms.runtime.packing import pack
 from image_features.transforms.shards import known_index
 from image_features.transforms.shards.index import index_file, index_note, read_index

@@ -23,11 +23,11 @@ class FetchPolicy:
 
     Attributes:
       http: How patient and how trusting over http(s).
-      max_bytes: Larger files fail while they are read.
-      threads: Fetches at once within a worker, at most; it begins with an eighth of them and
+      max_bytes: The size of the largest file that is read; larger ones fail.
+      threads: The most fetches at once within a worker, which begins with an eighth of them and
         takes more while it waits for data.
-      max_bytes_in_flight: Bytes fetched ahead of the decoder, at most. What is still being
-        fetched counts as much as images have had on average.
+      max_bytes_in_flight: The most bytes that are fetched ahead of the decoder. A fetch that goes
+        on counts as much as images have had on average.
     """
 
     http: HttpPolicy = HttpPolicy()
@@ -55,18 +55,19 @@ class Fetcher:
             data, version, attempts = self._store(uri).read(uri)
             if not data:
                 raise FetchError(Reason.EMPTY_FILE, f"{redact_uri(uri)} is empty.", attempts)
-            # What was told before the fetch is never newer than what was fetched.
+            # A version that was told before the fetch is never newer than what was fetched.
             return EncodedImage(ref, data, attempts, ref.version or version)
         except FetchError as error:
             return _error(ref, error)
-        except Exception as error:  # One row's failure must stay that row's.
+        except Exception as error:  # The failure of one row must not fail others.
             message = f"{redact_uri(uri)} cannot be read: {redact_text(str(error))[:300]}"
             return _error(ref, FetchError(Reason.READ_FAILED, message))
 
     def is_unchanged(self, uri: str, version: str) -> bool:
         """Whether a location still holds a version of an image; never raises.
 
-        What cannot be told is no: the image is fetched then, and its failure is that row's.
+        The answer is no where it cannot be told: the image is fetched then, and if that fails it
+        is the failure of that row.
         """
         try:
             return self._store(uri).is_unchanged(uri, version)

@@ -1,4 +1,4 @@
-"""From the bytes of a file to the pixels the model sees: colour, orientation, size."""
+"""From the bytes of a file to the pixels that the model sees: orientation, colour and size."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from image_features.errors import ImageFeaturesError
+from image_features.transforms.images.colour import to_rgb
 from image_features.transforms.values import Reason
 
 MIB = 2**20
-# Raster formats whose decoders take no part of the file as instructions to run. MPO, as
+# These are raster formats whose decoders take no part of a file as instructions to run. MPO, as
 # some cameras write, comes with JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "JPEG2000")
-# Image.open knows only the commonest of them before its plugins are all registered.
+# Image.open knows only the commonest of these formats before all plugins are registered.
 Image.init()
 _EXIF_ORIENTATION = 0x0112
-# Where Pillow looks for the orientation of a JPEG.
+# Pillow looks for the orientation of a JPEG in these entries.
 _ORIENTING = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 _TURNS = {
@@ -52,10 +53,11 @@ class DecodePolicy:
         cuts the longer one evenly; `pad` scales the longer side and fills the rest.
       decode: `fast` lets the JPEG decoder drop whole DCT scales before the resize; `exact`
         decodes every pixel.
-      allow_truncated: Whether a file that ends early counts, its missing part grey.
-      max_pixels: Larger images fail by their header, before they are decoded.
-      max_bytes: Larger files fail before they are opened.
-      background: RGB behind transparent pixels, and around a padded image.
+      allow_truncated: Whether a file that ends early is decoded, with its missing part grey.
+      max_pixels: The most pixels of an image; larger ones fail by their header, before they are
+        decoded.
+      max_bytes: The most bytes of a file; larger ones fail before they are opened.
+      background: The RGB colour behind transparent pixels, and around a padded image.
     """
 
     image_size: tuple[int, int]
@@ -67,7 +69,7 @@ class DecodePolicy:
     background: tuple[int, int, int] = (255, 255, 255)
 
     def to_json(self) -> dict[str, Any]:
-        """The policy as run.json and the fingerprint of a run hold it."""
+        """Returns the policy as run.json and the fingerprint of a run hold it."""
         return {
             "image_size": list(self.image_size),
             "resize": self.resize,
@@ -80,7 +82,7 @@ class DecodePolicy:
 
     @classmethod
     def from_json(cls, options: Mapping[str, Any]) -> DecodePolicy:
-        """The policy that run.json holds; what an earlier version did not write has its default.
+        """Returns the policy that run.json holds; what it lacks has its default.
 
         Raises:
           KeyError: the image size is missing.
@@ -104,9 +106,9 @@ class Pixels:
 
     Attributes:
       pixels: uint8 [height, width, 3], RGB, at the policy's size.
-      format: Pillow's format name in lower case.
-      width: Of the original, after EXIF orientation.
-      height: Of the original, after EXIF orientation.
+      format: Pillow's name of the format in lower case.
+      width: The width of the original in pixels, after EXIF orientation.
+      height: The height of the original in pixels, after EXIF orientation.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -119,7 +121,7 @@ class DecodeError(ImageFeaturesError):
     """A file that gives no pixels.
 
     Attributes:
-      reason: Word of the closed vocabulary.
+      reason: The reason, in a word of the closed vocabulary.
       message: A sentence for the user.
     """
 
@@ -130,10 +132,10 @@ class DecodeError(ImageFeaturesError):
 
 
 def decode_image(data: bytes, policy: DecodePolicy) -> Pixels:
-    """Decodes, orients, converts and resizes.
+    """Decodes an image, turns it upright, converts it to RGB and resizes it.
 
     Raises:
-      DecodeError: whatever is wrong with the file; nothing else escapes.
+      DecodeError: the file gives no pixels, whatever is wrong with it.
     """
     if not data:
         raise DecodeError(Reason.EMPTY_FILE, "The file is empty.")
@@ -159,7 +161,7 @@ def decode_image(data: bytes, policy: DecodePolicy) -> Pixels:
         ) from error
     except Image.DecompressionBombError as error:
         raise DecodeError(Reason.TOO_MANY_PIXELS, str(error)) from error
-    except Exception as error:  # Pillow's decoders raise anything, struct.error included.
+    except Exception as error:  # Pillow's decoders may raise anything, struct.error included.
         text = str(error) or type(error).__name__
         cut = isinstance(error, EOFError | struct.error) or any(
             word in text.lower() for word in _TRUNCATED_WORDS
@@ -169,12 +171,12 @@ def decode_image(data: bytes, policy: DecodePolicy) -> Pixels:
 
 
 def lift_pillow_limit() -> None:
-    """Leaves the pixel limit to the policy: Pillow's own would refuse what it allows."""
+    """Leaves the limit of pixels to the policy: Pillow's own would refuse what that allows."""
     Image.MAX_IMAGE_PIXELS = None
 
 
 def file_digest(data: bytes) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Returns the SHA-256 of a file, hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -195,10 +197,10 @@ def _decode(data: bytes, policy: DecodePolicy) -> Pixels:
             turned = _orientation(image) in _TRANSPOSED
             drafted = image.draft(None, _draft_size(image.size, policy, turned)) is not None
         if isinstance(image, ImageFile.ImageFile):
-            # All of the file in one call: each gives up the interpreter's lock and waits for it.
+            # The decoder gets the whole file in one call, as each waits for the interpreter's lock.
             image.decodermaxblock = max(image.decodermaxblock, len(data))
         image.load()
-        # Only now: the TIFF reader turns its image itself while loading, and says so.
+        # The orientation is read only now: the TIFF reader turns its image while it loads.
         orientation = _orientation(image)
         upright = _turn(to_rgb(image, policy.background), orientation)
         if not drafted:
@@ -210,8 +212,11 @@ def _decode(data: bytes, policy: DecodePolicy) -> Pixels:
 
 
 def _load_truncated(data: bytes, policy: DecodePolicy) -> Pixels:
-    """Decodes what there is. Pillow knows this leniency only for the whole process: it is
-    switched on for this one image, while others with the same policy may decode."""
+    """Decodes as much as there is of a file.
+
+    Pillow knows this leniency only for the whole process: it is switched on for one image at a
+    time, while others of the same policy may be decoded.
+    """
     with _flag_lock:
         ImageFile.LOAD_TRUNCATED_IMAGES = True
         try:
@@ -222,10 +227,10 @@ def _load_truncated(data: bytes, policy: DecodePolicy) -> Pixels:
 
 def _orientation(image: Image.Image) -> int:
     if isinstance(image, JpegImageFile) and not _ORIENTING.intersection(image.info):
-        return 1  # Pillow would set up an empty directory of tags to say so.
+        return 1  # Pillow would set up an empty directory of tags to find out.
     try:
         value = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # Broken EXIF is no reason to lose the picture.
+    except Exception:  # An image with broken EXIF is still an image.
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -236,7 +241,7 @@ def _turn(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _draft_size(size: tuple[int, int], policy: DecodePolicy, turned: bool) -> tuple[int, int]:
-    """The size (width, height) below which the JPEG decoder must not scale."""
+    """Returns the size (width, height) below which the JPEG decoder must not scale."""
     height, width = policy.image_size
     if turned:
         height, width = width, height
@@ -244,62 +249,6 @@ def _draft_size(size: tuple[int, int], policy: DecodePolicy, turned: bool) -> tu
         scale = min(width / size[0], height / size[1])
         return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     return width, height
-
-
-def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Converts any mode to RGB.
-
-    Transparency is composited on `background`. 16-bit grey is divided by 257; 32-bit
-    integers within 16 bits likewise, others from their minimum to their maximum. Floats
-    within [0, 1] are multiplied by 255, within [0, 255] kept, others as integers.
-    """
-    mode = image.mode
-    if mode == "RGB" and "transparency" not in image.info:
-        return image
-    if mode.startswith("I;16"):
-        return _grey((np.asarray(image).astype(np.uint32) + 128) // 257)
-    if mode == "I":
-        values = np.asarray(image).astype(np.int64)
-        if values.min() >= 0 and values.max() <= 65535:
-            return _grey((values + 128) // 257)
-        return _grey(_stretched(values.astype(np.float64)))
-    if mode == "F":
-        return _grey(_from_float(np.asarray(image).astype(np.float64)))
-    if mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
-        # Pillow takes every CMYK JPEG as Adobe's, which stores inverted ink.
-        image = ImageChops.invert(image)
-    if mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        assert converted is not None
-        return converted
-    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        # Premultiplied alpha has no straight way to RGBA from La.
-        rgba = image.convert("LA").convert("RGBA") if mode == "La" else image.convert("RGBA")
-        flat = Image.new("RGB", rgba.size, background)
-        flat.paste(rgba, mask=rgba.getchannel("A"))
-        return flat
-    return image.convert("RGB")
-
-
-def _grey(values: npt.NDArray[Any]) -> Image.Image:
-    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-
-
-def _from_float(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    finite = np.isfinite(values)
-    if not finite.any():
-        return np.zeros_like(values)
-    low, high = values[finite].min(), values[finite].max()
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    if low >= 0 and high <= 1:
-        return np.rint(values * 255)
-    return np.rint(values) if low >= 0 and high <= 255 else _stretched(values)
-
-
-def _stretched(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    low, high = values.min(), values.max()
-    return np.rint((values - low) * (255 / (high - low))) if high > low else np.zeros_like(values)
 
 
 def resize(
@@ -328,6 +277,6 @@ def resize(
     scale = min(across, down)
     fitted = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     canvas = Image.new("RGB", (width, height), background)
-    place = (width - fitted[0]) // 2, (height - fitted[1]) // 2
-    canvas.paste(image.resize(fitted, bilinear), place)
+    corner = (width - fitted[0]) // 2, (height - fitted[1]) // 2
+    canvas.paste(image.resize(fitted, bilinear), corner)
     return canvas

@@ -10,14 +10,9 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from image_features.errors import ImageFeaturesError
+from image_features.transforms.images.colour import to_rgb
 from image_features.transforms.images.fetcher import Fetcher
-from image_features.transforms.images.pixels import (
-    DecodeError,
-    DecodePolicy,
-    decode_image,
-    resize,
-    to_rgb,
-)
+from image_features.transforms.images.pixels import DecodeError, DecodePolicy, decode_image, resize
 from image_features.transforms.stores.uris import image_key, resolve_uri
 from image_features.transforms.values import ImageError, ImageRef, Reason
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import apache_beam as beam
@@ -12,35 +10,13 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.ml.transforms.base import EmbeddingsManager
 
 from image_features.models.feature_function import FeatureFunction
-from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
-from image_features.transforms.images.pixels import DecodeError, DecodePolicy, lift_pillow_limit
-from image_features.transforms.inference.columns import (
-    ImageColumnError,
-    Pixels,
-    decode_value,
-    fetch_value,
-)
+from image_features.transforms.images.fetcher import FetchPolicy
+from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.inference.columns import ImageColumnError
+from image_features.transforms.inference.load_images import LoadedRow, LoadImages, Row, fields_of
 from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
-from image_features.transforms.runtime.concurrency import BoundedPool, cpu_pool, io_pool
-from image_features.transforms.values import Reason
 
-Row = Any  # A dict, or anything with _asdict(): beam.Row, a NamedTuple.
 _MEGA = 1_000_000
-
-
-@dataclasses.dataclass(frozen=True)
-class _Loaded:
-    """A row on its way to the model.
-
-    Attributes:
-      row: The row as it came.
-      images: The decoded images, in the order of the columns; empty if one failed.
-      error: The arguments of the ImageColumnError that says why there are none.
-    """
-
-    row: Row
-    images: list[Pixels]
-    error: tuple[str, Reason, str] | None = None
 
 
 class FeatureVectorEmbeddings(EmbeddingsManager):
@@ -174,7 +150,7 @@ class EmbedColumns(beam.PTransform):
         loaded = (
             rows
             | "BatchRows" >> beam.BatchElements(**self._handler.batch_elements_kwargs())
-            | "LoadImages" >> beam.ParDo(_LoadDoFn(self._columns, self._fetch, policy))
+            | "LoadImages" >> LoadImages(columns=self._columns, fetch=self._fetch, policy=policy)
         )
         check = beam.ParDo(_CheckDoFn())
         infer = RunInference(_RowsHandler(self._handler, self._columns))
@@ -195,79 +171,16 @@ class EmbedColumns(beam.PTransform):
         return embedded, errors | "Errors" >> beam.Flatten()
 
 
-class _LoadDoFn(beam.DoFn):
-    """Fetches and decodes the images of a batch of rows, many at once."""
-
-    def __init__(self, columns: list[str], fetch: FetchPolicy, policy: DecodePolicy) -> None:
-        self._columns = columns
-        self._fetch = fetch
-        self._policy = policy
-
-    def setup(self) -> None:
-        lift_pillow_limit()
-        self._fetcher = Fetcher(self._fetch)
-
-    def process(self, batch: Sequence[Row]) -> Iterator[_Loaded]:
-        cells = [_cell(row, column) for row in batch for column in self._columns]
-        if any(isinstance(cell, str | os.PathLike) for cell in cells):
-            cells = list(io_pool(self._fetch.threads).map(self._fetched, cells))
-        images = self._decoded(cells)
-        width = len(self._columns)
-        for number, row in enumerate(batch):
-            found = images[number * width : (number + 1) * width]
-            errors = [
-                (column, image.reason, image.message)
-                for column, image in zip(self._columns, found, strict=True)
-                if isinstance(image, DecodeError)
-            ]
-            yield _Loaded(row, [], errors[0]) if errors else _Loaded(row, found)
-
-    def teardown(self) -> None:
-        self._fetcher.close()
-
-    def _fetched(self, value: Any) -> Any:
-        return _attempt(fetch_value, value, self._fetcher)
-
-    def _decoded(self, cells: list[Any]) -> list[Any]:
-        def decode(numbered: tuple[int, Any]) -> tuple[int, Any]:
-            number, cell = numbered
-            return number, _attempt(decode_value, cell, self._policy)
-
-        cpu = cpu_pool(None)
-        pool = BoundedPool(decode, executor=cpu, helped=cpu, max_items=len(cells))
-        results = dict(result for cell in enumerate(cells) for result in pool.submit(cell))
-        results.update(pool.drain())
-        return [results[number] for number in range(len(cells))]
-
-
-def _cell(row: Row, column: str) -> Any:
-    """The value of a column, or the error that there is none."""
-    fields = _fields(row)
-    if column in fields:
-        return fields[column]
-    return DecodeError(Reason.BAD_MANIFEST_ROW, f"The row has the columns {sorted(fields)} only.")
-
-
-def _attempt(function: Callable[[Any, Any], Any], value: Any, how: Any) -> Any:
-    """The function's result, or the error that it raised or was given."""
-    if isinstance(value, DecodeError):
-        return value
-    try:
-        return function(value, how)
-    except DecodeError as error:
-        return error
-
-
 class _CheckDoFn(beam.DoFn):
     """Raises the error of a row that has one: each row fails alone, by Beam's own means."""
 
-    def process(self, loaded: _Loaded) -> Iterator[_Loaded]:
+    def process(self, loaded: LoadedRow) -> Iterator[LoadedRow]:
         if loaded.error is not None:
             raise ImageColumnError(*loaded.error)
         yield loaded
 
 
-class _RowsHandler(ModelHandler[_Loaded, Row, FeatureFunction]):
+class _RowsHandler(ModelHandler[LoadedRow, Row, FeatureFunction]):
     """Runs a handler on the images of rows, and puts the vectors in their columns."""
 
     def __init__(self, handler: FeatureVectorModelHandler, columns: list[str]) -> None:
@@ -280,7 +193,7 @@ class _RowsHandler(ModelHandler[_Loaded, Row, FeatureFunction]):
 
     def run_inference(
         self,
-        batch: Sequence[_Loaded],
+        batch: Sequence[LoadedRow],
         model: FeatureFunction,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterator[Row]:
@@ -288,10 +201,10 @@ class _RowsHandler(ModelHandler[_Loaded, Row, FeatureFunction]):
         vectors = iter(self._handler.run_inference(images, model, inference_args))
         for loaded in batch:
             columns = {column: next(vectors).inference.tolist() for column in self._columns}
-            fields = {**_fields(loaded.row), **columns}
+            fields = {**fields_of(loaded.row), **columns}
             yield fields if isinstance(loaded.row, dict) else beam.Row(**fields)
 
-    def get_num_bytes(self, batch: Sequence[_Loaded]) -> int:
+    def get_num_bytes(self, batch: Sequence[LoadedRow]) -> int:
         return sum(self._handler.get_num_bytes(loaded.images) for loaded in batch)
 
     def get_metrics_namespace(self) -> str:
@@ -314,14 +227,3 @@ class _RowsHandler(ModelHandler[_Loaded, Row, FeatureFunction]):
 
     def __repr__(self) -> str:
         return repr(self._handler)
-
-
-def _fields(row: Row) -> dict[str, Any]:
-    if isinstance(row, dict):
-        return row
-    if hasattr(row, "_asdict"):
-        return dict(row._asdict())
-    raise TypeError(
-        f"MLTransform takes rows that are dicts, beam.Row or NamedTuples, and this one is a "
-        f"{type(row).__name__}."
-    )

@@ -1,0 +1,1 @@
+"""What names images: manifest formats, listings, and the columns that travel along."""

@@ -29,7 +29,7 @@ _ALIASES = {
 
 
 class ColumnError(ValueError):
-    """A value or declaration that does not fit; its message is for the user."""
+    """A value or a declaration that does not fit; the message is for the user."""
 
 
 class Kind(enum.StrEnum):
@@ -47,7 +47,7 @@ class Column:
     """A passed-through column.
 
     Attributes:
-      name: Its name in the manifest and in the record.
+      name: The name in the manifest and in the record.
       kind: The type of a value.
       repeated: Whether a row holds a list of values.
       nullable: Whether a row may hold no value; such a column is stored as a list of
@@ -60,11 +60,11 @@ class Column:
     nullable: bool = False
 
     def holds_as(self, other: Column) -> bool:
-        """Whether a value is of the same type in both, absent or not."""
+        """Whether both columns hold values of the same type, whether or not these may be absent."""
         return (self.kind, self.repeated) == (other.kind, other.repeated)
 
     def to_json(self) -> dict[str, Any]:
-        """The column's entry in run.json."""
+        """Returns the column's entry in run.json."""
         return {
             "name": self.name,
             "kind": str(self.kind),
@@ -74,7 +74,7 @@ class Column:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Column:
-        """The column of an entry in run.json.
+        """Returns the column of an entry in run.json.
 
         Raises:
           KeyError, ValueError: the entry is not one that `to_json` has written.
@@ -87,7 +87,7 @@ class Column:
         )
 
     def __str__(self) -> str:
-        """As `--column_types` spells it."""
+        """Returns the type as `--column_types` spells it."""
         return f"{self.kind}{'[]' if self.repeated else ''}{'?' if self.nullable else ''}"
 
     @property

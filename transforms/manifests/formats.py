@@ -30,11 +30,11 @@ _MAX_FIELD = 16 * 2**20
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot be read at all; its message is for the user."""
+    """A manifest that cannot be read at all; the message is for the user."""
 
 
 class ManifestFormat(enum.StrEnum):
-    """How a manifest is written."""
+    """The formats that a manifest may have."""
 
     TEXT = "text"
     CSV = "csv"
@@ -56,8 +56,15 @@ _SUFFIXES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """One row: its values by column, or what is wrong with it."""
+class ManifestRow:
+    """One row of a manifest.
+
+    Attributes:
+      number: The 1-based number of the row or line.
+      uri: The location of an image, as the manifest spells it.
+      values: The other columns' values by name.
+      problem: What is wrong with the row; empty if it can be used.
+    """
 
     number: int
     uri: str = ""
@@ -66,7 +73,7 @@ class Row:
 
 
 def format_of(location: str) -> ManifestFormat | None:
-    """The format a location's suffix names, or None if it names none."""
+    """Returns the format that a location's suffix names, or None if it names none."""
     path = location.split("?", 1)[0] if is_http(location) else location
     name = path.lower().rsplit("/", 1)[-1].removesuffix(".gz")
     return _SUFFIXES.get(name.rsplit(".", 1)[-1]) if "." in name else None
@@ -74,8 +81,14 @@ def format_of(location: str) -> ManifestFormat | None:
 
 def read_rows(
     location: str, *, format: ManifestFormat, uri_column: str | None, http: HttpPolicy
-) -> Iterator[Row]:
+) -> Iterator[ManifestRow]:
     """Yields the rows of a manifest; blank lines and comments are no rows.
+
+    Args:
+      location: The location of the manifest.
+      format: The format of the manifest.
+      uri_column: The column that holds the URIs; None looks for one of the usual names.
+      http: How to fetch it over http(s).
 
     Raises:
       ManifestError: the file is not what its format says, or lacks the URI column.
@@ -94,7 +107,13 @@ def read_rows(
 
 
 def parquet_columns(location: str, *, http: HttpPolicy) -> dict[str, Column]:
-    """The exact schema of a Parquet manifest; null counts come from its statistics."""
+    """Returns the columns of a Parquet manifest by name, as its schema has them.
+
+    A column may be absent from a row where the statistics count nulls, or count nothing.
+
+    Raises:
+      ManifestError: the file is not Parquet.
+    """
     import pyarrow.parquet as pq
 
     with open_binary(location, http=http, seekable=True) as file:
@@ -133,18 +152,18 @@ def _arrow_column(field: Any, *, nullable: bool) -> Column:
     return Column(field.name, kind, repeated, nullable)
 
 
-def _text(file: IO[bytes]) -> Iterator[Row]:
+def _text(file: IO[bytes]) -> Iterator[ManifestRow]:
     for number, line in enumerate(file, 1):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError:
-            yield Row(number, problem=f"the line is not UTF-8: {line[:80]!r}")
+            yield ManifestRow(number, problem=f"the line is not UTF-8: {line[:80]!r}")
             continue
         if text and not text.startswith("#"):
-            yield Row(number, text)
+            yield ManifestRow(number, text)
 
 
-def _jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[Row]:
+def _jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[ManifestRow]:
     is_errors_shard = bool(_ERRORS_SHARD.search(location))
     for number, line in enumerate(file, 1):
         if not line.strip():
@@ -152,14 +171,14 @@ def _jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[R
         try:
             values = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except (ValueError, RecursionError) as error:
-            yield Row(number, problem=f"the line is not JSON ({error}): {line[:80]!r}")
+            yield ManifestRow(number, problem=f"the line is not JSON ({error}): {line[:80]!r}")
             continue
         if not isinstance(values, dict):
-            yield Row(number, problem=f"the line is not a JSON object: {line[:80]!r}")
+            yield ManifestRow(number, problem=f"the line is not a JSON object: {line[:80]!r}")
             continue
         column = uri_column
         if is_errors_shard:
-            # Ours: the URI is always `uri`, whatever the first manifest called it.
+            # Every errors shard has the URI in `uri`, whatever the first manifest called it.
             for name in ERROR_FIELDS:
                 values.pop(name, None)
             column = _ERRORS_URI
@@ -168,7 +187,9 @@ def _jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[R
         yield _row(number, {k: _plain(v) for k, v in values.items()}, column)
 
 
-def _csv(file: IO[bytes], location: str, uri_column: str | None, delimiter: str) -> Iterator[Row]:
+def _csv(
+    file: IO[bytes], location: str, uri_column: str | None, delimiter: str
+) -> Iterator[ManifestRow]:
     csv.field_size_limit(_MAX_FIELD)
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     reader = csv.reader(text, delimiter=delimiter)
@@ -179,7 +200,7 @@ def _csv(file: IO[bytes], location: str, uri_column: str | None, delimiter: str)
         except StopIteration:
             return
         except csv.Error as error:
-            yield Row(reader.line_num, problem=f"the line is not CSV: {error}")
+            yield ManifestRow(reader.line_num, problem=f"the line is not CSV: {error}")
             continue
         if not any(field.strip() for field in fields) or fields[0].startswith("#"):
             continue
@@ -191,12 +212,12 @@ def _csv(file: IO[bytes], location: str, uri_column: str | None, delimiter: str)
             continue
         if len(fields) != len(header):
             problem = f"the row has {len(fields)} fields where the header has {len(header)}"
-            yield Row(reader.line_num, problem=problem)
+            yield ManifestRow(reader.line_num, problem=problem)
             continue
         yield _row(reader.line_num, dict(zip(header, fields, strict=True)), uri_column)
 
 
-def _parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[Row]:
+def _parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[ManifestRow]:
     import pyarrow.parquet as pq
 
     try:
@@ -213,7 +234,7 @@ def _parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iterator
 
 
 def find_uri_column(names: list[str], wanted: str | None, location: str) -> str:
-    """Names the column that holds the URIs.
+    """Returns the name of the column that holds the URIs.
 
     Raises:
       ManifestError: there is none.
@@ -228,20 +249,22 @@ def find_uri_column(names: list[str], wanted: str | None, location: str) -> str:
     )
 
 
-def _row(number: int, values: dict[str, ColumnValue], uri_column: str | None) -> Row:
+def _row(number: int, values: dict[str, ColumnValue], uri_column: str | None) -> ManifestRow:
     try:
         name = find_uri_column(list(values), uri_column, "the row")
     except ManifestError as error:
-        return Row(number, values=values, problem=str(error))
+        return ManifestRow(number, values=values, problem=str(error))
     uri = values.pop(name)
     if not isinstance(uri, str) or not uri.strip():
         shown = name.lstrip("\0")
-        return Row(number, values=values, problem=f"column {shown!r} holds no URI but {uri!r:.80}")
-    return Row(number, uri.strip(), values)
+        return ManifestRow(
+            number, values=values, problem=f"column {shown!r} holds no URI but {uri!r:.80}"
+        )
+    return ManifestRow(number, uri.strip(), values)
 
 
 def _plain(value: Any) -> ColumnValue:
-    """Brings a JSON or Arrow value to what a record can hold."""
+    """Converts a JSON or Arrow value to one that a record can hold."""
     if isinstance(value, dict):
         if set(value) == {"base64"} and isinstance(value["base64"], str):
             try:

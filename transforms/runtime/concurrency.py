@@ -22,7 +22,7 @@ Out = TypeVar("Out")
 
 
 def in_global_window(row: Any) -> Any:
-    """Gives a row that finish_bundle yields the window that process gives its own."""
+    """Puts a row that finish_bundle yields into the window that rows of process have."""
     window = GlobalWindow()
     if isinstance(row, TaggedOutput):
         value = WindowedValue(row.value, window.max_timestamp(), [window])
@@ -31,7 +31,7 @@ def in_global_window(row: Any) -> Any:
 
 
 def available_cores() -> int:
-    """Cores that this process may use: a container may have fewer than its machine."""
+    """Counts the cores that this process may use: a container may have fewer than its machine."""
     cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
@@ -39,7 +39,7 @@ def available_cores() -> int:
 
 
 def _group_limits(own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> Iterator[float]:
-    """Cores' worth of time that this process's control groups (version 2) are limited to."""
+    """Yields the cores that each control group (version 2) of this process is limited to."""
     try:
         lines = pathlib.Path(own).read_text().splitlines()
     except OSError:
@@ -47,21 +47,21 @@ def _group_limits(own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") 
     for line in lines:
         if line.startswith("0::"):
             group = pathlib.PurePosixPath(line[len("0::") :])
-            # A container that sees its machine's names has its own group at the root.
-            for place in (group, *group.parents):
+            # In a container that sees the names of its machine, its own group is at the root.
+            for ancestor in (group, *group.parents):
                 with contextlib.suppress(OSError, ValueError):
-                    limit, period = pathlib.Path(f"{root}{place}", "cpu.max").read_text().split()
-                    yield int(limit) / int(period)  # "max" is none.
+                    limit, period = pathlib.Path(f"{root}{ancestor}", "cpu.max").read_text().split()
+                    yield int(limit) / int(period)  # "max" means no limit, and is no number.
 
 
 class CpuPool(Executor):
     """Threads that compute, and callers that help instead of waiting.
 
-    With one thread fewer than there are cores and the caller's own, as many threads run as there
-    are cores: one more would only take turns with them for the interpreter's lock.
+    The pool has one thread fewer than there are cores. With the caller's own, as many threads run
+    as there are cores: one more would only take turns with them for the interpreter's lock.
 
     Attributes:
-      threads: How many compute, the caller's included.
+      threads: The number of threads that compute, the caller's included.
     """
 
     def __init__(self, threads: int) -> None:
@@ -71,13 +71,13 @@ class CpuPool(Executor):
             threading.Thread(target=self._work, name=f"cpu_{number}", daemon=True).start()
 
     def submit(self, fn: Callable[..., Out], /, *args: Any, **kwargs: Any) -> Future[Out]:
-        """Queues a call; some thread will do it, or a caller that helps."""
+        """Queues a call, for a thread of the pool or a caller that helps."""
         future: Future[Out] = Future()
         self._tasks.put((future, functools.partial(fn, *args, **kwargs)))
         return future
 
     def help(self) -> bool:
-        """Does one queued call, if there is one, in the caller's thread."""
+        """Runs one queued call in the caller's thread; tells whether there was one."""
         try:
             future, call = self._tasks.get_nowait()
         except queue.Empty:
@@ -102,10 +102,10 @@ def _fulfil(future: Future[Any], call: Callable[[], Any]) -> None:
 
 
 def cpu_pool(threads: int | None) -> CpuPool:
-    """The threads that compute in this process, whatever stage or bundle the work is of.
+    """Returns the threads that compute in this process, for every step and bundle.
 
     Args:
-      threads: How many; None for one a core.
+      threads: The number of threads; None for one a core.
     """
     return _cpu_pool(threads or available_cores())
 
@@ -115,27 +115,27 @@ _cpu_pool = functools.cache(CpuPool)
 
 @functools.cache
 def io_pool(threads: int) -> ThreadPoolExecutor:
-    """The threads that wait for storage and servers in this process."""
+    """Returns the threads that wait for storage and servers in this process."""
     return ThreadPoolExecutor(threads, thread_name_prefix="io")
 
 
 class BoundedPool(Generic[In, Out]):
-    """Maps a function over a bundle's items on threads; results come as they are done.
+    """Maps a function over the items of a bundle on threads; results come as they are done.
 
-    One that hangs keeps no other waiting. Made anew for every bundle, so that one that failed
-    leaves nothing to the next.
+    An item that hangs does not delay the others. A pool is made anew for every bundle, so that a
+    bundle that failed leaves nothing to the next.
 
     Args:
-      function: What to do with an item; must be safe to call from several threads.
-      executor: Whose threads do it.
+      function: The function that works on an item; it must be safe in several threads.
+      executor: The threads that call it.
       helped: The pool that the caller helps while it waits; None lets it wait.
-      max_items: Items submitted and not yet yielded, at most.
-      min_items: Where to begin: while results keep the caller waiting, more are submitted, up to
-        `max_items`; None begins there.
-      max_bytes: Sum of their sizes, at most; one larger item passes alone.
-      size_of: The size of a result in bytes, where that differs from its item's.
-      chunk: Items handed to a thread together. Short work is mostly spent on handing over:
-        a future costs about 20 microseconds, and a switch of threads.
+      max_items: The most items that are submitted and not yet yielded.
+      min_items: The most such items at first: while results keep the caller waiting, more are
+        submitted, up to `max_items`; None begins with these.
+      max_bytes: The most bytes of such items together; one that is larger passes alone.
+      size_of: Tells the size of a result in bytes; None where it is the size of its item.
+      chunk: The number of items that a thread takes together. Short work is mostly spent on
+        handing over: a future costs about 20 microseconds, and a switch of threads.
     """
 
     def __init__(
@@ -169,8 +169,8 @@ class BoundedPool(Generic[In, Out]):
         """Starts an item; yields results that are there, waiting where bounds are reached.
 
         Args:
-          item: What to work on.
-          size: Its size in bytes, or a guess at its result's.
+          item: The item to work on.
+          size: The size of the item in bytes, or a guess at the size of its result.
           alone: Whether the item must not wait for others of its chunk, nor they for it.
         """
         if self._waiting and alone:
@@ -192,16 +192,11 @@ class BoundedPool(Generic[In, Out]):
             yield from self._take()
 
     def drain(self) -> Iterator[Out]:
-        """Yields all that is left."""
+        """Yields all results that are left."""
         if self._waiting:
             self._start()
         while self._items:
             yield from self._take()
-
-    @property
-    def bytes(self) -> int:
-        """Bytes in flight: of results where they are there, else what was said."""
-        return self._bytes
 
     def _start(self) -> None:
         items, self._waiting = self._waiting, []
@@ -222,7 +217,7 @@ class BoundedPool(Generic[In, Out]):
     def _take(self) -> Iterator[Out]:
         if not self._flying:
             self._start()
-        # What is not queued any more is being done by other threads, and will come.
+        # Calls that are not queued any more are run by other threads, and their results will come.
         while self._helped is not None and self._done.empty() and self._helped.help():
             pass
         done = self._done.get()

@@ -1,4 +1,4 @@
-"""What a job tells of itself: Beam metrics in one namespace, and events in its log."""
+"""What a job reports of itself: Beam metrics in one namespace, and events in its log."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Many small rows as one compressed element.
 
-Runners keep what waits for a side input or a grouping: on local ones in memory, element by
-element. Neighbouring URIs and messages are much alike, so that packed rows take a tenth.
+Runners keep what waits for a side input or a grouping, local runners in memory, element by element.
+Neighbouring URIs and messages are much alike, so that packed rows take a tenth of the memory.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import apache_beam as beam
 
 from image_features.transforms.runtime.concurrency import in_global_window
 
-Row = tuple[Any, ...]
-# Enough to compress well, also when a pack is divided among hundreds of shards.
+PlainRow = tuple[Any, ...]
+# So many rows compress well, also when a pack is divided among hundreds of shards.
 _ROWS_PER_PACK = 4096
 _SIZE = struct.Struct("<Q")
 
 
-def pack(rows: list[Row]) -> bytes:
-    """Rows of plain values as bytes."""
+def pack(rows: list[PlainRow]) -> bytes:
+    """Returns rows of plain values as bytes."""
     data = pickle.dumps(rows, pickle.HIGHEST_PROTOCOL)
     return _SIZE.pack(len(data)) + _codec().compress(data, asbytes=True)
 
 
-def unpack(packed: bytes) -> list[Row]:
-    """The rows that `pack` took."""
+def unpack(packed: bytes) -> list[PlainRow]:
+    """Returns the rows that `pack` took."""
     (size,) = _SIZE.unpack_from(packed)
-    rows: list[Row] = pickle.loads(_codec().decompress(packed[_SIZE.size :], size))
+    rows: list[PlainRow] = pickle.loads(_codec().decompress(packed[_SIZE.size :], size))
     return rows
 
 
@@ -39,11 +39,11 @@ def unpack(packed: bytes) -> list[Row]:
 def _codec() -> Any:
     import pyarrow as pa
 
-    return pa.Codec("zstd", compression_level=1)  # Four times as fast as zlib, and smaller.
+    return pa.Codec("zstd", compression_level=1)  # This is four times as fast as zlib, and smaller.
 
 
 class PackRows(beam.PTransform):
-    """Rows (tuples of plain values) to packs (bytes), as they come in a bundle."""
+    """Packs rows (tuples of plain values) to bytes, as they come in a bundle."""
 
     def expand(self, rows: Any) -> Any:
         return rows | "Pack" >> beam.ParDo(_PackDoFn())
@@ -51,9 +51,9 @@ class PackRows(beam.PTransform):
 
 class _PackDoFn(beam.DoFn):
     def start_bundle(self) -> None:
-        self._rows: list[Row] = []
+        self._rows: list[PlainRow] = []
 
-    def process(self, row: Row) -> Iterator[bytes]:
+    def process(self, row: PlainRow) -> Iterator[bytes]:
         self._rows.append(row)
         if len(self._rows) >= _ROWS_PER_PACK:
             packed, self._rows = pack(self._rows), []

@@ -41,7 +41,7 @@ class Progress:
 
     Args:
       staging: The run's staging directory.
-      kind: The kind of the rows' shards: "features" or "errors"; others are not displayed.
+      kind: The kind of shard that the rows are for; "features" and "errors" are displayed.
     """
 
     def __init__(self, staging: str, kind: str) -> None:

@@ -1,0 +1,1 @@
+"""Shard files: records, pieces and their merging, indexes, and what is known from them."""

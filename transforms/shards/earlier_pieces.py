@@ -1,8 +1,8 @@
-"""What an earlier attempt at a run has left, and which of its rows can be taken over.
+"""The pieces that earlier attempts at a run have left, and the rows that can be taken from them.
 
-Pieces are whole or not there, and say so by a checksum. A row's bytes depend on the row and on
-what the pieces' directory is named after (its fingerprint), so that rows of any attempt, of
-bundles that were named and of ones that were not, are as good as new ones.
+Pieces are whole or not there, and say so by a checksum. A row's bytes depend on the row and on the
+fingerprint after which the pieces' directory is named, so that the rows of any attempt are as good
+as new ones, whether or not the bundle that made them succeeded.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import BrokenPieceError, read_keys
-from image_features.transforms.shards.write_shards import ShardNaming, StagedPiece
+from image_features.transforms.shards.write_shards import StagedPiece
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class EarlierPieces:
     """The feature pieces of earlier attempts.
 
     Attributes:
-      naming: How this run names its feature shards and their pieces.
+      naming: The names of this run's feature shards and their pieces.
     """
 
     naming: ShardNaming
@@ -35,10 +36,10 @@ class EarlierPieces:
 
         Args:
           shard: The shard.
-          keys: Those of its rows.
+          keys: The keys of the shard's rows.
 
         Returns:
-          Pieces with the rows to take from them, and the keys of these rows.
+          The pieces with the rows to take from them, and the keys of these rows.
         """
         left = set(keys)
         taken = []

@@ -1,7 +1,7 @@
 """Serialises one row as a tf.train.Example, and parses it, without TensorFlow.
 
-A worker that writes features needs nothing else of TensorFlow, and the bytes must be the
-same everywhere: protobuf leaves the order of map entries open, here they are sorted.
+A worker that writes features needs nothing else of TensorFlow. The bytes must be the same
+everywhere: protobuf leaves the order of a map's entries open, and here they are sorted.
 Wire format: https://protobuf.dev/programming-guides/encoding/; messages:
 tensorflow/core/example/feature.proto (Example.features = 1, Features.feature = 1,
 Feature.bytes_list = 1, float_list = 2, int64_list = 3, each list's value = 1).
@@ -24,8 +24,8 @@ def serialize_example(features: Mapping[str, FieldValue]) -> bytes:
     """Returns a serialised tf.train.Example, its features sorted by name.
 
     Args:
-      features: For each name a list of bytes, a list of int64, or a float32 array.
-        An empty list is written as an absent feature.
+      features: By name, a list of bytes, a list of int64, or a float32 array. A feature that is
+        empty is left out.
     """
     entries = []
     for name in sorted(features):
@@ -45,13 +45,13 @@ def parse_example(data: bytes) -> Any:
 
 @functools.cache
 def _name_field(name: str) -> bytes:
-    """Field 1 of a map's entry; a run has few names."""
+    """Returns field 1 of a map's entry, kept since a run has few names."""
     return _field(1, name.encode())
 
 
 def _feature(value: FieldValue) -> bytes:
     if isinstance(value, np.ndarray):
-        # Packed little-endian floats are the array's own bytes.
+        # Packed little-endian floats are the bytes of the array.
         return _field(2, _field(1, value.astype("<f4", copy=False).tobytes()))
     if isinstance(value[0], bytes):
         items: Any = value
@@ -77,9 +77,9 @@ def _varint(value: int) -> bytes:
 
 @functools.cache
 def _example_class() -> Any:
-    """tf.train.Example, as protobuf's own parser reads it without TensorFlow.
+    """Returns the class of tf.train.Example, made for protobuf's own parser without TensorFlow.
 
-    Packed floats are a field of bytes on the wire; declared as such they need no conversion.
+    On the wire, packed floats are a field of bytes; declared as such they need no conversion.
     """
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 

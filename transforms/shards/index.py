@@ -1,6 +1,6 @@
 """A shard's index: key, version, content hash and URI of its rows, in their order, as Parquet.
 
-What is known of a dataset's images is read from it, without their features: some 60 bytes a row.
+An incremental run reads what a dataset has from indexes, without features: some 60 bytes a row.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ import numpy.typing as npt
 from image_features.transforms.stores.files import open_plain
 
 INDEX_KIND = "index"
-_NOTE = struct.Struct("<32sH")  # A file's SHA-256, and the length of the version that follows.
+# A note is a file's SHA-256, the length of its version, the version and the URI.
+_NOTE = struct.Struct("<32sH")
 
 
 def index_note(sha256: str, version: str, uri: str) -> bytes:
-    """What a row tells its shard's index, in a piece on its way there."""
+    """Returns what a row tells its shard's index, for the piece that it is in."""
     encoded = version.encode()
     return _NOTE.pack(bytes.fromhex(sha256), len(encoded)) + encoded + uri.encode()
 
 
 def index_file(keys: npt.NDArray[np.bytes_], notes: Sequence[bytes]) -> bytes:
-    """A shard's index as a file's bytes.
+    """Returns the bytes of a shard's index.
 
     Args:
       keys: bytes32 [rows], hexadecimal digits.
-      notes: Of `index_note`, [rows].
+      notes: What `index_note` gave for each row, [rows].
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -55,7 +56,7 @@ def index_file(keys: npt.NDArray[np.bytes_], notes: Sequence[bytes]) -> bytes:
         table,
         out,
         compression="zstd",
-        # Hashes do not compress, and no two of them are the same.
+        # Hashes do not compress, and no two are the same.
         use_dictionary=False,
         write_statistics=False,
         store_schema=False,
@@ -70,8 +71,8 @@ def read_index(path: str, columns: Sequence[str]) -> Any:
       A pyarrow.Table: `key` binary(16), `version` string, `sha256` binary(32), `uri` string.
 
     Raises:
-      ValueError: it is not an index.
-      OSError: it cannot be read.
+      ValueError: the file is not an index.
+      OSError: the file cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -84,7 +85,7 @@ def read_index(path: str, columns: Sequence[str]) -> Any:
 
 
 def key_array(column: Any) -> npt.NDArray[np.bytes_]:
-    """A table's keys, bytes16 [rows]."""
+    """Returns the keys of a table, bytes16 [rows]."""
     chunks = column.chunks if hasattr(column, "chunks") else [column]
     parts = [
         np.frombuffer(chunk.buffers()[1], "S16", len(chunk), 16 * chunk.offset)

@@ -1,4 +1,4 @@
-"""What committed runs say of keys, divided by keys, and the latest of it."""
+"""What committed runs say of keys, in partitions, and which of it holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from image_features.transforms.shards.index import INDEX_KIND, key_array, read_index
 from image_features.transforms.stores.files import read_lines
 
-# A partition is held in memory: some hundred bytes a row.
+# A partition is held in memory, with some hundred bytes a row.
 _ROWS_PER_PARTITION = 50_000
 _ROWS_READ_TOGETHER = 1_000_000
 TOMBSTONE = -1
@@ -22,13 +22,13 @@ TOMBSTONE = -1
 
 @dataclasses.dataclass(frozen=True)
 class KnownFile:
-    """What a committed run says of some keys.
+    """A file in which a committed run says something of some keys.
 
     Attributes:
-      path: Of a shard's index, or of a tombstones shard.
-      kind: "index" or "tombstones".
-      age: Number of the run, the latest 0: of what several say of a key the latest holds.
-      rows: In it.
+      path: The path of a shard's index, or of a shard of tombstones or errors.
+      kind: The kind of the file: "index", "tombstones" or "errors".
+      age: The number of the run, 0 for the latest; what the latest one says of a key holds.
+      rows: The number of rows in the file.
     """
 
     path: str
@@ -38,17 +38,17 @@ class KnownFile:
 
 
 def count_partitions(rows: int) -> int:
-    """How many partitions to have for so many rows."""
+    """Returns the number of partitions for a number of rows."""
     return max(1, math.ceil(rows / _ROWS_PER_PARTITION))
 
 
 def partition_of(key: str, partitions: int) -> int:
-    """The partition of a key, by its first 32 bits."""
+    """Returns the partition of a key, by its first 32 bits."""
     return int(key[:8], 16) % partitions
 
 
 def batches(files: Sequence[KnownFile]) -> list[list[tuple[int, KnownFile]]]:
-    """Files and their numbers, so many together that their partitions are worth sending."""
+    """Returns numbered files, so many together that their partitions are worth sending."""
     batches: list[list[tuple[int, KnownFile]]] = []
     rows = _ROWS_READ_TOGETHER
     for number, file in enumerate(files):
@@ -61,23 +61,30 @@ def batches(files: Sequence[KnownFile]) -> list[list[tuple[int, KnownFile]]]:
 
 
 def read_known(batch: Iterable[tuple[int, KnownFile]], verify: bool) -> Iterator[Any]:
-    """A table of what a batch of files says: key, mark (version or hash), age, file, row."""
+    """Yields a table of what a batch of files says.
+
+    Its columns are key, validator, age (of the run), file (its number; -1 for tombstones) and row.
+
+    Args:
+      batch: The files with their numbers.
+      verify: Whether the validator is the content's hash instead of its version.
+    """
     import pyarrow as pa
 
     tables = []
     for number, file in batch:
         if file.kind == INDEX_KIND:
             read = read_index(file.path, ["key", "sha256" if verify else "version"])
-            keys, marks = read.column(0), read.column(1).cast(pa.binary())
+            keys, validators = read.column(0), read.column(1).cast(pa.binary())
         else:
             keys = pa.array(read_tombstones(file.path), pa.binary(16))
-            number, marks = TOMBSTONE, pa.nulls(len(keys), pa.binary())
+            number, validators = TOMBSTONE, pa.nulls(len(keys), pa.binary())
         count = len(keys)
         tables.append(
             pa.table(
                 {
                     "key": keys,
-                    "mark": marks,
+                    "validator": validators,
                     "age": pa.array(np.full(count, file.age, np.int32)),
                     "file": pa.array(np.full(count, number, np.int32)),
                     "row": pa.array(np.arange(count, dtype=np.uint32)),
@@ -88,12 +95,12 @@ def read_known(batch: Iterable[tuple[int, KnownFile]], verify: bool) -> Iterator
 
 
 def read_tombstones(path: str) -> list[bytes]:
-    """The keys of a tombstones shard, 16 bytes each."""
+    """Returns the keys of a shard of tombstones, 16 bytes each."""
     return [bytes.fromhex(json.loads(line)["key"]) for line in read_lines(path)]
 
 
 def split_table(table: Any, partitions: int) -> Iterator[tuple[int, bytes]]:
-    """Parts of a table by partition, for `latest_of`."""
+    """Yields the parts of a table by partition, for `latest_of`."""
     import pyarrow as pa
 
     heads = key_array(table["key"]).view(">u4")[::4]
@@ -112,38 +119,38 @@ def split_table(table: Any, partitions: int) -> Iterator[tuple[int, bytes]]:
 
 @dataclasses.dataclass(frozen=True)
 class Latest:
-    """The latest that is known of each key of a partition.
+    """What holds of each key of a partition, by the latest run that says anything of it.
 
     Attributes:
       keys: bytes16 [keys], sorted.
-      marks: pyarrow binary [keys].
-      files: int32 [keys], the numbers of the indexes; -1 of a tombstone.
-      rows: uint32 [keys], the places in them.
+      validators: pyarrow binary [keys], the versions or hashes.
+      files: int32 [keys], the numbers of the indexes; -1 for a tombstone.
+      rows: uint32 [keys], the positions of the rows in the indexes.
       ages: int32 [keys], the numbers of the runs.
-      indexed: Rows of all runs' indexes, not only the latest ones.
+      indexed: The number of rows in the indexes of all runs, replaced ones included.
     """
 
     keys: npt.NDArray[np.bytes_]
-    marks: Any
+    validators: Any
     files: npt.NDArray[np.int32]
     rows: npt.NDArray[np.uint32]
     ages: npt.NDArray[np.int32]
     indexed: int
 
     def find(self, keys: Sequence[bytes]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-        """Where keys are, and whether they are there."""
-        # As an array: NumPy drops the zero bytes at the end of its own strings only.
+        """Returns the positions of keys, and whether they are there at all."""
+        # Both sides must be arrays: NumPy drops zero bytes at the end of its own strings only.
         wanted = np.array(keys, "S16")
-        places = np.searchsorted(self.keys, wanted)
-        there = places < len(self.keys)
-        there[there] = self.keys[places[there]] == wanted[there]
-        return places, there
+        positions = np.searchsorted(self.keys, wanted)
+        there = positions < len(self.keys)
+        there[there] = self.keys[positions[there]] == wanted[there]
+        return positions, there
 
 
 def latest_entries(
     keys: npt.NDArray[np.bytes_], ages: npt.NDArray[np.int32] | None = None
 ) -> npt.NDArray[np.intp]:
-    """Which of all that runs say of keys holds: for each key, what the latest run says.
+    """Finds which entry holds for each key: that of the latest run.
 
     Args:
       keys: bytes16 [entries], the key that each entry is about.
@@ -151,7 +158,7 @@ def latest_entries(
         entries of later runs come first.
 
     Returns:
-      The places of the entries that hold, one for each key, sorted by key.
+      The positions of the entries that hold, one for each key, sorted by key.
     """
     order = np.argsort(keys, kind="stable") if ages is None else np.lexsort((ages, keys))
     ordered = keys[order]
@@ -161,7 +168,7 @@ def latest_entries(
 
 
 def latest_of(packs: Iterable[bytes]) -> Latest:
-    """What the latest run says of each key of a partition, from `split_table`'s parts."""
+    """Returns what holds of each key of a partition, from the parts of `split_table`."""
     import pyarrow as pa
 
     tables = [pa.ipc.open_stream(packed).read_all() for packed in packs]
@@ -174,7 +181,7 @@ def latest_of(packs: Iterable[bytes]) -> Latest:
     chosen = latest_entries(keys, ages)
     return Latest(
         keys[chosen],
-        table["mark"].take(chosen),
+        table["validator"].take(chosen),
         files[chosen],
         table["row"].to_numpy()[chosen],
         ages[chosen],

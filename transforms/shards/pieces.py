@@ -1,9 +1,11 @@
 """Pieces: the rows of one shard that one bundle made, on their way into the shard's file.
 
-A piece is its rows' number, a checksum, an index of keys and lengths, the rows' notes (what they
-tell of themselves beside the shard), and the rows. Merging reads the indexes, settles the order by
-them, and copies stretches of rows that lie together already, as nearly all do: rows come sorted in
-slices.
+    rows u64 | CRC-32C u32 | index: (key 32 bytes, length u64, length of the note u32) a row
+    | the rows' notes | the rows
+
+All numbers are little-endian, and the checksum is of all that follows it. A note is what a row
+tells the shard's index. Merging reads the indexes of pieces, sorts the keys, and copies stretches
+of rows that lie together already, as nearly all do, since rows come sorted in slices.
 """
 
 from __future__ import annotations
@@ -23,15 +25,15 @@ from image_features.transforms.stores.files import create_whole, open_plain
 
 KEY_BYTES = 32
 PART_SUFFIX = ".part"
-_HEAD = struct.Struct("<QI")  # The number of rows, and CRC-32C of all that follows.
+_HEAD = struct.Struct("<QI")
 _ENTRY = np.dtype([("key", f"S{KEY_BYTES}"), ("length", "<u8"), ("note", "<u4")])
 _BLOCK = 2**20
-# Pieces whose keys overlap are open at the same time; systems allow a process about 1000.
+# Pieces whose keys overlap are open at the same time; systems allow a process about 1000 files.
 _MAX_OPEN = 200
 
 
 class DuplicateRowError(RuntimeError):
-    """Two rows with one key reached a shard: the runner delivered a row twice."""
+    """Two rows with one key have reached a shard: the runner has delivered a row twice."""
 
 
 class BrokenPieceError(OSError):
@@ -40,11 +42,11 @@ class BrokenPieceError(OSError):
 
 @dataclasses.dataclass(frozen=True)
 class MergedRows:
-    """What was merged.
+    """The keys and notes of rows that were merged.
 
     Attributes:
       keys: bytes32 [rows], sorted.
-      notes: Of the rows, [rows].
+      notes: The notes of the rows, [rows].
     """
 
     keys: npt.NDArray[np.bytes_]
@@ -54,13 +56,13 @@ class MergedRows:
 def write_piece(
     path: str, keys: Sequence[str], rows: Sequence[bytes], notes: Sequence[bytes] = ()
 ) -> None:
-    """Writes rows and their keys (32 ASCII characters each), sorted by key.
+    """Writes rows, sorted by their keys, as a piece.
 
     Args:
-      path: Where to.
-      keys: Of the rows.
-      rows: Their bytes.
-      notes: What goes with each of them; none where nothing does.
+      path: The path of the piece.
+      keys: The keys of the rows, 32 ASCII characters each.
+      rows: The bytes of the rows.
+      notes: The notes of the rows; empty where they have none.
     """
     notes = notes or [b""] * len(rows)
     index = np.empty(len(rows), _ENTRY)
@@ -68,12 +70,12 @@ def write_piece(
     index["length"] = [len(row) for row in rows]
     index["note"] = [len(note) for note in notes]
     order = np.argsort(index["key"], kind="stable")
-    places = order.tolist()
+    positions = order.tolist()
     body = b"".join(
         (
             index[order].tobytes(),
-            *(notes[place] for place in places),
-            *(rows[place] for place in places),
+            *(notes[position] for position in positions),
+            *(rows[position] for position in positions),
         )
     )
     with create_whole(path, f"{path}{PART_SUFFIX}") as file:
@@ -82,11 +84,11 @@ def write_piece(
 
 
 def read_keys(path: str) -> list[str]:
-    """The keys of a piece's rows, after a look at every byte of it.
+    """Returns the keys of a piece's rows, once its checksum is verified.
 
     Raises:
-      BrokenPieceError: it is not what was written.
-      OSError: it cannot be read.
+      BrokenPieceError: the piece is not what was written.
+      OSError: the piece cannot be read.
     """
     with open_plain(path) as file:
         head = file.read(_HEAD.size)
@@ -108,12 +110,12 @@ def merge_pieces(
     """Writes the rows of pieces in the order of their keys.
 
     Args:
-      paths: The pieces.
-      write: Takes the bytes.
-      chosen: For each piece the places of its rows to write, None for all of them.
+      paths: The paths of the pieces.
+      write: The function that takes the bytes.
+      chosen: For each piece the positions of its rows to write, None for all of them.
 
     Returns:
-      Their keys and notes in the same order.
+      The keys and notes of the rows in the same order.
 
     Raises:
       DuplicateRowError: two rows have one key.
@@ -150,11 +152,11 @@ def merge_pieces(
             if last >= 0:
                 pieces.copy(int(owners[first]), int(starts[first]), int(ends[last]), write)
         together = list(itertools.chain.from_iterable(notes))
-        return MergedRows(sorted_keys, [together[place] for place in order.tolist()])
+        return MergedRows(sorted_keys, [together[position] for position in order.tolist()])
 
 
 def _starts(index: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
-    """Where each row of a piece begins in its file."""
+    """Returns the offset of each row in the file of a piece."""
     lengths = index["length"].astype(np.int64)
     header = _HEAD.size + len(index) * _ENTRY.itemsize + int(index["note"].sum(dtype=np.int64))
     starts: npt.NDArray[np.int64] = header + np.cumsum(lengths) - lengths
@@ -162,14 +164,14 @@ def _starts(index: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
 
 
 class _OpenPieces:
-    """Files of pieces, opened when they are read, not too many at once."""
+    """The files of pieces, opened when they are read, and not too many at once."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
         self._files: dict[int, IO[bytes]] = {}
 
     def read_head(self, number: int) -> tuple[npt.NDArray[np.void], list[bytes]]:
-        """Index and notes of a piece's rows."""
+        """Reads the index of a piece, and the notes of its rows."""
         file = self._file(number)
         count, _ = _HEAD.unpack(self._read(file, number, _HEAD.size))
         index = np.frombuffer(self._read(file, number, count * _ENTRY.itemsize), _ENTRY)
@@ -195,7 +197,7 @@ class _OpenPieces:
         file = self._files.pop(number, None)
         if file is None:
             if len(self._files) >= _MAX_OPEN:
-                self._files.pop(next(iter(self._files))).close()  # The least recently used.
+                self._files.pop(next(iter(self._files))).close()  # It is the least recently used.
             file = open_plain(self._paths[number])
         self._files[number] = file
         return file

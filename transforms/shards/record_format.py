@@ -44,28 +44,28 @@ class Record(abc.ABC):
 
     @abc.abstractmethod
     def strings(self, name: str) -> Sequence[bytes]:
-        """The items of a field of bytes."""
+        """Returns the items of a field of bytes."""
 
     @abc.abstractmethod
     def integers(self, name: str) -> Sequence[int]:
-        """The items of a field of integers."""
+        """Returns the items of a field of integers."""
 
     @abc.abstractmethod
     def floats(self, name: str) -> Floats:
-        """The items of a field of floats, float32 [items]."""
+        """Returns the items of a field of floats, float32 [items]."""
 
     def text(self, name: str) -> str:
-        """The text of a field that holds one; empty if it is absent."""
+        """Returns the text of a field that holds one; empty if it is absent."""
         items = self.strings(name)
         return items[0].decode("utf-8", "replace") if items else ""
 
     def number(self, name: str) -> int:
-        """The integer of a field that holds one; 0 if it is absent."""
+        """Returns the integer of a field that holds one; 0 if it is absent."""
         items = self.integers(name)
         return int(items[0]) if items else 0
 
     def column_items(self, column: Column) -> list[Scalar]:
-        """The items of a passed-through column, as values of its kind."""
+        """Returns the items of a passed-through column, as values of its kind."""
         if column.kind is Kind.FLOAT32:
             return cast(list[Scalar], self.floats(column.name).tolist())
         if column.kind is Kind.INT64:
@@ -77,7 +77,7 @@ class Record(abc.ABC):
         return [item.decode("utf-8", "replace") for item in self.strings(column.name)]
 
     def column_value(self, column: Column) -> ColumnValue:
-        """The value of a passed-through column, as `column_field` took it."""
+        """Returns the value of a passed-through column, as `column_field` took it."""
         items = self.column_items(column)
         if column.repeated:
             return items
@@ -162,10 +162,10 @@ def open_shard(path: str, *, compressed: bool) -> Iterator[IO[bytes]]:
 
 
 def feature_vectors(records: Sequence[Record]) -> Floats:
-    """The feature vectors of some rows, float32 [rows, num_features].
+    """Returns the feature vectors of some rows, float32 [rows, num_features].
 
     Raises:
-      ValueError: they are of different lengths, or a row has none.
+      ValueError: the vectors are of different lengths, or a row has none.
     """
     vectors = [record.floats(FEATURES) for record in records]
     if not all(map(len, vectors)):
@@ -174,7 +174,7 @@ def feature_vectors(records: Sequence[Record]) -> Floats:
 
 
 def column_field(value: ColumnValue, column: Column) -> FieldValue:
-    """A column's value as a record's field; None has no items."""
+    """Returns a column's value as a record's field; None has no items."""
     items: list[Any] = [] if value is None else value if isinstance(value, list) else [value]
     if column.kind is Kind.FLOAT32:
         return np.asarray(items, np.float32)

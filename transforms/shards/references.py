@@ -1,39 +1,39 @@
-"""References as they are shuffled: plain tuples in the order that sorts, many in a pack."""
+"""References as they are shuffled: plain tuples whose order is that of the rows, many in a pack."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
 
-from image_features.transforms.runtime.packing import Row, unpack
+from image_features.transforms.runtime.packing import PlainRow, unpack
 from image_features.transforms.values import ImageRef
 
 KEY, URI, VERSION = 0, 3, 5
 _MENTION = operator.itemgetter(0, 1, 2, 3)
 
 
-def row_of(ref: ImageRef) -> Row:
-    """A reference as a row; rows sort by key, then as the manifests mention them."""
+def row_of(ref: ImageRef) -> PlainRow:
+    """Returns a reference as a row; rows sort by key, then by where the manifests have them."""
     return ref.key, ref.source, ref.row, ref.uri, ref.columns, ref.version
 
 
-def ref_of(row: Row, shard: int = -1) -> ImageRef:
-    """The reference that a row is of."""
+def ref_of(row: PlainRow, shard: int = -1) -> ImageRef:
+    """Returns the reference that a row stands for."""
     key, source, number, uri, columns, version = row
     return ImageRef(uri, key, source, number, columns, shard, version)
 
 
-def sorted_once(packs: Iterable[bytes]) -> tuple[list[Row], int]:
-    """The rows of packs in order, of each image the first mention only.
+def sorted_once(packs: Iterable[bytes]) -> tuple[list[PlainRow], int]:
+    """Sorts the rows of packs by key, and keeps the first mention of each image.
 
-    Whatever order the runner delivers, the result is the same.
+    The result is the same in whatever order the runner delivers the packs.
 
     Returns:
-      The rows, and how many more mentions there were.
+      The rows, and the number of further mentions.
     """
     rows = [row for pack in packs for row in unpack(pack)]
     rows.sort(key=operator.itemgetter(KEY))
-    once: list[Row] = []
+    once: list[PlainRow] = []
     for row in rows:
         if once and row[KEY] == once[-1][KEY]:
             once[-1] = min(once[-1], row, key=_MENTION)

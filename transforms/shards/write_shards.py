@@ -1,9 +1,9 @@
 """Deterministic shard files from rows that arrive in any number of bundles.
 
-Features are never shuffled. Each bundle writes the rows it gets to piece files of its
-own, named at random; only the pieces' names are grouped, and one
-merge a shard turns its pieces into the final file. A bundle that is retried leaves
-pieces that nobody names; a merge that is retried writes the same bytes again.
+Features are never shuffled. Each bundle writes the rows that it gets to pieces of its own, files
+with random names; only the names of the pieces are grouped, and one merge a shard turns its pieces
+into the final file. A bundle that is retried leaves pieces that nobody names; a merge that is
+retried writes the same bytes again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import apache_beam as beam
@@ -29,7 +29,9 @@ from image_features.transforms.runtime.concurrency import BoundedPool, in_global
 from image_features.transforms.runtime.metrics import NAMESPACE, log_event
 from image_features.transforms.runtime.progress import Progress
 from image_features.transforms.shards.index import INDEX_KIND, index_file
+from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import MergedRows, merge_pieces, write_piece
+from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import create_whole
 
 _LOG = logging.getLogger(__name__)
@@ -39,92 +41,16 @@ _WRITERS = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class ShardNaming:
-    """Where a kind of shard goes.
-
-    Attributes:
-      kind: "features" or "errors": the first part of the name.
-      directory: The run's directory.
-      staging: A directory for pieces, deleted after the commit.
-      suffix: The last part of the name, with its dot; ".gz" compresses.
-      indexed: Whether each shard gets an index beside it (see `transforms.shards.index`).
-      fingerprint: Of all that a row's bytes depend on beside the row; pieces of one fingerprint
-        are together.
-      seal: Path of the file that commits the run: once it is there, nothing is written any more.
-    """
-
-    kind: str
-    directory: str
-    staging: str
-    suffix: str
-    fingerprint: str = ""
-    indexed: bool = False
-    seal: str = ""
-
-    def name(self, index: int, count: int) -> str:
-        """The file name of a shard."""
-        return f"{self.kind}-{index:05d}-of-{count:05d}{self.suffix}"
-
-    def index_name(self, index: int, count: int) -> str:
-        """The file name of a shard's index."""
-        return f"{INDEX_KIND}-{index:05d}-of-{count:05d}.parquet"
-
-    @property
-    def pieces(self) -> str:
-        """The directory of pieces."""
-        name = f"{self.kind}-{self.fingerprint}" if self.fingerprint else self.kind
-        return FileSystems.join(self.staging, name)
-
-    def piece_prefix(self, index: int) -> str:
-        """What the paths of all pieces of a shard begin with."""
-        return FileSystems.join(self.pieces, f"{index:05d}-")
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardFile:
-    """A finished shard.
-
-    Attributes:
-      kind: "features", "errors", "removed" or "tombstones", or "index" of a shard's index.
-      name: File name within the run directory.
-      rows: Number of records.
-      bytes: Size of the file.
-      sha256: Hexadecimal digest of the file.
-      labels: Rows by label (the reason, for errors).
-    """
-
-    kind: str
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
-    labels: dict[str, int] = dataclasses.field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The shard's entry in run.json, which leaves the labels out."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "rows": self.rows,
-            "bytes": self.bytes,
-            "sha256": self.sha256,
-        }
-
-    @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> ShardFile:
-        """The file of an entry in run.json; one that describes the run has no rows."""
-        return cls(
-            kind=str(entry["kind"]),
-            name=str(entry["name"]),
-            rows=int(entry.get("rows", 0)),
-            bytes=int(entry["bytes"]),
-            sha256=str(entry["sha256"]),
-        )
-
-
-@dataclasses.dataclass(frozen=True)
 class ShardRow:
-    """A serialised row on its way to a shard; `note` is for the shard's index."""
+    """A serialised row on its way to a shard.
+
+    Attributes:
+      shard: The shard.
+      key: The key of the row, by which rows are sorted.
+      payload: The bytes of the row in the shard.
+      label: The label under which the row is counted; empty for none.
+      note: What the row tells the shard's index.
+    """
 
     shard: int
     key: str
@@ -139,9 +65,9 @@ class StagedPiece:
 
     Attributes:
       shard: The shard.
-      path: The piece.
-      labels: Its rows by label.
-      chosen: Places of the rows to take from it, as uint32's bytes; empty for all.
+      path: The path of the piece that has the rows.
+      labels: The number of rows by label.
+      chosen: Positions of the rows to take from it, as uint32's bytes; empty for all.
     """
 
     shard: int
@@ -151,12 +77,12 @@ class StagedPiece:
 
 
 class WriteShards(beam.PTransform):
-    """Writes ShardRow to one file a shard; PCollection[ShardFile], also of each shard's index.
+    """Writes ShardRow to one file a shard; returns PCollection[ShardFile] of these and the indexes.
 
     Args:
       naming: Where the files go.
-      num_shards: Side input, the number of shards; each gets a file, if need be empty.
-      earlier: PCollection[StagedPiece] of rows to add, that an earlier attempt has written.
+      num_shards: The number of shards, a side input; each gets a file, if need be an empty one.
+      earlier: A PCollection[StagedPiece] of rows to add, which an earlier attempt has written.
     """
 
     def __init__(self, *, naming: ShardNaming, num_shards: Any, earlier: Any = None) -> None:
@@ -189,7 +115,7 @@ class WriteShards(beam.PTransform):
         )
 
 
-# Path, labels and chosen rows of a piece.
+# A part of a shard: path, labels and chosen rows of a piece.
 _Part = tuple[str, dict[str, int], bytes]
 
 
@@ -203,7 +129,7 @@ def _every_shard(_: None, num_shards: int) -> Iterator[tuple[int, _Part]]:
 
 @dataclasses.dataclass
 class _Content:
-    """Rows of one shard, to become a piece."""
+    """The rows of one shard that are gathered for a piece."""
 
     shard: int = -1
     keys: list[str] = dataclasses.field(default_factory=list)
@@ -214,9 +140,9 @@ class _Content:
 
 
 class _WritePiecesDoFn(beam.DoFn):
-    """Gathers one piece at a time: a new one where the shard changes or it has grown.
+    """Gathers the rows of one piece at a time, which is written while the next one is gathered.
 
-    A piece is written while the next one is gathered.
+    A new piece begins where the shard changes, or where the piece is large enough.
     """
 
     def __init__(self, naming: ShardNaming) -> None:
@@ -293,7 +219,7 @@ class _MergeDoFn(beam.DoFn):
         with self._create(name) as file:
             sink = _HashingSink(file)
             if self._naming.suffix.endswith(".gz"):
-                # No name and no time in the header: the same rows are the same bytes.
+                # The header has no name and no time, so that the same rows are the same bytes.
                 with gzip.GzipFile("", "wb", compresslevel=6, fileobj=sink, mtime=0) as out:  # type: ignore[arg-type]
                     rows = merge_pieces(paths, out.write, chosen)
             else:
@@ -329,9 +255,10 @@ class _MergeDoFn(beam.DoFn):
             self._check_open(name)
 
     def _check_open(self, name: str) -> None:
-        """A job that was taken for dead, or its successor, may come when the other has committed.
+        """Refuses to write after the commit: a job that was presumed dead may still be running.
 
-        Its shards need not be the same: an image may have changed meanwhile.
+        Its shards need not be the same as those that are committed, since an image may have changed
+        meanwhile.
         """
         if self._naming.seal and FileSystems.exists(self._naming.seal):
             raise RuntimeError(
@@ -340,7 +267,7 @@ class _MergeDoFn(beam.DoFn):
 
 
 class _HashingSink:
-    """A write-only file that knows its size and digest."""
+    """A file for writing that knows its size and digest."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -354,4 +281,4 @@ class _HashingSink:
         return len(data)
 
     def flush(self) -> None:
-        """Does nothing: the file is flushed when it closes."""
+        """Does nothing, as the file is flushed when it is closed."""

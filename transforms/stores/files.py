@@ -1,4 +1,4 @@
-"""Opens files wherever they are: local, gs:// and http(s), gzip or not; writes and renames them."""
+"""Files of runs and manifests, wherever they are: how they are opened, written and removed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def open_binary(uri: str, *, http: HttpPolicy, seekable: bool = False) -> Iterat
     """Opens a location for reading, decompressed if its name ends in .gz.
 
     Args:
-      uri: A local path, gs:// or http(s) location.
+      uri: The location: a local path, or one of gs://, http(s) or another of Beam's schemes.
       http: How to fetch over http(s).
-      seekable: Whether the file must seek (Parquet); a remote stream is then spooled.
+      seekable: Whether the file must seek (Parquet does); a stream over http(s) is then spooled.
 
     Raises:
       OSError: it cannot be read.
@@ -57,17 +57,17 @@ def open_binary(uri: str, *, http: HttpPolicy, seekable: bool = False) -> Iterat
 
 
 def read_lines(path: str) -> Iterator[bytes]:
-    """Yields the lines of a file, with their ends."""
-    # An object's reader fetches byte by byte what is asked for line by line.
+    """Yields the lines of a file, with their line ends."""
+    # Without a buffer, an object is fetched byte by byte where lines are asked for.
     with contextlib.closing(open_plain(path)) as file, io.BufferedReader(cast(Any, file)) as lines:
         yield from lines
 
 
 def remove_files(directory: str) -> None:
-    """Removes the files of a directory, but not what is in directories within.
+    """Removes the files of a directory, but not those of directories within.
 
     Raises:
-      OSError: one is still there.
+      OSError: a file is still there.
     """
     if "://" not in directory:
         for entry in os.scandir(directory):
@@ -91,10 +91,10 @@ def remove_tree(directory: str) -> None:
         if os.path.islink(directory):
             os.unlink(directory)
     elif directory.startswith(gcs.SCHEME):
-        # As a pattern objects go a hundred at a time, named they go one by one.
+        # Objects go a hundred at a time by a pattern, but one by one by their names.
         FileSystems.delete([f"{directory}/**"])
     else:
-        # To other object stores this means all that begins so.
+        # Other object stores remove all objects whose names begin so.
         FileSystems.delete([directory if directory.startswith("hdfs://") else f"{directory}/"])
 
 
@@ -110,14 +110,14 @@ def open_plain(path: str) -> IO[bytes]:
 
 @contextlib.contextmanager
 def create_whole(path: str, part: str) -> Iterator[IO[bytes]]:
-    """Opens a file for writing that is there once it is whole, over whatever was there.
+    """Opens a file for writing that appears when it is whole, and replaces what was there.
 
-    Object stores show an object when its last byte has come. Disks get it under another name
-    first.
+    Object stores show an object when its last byte has come. On disks the file has another name
+    until then.
 
     Args:
-      path: Where to.
-      part: A free path on the same disk.
+      path: The path of the file.
+      part: A free path on the same disk, for the file until it is whole.
     """
     if "://" in path:
         with create(path) as file:
@@ -129,21 +129,21 @@ def create_whole(path: str, part: str) -> Iterator[IO[bytes]]:
 
 
 def create_once(path: str, data: bytes, part: str) -> bool:
-    """Writes a whole file where there is none: of several writers, one.
+    """Writes a whole file where there is none; of several writers one succeeds.
 
     Atomic on local disks (a hard link) and on gs:// (a condition on the generation); on other
     stores two writers at the same moment may both believe that they were first.
 
     Args:
-      path: Where to.
-      data: All of it.
-      part: A free path on the same disk.
+      path: The path of the file.
+      data: The content of the file.
+      part: A free path on the same disk, for the file until it is whole.
 
     Returns:
-      Whether it was written; False if something is there.
+      Whether the file was written; False if there is one already.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: the file cannot be written.
       transforms.stores.retries.FetchError: gs:// refuses it.
     """
     if path.startswith(gcs.SCHEME):
@@ -160,7 +160,7 @@ def create_once(path: str, data: bytes, part: str) -> bool:
         os.link(part, path)
     except FileExistsError:
         return False
-    except OSError:  # A disk that knows no hard links.
+    except OSError:  # The disk may know no hard links.
         if os.path.exists(path):
             return False
         os.replace(part, path)
@@ -170,7 +170,10 @@ def create_once(path: str, data: bytes, part: str) -> bool:
 
 
 def reason_of(error: BaseException) -> Reason:
-    """What a file system's error means; they are of many classes, with HTTP codes within."""
+    """Returns the reason for a file system's error.
+
+    Such errors are of many classes, some with an HTTP status in them or in their cause.
+    """
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, FetchError):

@@ -1,8 +1,8 @@
-"""Cloud Storage objects in one request each, over connections that are kept.
+"""Objects of Cloud Storage in one request each, over connections that are kept.
 
-Images are read this way, and a run's commit is written: Beam's client, which everything else here
-uses, knows no conditions. It also makes a new client for every file it opens and asks for the
-object's description first: 14 to 20 ms of processor time an image, where decoding it takes one.
+Images are read this way, and a run's commit is written. Beam's client, which everything else here
+uses, knows no conditions. It also makes a new client for every file that it opens, and asks for the
+object's description first: 14 to 20 ms of processor time an image, where decoding takes one.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ _ENDPOINT = "https://storage.googleapis.com"
 _SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _BLOCK = 1024 * 1024
-# Of a night's work one object is left to write: some minutes of trouble are waited for.
+# The commit is the last object of a night's work, so that some minutes of trouble are waited for.
 _PATIENCE = (RetryPolicy(max_attempts=10), time.sleep)
 
 
 class GcsClient:
-    """Objects by their gs:// URIs; safe in many threads.
+    """Reads and writes objects by their gs:// URIs; safe in many threads.
 
     Credentials are the application's default ones; where there are none, or with
     STORAGE_EMULATOR_HOST, requests are anonymous, as public buckets allow. `google.auth` comes
     with the extra [gcp].
 
     Args:
-      connect_timeout: Seconds for a connection.
-      read_timeout: Seconds between two pieces of an answer.
-      pool_size: Connections kept open.
+      connect_timeout: The most seconds that connecting may take.
+      read_timeout: The most seconds between two parts of an answer.
+      pool_size: The number of connections that are kept open.
     """
 
     def __init__(self, *, connect_timeout: float, read_timeout: float, pool_size: int) -> None:
@@ -66,8 +66,8 @@ class GcsClient:
         """Reads a whole object, and its generation, which is empty if the server tells none.
 
         Raises:
-          PassingError: it may work the next time.
-          FetchError: it does not exist, may not be read, or is larger than `max_bytes`.
+          PassingError: the next attempt may work.
+          FetchError: the object does not exist, may not be read, or is larger than `max_bytes`.
         """
         bucket, name = _split(uri)
         # The JSON API's media download: cloud.google.com/storage/docs/json_api/v1/objects/get.
@@ -87,11 +87,14 @@ class GcsClient:
             return bytes(body), response.headers.get("X-Goog-Generation", "")
 
     def generation(self, uri: str) -> int:
-        """The generation of an object: a number that each version has of its own; 0 for none.
+        """Asks for the generation of an object, which differs for every version of it.
+
+        Returns:
+          The generation; 0 if there is no object.
 
         Raises:
-          PassingError: it may work the next time.
-          FetchError: it may not be asked for.
+          PassingError: the next attempt may work.
+          FetchError: access is denied.
         """
         bucket, name = _split(uri)
         with self._answer("GET", f"/storage/v1/b/{bucket}/o/{name}", uri) as response:
@@ -102,18 +105,18 @@ class GcsClient:
             return int(json.loads(body)["generation"])
 
     def write(self, uri: str, data: bytes, generation: int) -> int | None:
-        """Writes a whole object over one generation of it, and no other.
+        """Writes a whole object in the place of one generation of it, and of no other.
 
         Args:
-          uri: The object.
-          data: All of it.
-          generation: Of what is there; 0 if nothing is.
+          uri: The location of the object.
+          data: The content of the object.
+          generation: The generation to replace; 0 if there must be no object.
 
         Returns:
-          The new generation, or None if something else is there.
+          The new generation, or None if another generation is there.
 
         Raises:
-          PassingError: it may work the next time, or have worked this time.
+          PassingError: the next attempt may work, and this one may have worked.
           FetchError: the bucket does not exist, or may not be written to.
         """
         bucket, name = _split(uri)
@@ -142,7 +145,7 @@ class GcsClient:
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
     ) -> Iterator[Any]:
-        """An answer's head; its connection is used again if all of the body is read."""
+        """Yields an answer, whose connection is used again if all of the body is read."""
         http = self._client()
         try:
             response = http.urlopen(
@@ -162,7 +165,7 @@ class GcsClient:
                     response.close()
         except FetchError:
             raise
-        except Exception as error:  # urllib3's, google.auth's and the socket's own.
+        except Exception as error:  # urllib3, google.auth and sockets have errors of their own.
             verb = "read" if method == "GET" else "written"
             message = f"{uri} cannot be {verb}: {type(error).__name__}: {str(error)[:300]}"
             raise PassingError(Reason.READ_FAILED, message) from error
@@ -186,11 +189,11 @@ def create_once(uri: str, data: bytes) -> bool:
     """Writes a whole object where there is none, in as many attempts as it takes.
 
     Returns:
-      Whether it did; False if there is one, which may be this call's own: an attempt may have
-      worked whose answer was lost.
+      Whether the object was written; False if there is one, which may be this call's own, as an
+      attempt may have worked whose answer was lost.
 
     Raises:
-      FetchError: it cannot be written.
+      FetchError: the object cannot be written.
     """
     with patient() as client:
         return client.write(uri, data, 0) is not None
@@ -198,7 +201,7 @@ def create_once(uri: str, data: bytes) -> bool:
 
 @contextlib.contextmanager
 def patient() -> Iterator[PatientClient]:
-    """A client for the few objects that a run's life depends on."""
+    """Yields a client for the few objects that a whole run depends on."""
     client = PatientClient(connect_timeout=10.0, read_timeout=60.0, pool_size=1)
     try:
         yield client
@@ -207,7 +210,7 @@ def patient() -> Iterator[PatientClient]:
 
 
 class PatientClient(GcsClient):
-    """A client that tries as often as it takes."""
+    """A client that goes on trying through some minutes of trouble."""
 
     def read(self, uri: str, max_bytes: int) -> bytes:
         return with_retries(lambda: super(PatientClient, self).read(uri, max_bytes), *_PATIENCE)[0]
@@ -222,7 +225,7 @@ class PatientClient(GcsClient):
 
 
 def _split(uri: str) -> tuple[str, str]:
-    """Bucket and object, quoted."""
+    """Returns the bucket and the name of an object, quoted."""
     bucket, _, name = uri[len(SCHEME) :].partition("/")  # A scheme may be in capitals.
     if not bucket or not name:
         raise FetchError(Reason.NOT_FOUND, f"{uri} names no object.")
@@ -230,7 +233,7 @@ def _split(uri: str) -> tuple[str, str]:
 
 
 def _authorized(pool: urllib3.PoolManager) -> Any:
-    """The pool with the application's credentials, where it has some."""
+    """Returns the pool with the application's credentials, or as it is where there are none."""
     import google.auth
     from google.auth.exceptions import DefaultCredentialsError
     from google.auth.transport.urllib3 import AuthorizedHttp

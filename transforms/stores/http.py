@@ -33,8 +33,8 @@ class HttpClient:
     """The store of http:// and https://; every failure is a FetchError.
 
     Args:
-      policy: How patient and how trusting.
-      pool_size: Connections kept open to one host.
+      policy: How patient and how trusting fetches are.
+      pool_size: The number of connections that are kept open to one host.
       sleep: Waits between attempts; a fake in tests.
     """
 
@@ -53,17 +53,17 @@ class HttpClient:
         """Reads a whole body.
 
         Raises:
-          FetchError: it cannot be had.
+          FetchError: the body cannot be had.
         """
         (data, version), attempts = self._retrying(url, self._read_whole)
         return Content(data, version, attempts)
 
     def is_unchanged(self, url: str, version: str) -> bool:
-        """Whether a version is still there; raises what `version` does."""
+        """Tells whether a version is still there; raises what `version` does."""
         return self.version(url, version) == version
 
     def version(self, url: str, known: str) -> str:
-        """The version that is there now, without its body; empty if the server tells none.
+        """Asks for the version that is there now, without its body.
 
         A server that does not know the request's conditions tells the version all the same.
 
@@ -71,8 +71,11 @@ class HttpClient:
           url: The location.
           known: The version that may still be there.
 
+        Returns:
+          The version; empty if the server tells none.
+
         Raises:
-          FetchError: it cannot be had.
+          FetchError: the location cannot be reached.
         """
 
         def ask(url: str, deadline: float) -> str:
@@ -88,10 +91,10 @@ class HttpClient:
         return self._retrying(url, ask)[0]
 
     def open_stream(self, url: str) -> Any:
-        """Opens a body for reading as a stream, whatever its size (a manifest).
+        """Opens a body for reading as a stream, whatever its size, as of a manifest.
 
         Raises:
-          FetchError: it cannot be had.
+          FetchError: the body cannot be had.
         """
 
         def open_it(url: str, deadline: float) -> Any:
@@ -150,7 +153,7 @@ class HttpClient:
 
 
 class _Stream(io.RawIOBase):
-    """A body as a file."""
+    """The body of an answer as a file."""
 
     def __init__(self, response: Any) -> None:
         self._response = response

@@ -14,7 +14,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-# Addresses that embed an IPv4 one, which is what is really reached: RFC 6052, RFC 3056.
+# These addresses embed an IPv4 one, which is what is really reached: RFC 6052, RFC 3056.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _SIX_TO_FOUR = ipaddress.ip_network("2002::/16")
 
@@ -24,7 +24,7 @@ class BlockedHostError(Exception):
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is on the public internet (RFC 6890 and its kin)."""
+    """Whether an IP address is on the public internet, by RFC 6890 and its updates."""
     ip = ipaddress.ip_address(address.split("%", 1)[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped
@@ -38,7 +38,7 @@ def is_public(address: str) -> bool:
 
 
 def _connect(connection: Any, *, guarded: bool) -> socket.socket:
-    """Resolves, checks and connects in one step: what was checked is what is reached."""
+    """Resolves, checks and connects in one step, so that what was checked is what is reached."""
     host = connection._dns_host.strip("[]")
     try:
         found = socket.getaddrinfo(host, connection.port, 0, socket.SOCK_STREAM)
@@ -111,7 +111,7 @@ class _OpenHttpsPool(urllib3.HTTPSConnectionPool):
 
 
 def shut(holder: Any) -> None:
-    """Ends a connection or response from another thread, so that its reader wakes."""
+    """Ends a connection or an answer from another thread, so that its reader wakes."""
     sock = getattr(holder, "sock", None) or getattr(
         getattr(holder, "connection", None), "sock", None
     )
@@ -123,8 +123,8 @@ def shut(holder: Any) -> None:
 class Watchdog:
     """Shuts the sockets of attempts that outlive their deadline.
 
-    Socket timeouts start anew with every byte, so a server that drips its headers would
-    hold a thread for hours; one thread here watches over all fetches of a client.
+    Timeouts of sockets start anew with every byte, so that a server that drips its headers would
+    hold a thread for hours. One thread watches over all fetches of the process.
     """
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class Watchdog:
         self._next = 0
 
     def guard(self, deadline: float, stop: Callable[[], None]) -> int:
-        """Calls `stop` once `deadline` (time.monotonic) has passed; returns a ticket."""
+        """Calls `stop` once `deadline` (of time.monotonic) has passed; returns a ticket."""
         with self._wake:
             self._next += 1
             self._deadlines[self._next] = (deadline, stop)
@@ -160,12 +160,12 @@ class Watchdog:
 
 
 WATCHDOG = Watchdog()
-# Where the calling thread says when its attempt must end.
+# Each thread sets the deadline of its attempt here, as `current.deadline`.
 current = threading.local()
 
 
 def pool_classes(*, allow_private_hosts: bool) -> dict[str, Any]:
-    """The connection pools by scheme, for urllib3.PoolManager.pool_classes_by_scheme."""
+    """Returns the connection pools by scheme, for urllib3.PoolManager.pool_classes_by_scheme."""
     if allow_private_hosts:
         return {"http": _OpenHttpPool, "https": _OpenHttpsPool}
     return {"http": _HttpPool, "https": _HttpsPool}

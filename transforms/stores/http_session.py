@@ -1,4 +1,4 @@
-"""One guarded request over http(s), its redirects and its failures."""
+"""One guarded request over http(s), with its redirects and failures."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class HttpPolicy:
     """How patient and how trusting a fetch is. Times are in seconds.
 
     Attributes:
-      connect_timeout: For a connection.
-      read_timeout: Between two pieces of an answer.
-      total_timeout: For one attempt as a whole.
+      connect_timeout: The most time that connecting may take.
+      read_timeout: The most time between two parts of an answer.
+      total_timeout: The most time that one attempt may take as a whole.
       retries: When to try again.
-      max_redirects: Redirects followed.
-      max_bytes: Larger answers are cut off and fail.
+      max_redirects: The number of redirects that are followed.
+      max_bytes: The size of the largest body that is read; a larger one is cut off and fails.
       allow_private_hosts: Whether addresses that are not public may be reached.
-      user_agent: How we introduce ourselves.
+      user_agent: The name by which we introduce ourselves to servers.
     """
 
     connect_timeout: float = 10.0
@@ -55,7 +55,7 @@ class HttpPolicy:
     max_redirects: int = 5
     max_bytes: int = 50 * MIB
     allow_private_hosts: bool = False
-    user_agent: str = "image-feature-extractor/0.1"
+    user_agent: str = "image-feature-extractor/0.2"
 
 
 class HttpSession:
@@ -63,7 +63,7 @@ class HttpSession:
 
     Args:
       policy: How patient and how trusting.
-      pool_size: Connections kept open to one host.
+      pool_size: The number of connections that are kept open to one host.
     """
 
     def __init__(self, policy: HttpPolicy, pool_size: int) -> None:
@@ -75,7 +75,7 @@ class HttpSession:
             headers={
                 "User-Agent": policy.user_agent,
                 "Accept": "*/*",
-                # The size limit counts what is sent, so nothing may unfold here.
+                # The limit of the size counts what is sent, so that nothing may be unpacked here.
                 "Accept-Encoding": "identity",
             },
         )
@@ -88,14 +88,14 @@ class HttpSession:
 
         Args:
           url: The location.
-          deadline: When all of it must have ended, by time.monotonic.
-          extra: Headers to send beside the usual ones.
+          deadline: The time by which all must have ended, of time.monotonic.
+          extra: The headers to send beside the usual ones.
 
         Returns:
           The answer, whatever its status, with its body still to be read.
 
         Raises:
-          PassingError: it may work the next time.
+          PassingError: the next attempt may work.
           FetchError: the URL is refused or leads nowhere.
         """
         seen: set[str] = set()
@@ -123,11 +123,11 @@ class HttpSession:
             hop = following
 
     def check_status(self, url: str, response: Any) -> None:
-        """Makes sure that an answer has the body that was asked for; closes others.
+        """Makes sure that an answer has the body that was asked for; closes it if it has not.
 
         Raises:
-          PassingError: it may have the next time.
-          FetchError: it has not.
+          PassingError: the next answer may have it.
+          FetchError: the server refuses it.
         """
         status, shown = response.status, redact_uri(url)
         if 200 <= status < 300 and status != 204:
@@ -144,7 +144,7 @@ class HttpSession:
         raise FetchError(Reason.SERVER_ERROR if status >= 500 else Reason.HTTP_ERROR, message)
 
     def too_late(self, shown: str) -> PassingError:
-        """The failure of an attempt that is past its deadline."""
+        """Returns the failure of an attempt that is past its deadline."""
         seconds = self._policy.total_timeout
         return PassingError(Reason.TIMEOUT, f"{shown} took longer than {seconds:g} s in all.")
 
@@ -193,7 +193,7 @@ class HttpSession:
 
 
 def authorization(url: SplitResult) -> dict[str, str]:
-    """The header of basic authentication for the user and password in a URL, if it has them."""
+    """Returns the header of basic authentication for a URL with a user, or no header."""
     if url.username is None:
         return {}
     user = f"{unquote(url.username)}:{unquote(url.password or '')}"
@@ -201,10 +201,10 @@ def authorization(url: SplitResult) -> dict[str, str]:
 
 
 def translate(error: Exception, shown: str) -> FetchError:
-    """Any failure of urllib3 or the socket, in our words."""
+    """Returns any failure of urllib3 or a socket as one of ours."""
     if isinstance(error, NameResolutionError):
         return PassingError(Reason.CONNECTION_FAILED, f"{shown} has an unknown host.")
-    if isinstance(error, NewConnectionError):  # A kind of timeout to urllib3.
+    if isinstance(error, NewConnectionError):  # To urllib3 this is a kind of timeout.
         return PassingError(Reason.CONNECTION_FAILED, f"{shown} cannot be connected to.")
     if isinstance(error, SSLError):
         return FetchError(Reason.CONNECTION_FAILED, f"{shown} has no valid certificate: {error}.")

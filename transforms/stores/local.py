@@ -43,7 +43,7 @@ class LocalStore:
                 raise FetchError(Reason.READ_FAILED, f"{path} is not a regular file.")
             if status.st_size > self._max_bytes:
                 raise too_large(path, self._max_bytes)
-            # Without a buffered reader, which costs as much again as the reading.
+            # A buffered reader would cost as much again as the reading.
             blocks, left = [], status.st_size
             while left and (block := os.read(descriptor, min(_BLOCK, left))):
                 blocks.append(block)

@@ -1,4 +1,4 @@
-"""One way to try again, for every kind of fetch."""
+"""How every kind of fetch is tried again."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class FetchError(ImageFeaturesError):
     """A fetch that failed for good.
 
     Attributes:
-      reason: Word of the closed vocabulary.
+      reason: The reason, in a word of the closed vocabulary.
       message: A sentence for the user, secrets removed.
-      attempts: Tries made.
+      attempts: Tries that were made.
     """
 
     def __init__(self, reason: Reason, message: str, attempts: int = 1) -> None:
@@ -33,7 +33,7 @@ class FetchError(ImageFeaturesError):
 
 
 def too_large(shown: str, max_bytes: int) -> FetchError:
-    """The failure of a file beyond the limit."""
+    """Returns the failure of a file beyond the limit."""
     return FetchError(Reason.TOO_MANY_BYTES, f"{shown} is larger than {max_bytes} bytes.")
 
 
@@ -41,7 +41,7 @@ class PassingError(FetchError):
     """A failure that may pass.
 
     Attributes:
-      retry_after: Seconds that the server asks to wait, if it does.
+      retry_after: The seconds that the server asks to wait; None if it does not ask.
     """
 
     def __init__(self, reason: Reason, message: str, retry_after: float | None = None) -> None:
@@ -54,9 +54,9 @@ class RetryPolicy:
     """When to try again. Times are in seconds.
 
     Attributes:
-      max_attempts: Tries, the first one included.
-      backoff_base: Before the second try at most; doubles with each further one.
-      backoff_max: Longest wait, also where a server asks for more.
+      max_attempts: The most tries, the first one included.
+      backoff_base: The longest wait before the second try, doubled with each further one.
+      backoff_max: The longest wait of all, also where a server asks for more.
     """
 
     max_attempts: int = 4
@@ -67,10 +67,15 @@ class RetryPolicy:
 def with_retries(
     action: Callable[[], Out], policy: RetryPolicy, sleep: Callable[[float], None]
 ) -> tuple[Out, int]:
-    """Calls until it works, and returns the result with the number of attempts.
+    """Calls an action until it works; returns its result and the number of attempts.
+
+    Args:
+      action: The fetch, which raises PassingError where it may work the next time.
+      policy: When to try again.
+      sleep: Waits between attempts.
 
     Raises:
-      FetchError: it failed for good, or as often as is allowed; `attempts` is set.
+      FetchError: the action failed for good, or as often as is allowed; `attempts` is set.
     """
     # Full jitter keeps a thousand workers from knocking in step.
     jitter = tenacity.wait_random_exponential(
@@ -98,7 +103,7 @@ def with_retries(
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds to wait; the header holds seconds or an HTTP date (RFC 9110, 10.2.3)."""
+    """Returns the seconds to wait by a header of seconds or an HTTP date (RFC 9110, 10.2.3)."""
     if not value:
         return None
     if value.strip().isdigit():

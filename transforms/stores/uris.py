@@ -1,4 +1,4 @@
-"""What a URI names: resolving, identifying, and hiding the secrets in it."""
+"""What a URI names: how it is resolved and identified, and how the secrets in it are hidden."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 REDACTED = "REDACTED"
 
-# Parameters that sign a URL without changing what it names. Google Cloud Storage signed
-# URLs V2 and V4, Amazon S3 signature V2 and V4.
+# These parameters sign a URL without changing what it names: signed URLs V2 and V4 of Google Cloud
+# Storage, signatures V2 and V4 of Amazon S3.
 _SIGNING_PREFIXES = ("x-goog-", "x-amz-")
 _SIGNING = frozenset({"googleaccessid", "awsaccesskeyid", "signature", "expires"})
-# Azure shared access signatures; the short names mean this only beside `sig`.
+# These belong to shared access signatures of Azure; the short names mean this only beside `sig`.
 _AZURE = frozenset(
     [
         "sv",
@@ -72,7 +72,7 @@ def resolve_uri(uri: str, base: str) -> str:
 
     Args:
       uri: A URI, an absolute path, or a path relative to the manifest.
-      base: The manifest's own location.
+      base: The location of the manifest.
     """
     if uri.lower().startswith("file://"):
         from urllib.request import url2pathname
@@ -86,13 +86,13 @@ def resolve_uri(uri: str, base: str) -> str:
     directory, _, _ = base.rpartition("/")
     scheme = _SCHEME.match(directory + "/")
     if scheme:
-        # Objects have no "..": keep the key as it is spelled, apart from a leading "./".
+        # Objects know no "..": the name stays as it is spelled, apart from a leading "./".
         return f"{directory}/{uri.removeprefix('./')}"
     return posixpath.normpath(posixpath.join(directory, uri))
 
 
 def canonical_uri(uri: str) -> str:
-    """Drops what does not change which image a URL names: user, fragment, signature."""
+    """Drops what does not change which image a URL names: its user, fragment and signature."""
     if not uri.lower().startswith(("http://", "https://")):
         return uri
     head, query = _split_query(uri.split("#", 1)[0])
@@ -104,12 +104,12 @@ def canonical_uri(uri: str) -> str:
 
 
 def image_key(uri: str) -> str:
-    """The stable id of an image: 32 hexadecimal digits of the canonical URI's SHA-256."""
+    """Returns the stable id of an image: 32 hexadecimal digits of its canonical URI's SHA-256."""
     return key_of_text(canonical_uri(uri))
 
 
 def key_of_text(text: str) -> str:
-    """The id of a row that names no image: of whatever tells it from others."""
+    """Returns an id by any text, for a row that names no image."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -138,7 +138,7 @@ def redact_text(text: str) -> str:
 
 
 def shard_of(key: str, num_shards: int) -> int:
-    """The shard of a key, the same on every machine."""
+    """Returns the shard of a key, which is the same on every machine."""
     return int(key, 16) % num_shards
 
 

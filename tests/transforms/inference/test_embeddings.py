@@ -21,7 +21,7 @@ from PIL import Image
 from image_features.errors import ModelError
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.pixels import DecodePolicy, decode_image
-from image_features.transforms.inference import embeddings as module
+from image_features.transforms.inference import load_images
 from image_features.transforms.inference.columns import decode_value
 from image_features.transforms.inference.embeddings import FeatureVectorEmbeddings
 from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
@@ -233,8 +233,8 @@ def test_locations_of_a_batch_are_fetched_at_once(monkeypatch):
         barrier.wait()  # Breaks, and fails the test, unless eight arrive.
         return encode(noise(int(value)))
 
-    monkeypatch.setattr(module, "fetch_value", fetch)
-    load = module._LoadDoFn(["photo"], FetchPolicy(), POLICY)
+    monkeypatch.setattr(load_images, "fetch_value", fetch)
+    load = load_images._LoadDoFn(["photo"], FetchPolicy(), POLICY)
     load.setup()
     rows = [{"photo": str(i)} for i in range(8)]
     loaded = list(load.process(rows))
@@ -249,7 +249,7 @@ def test_private_hosts_only_if_allowed(model, tmp_path):
     data = encode(noise(0))
     with ImageServer({"a.jpg": data}) as server:
         url = server.url("a.jpg")
-        load = module._LoadDoFn(["photo"], FetchPolicy(), POLICY)
+        load = load_images._LoadDoFn(["photo"], FetchPolicy(), POLICY)
         load.setup()
         [refused] = load.process([{"photo": url}])
         trusting = FetchPolicy(http=HttpPolicy(allow_private_hosts=True))
@@ -307,7 +307,7 @@ def test_constructor_refuses():
 
 def test_rows_on_their_way_can_be_pickled():
     # A runner that does not fuse the steps stores what flows between them.
-    load = module._LoadDoFn(["photo"], FetchPolicy(), POLICY)
+    load = load_images._LoadDoFn(["photo"], FetchPolicy(), POLICY)
     load.setup()
     [loaded] = load.process([{"photo": b"junk"}])
     assert pickle.loads(pickle.dumps(loaded)) == loaded

@@ -37,10 +37,10 @@ def test_nothing_is_lost_and_bounds_hold(items, threads, max_items, max_bytes, c
         for n, (item, alone) in enumerate(items):
             out += pool.submit(item, item, alone=alone)
             assert n + 1 - len(out) <= max_items
-            assert pool.bytes <= max(max_bytes, max(item for item, _ in items))
+            assert pool._bytes <= max(max_bytes, max(item for item, _ in items))
         out += pool.drain()
         assert sorted(out) == sorted(item for item, _ in items)
-        assert pool.bytes == 0
+        assert pool._bytes == 0
 
 
 def test_items_run_at_once():
@@ -139,10 +139,10 @@ def test_results_count_by_their_own_size():
             lambda n: gate.wait() and b"x" * n, executor=executor, max_items=10, size_of=len
         )
         assert list(blocked.submit(7, 1)) == []
-        assert blocked.bytes == 1
+        assert blocked._bytes == 1
         gate.set()
         assert list(blocked.drain()) == [b"x" * 7]
-        assert blocked.bytes == 0
+        assert blocked._bytes == 0
 
 
 def test_the_process_has_one_pool():

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
+from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import merge_pieces, write_piece
-from image_features.transforms.shards.write_shards import ShardNaming
 
 
 def key(n):

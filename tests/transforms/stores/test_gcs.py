@@ -31,6 +31,11 @@ def test_an_object_is_read_whole(bucket, name):
     assert fetch(f"gs://images/{name}").data == b"bytes of " + name.encode()
 
 
+def test_a_scheme_may_be_in_capitals(bucket):
+    bucket.blob("a.jpg").upload_from_string(b"image")
+    assert fetch("GS://images/a.jpg").data == b"image"
+
+
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [

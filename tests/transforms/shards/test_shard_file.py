@@ -1,6 +1,6 @@
 import json
 
-from image_features.transforms.shards.write_shards import ShardFile
+from image_features.transforms.shards.shard_file import ShardFile
 
 
 def test_a_shard_is_kept_as_json_under_fixed_names():

@@ -1,0 +1,151 @@
+"""What names images: manifests, directories and globs."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import glob as local_glob
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from image_features.transforms.manifests.formats import ManifestFormat, format_of
+from image_features.transforms.stores import versions
+from image_features.transforms.stores.uris import is_http
+
+IMAGE_SUFFIXES = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".jp2",
+        ".ppm",
+        ".pgm",
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A manifest or a listing, which names images.
+
+    Attributes:
+      location: The location of a manifest, or of a directory or glob of images.
+      format: The manifest's format; None for a directory or glob of images.
+    """
+
+    location: str
+    format: ManifestFormat | None
+
+
+def find_sources(locations: Sequence[str], format: ManifestFormat | None = None) -> list[Source]:
+    """Tells manifests from listings, and expands globs of manifests.
+
+    A suffix of .txt, .csv, .tsv, .jsonl or .parquet (.gz) makes a manifest; a directory
+    or any other glob lists images.
+
+    Args:
+      locations: The locations, as the user gives them.
+      format: The format of every manifest; None tells it by its suffix.
+
+    Raises:
+      ValueError: a location is neither.
+    """
+    sources: list[Source] = []
+    for location in locations:
+        if "://" not in location:
+            location = os.path.abspath(os.path.expanduser(location))
+        suffix_format = format_of(location)
+        if is_http(location):
+            sources.append(Source(location, format or suffix_format or ManifestFormat.TEXT))
+        elif _has_wildcard(location):
+            if not (format or suffix_format):
+                sources.append(Source(location, None))
+                continue
+            matches = FileSystems.match([location])[0].metadata_list
+            if not matches:
+                raise ValueError(f"No file matches --input={location}.")
+            paths = sorted(match.path for match in matches)
+            sources += [Source(p, format or format_of(p) or ManifestFormat.TEXT) for p in paths]
+        elif _is_directory(location):
+            sources.append(Source(location, None))
+        elif not FileSystems.exists(location):
+            raise ValueError(f"--input={location} does not exist.")
+        elif format or suffix_format:
+            sources.append(Source(location, format or suffix_format))
+        elif _is_image(location):
+            raise ValueError(
+                f"--input={location} is one image; give a directory, a glob or a manifest."
+            )
+        else:
+            raise ValueError(
+                f"--input={location} has no known suffix; say --input_format=text, csv, tsv, "
+                "jsonl or parquet."
+            )
+    return list(dict.fromkeys(sources))  # Globs may overlap.
+
+
+def list_images(source: Source) -> Iterator[tuple[str, str]]:
+    """Yields the image files of a directory (recursively) or a glob, as they are listed.
+
+    Beside each is its version, or an empty text on disks, whose listings tell none.
+    """
+    location = source.location
+    if _has_wildcard(location):
+        filesystem = FileSystems.get_filesystem(location)
+        if "://" in location:
+            prefix = location[: min(location.find(c) for c in "*?[" if c in location)]
+            metadata = filesystem.match_files(filesystem._list(prefix), location)
+            yield from map(_listed, metadata)
+        else:
+            found = local_glob.iglob(location, recursive=True)
+            yield from ((path, "") for path in found if os.path.isfile(path))
+    elif "://" in location:
+        filesystem = FileSystems.get_filesystem(location)
+        for file in filesystem._list(location.rstrip("/") + "/"):
+            if _is_image(file.path):
+                yield _listed(file)
+    else:
+        raises = functools.partial(_unlisted, location)
+        for directory, _, names in os.walk(location, onerror=raises):
+            yield from ((os.path.join(directory, name), "") for name in names if _is_image(name))
+
+
+def _unlisted(location: str, error: OSError) -> None:
+    """Raises the error of a directory below that cannot be listed, unless it has gone meanwhile.
+
+    Passed over, its images would be taken for removed.
+    """
+    if not isinstance(error, FileNotFoundError) or error.filename == location:
+        raise error
+
+
+def _listed(file: Any) -> tuple[str, str]:
+    return file.path, versions.of_listing(file.size_in_bytes, file.last_updated_in_seconds)
+
+
+def _has_wildcard(location: str) -> bool:
+    return any(c in location for c in "*?[") and not os.path.exists(location)
+
+
+def _is_directory(location: str) -> bool:
+    if "://" not in location:
+        return os.path.isdir(location)
+    if FileSystems.exists(location.rstrip("/")) and not location.endswith("/"):
+        return False
+    listing = FileSystems.get_filesystem(location)._list(location.rstrip("/") + "/")
+    return next(iter(listing), None) is not None
+
+
+def _is_image(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES

@@ -1,0 +1,114 @@
+"""How the manifests of a run are read, the same way by every worker."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+
+from image_features.transforms.manifests.columns import Column, infer_columns
+from image_features.transforms.manifests.formats import (
+    ManifestFormat,
+    ManifestRow,
+    find_uri_column,
+    parquet_columns,
+    read_rows,
+)
+from image_features.transforms.manifests.sources import Source, list_images
+from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.values import ColumnValue
+
+_SAMPLE_ROWS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class ManifestSpec:
+    """All that a worker needs to read the input the same way every time.
+
+    Attributes:
+      sources: The manifests and listings.
+      columns: The passed-through columns.
+      uri_column: The column that holds the URIs; None looks for one of the usual names.
+      http: How manifests are fetched over http(s).
+      version_column: The column that holds the images' versions; None if there is none.
+    """
+
+    sources: tuple[Source, ...]
+    columns: tuple[Column, ...] = ()
+    uri_column: str | None = None
+    http: HttpPolicy = HttpPolicy()
+    version_column: str | None = None
+
+    @property
+    def schema(self) -> dict[str, Column]:
+        """The passed-through columns by name."""
+        return {column.name: column for column in self.columns}
+
+
+def examine(
+    sources: Sequence[Source],
+    *,
+    uri_column: str | None,
+    declared: Mapping[str, Column],
+    http: HttpPolicy,
+    version_column: str | None = None,
+) -> tuple[ManifestSpec, bool]:
+    """Reads the head of every source, for the types of the columns.
+
+    Args:
+      sources: The manifests and listings.
+      uri_column: The column that holds the URIs; None looks for one of the usual names.
+      declared: The columns whose types the user has declared, by name.
+      http: How manifests are fetched over http(s).
+      version_column: The column that holds the images' versions; None if there is none.
+
+    Returns:
+      The spec to run with, and True if at least one row was seen.
+
+    Raises:
+      ValueError, OSError, transforms.stores.retries.FetchError: a source cannot be read.
+    """
+    schema: dict[str, Column] = {}
+    any_row = False
+    for source in sources:
+        if source.format is None:
+            any_row = any_row or next(list_images(source), None) is not None
+            continue
+        rows = read_rows(source.location, format=source.format, uri_column=uri_column, http=http)
+        head = list(itertools.islice(rows, _SAMPLE_ROWS))
+        rows.close()  # type: ignore[attr-defined]
+        any_row = any_row or bool(head)
+        for column in _columns_of(source, head, uri_column, http):
+            first = schema.setdefault(column.name, column)
+            if not first.holds_as(column) and column.name not in declared:
+                raise ValueError(
+                    f"Column {column.name!r} is {column.kind} in {source.location} and "
+                    f"{first.kind} in another manifest; settle it with --column_types."
+                )
+            if column.nullable:
+                schema[column.name] = column
+    for name in declared:
+        schema[name] = declared[name]
+    if version_column and version_column not in schema:
+        raise ValueError(
+            f"No manifest has the column --version_column={version_column}; the columns are "
+            f"{', '.join(schema) or 'none'}."
+        )
+    columns = tuple(schema.values())
+    return ManifestSpec(tuple(sources), columns, uri_column, http, version_column), any_row
+
+
+def _columns_of(
+    source: Source, head: list[ManifestRow], uri_column: str | None, http: HttpPolicy
+) -> list[Column]:
+    samples: list[dict[str, ColumnValue]] = [row.values for row in head if not row.problem]
+    if source.format is ManifestFormat.PARQUET:
+        exact = parquet_columns(source.location, http=http)
+        exact.pop(find_uri_column(list(exact), uri_column, source.location))
+        return list(exact.values())
+    if source.format is ManifestFormat.JSONL and head and not samples:
+        raise ValueError(
+            f"None of the first {len(head)} rows of {source.location} names an image: "
+            f"{head[0].problem}."
+        )
+    return list(infer_columns(samples).values())

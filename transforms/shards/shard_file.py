@@ -1,0 +1,50 @@
+"""A finished shard, as run.json lists it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardFile:
+    """A finished shard.
+
+    Attributes:
+      kind: The kind of shard: "features", "errors", "removed", "tombstones", or "index" for the
+        index of a shard of features.
+      name: The name of the file within the run's directory.
+      rows: The number of records.
+      bytes: The size of the file.
+      sha256: The digest of the file, hexadecimal.
+      labels: The number of rows by label, which is the reason for errors.
+    """
+
+    kind: str
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+    labels: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the shard's entry in run.json, which leaves the labels out."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> ShardFile:
+        """Returns the file of an entry in run.json; a file that describes the run has no rows."""
+        return cls(
+            kind=str(entry["kind"]),
+            name=str(entry["name"]),
+            rows=int(entry.get("rows", 0)),
+            bytes=int(entry["bytes"]),
+            sha256=str(entry["sha256"]),
+        )
