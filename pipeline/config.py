@@ -64,7 +64,7 @@ class RunConfig:
       layout: The paths of the run.
       started: The time of the launch, ISO 8601, UTC; it tells this launch's attempts from others.
       shards: The rule that gives the number of feature shards.
-      provenance: What the features are made from.
+      provenance: The sources of the features.
       guards: The limits that the run must keep to be committed.
     """
 

@@ -70,7 +70,7 @@ class Arena:
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """One way to features; this one is a module of `benchmarks.contenders`.
+    """A way to features, which is a module of `benchmarks.contenders`.
 
     Attributes:
       name: The name in the table, which is also the module's.

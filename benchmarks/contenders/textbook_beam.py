@@ -45,7 +45,7 @@ class SignatureHandler(ModelHandler[Pixels, Features, Any]):
         model: Any,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Features]:
-        """One feature vector an image."""
+        """Computes a feature vector for each image."""
         import tensorflow as tf
 
         return model(tf.constant(np.stack(batch))).numpy()
@@ -67,7 +67,7 @@ def run(
     """Runs the pipeline.
 
     Args:
-      job: What to work on.
+      job: The job of this contender.
       decode: Makes the path and the pixels that the handler takes of a path and (width, height).
       handler: The handler of RunInference, from such pairs to paths with feature vectors.
       tuned: Whether to run a thread a core, with a Reshuffle that spreads the rows.

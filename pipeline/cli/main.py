@@ -24,7 +24,7 @@ _COMMANDS = ("extract", "inspect", "compact", "gc", "search", "report", "model",
 
 
 class Command(Protocol):
-    """What the module of a command holds.
+    """The content of a command's module.
 
     The module imports Beam and TensorFlow only when the command runs, since they take seconds.
 

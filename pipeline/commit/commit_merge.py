@@ -29,7 +29,7 @@ class Lineage:
         merged into one of them must not come back when that one is removed.
       as_of: The time at which the latest of them was finished.
       rows: The number of rows in all of them.
-      removed: How many of these rows the last input did not name already.
+      removed: The number of these rows that the last input did not name already.
     """
 
     run_ids: tuple[str, ...]

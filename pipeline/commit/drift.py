@@ -36,9 +36,11 @@ class Drift:
       run_id: The name of the earlier run.
       rows: The number of rows of the earlier run.
       psi: The population stability index of the vectors' norms.
-      psi_by_chance: What the index exceeds in one of a thousand pairs of runs without drift.
+      psi_by_chance: The value that the index exceeds in one of a thousand pairs of runs without
+        drift.
       mean_difference: The mean over dimensions of the absolute standardised difference of means.
-      mean_difference_by_chance: What that difference exceeds in one of a thousand such pairs.
+      mean_difference_by_chance: The value that this difference exceeds in one of a thousand such
+        pairs.
     """
 
     run_id: str

@@ -21,7 +21,7 @@ def check(guards: Guards, counts: RunCounts, *, seconds: float, drift: Drift | N
 
     Args:
       guards: The limits.
-      counts: What became of the rows.
+      counts: The numbers of rows, by what became of them.
       seconds: The time that the run has lasted.
       drift: The comparison with an earlier run, if there is one.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class RunCounts:
-    """What became of the rows of a run's input.
+    """The numbers of a run's rows, by what became of them.
 
     Attributes:
       rows_read: The rows of the manifests.

@@ -87,7 +87,7 @@ class LatestRows:
 
 @dataclasses.dataclass(frozen=True)
 class _Said:
-    """What a run says of some keys: that a shard has their rows, or that they are removed.
+    """The statement of a run about some keys: a shard has their rows, or they are removed.
 
     Attributes:
       run: The run.

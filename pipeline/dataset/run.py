@@ -92,12 +92,12 @@ class Run:
 
     @functools.cached_property
     def counts(self) -> RunCounts:
-        """What became of the rows of the input."""
+        """The numbers of rows, by what became of them."""
         return RunCounts.from_json(self.record["counts"])
 
     @functools.cached_property
     def provenance(self) -> Provenance:
-        """What the features were made from."""
+        """The sources of the features."""
         return Provenance.from_json(self.record)
 
     @property

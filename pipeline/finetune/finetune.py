@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneJob:
-    """What to fine-tune, on what, and where the result goes.
+    """The module to fine-tune, the images to learn from, and the place of the result.
 
     Attributes:
       model: The handle of the module; a TF1 Hub module is converted to TF2 first.

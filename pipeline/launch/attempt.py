@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class State(enum.Enum):
-    """What there is of a run already."""
+    """The state of a run's directory before a launch."""
 
     NEW = enum.auto()
     BEGUN = enum.auto()
@@ -37,8 +37,8 @@ class Attempt:
 
     Attributes:
       layout: The paths of the run.
-      state: What is in its directory. Whether that is this very run is known only when its
-        fingerprint is.
+      state: The state of its directory. Whether what is there is this very run is known only
+        when its fingerprint is.
     """
 
     layout: RunLayout

@@ -93,7 +93,7 @@ class ImageShapes:
 
 @dataclasses.dataclass(frozen=True)
 class Health:
-    """What the rows of a run are like.
+    """The figures of a run's rows.
 
     Attributes:
       run_id: The name of the run.
@@ -122,7 +122,7 @@ class Failures:
 
 
 class Agreement(NamedTuple):
-    """How well two runs agree on the images that both have.
+    """The agreement of two runs on the images that both have.
 
     Attributes:
       images: The number of sampled images that both have.
