@@ -146,7 +146,9 @@ def _submit(work: Extraction | Compaction, beam_options: PipelineOptions) -> Any
     """Starts the pipeline; a local one has ended when this returns."""
     run = work.run
     try:
-        threads = runner.settle(beam_options, run_id=run.run_id, engine=run.provenance.model.engine)
+        threads = runner.complete_options(
+            beam_options, run_id=run.run_id, engine=run.provenance.model.engine
+        )
         if isinstance(work, Extraction):
             model = work.model
             if not runner.is_local(beam_options):

@@ -118,7 +118,7 @@ def _check_access(cloud: GoogleCloudOptions) -> None:
             raise UsageError(f"{location} cannot be used to stage the job: {cause}.") from error
 
 
-def settle(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int | None:
+def complete_options(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int | None:
     """Fills in machines, processes, labels and our package, where nothing else is said.
 
     Returns:

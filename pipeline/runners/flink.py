@@ -66,7 +66,7 @@ def check(beam_options: PipelineOptions) -> None:
         raise UsageError("The Flink cluster has no task slots; start a TaskManager first.")
 
 
-def settle(beam_options: PipelineOptions) -> None:
+def complete_options(beam_options: PipelineOptions) -> None:
     """Has a job use all of the cluster and our own workers, where nothing else is said."""
     flink, portable = (
         beam_options.view_as(FlinkRunnerOptions),

@@ -13,7 +13,7 @@ IN_PROCESS_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 CORES_PER_PROCESS = 4
 
 
-def settle(beam_options: PipelineOptions) -> int:
+def complete_options(beam_options: PipelineOptions) -> int:
     """Fills in the number of a local run's workers; returns how many threads compute in each."""
     beam_options.view_as(StandardOptions).runner = IN_PROCESS_RUNNER
     direct = beam_options.view_as(DirectOptions)

@@ -88,7 +88,7 @@ def _goes_on_alone(runner: Runner, beam_options: PipelineOptions) -> bool:
     return runner is Runner.DATAFLOW or bool(portable.job_endpoint)
 
 
-def settle(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int | None:
+def complete_options(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int | None:
     """Fills in what the engine needs and the user left open.
 
     Args:
@@ -102,11 +102,11 @@ def settle(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int
     beam_options.view_as(SetupOptions).save_main_session = False
     runner = runner_of(beam_options)
     if runner is Runner.LOCAL:
-        return local.settle(beam_options)
+        return local.complete_options(beam_options)
     if runner is Runner.FLINK:
-        flink.settle(beam_options)
+        flink.complete_options(beam_options)
     if runner is Runner.DATAFLOW:
-        return dataflow.settle(beam_options, run_id=run_id, engine=engine)
+        return dataflow.complete_options(beam_options, run_id=run_id, engine=engine)
     return None
 
 

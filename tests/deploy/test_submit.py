@@ -218,7 +218,7 @@ def test_the_page_tells_the_defaults_that_are_set(gpu):
     _, beam_options = parse(**(REQUIRED | ({"dataflow_service_options": services} if gpu else {})))
     beam_options.view_as(StandardOptions).runner = "DataflowRunner"
     beam_options.view_as(WorkerOptions).sdk_container_image = "r/i:1"
-    threads = runner.settle(beam_options, run_id="run", engine=Engine.TENSORFLOW)
+    threads = runner.complete_options(beam_options, run_id="run", engine=Engine.TENSORFLOW)
     rows = dict(re.findall(r"^\| `--(\w+)` \| (.*) \|$", README, re.M))
     cells = {name: row.split("|") for name, row in rows.items()}
     shown = {

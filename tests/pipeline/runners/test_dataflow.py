@@ -12,14 +12,14 @@ from image_features.pipeline.runners import runner
 from tests.engines.dataflow_jobs import GPU, arguments
 
 
-def settled(*options, run_id="run"):
+def completed(*options, run_id="run"):
     _, beam_options = parse_extract([*arguments(run_id), *options])
-    return runner.settle(beam_options, run_id=run_id, engine=Engine.LITERT), beam_options
+    return runner.complete_options(beam_options, run_id=run_id, engine=Engine.LITERT), beam_options
 
 
 @pytest.mark.parametrize("run_id", ["20261124T125212Z", "A.b_C-", "9", "x" * 128])
 def test_every_run_id_makes_a_name_and_a_label(run_id):
-    threads, options = settled(run_id=run_id)
+    threads, options = completed(run_id=run_id)
     cloud = options.view_as(GoogleCloudOptions)
     assert PipelineOptionsValidator(options, None).validate_cloud_options(cloud) == []
     assert re.fullmatch(r"run=[a-z0-9_-]{1,63}", cloud.labels[-1])
@@ -28,7 +28,7 @@ def test_every_run_id_makes_a_name_and_a_label(run_id):
 
 def test_what_the_user_says_stays():
     given = ["--machine_type=n2-highcpu-8", "--disk_size_gb=99", "--max_num_workers=3"]
-    threads, options = settled(*given, f"--dataflow_service_options={GPU}", "--job_name=mine")
+    threads, options = completed(*given, f"--dataflow_service_options={GPU}", "--job_name=mine")
     worker = options.view_as(WorkerOptions)
     said = worker.machine_type, worker.disk_size_gb, worker.max_num_workers
     assert said == ("n2-highcpu-8", 99, 3)
