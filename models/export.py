@@ -125,9 +125,12 @@ def export_tf1_hub(
                 if training:
                     builder.add_meta_graph(["train"], signatures, saver=saver)
                 else:
-                    for name, variable in variables.items():
-                        initializer = variable.initializer
-                        session.run(initializer, {initializer.inputs[1]: weights[name]})
+                    # All at once: each run would look at the whole graph again.
+                    initial = {name: variable.initializer for name, variable in variables.items()}
+                    session.run(
+                        list(initial.values()),
+                        {initial[name].inputs[1]: weights[name] for name in initial},
+                    )
                     builder.add_meta_graph_and_variables(session, [], signatures, saver=saver)
         builder.save()
         _make_deterministic(os.path.join(staging, "saved_model.pb"))

@@ -181,9 +181,9 @@ def test_unknown_scheme(own_cache: Path) -> None:
 
 
 def test_untrained_is_the_same_in_every_process(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, module_cache: Path
 ) -> None:
-    """Two processes race for one cache, and this one fills another."""
+    """Two processes race for one cache, and another one is filled by this session."""
     script = (
         "from image_features.models.handles import resolve\n"
         "print(resolve('untrained').content_hash)\n"
@@ -200,11 +200,10 @@ def test_untrained_is_the_same_in_every_process(
         )
         for _ in range(2)
     ]
-    monkeypatch.setenv("IMAGE_FEATURES_CACHE", str(tmp_path / "own"))
     with caplog.at_level(logging.WARNING):
         own = resolve("untrained")
     assert "mean NOTHING" in caplog.text
-    assert own.directory.startswith(str(tmp_path / "own"))
+    assert own.directory.startswith(str(module_cache))
     assert [racer.communicate()[0].strip() for racer in racers] == [own.content_hash] * 2
     assert len(os.listdir(tmp_path / "shared")) == 1
 
