@@ -10,6 +10,8 @@ export TF_CPP_MIN_LOG_LEVEL=3
 .venv-dev/bin/ruff format --check .
 .venv-dev/bin/mypy
 .venv-dev/bin/lint-imports --no-logo --no-cache
-# All of it on several cores; a chosen part on one, since engines want the machine for themselves.
-[ $# -gt 0 ] || set -- -n auto --maxprocesses=4 --dist=loadfile
+# All of it side by side, with a process more than there are cores, since some tests wait; a chosen
+# part in one process, since engines want the machine for themselves.
+processes=$(($(getconf _NPROCESSORS_ONLN) + 1))
+[ $# -gt 0 ] || set -- -n "$((processes < 4 ? processes : 4))" --dist=loadfile
 exec .venv-dev/bin/python -m pytest "$@"

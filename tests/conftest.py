@@ -14,6 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from image_features.pipeline.process import limit_garbage_collection
+
+# The console script does it too: what Beam and TensorFlow import stays.
+limit_garbage_collection()
+
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:

@@ -63,6 +63,8 @@ def _client(patch: pytest.MonkeyPatch, endpoint: str) -> Any:
     patch.setenv("STORAGE_EMULATOR_HOST", endpoint)
     patch.setenv("GOOGLE_CLOUD_PROJECT", "p")
     patch.setenv("NO_GCE_CHECK", "true")  # Without it google.auth waits for a metadata server.
+    # Without credentials Beam looks for them for twenty seconds, and goes on anonymously.
+    patch.setattr("apache_beam.internal.gcp.auth._Credentials._credentials_init", True)
     return storage.Client(project="p", credentials=AnonymousCredentials())
 
 
