@@ -50,8 +50,8 @@ from pydantic import (
 
 VARIABLE = "image_features"
 DATASET = Asset("image_features")
-NOTIFY_VARIABLE = "IMAGE_FEATURES_NOTIFY"  # Of the environment, as `extract` reads it.
-# Exit codes of `extract`. What is final would be said again by the next attempt; the rest passes.
+NOTIFY_VARIABLE = "IMAGE_FEATURES_NOTIFY"  # The environment variable that `extract` reads.
+# The exit codes of `extract`: the next attempt would end with a final one again; others may pass.
 OVER_BUDGET, FINAL = 3, (2, 5)
 MEANINGS = {
     1: "failed; nothing is committed",
@@ -66,11 +66,12 @@ NEEDS = {
 }
 _SET_HERE = "--(input|output|run_id|model|incremental|runner|flink_master|wait|no_wait)(=|$)"
 _NOTIFY = "--notify="
-_KILL_SECONDS = 3.0  # Between SIGTERM and SIGKILL; Airflow kills the task's own process after 5.
+# The time between SIGTERM and SIGKILL: Airflow kills the task's own process after 5 seconds.
+_KILL_SECONDS = 3.0
 
 
 class Settings(BaseModel, extra="forbid", frozen=True, strict=True):
-    """The Variable. Keys that only another engine needs may stay in it.
+    """The content of the Variable, in which keys that only another engine needs may stay.
 
     Locations, arguments, parameters and the environment are templates: `{{ ds }}` is the date.
     """
@@ -165,10 +166,10 @@ class ExtractOperator(BaseOperator):
     """Runs `image-features extract` in a process group of its own, which ends with the task.
 
     Args:
-      command: The executable and its arguments, templates.
-      notify: Where to notify, a template. The command gets it as a variable: its command line is
-        seen by all users of the machine, and by all who may look at the DAG.
-      **kwargs: Of every operator.
+      command: The executable and its arguments, which are templates.
+      notify: The address to notify, a template. The command gets it as a variable, since its
+        command line is seen by all users of the machine and by all who may look at the DAG.
+      **kwargs: The arguments that every operator takes.
     """
 
     template_fields = ("command",)
@@ -217,7 +218,7 @@ class ExtractOperator(BaseOperator):
             code = child.wait()
         finally:
             self.on_kill()  # A timeout is an exception.
-        # Its own sentence, or of a crash the last line.
+        # The command says one sentence of its own; a crash is told by its last line.
         said = next((line for line in lines if line.startswith("image-features: ")), "")
         said = said or next(iter(lines), "")
         if code == OVER_BUDGET:
