@@ -74,7 +74,8 @@ def test_tf1_batch_norm_momentum(
         if momentum is not None:
             feed[signature.inputs["batch_norm_momentum"].name] = np.float32(momentum)
         session.run(graph.get_collection("update_ops"), feed)
-        moved = {v.op.name: session.run(v) for v in graph.get_collection("variables")}[name]
+        (variable,) = (v for v in graph.get_collection("variables") if v.op.name == name)
+        moved = session.run(variable)
     # Grey is 0 to the network, and so is the batch's mean.
     kept = mobilenet_v2.BATCH_NORM_DECAY if momentum is None else momentum
     np.testing.assert_allclose(moved, kept * weights[name], atol=1e-6)

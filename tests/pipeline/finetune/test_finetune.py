@@ -123,7 +123,7 @@ def test_killed_run_goes_on_to_the_same_result(manifest: Path, tmp_path: Path) -
 
 
 def test_bad_arguments_cost_nothing(
-    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    manifest: Path, tmp_path: Path, tf2_dir: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "one.csv").write_text(
@@ -133,7 +133,7 @@ def test_bad_arguments_cost_nothing(
         ((manifest, tmp_path / "taken"), "exists"),
         # Before the model is looked at, which takes longest.
         ((tmp_path / "absent.csv", tmp_path / "new", "--model=nowhere"), "absent.csv"),
-        ((tmp_path / "one.csv", tmp_path / "new"), "all 'one'"),
+        ((tmp_path / "one.csv", tmp_path / "new", f"--model={tf2_dir}"), "all 'one'"),
         (
             (manifest, tmp_path / "new", "--label_column=kind", "--model=nowhere"),
             "no column 'kind'",
