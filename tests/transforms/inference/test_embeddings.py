@@ -22,7 +22,6 @@ from image_features.errors import ModelError
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.pixels import DecodePolicy, decode_image
 from image_features.transforms.inference import load_images
-from image_features.transforms.inference.columns import decode_value
 from image_features.transforms.inference.embeddings import FeatureVectorEmbeddings
 from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
 from image_features.transforms.stores.http import HttpPolicy
@@ -281,22 +280,6 @@ def test_windows_are_kept(model, tmp_path):
         )
         expected = [(0, 0.0, True), (1, 0.0, True), (2, 20.0, True), (3, 20.0, True)]
         assert_that(results, equal_to(expected))
-
-
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16"])
-@pytest.mark.parametrize("orientation", [1, 3, 6])
-def test_pictures_are_decoded_like_their_files(mode, orientation):
-    image = noise(5, 120, 80)
-    image = image.convert("I").convert("I;16") if mode == "I;16" else image.convert(mode)
-    if mode == "RGBA":
-        image.putalpha(noise(6, 120, 80).convert("L"))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = encode(image, "TIFF" if mode == "CMYK" else "PNG", exif=exif)
-    opened = Image.open(io.BytesIO(data))
-    np.testing.assert_array_equal(
-        decode_value(opened, POLICY), decode_image(data, POLICY).pixels, strict=True
-    )
 
 
 def test_constructor_refuses():

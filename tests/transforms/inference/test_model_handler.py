@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-import pickle
-import subprocess
-import sys
-import textwrap
-
 import apache_beam as beam
 import numpy as np
 import pytest
@@ -18,36 +12,12 @@ from apache_beam.ml.inference.base import (
     PredictionResult,
     RunInference,
 )
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that
 
 from image_features.errors import ModelError
 from image_features.models.engines import load, prepare
-from image_features.transforms.inference import model_handler
 from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
-
-RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-
-
-def _pipeline(**options) -> beam.Pipeline:
-    return beam.Pipeline(options=PipelineOptions(runner=RUNNER, **options))
-
-
-def _keyed(pixels) -> beam.PTransform:
-    return beam.Create(list(enumerate(pixels)))
-
-
-def _equals(features, content_hash):
-    """Checks keyed results against the features by key, to the bit."""
-
-    def check(results):
-        assert sorted(key for key, _ in results) == list(range(len(features)))
-        for key, result in results:
-            assert result.model_id == content_hash
-            assert result.inference.dtype == np.float32
-            np.testing.assert_array_equal(result.inference, features[key])
-
-    return check
+from tests.transforms.inference.inference import RUNNER, equals, keyed, pipeline_of
 
 
 @pytest.mark.parametrize(
@@ -55,13 +25,13 @@ def _equals(features, content_hash):
 )
 def test_features_do_not_depend_on_the_batch(pixels, features, prepared, options):
     handler = KeyedModelHandler(FeatureVectorModelHandler("builtin", **options))
-    with _pipeline() as pipeline:
-        results = pipeline | _keyed(pixels) | RunInference(handler)
-        assert_that(results, _equals(features, prepared.content_hash))
+    with pipeline_of() as pipeline:
+        results = pipeline | keyed(pixels) | RunInference(handler)
+        assert_that(results, equals(features, prepared.content_hash))
 
 
 def test_results_and_metrics(pixels, features, prepared):
-    pipeline = _pipeline()
+    pipeline = pipeline_of()
     results = pipeline | beam.Create(list(pixels)) | RunInference(FeatureVectorModelHandler())
 
     def check(results):
@@ -114,7 +84,7 @@ def test_several_models_by_key(pixels, features, prepared):
             np.testing.assert_array_equal(result.inference, expected[key])
 
     assert not np.array_equal(expected["single"], expected["half"])
-    with _pipeline() as pipeline:
+    with pipeline_of() as pipeline:
         rows = beam.Create([("single", pixels[0]), ("half", pixels[0])])
         assert_that(pipeline | rows | RunInference(handler), check)
 
@@ -130,7 +100,7 @@ def test_several_models_by_key(pixels, features, prepared):
 )
 def test_a_wrong_element_is_named(pixels, bad, found):
     message = rf"\[96, 96, 3\].*element 3 of a batch of 4 is {found}"
-    with pytest.raises(Exception, match=message), _pipeline() as pipeline:
+    with pytest.raises(Exception, match=message), pipeline_of() as pipeline:
         _ = (
             pipeline
             | beam.Create([[*pixels[:2], bad, pixels[3]]])
@@ -148,7 +118,7 @@ def test_a_wrong_batch_is_a_dead_letter_if_asked(pixels, features):
         assert "element 2 of a batch of 2" in message
 
     elements = [(0, pixels[0]), (1, pixels[1]), (2, pixels[2]), (3, pixels[3][:10])]
-    with _pipeline() as pipeline:
+    with pipeline_of() as pipeline:
         results, dead = (
             pipeline
             | beam.Create([elements], reshuffle=False)
@@ -195,8 +165,8 @@ def test_a_prepared_model(pixels, features):
 def test_tensorflow(pixels, features, model):
     handler = FeatureVectorModelHandler(engine="tensorflow")
     expected = load(handler.prepared)(pixels)
-    with _pipeline() as pipeline:
-        results = pipeline | _keyed(pixels) | RunInference(KeyedModelHandler(handler))
+    with pipeline_of() as pipeline:
+        results = pipeline | keyed(pixels) | RunInference(KeyedModelHandler(handler))
         assert_that(
             results,
             lambda rows: [
@@ -205,110 +175,6 @@ def test_tensorflow(pixels, features, model):
             ],
         )
     np.testing.assert_allclose(expected, features, rtol=1e-2, atol=1e-3)
-
-
-def test_threads_share_one_model(pixels, features, prepared, tmp_path):
-    handler = _Counting(tmp_path)
-    with _pipeline(direct_num_workers=3, direct_running_mode="multi_threading") as pipeline:
-        results = (
-            pipeline | _keyed(pixels) | beam.Reshuffle() | RunInference(KeyedModelHandler(handler))
-        )
-        assert_that(results, _equals(features, prepared.content_hash))
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-class _Counting(FeatureVectorModelHandler):
-    """Leaves a file for each model that is loaded."""
-
-    def __init__(self, directory: pathlib.Path) -> None:
-        super().__init__("builtin")
-        self.directory = directory
-
-    def load_model(self):
-        number = len(list(self.directory.iterdir()))
-        (self.directory / str(number)).touch()
-        return super().load_model()
-
-
-def test_processes_share_one_model(pixels, features, prepared):
-    handler = FeatureVectorModelHandler(large_model=True)
-    assert handler.share_model_across_processes()
-    with _pipeline() as pipeline:
-        results = pipeline | _keyed(pixels) | RunInference(KeyedModelHandler(handler))
-        assert_that(results, _equals(features, prepared.content_hash))
-
-
-@pytest.mark.slow
-def test_worker_processes(pixels, features, prepared):
-    with _pipeline(direct_num_workers=2, direct_running_mode="multi_processing") as pipeline:
-        results = (
-            pipeline
-            | _keyed(pixels)
-            | beam.Reshuffle()
-            | RunInference(KeyedModelHandler(FeatureVectorModelHandler()))
-        )
-        assert_that(results, _equals(features, prepared.content_hash))
-
-
-def test_worker_needs_neither_tensorflow_nor_the_launchers_cache(
-    pixels, features, prepared, tmp_path, monkeypatch
-):
-    handler = FeatureVectorModelHandler(staging_location=str(tmp_path / "staged"))
-    (tmp_path / "handler").write_bytes(pickle.dumps(handler))
-    np.save(tmp_path / "pixels.npy", pixels)
-    worker = """
-        import pickle, sys
-        import numpy as np
-        sys.modules["tensorflow"] = None  # Importing it raises.
-        folder = sys.argv[1]
-        handler = pickle.load(open(f"{folder}/handler", "rb"))
-        batch = list(np.load(f"{folder}/pixels.npy"))
-        results = handler.run_inference(batch, handler.load_model())
-        np.save(f"{folder}/features.npy", [result.inference for result in results])
-        print(handler.prepared.flatbuffer, results[0].model_id)
-    """
-    monkeypatch.setenv("IMAGE_FEATURES_CACHE", str(tmp_path / "empty"))
-    printed = subprocess.check_output(
-        [sys.executable, "-c", textwrap.dedent(worker), str(tmp_path)], text=True
-    )
-    staged = tmp_path / "staged" / prepared.flatbuffer_sha256 / "model.tflite"
-    assert printed.split() == [str(staged), prepared.content_hash]
-    np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), features)
-
-
-def test_making_it_is_cheap():
-    code = (
-        "from image_features.transforms.inference.model_handler import FeatureVectorModelHandler\n"
-        "FeatureVectorModelHandler('gs://no/such/model', batch_size=8)\n"
-        "import sys; assert 'tensorflow' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def _on_another_machine(
-    handler: FeatureVectorModelHandler, monkeypatch
-) -> FeatureVectorModelHandler:
-    """What a worker unpickles where the launcher's cache is not."""
-    travelled = pickle.loads(pickle.dumps(handler))
-    lost = travelled.prepared.flatbuffer
-    isfile = model_handler.os.path.isfile
-    monkeypatch.setattr(model_handler.os.path, "isfile", lambda path: path != lost and isfile(path))
-    return travelled
-
-
-def test_worker_elsewhere_prepares_the_model_itself(pixels, features, monkeypatch, caplog):
-    travelled = _on_another_machine(FeatureVectorModelHandler("builtin"), monkeypatch)
-    made = []
-
-    def prepare_again(handle, **options):
-        made.append(handle)
-        monkeypatch.undo()
-        return prepare(handle, **options)
-
-    monkeypatch.setattr(model_handler, "prepare", prepare_again)
-    results = travelled.run_inference(list(pixels[:2]), travelled.load_model())
-    assert made == ["builtin"] and "pass staging_location" in caplog.text
-    np.testing.assert_array_equal([result.inference for result in results], features[:2])
 
 
 def test_refreshing_the_model(pixels, features):
