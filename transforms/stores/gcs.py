@@ -34,6 +34,8 @@ _ENDPOINT = "https://storage.googleapis.com"
 _SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _BLOCK = 1024 * 1024
+# A client without credentials that is denied something looks for them again, but not more often.
+_LOOK_AGAIN_SECONDS = 60.0
 # The commit is the last object of a night's work, so that some minutes of trouble are waited for.
 _PATIENCE = (RetryPolicy(max_attempts=10), time.sleep)
 
@@ -42,8 +44,9 @@ class GcsClient:
     """Reads and writes objects by their gs:// URIs; safe in many threads.
 
     Credentials are the application's default ones; where there are none, or with
-    STORAGE_EMULATOR_HOST, requests are anonymous, as public buckets allow. `google.auth` comes
-    with the extra [gcp].
+    STORAGE_EMULATOR_HOST, requests are anonymous, as public buckets allow. A metadata server may
+    just be slow to start, so that a request that is denied without credentials looks for them
+    again. `google.auth` comes with the extra [gcp].
 
     Args:
       connect_timeout: The most seconds that connecting may take.
@@ -53,10 +56,11 @@ class GcsClient:
 
     def __init__(self, *, connect_timeout: float, read_timeout: float, pool_size: int) -> None:
         self._timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
-        self._pool_size = pool_size
         self._lock = threading.Lock()
+        self._pool = urllib3.PoolManager(maxsize=pool_size)
         self._http: Any = None
         self._endpoint = ""
+        self._looked = 0.0
 
     def read(self, uri: str, max_bytes: int) -> bytes:
         """Reads a whole object; raises what `read_version` does."""
@@ -158,6 +162,8 @@ class GcsClient:
                 timeout=self._timeout,
             )
             try:
+                if response.status in (401, 403) and self._looks_again(http):
+                    raise PassingError(Reason.ACCESS_DENIED, f"{uri} answered {response.status}.")
                 yield response
                 response.release_conn()
             finally:
@@ -172,17 +178,27 @@ class GcsClient:
 
     def close(self) -> None:
         """Closes idle connections."""
-        if self._http is not None:
-            self._http.clear()
+        self._pool.clear()
 
     def _client(self) -> Any:
         with self._lock:
             if self._http is None:
-                pool = urllib3.PoolManager(maxsize=self._pool_size)
                 emulator = os.environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/")
                 self._endpoint = emulator or _ENDPOINT
-                self._http = pool if emulator else _authorized(pool)
+                self._http = self._pool if emulator else _authorized(self._pool)
+                self._looked = time.monotonic()
             return self._http
+
+    def _looks_again(self, http: Any) -> bool:
+        """Whether a request that was denied to a client should be made again with another one."""
+        with self._lock:
+            if http is not self._http:
+                return True  # Another thread has looked meanwhile.
+            is_anonymous = http is self._pool and self._endpoint == _ENDPOINT
+            if not is_anonymous or time.monotonic() - self._looked < _LOOK_AGAIN_SECONDS:
+                return False
+            self._http = None
+            return True
 
 
 def create_once(uri: str, data: bytes) -> bool:
