@@ -25,11 +25,12 @@ class FeatureArrays:
       keys: The stable ids of the images, str [rows].
       uris: The locations of the images, str [rows].
       features: The vectors, float32 [rows, num_features].
-      columns: The passed-through columns by name, [rows]; lists where a row holds several values.
+      columns: The passed-through columns by name, [rows]; text and bytes are str and bytes objects,
+        and a row with several values holds a list.
     """
 
     keys: npt.NDArray[np.str_]
-    uris: npt.NDArray[np.str_]
+    uris: npt.NDArray[np.object_]
     features: npt.NDArray[np.float32]
     columns: Mapping[str, npt.NDArray[Any]]
 
@@ -93,7 +94,7 @@ def load_numpy(path: str) -> FeatureArrays:
             values[column.name] += [record.column_value(column) for record in block.records]
     return FeatureArrays(
         np.array(keys, np.str_),
-        np.array(uris, np.str_),
+        _objects(uris),
         features,
         {column.name: _array(values[column.name], column) for column in columns},
     )
@@ -160,9 +161,18 @@ def _cast(tf: Any, row: dict[str, Any], columns: Sequence[Column]) -> dict[str, 
 
 
 def _array(values: list[Any], column: Column) -> npt.NDArray[Any]:
-    if column.is_sequence:
-        array = np.empty(len(values), object)
-        array[:] = values
-        return array
     dtypes = {Kind.INT64: np.int64, Kind.FLOAT32: np.float32, Kind.BOOL: np.bool_}
-    return np.array(values, dtypes.get(column.kind))
+    if column.is_sequence or column.kind not in dtypes:
+        return _objects(values)
+    return np.array(values, dtypes[column.kind])
+
+
+def _objects(values: list[Any]) -> npt.NDArray[np.object_]:
+    """Makes an array of Python's objects.
+
+    NumPy's own types of text and bytes drop zeros at an end, and take as much memory for each
+    value as for the longest.
+    """
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array

@@ -6,6 +6,8 @@ import json
 import pathlib
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from image_features.pipeline.cli import main as cli
@@ -66,6 +68,24 @@ def test_tombstones_hide_what_is_removed_until_it_is_back(night, photos, tmp_pat
     fourth = night("4")
     assert names(fourth) == ["5.jpg"]
     assert names(both) == [f"{i}.jpg" for i in range(9)]
+
+
+def test_text_and_bytes_come_as_they_are(extract, photos, tmp_path):
+    """NumPy's own types drop zeros at an end, and take the longest value's memory for each."""
+    values = [b"\0\0", b"a\0", b"\0b" + b"c" * 100_000]
+    table = {
+        "uri": [str(photos / f"{i}.jpg") for i in range(3)],
+        "code": values,
+        "name": [value.decode() for value in values],
+    }
+    pq.write_table(pa.table(table), tmp_path / "rows.parquet")
+    extract(tmp_path / "rows.parquet")
+    arrays = dataset.load_numpy(str(tmp_path / "out"))
+    order = np.argsort(arrays.uris)
+    assert [pathlib.Path(uri).name for uri in arrays.uris[order]] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert list(arrays.columns["code"][order]) == values
+    assert list(arrays.columns["name"][order]) == table["name"]
+    assert {array.dtype for array in [arrays.uris, *arrays.columns.values()]} == {np.dtype(object)}
 
 
 def test_columns_of_runs_are_merged(extract, photos, tmp_path):
