@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,3 +57,17 @@ def test_no_secret_survives(name, secret):
     for shown in (redact_uri(uri), redact_text(f"cannot read {uri}: no")):
         assert secret not in shown
         assert "host/a.jpg?x=1" in shown
+
+
+@pytest.mark.parametrize("unit", ["a", "a.", "://", "a://b@", "?a=b&", "#", "é", "\n", "a b "])
+def test_a_long_text_is_redacted_soon(unit):
+    """The text of an error may hold a whole line of a manifest, or a URI that is as long."""
+    text = unit * (150_000 // len(unit))
+    started = time.thread_time()
+    redact_text(text)
+    redact_uri(f"https://{text}")
+    assert time.thread_time() - started < 2  # Quadratic time takes over 20 s.
+
+
+def test_what_has_no_scheme_that_is_known_is_redacted():
+    assert redact_text("in '1http://u:p@h/a'") == "in '1http://REDACTED@h/a'"
