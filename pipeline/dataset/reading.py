@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +68,8 @@ def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
         records = tf.data.TFRecordDataset([])
     # Parsing whole batches is several times cheaper than row by row.
     parsed = records.batch(batch_size or 256).map(
-        lambda rows: _cast(tf, tf.io.parse_example(rows, spec), columns), tf.data.AUTOTUNE
+        _as_written(tf, lambda rows: _cast(tf, tf.io.parse_example(rows, spec), columns)),
+        tf.data.AUTOTUNE,
     )
     return parsed if batch_size else parsed.unbatch()
 
@@ -133,7 +134,17 @@ def _records(tf: Any, latest: LatestRows, compression: str) -> Iterator[Any]:
                 .map(lambda record, _: record)
             )
 
-        yield tf.data.Dataset.from_tensor_slices((list(shards), list(masks))).flat_map(seen)
+        pairs = tf.data.Dataset.from_tensor_slices((list(shards), list(masks)))
+        yield pairs.flat_map(_as_written(tf, seen))
+
+
+def _as_written(tf: Any, function: Callable[..., Any]) -> Any:
+    """Keeps TensorFlow from rewriting a function.
+
+    It would read this file again for that, and take another function for this one when an
+    update has moved the lines.
+    """
+    return tf.autograph.experimental.do_not_convert(function)
 
 
 def _parse_spec(tf: Any, length: int, columns: Sequence[Column]) -> dict[str, Any]:
