@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tensorflow.python.autograph.impl import api
 
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading as dataset
@@ -72,6 +73,7 @@ def test_tombstones_hide_what_is_removed_until_it_is_back(
     assert names(fourth) == ["5.jpg"]
     assert names(both) == [f"{i}.jpg" for i in range(9)]
     # TensorFlow reads a function's source again, which an update may have changed meanwhile.
+    monkeypatch.setattr(api, "_TRANSPILER", api.PyToTF())  # It keeps what it has read before.
     getlines = linecache.getlines
 
     def updated(name, *arguments):
