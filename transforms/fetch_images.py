@@ -106,10 +106,9 @@ class _FetchDoFn(beam.DoFn):
 
     def _count(self, row: EncodedImage | ImageError, seconds: float) -> Any:
         self._microseconds.update(int(1e6 * seconds))
-        if isinstance(row, ImageError):
-            self._attempts.update(row.attempts)
-            return dead_letter(row)
         self._attempts.update(row.attempts)
+        if isinstance(row, ImageError):
+            return dead_letter(row)
         self._fetched.inc()
         self._bytes.update(len(row.data))
         self._typical += (len(row.data) - self._typical) / _AVERAGED
