@@ -10,7 +10,8 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from image_features.transforms.manifests.columns import Column, ColumnError, conform
-from image_features.transforms.manifests.formats import ManifestRow, read_rows
+from image_features.transforms.manifests.formats import read_rows
+from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.manifests.sources import Source, list_images
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter

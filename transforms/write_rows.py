@@ -11,7 +11,7 @@ import apache_beam as beam
 
 from image_features.transforms.assign_shards import error_shards
 from image_features.transforms.manifests.columns import Column
-from image_features.transforms.manifests.formats import COLLISION_PREFIX, ERROR_FIELDS
+from image_features.transforms.manifests.jsonl import COLLISION_PREFIX, ERROR_FIELDS
 from image_features.transforms.runtime.packing import PackRows, unpack
 from image_features.transforms.shards.index import index_note
 from image_features.transforms.shards.naming import ShardNaming

@@ -7,13 +7,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from image_features.transforms.manifests.columns import Column, infer_columns
-from image_features.transforms.manifests.formats import (
-    ManifestFormat,
-    ManifestRow,
-    find_uri_column,
-    parquet_columns,
-    read_rows,
-)
+from image_features.transforms.manifests.formats import ManifestFormat, read_rows
+from image_features.transforms.manifests.parquet import parquet_columns
+from image_features.transforms.manifests.rows import ManifestRow, find_uri_column
 from image_features.transforms.manifests.sources import Source, list_images
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ColumnValue

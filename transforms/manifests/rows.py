@@ -1,0 +1,87 @@
+"""A row of a manifest, whatever the manifest's format."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime
+import decimal
+import json
+from typing import Any
+
+from image_features.transforms.values import ColumnValue
+
+URI_COLUMNS = ("uri", "url", "image_uri", "image_url", "path", "file", "filename")
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be read at all; the message is for the user."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ManifestRow:
+    """One row of a manifest.
+
+    Attributes:
+      number: The 1-based number of the row or line.
+      uri: The location of an image, as the manifest spells it.
+      values: The other columns' values by name.
+      problem: What is wrong with the row; empty if it can be used.
+    """
+
+    number: int
+    uri: str = ""
+    values: dict[str, ColumnValue] = dataclasses.field(default_factory=dict)
+    problem: str = ""
+
+
+def find_uri_column(names: list[str], wanted: str | None, location: str) -> str:
+    """Returns the name of the column that holds the URIs.
+
+    Raises:
+      ManifestError: there is none.
+    """
+    for name in (wanted,) if wanted else URI_COLUMNS:
+        if name in names:
+            return name
+    looked = wanted or ", ".join(URI_COLUMNS)
+    raise ManifestError(
+        f"{location} has no URI column (looked for {looked}); its columns are "
+        f"{', '.join(map(repr, names))}: name the right one with --uri_column."
+    )
+
+
+def make_row(number: int, values: dict[str, ColumnValue], uri_column: str | None) -> ManifestRow:
+    """Makes a row of its values, of which one is the URI."""
+    try:
+        name = find_uri_column(list(values), uri_column, "the row")
+    except ManifestError as error:
+        return ManifestRow(number, values=values, problem=str(error))
+    uri = values.pop(name)
+    if not isinstance(uri, str) or not uri.strip():
+        shown = name.lstrip("\0")
+        return ManifestRow(
+            number, values=values, problem=f"column {shown!r} holds no URI but {uri!r:.80}"
+        )
+    return ManifestRow(number, uri.strip(), values)
+
+
+def plain(value: Any) -> ColumnValue:
+    """Converts a JSON or Arrow value to one that a record can hold."""
+    if isinstance(value, dict):
+        if set(value) == {"base64"} and isinstance(value["base64"], str):
+            try:
+                return base64.b64decode(value["base64"], validate=True)
+            except ValueError:
+                pass
+        return json.dumps(value, sort_keys=True, default=str)
+    if isinstance(value, list):
+        return [
+            item if isinstance(item, int | float | str | bytes) else json.dumps(item, default=str)
+            for item in value
+        ]
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal | datetime.timedelta):
+        return str(value)
+    return value
