@@ -19,7 +19,6 @@ import numpy as np
 from PIL import Image
 
 from image_features.errors import RunNotFoundError
-from image_features.models.files import content_hash
 from image_features.pipeline.dataset import inspection, reading
 from image_features.pipeline.dataset.run import committed_runs
 
@@ -28,7 +27,9 @@ _NEW = 16
 _SHARDS = "--num_shards=3"
 # What differs between two undisturbed runs, being times or made of them.
 _TIMES = ("started", "finished", "duration_seconds", "images_per_second")
-_TIMED = ("metrics.prom", "fingerprint.pb")  # TensorFlow writes a random id into the second.
+# TensorFlow names a graph's functions by how many the process has made, which are fewer after a
+# training that was taken up, and gives each graph a random id.
+_OTHERWISE = ("metrics.prom", "saved_model.pb", "fingerprint.pb")
 Tree = dict[str, str]
 
 
@@ -107,7 +108,7 @@ def tree(place: pathlib.Path) -> Tree:
         data = path.read_bytes()
         if path.name == "run.json":
             data = json.dumps(_without_times(json.loads(data)), sort_keys=True).encode()
-        found[name] = "" if path.name in _TIMED else hashlib.sha256(data).hexdigest()
+        found[name] = "" if path.name in _OTHERWISE else hashlib.sha256(data).hexdigest()
     return found
 
 
@@ -115,7 +116,7 @@ def _without_times(run: dict[str, object]) -> dict[str, object]:
     files = run["files"]
     assert isinstance(files, list)
     kept = [
-        {"name": file["name"]} if file["name"] in _TIMED else file
+        {"name": file["name"]} if file["name"] in _OTHERWISE else file
         for file in sorted(files, key=lambda file: str(file["name"]))
     ]
     return {**{name: run[name] for name in run if name not in _TIMES}, "files": kept}
@@ -140,8 +141,7 @@ def _dataset(place: pathlib.Path) -> str:
 
 
 def _module(place: pathlib.Path) -> str:
-    tuned = place / "tuned"
-    return content_hash(str(tuned)) if tuned.exists() else ""
+    return repr(tree(place / "tuned")) if (place / "tuned").exists() else ""
 
 
 def _run(arguments: Sequence[str]) -> None:

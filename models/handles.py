@@ -144,8 +144,8 @@ def _local(path: str, handle: str, cache: str) -> str:
 
 
 def _fetch_archive(location: str, staging: str, handle: str) -> None:
-    """Downloads an archive beside the staging directory and unpacks it there."""
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(staging), prefix=".download-") as scratch:
+    """Downloads an archive and unpacks it, all within the staging directory."""
+    with tempfile.TemporaryDirectory(dir=staging, prefix=".download-") as scratch:
         archive = os.path.join(scratch, "module.tar.gz")
         if location.lower().startswith(("http://", "https://")):
             download_http(location, archive)
@@ -210,7 +210,7 @@ def _lift_single_directory(staging: str) -> None:
     names = os.listdir(staging)
     if len(names) != 1 or not _has_model(os.path.join(staging, names[0])):
         return
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(staging), prefix=".lift-") as scratch:
+    with tempfile.TemporaryDirectory(dir=staging, prefix=".lift-") as scratch:
         inner = os.path.join(scratch, "module")
         os.rename(os.path.join(staging, names[0]), inner)
         for name in os.listdir(inner):
