@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from image_features.errors import EXIT_OK, EXIT_OVER_BUDGET, UsageError
+from image_features.paths import absolute
 from image_features.pipeline.argument_types import web_address
 from image_features.pipeline.cli.parsing import make_parser, parse_extract
 from image_features.pipeline.process import log_to_stderr
@@ -71,8 +72,9 @@ def run(argv: list[str]) -> int:
     from image_features.pipeline.launch.notify import notify
     from image_features.pipeline.launch.prepare import AlreadyCommitted, prepare
 
-    if options.profile:
-        _check_profile(options.profile, beam_options)
+    profiled = absolute(options.profile) if options.profile else None
+    if profiled:
+        _check_profile(profiled, beam_options)
     begun = time.monotonic()
     terms = Terms(
         wait=options.wait,
@@ -83,7 +85,7 @@ def run(argv: list[str]) -> int:
     if isinstance(work, AlreadyCommitted):
         print(work)
         return EXIT_OK
-    with profile.sampled(options.profile) if options.profile else contextlib.nullcontext():
+    with profile.sampled(profiled) if profiled else contextlib.nullcontext():
         outcome = run_job(work, beam_options, terms)
     committed = outcome.run
     if committed is None:
@@ -96,8 +98,8 @@ def run(argv: list[str]) -> int:
     if stages:
         took = ", ".join(f"{name} {stage['seconds']:.2f} s" for name, stage in stages.items())
         print(f"  threads' time: {took}")
-    if options.profile:
-        print("\n".join(profile.write_stages(options.profile, stages, outcome.seconds)))
+    if profiled:
+        print("\n".join(profile.write_stages(profiled, stages, outcome.seconds)))
     if terms.notify:
         notify(terms.notify, committed.record)
     return _judge(committed.counts, options.error_budget)

@@ -8,6 +8,7 @@ import uuid
 import zlib
 
 from image_features.errors import EXIT_OK, UsageError
+from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import parse
 
 HELP = "write a page that shows a dataset: runs, errors, features, neighbours"
@@ -74,7 +75,6 @@ def run(argv: list[str]) -> int:
 
 
 def _write(path: str, page: bytes) -> None:
-    from image_features.pipeline.locations import absolute
     from image_features.transforms.stores.files import create_whole
 
     path = absolute(path)

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import os
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -52,7 +53,10 @@ def fingerprint(
 
 def _identity(source: Source) -> list[Any]:
     identity: list[Any] = [source.location, source.format]
-    if source.format is not None and not is_http(source.location):
+    if source.format is not None and "://" not in source.location:
+        status = os.stat(source.location)
+        identity += [status.st_size, status.st_mtime]
+    elif source.format is not None and not is_http(source.location):
         for file in FileSystems.match([source.location])[0].metadata_list:
             identity += [file.size_in_bytes, file.last_updated_in_seconds]
     return identity

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import RunNotFoundError, UnreadableRunError, UsageError
+from image_features.paths import absolute
 from image_features.pipeline.commit.schema import check_column_names
 from image_features.pipeline.dataset.run import Run, committed_runs
-from image_features.pipeline.locations import absolute, explain
+from image_features.pipeline.locations import explain
 from image_features.pipeline.options import FeatureExtractorOptions
 from image_features.transforms.manifests.columns import Column, parse_column_types
 from image_features.transforms.manifests.formats import ManifestFormat
@@ -84,7 +85,7 @@ def _failed_rows(options: FeatureExtractorOptions) -> _Input:
 
 
 def _failed_run(name: str, output: str) -> Run:
-    path = absolute(name if "/" in name else FileSystems.join(output, name))
+    path = absolute(name if "/" in name else FileSystems.join(absolute(output), name))
     try:
         (run,) = committed_runs(path)
     except (RunNotFoundError, UnreadableRunError) as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.paths import absolute
 from image_features.transforms.manifests.formats import ManifestFormat, format_of
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.uris import is_http
@@ -63,8 +64,7 @@ def find_sources(locations: Sequence[str], format: ManifestFormat | None = None)
     """
     sources: list[Source] = []
     for location in locations:
-        if "://" not in location:
-            location = os.path.abspath(os.path.expanduser(location))
+        location = absolute(location)
         suffix_format = format_of(location)
         if is_http(location):
             sources.append(Source(location, format or suffix_format or ManifestFormat.TEXT))

@@ -14,6 +14,7 @@ from typing import IO, Any, BinaryIO, cast
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.disks import sync_directory, sync_file
 from image_features.transforms.stores import gcs
 from image_features.transforms.stores.http import HttpClient, HttpPolicy
 from image_features.transforms.stores.retries import FetchError
@@ -63,6 +64,19 @@ def read_lines(path: str) -> Iterator[bytes]:
         yield from lines
 
 
+def remove_file(path: str) -> None:
+    """Removes a file.
+
+    Raises:
+      OSError: it is still there, or was not there.
+    """
+    if "://" in path:
+        FileSystems.delete([path])
+    else:
+        os.unlink(path)
+        sync_directory(os.path.dirname(path))
+
+
 def remove_files(directory: str) -> None:
     """Removes the files of a directory, but not those of directories within.
 
@@ -109,23 +123,42 @@ def open_plain(path: str) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def create_whole(path: str, part: str) -> Iterator[IO[bytes]]:
+def create_whole(path: str, part: str, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """Opens a file for writing that appears when it is whole, and replaces what was there.
 
-    Object stores show an object when its last byte has come. On disks the file has another name
-    until then.
+    Object stores show an object when its last byte has come, and keep it. On disks the file has
+    another name until then, and its content is flushed first. Its name is not: see `sync_names`.
 
     Args:
       path: The path of the file.
-      part: A free path on the same disk, for the file until it is whole.
+      part: A free path on the same disk, for the file until it is whole; it is removed if the body
+        fails.
+      durable: Whether a loss of power must not leave half of the content under the name.
     """
     if "://" in path:
         with create(path) as file:
             yield file
-    else:
+        return
+    try:
         with create(part) as file:
             yield file
+            if durable:
+                sync_file(file)
         os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+def sync_names(directory: str) -> None:
+    """Returns when the files that a directory has now would be there after a loss of power.
+
+    Raises:
+      OSError: the disk has failed.
+    """
+    if "://" not in directory:
+        sync_directory(directory)
 
 
 def create_once(path: str, data: bytes, part: str) -> bool:
@@ -154,8 +187,21 @@ def create_once(path: str, data: bytes, part: str) -> bool:
         with create(path) as file:
             file.write(data)
         return True
-    with create(part) as file:
-        file.write(data)
+    try:
+        with create(part) as file:
+            file.write(data)
+            sync_file(file)
+        written = _link(part, path)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+    if written:
+        sync_directory(os.path.dirname(path))
+    return written
+
+
+def _link(part: str, path: str) -> bool:
+    """Gives a file another name, if nothing has it; returns whether it did."""
     try:
         os.link(part, path)
     except FileExistsError:
@@ -164,8 +210,6 @@ def create_once(path: str, data: bytes, part: str) -> bool:
         if os.path.exists(path):
             return False
         os.replace(part, path)
-        return True
-    os.unlink(part)
     return True
 
 
