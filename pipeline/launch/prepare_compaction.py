@@ -10,7 +10,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from image_features.errors import UsageError
 from image_features.pipeline.compact import Compaction, compaction_of, fingerprint_of, shards_of
 from image_features.pipeline.config import utc_now
-from image_features.pipeline.dataset.run import Run, comparable, current_runs
+from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.dataset.series import open_series
 from image_features.pipeline.launch.attempt import State, begin_attempt, find_attempt
 from image_features.pipeline.launch.prepare import AlreadyCommitted
 from image_features.pipeline.locations import absolute, explain
@@ -76,7 +77,7 @@ def prepare_compaction(
 def _runs(path: str) -> list[Run]:
     try:
         alone = Run.read(path) is not None
-        runs = comparable(current_runs(path))
+        runs = list(open_series(path).runs)
     except (ValueError, OSError) as error:
         raise UsageError(f"{path} cannot be merged: {explain(error)}.") from error
     if alone:
