@@ -121,6 +121,13 @@ def _add_dataset(group: Any) -> None:
         "in --output holds it with the same version of the image, model and preprocessing.",
     )
     group.add_argument(
+        "--new_series",
+        action="store_true",
+        default=False,
+        help="Where the run is of another model or preprocessing than the dataset's latest runs, "
+        "or holds a column with another type: hide these from readers, instead of refusing it.",
+    )
+    group.add_argument(
         "--verify_content",
         action="store_true",
         default=False,

@@ -215,11 +215,6 @@ def unreplaced(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if (run.run_id, run.finished) not in replaced]
 
 
-def comparable(runs: Sequence[Run]) -> list[Run]:
-    """Returns those of the runs, the latest first, that can be compared with the latest one."""
-    return [run for run in runs if run.provenance.is_comparable(runs[0].provenance)]
-
-
 def lost_file(run: Run, files: Sequence[ShardFile], found: Sequence[Listed]) -> ShardFile | None:
     """Returns the first of a run's files that is not among those found, by path and size."""
     sizes = {listed.path: listed.size for listed in found}
@@ -243,26 +238,3 @@ def check_whole(runs: Sequence[Run], kinds: Sequence[str]) -> None:
                     f"{run.directory} has lost {file.name}; copy it from a backup, or delete "
                     "that run, its run.json first."
                 )
-
-
-def merged_columns(runs: Sequence[Run]) -> list[Column]:
-    """Returns the columns that rows of several runs have; one that a run lacks may be absent.
-
-    Raises:
-      ValueError: two runs hold a column with different types.
-    """
-    merged: dict[str, Column] = {}
-    for run in runs:
-        for column in run.columns:
-            known = merged.setdefault(column.name, column)
-            if not known.holds_as(column):
-                raise ValueError(
-                    f"The column {column.name!r} of {run.directory} holds {column.kind} where a "
-                    f"later run has {known.kind}: read the runs one by one."
-                )
-    for run in runs:
-        certain = {column.name for column in run.columns if not column.nullable}
-        for name, column in merged.items():
-            if name not in certain:
-                merged[name] = dataclasses.replace(column, nullable=True)
-    return list(merged.values())
