@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
 from image_features.errors import (
@@ -16,6 +15,7 @@ from image_features.errors import (
 from image_features.paths import absolute
 from image_features.pipeline.argument_types import not_negative
 from image_features.pipeline.cli.parsing import parse_with_beam
+from image_features.pipeline.terminal import complain, say
 
 HELP = "remove runs that were merged into others, and what died"
 _HOUR = 3600.0
@@ -83,15 +83,12 @@ def run(argv: list[str]) -> int:
             if not options.dry_run:
                 remove(garbage)
         except RunHeldError as error:
-            print(f"{options.path}: {garbage.directory} is kept: {error}.")
+            say(f"{options.path}: {garbage.directory} is kept: {error}.")
         except Exception as error:  # Each file system has exceptions of its own.
             failed += 1
-            print(
-                f"image-features: {garbage.directory} cannot be removed: {explain(error)}.",
-                file=sys.stderr,
-            )
+            complain(f"{garbage.directory} cannot be removed: {explain(error)}.")
         else:
-            print(f"{verb} {garbage.directory} ({garbage.why}, {garbage.bytes / 1e6:.1f} MB)")
+            say(f"{verb} {garbage.directory} ({garbage.why}, {garbage.bytes / 1e6:.1f} MB)")
     if not found:
-        print(f"{options.path}: nothing to remove.")
+        say(f"{options.path}: nothing to remove.")
     return EXIT_FAILED if failed else EXIT_OK

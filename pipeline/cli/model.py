@@ -14,6 +14,7 @@ from image_features.errors import ModelError, UsageError
 from image_features.models.quiet import import_tensorflow
 from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import OptionParser, parse
+from image_features.pipeline.terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,7 +152,7 @@ def _convert(options: argparse.Namespace) -> int:
         image_size=options.image_size,
         depth_multiplier=options.depth_multiplier,
     )
-    print(
+    say(
         f"{options.target}: {options.format}, MobileNet V2 with depth multiplier "
         f"{written.depth_multiplier}, images of {written.image_size}x{written.image_size}"
     )
@@ -200,12 +201,12 @@ def _finetune(options: argparse.Namespace) -> int:
     )
     with _progress_bar() as report:
         result = run_finetune(job, report)
-    print(
+    say(
         f"{options.output}: held-out accuracy {result.accuracy:.4f} after pass "
         f"{result.best_epoch} of {result.epochs}; a linear classifier on the frozen features had "
         f"{result.probe_accuracy:.4f}"
     )
-    print(f"  image-features extract --model={options.output} ...")
+    say(f"  image-features extract --model={options.output} ...")
     return 0
 
 
