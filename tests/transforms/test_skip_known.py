@@ -114,7 +114,7 @@ def test_rows_are_new_or_known_as_the_model_says(tmp_path_factory, runs, manifes
     out = {"refs": [], "unchanged": 0, "duplicates": 0, "removed": []}
     for number in range(partitions):
         group = {"rows": rows.get(number, []), "known": parts.get(number, []), "unread": []}
-        for item in do_fn.process((number, group)):
+        for item in do_fn.process((number, group), 0):
             if not isinstance(item, TaggedOutput):
                 out["refs"].append(item)
             elif item.tag == "removed":
