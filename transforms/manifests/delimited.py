@@ -154,6 +154,8 @@ class _Table:
             )
         if len(fields) != len(self.names) and any(field.strip() for field in fields):
             return f"the row has {len(fields)} fields where the header has {len(self.names)}"
+        if len(lines) > 1 and len(fields[self.uri].strip().splitlines()) > 1:
+            return f"the URI in line {lines[0].number} goes over lines"
         return ""
 
     def bad_row(self, line: Line, problem: str) -> ManifestRow:
