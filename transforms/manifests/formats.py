@@ -68,17 +68,23 @@ def read_rows(
       OSError, transforms.stores.retries.FetchError: the file cannot be read to its end.
     """
     seekable = format is ManifestFormat.PARQUET
-    with open_binary(location, http=http, seekable=seekable) as file:
-        if format is ManifestFormat.TEXT:
-            yield from read_text(file, location)
-        elif format is ManifestFormat.JSONL:
-            yield from read_jsonl(file, location, uri_column)
-        elif format is ManifestFormat.PARQUET:
-            yield from read_parquet(file, location, uri_column)
-        else:
-            is_csv = format is ManifestFormat.CSV
-            dialect = Dialect("," if is_csv else "\t", is_csv if quotes is None else quotes)
-            yield from read_delimited(file, location, uri_column, dialect)
+    try:
+        with open_binary(location, http=http, seekable=seekable) as file:
+            if format is ManifestFormat.TEXT:
+                yield from read_text(file, location)
+            elif format is ManifestFormat.JSONL:
+                yield from read_jsonl(file, location, uri_column)
+            elif format is ManifestFormat.PARQUET:
+                yield from read_parquet(file, location, uri_column)
+            else:
+                is_csv = format is ManifestFormat.CSV
+                dialect = Dialect("," if is_csv else "\t", is_csv if quotes is None else quotes)
+                yield from read_delimited(file, location, uri_column, dialect)
+    except (OSError, ValueError) as error:
+        if location in str(error):
+            raise
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise OSError(f"{location} cannot be read: {problem}") from error
 
 
 def check_whole(location: str, *, http: HttpPolicy) -> None:

@@ -22,7 +22,8 @@ _UNREAD = {
     ".Z": b"\x1f\x9d",
     ".rar": b"Rar!\x1a\x07",
 }
-_BLOCK_OF_BZ2 = b"1AY&SY"  # A file of text may well begin with "BZh".
+# Its first block or its end, since a file of text may well begin with "BZh".
+_BEHIND_BZH = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
 _BLOCK = 2**18
 
 
@@ -59,7 +60,7 @@ def decompressed(file: IO[bytes], path: str, *, shown: str, strict: bool) -> IO[
                 f"{', '.join(_MAGIC)}"
             )
     for suffix, magic in _MAGIC.items():
-        if head.startswith(magic) and (suffix != ".bz2" or head[4:10] == _BLOCK_OF_BZ2):
+        if head.startswith(magic) and (suffix != ".bz2" or head[4:10] in _BEHIND_BZH):
             return cast(BinaryIO, Decompressed(file, suffix, shown))
     expected = _suffix_of(path, _MAGIC)
     if expected and strict:
@@ -85,7 +86,7 @@ class Decompressed(io.RawIOBase):
         if suffix == ".gz":
             self._content: Any = gzip.GzipFile(fileobj=file)
         elif suffix == ".xz":
-            self._content = lzma.LZMAFile(file)  # noqa: SIM115
+            self._content = _Xz(file)
         else:
             import pyarrow as pa
 
@@ -110,6 +111,32 @@ class Decompressed(io.RawIOBase):
     def close(self) -> None:
         self._content.close()
         super().close()
+
+
+class _Xz:
+    """The content of an xz file; LZMAFile passes over what it cannot read behind a stream."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._stream = lzma.LZMADecompressor()
+
+    def read(self, size: int) -> bytes:
+        while True:
+            data = b""
+            if self._stream.eof:
+                data = self._stream.unused_data.lstrip(b"\0")
+                while not data and (more := self._file.read(_BLOCK)):
+                    data = more.lstrip(b"\0")
+                if not data:
+                    return b""
+                self._stream = lzma.LZMADecompressor()
+            elif self._stream.needs_input and not (data := self._file.read(_BLOCK)):
+                raise EOFError("its end is missing")
+            if content := self._stream.decompress(data, size):
+                return content
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _suffix_of(path: str, suffixes: Any) -> str:
