@@ -47,6 +47,8 @@ def fingerprint(
         "incremental": incremental,
         "versions": [_version(package) for package in _PACKAGES],
     }
+    if manifest.quotes is not None:  # Earlier versions did not know of it.
+        parts["quotes"] = manifest.quotes
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

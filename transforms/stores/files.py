@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import os
 import shutil
@@ -16,9 +15,10 @@ from apache_beam.io.filesystems import FileSystems
 
 from image_features.disks import sync_directory, sync_file
 from image_features.transforms.stores import gcs
+from image_features.transforms.stores.compression import Decompressed, decompressed
 from image_features.transforms.stores.http import HttpClient, HttpPolicy
 from image_features.transforms.stores.retries import FetchError
-from image_features.transforms.stores.uris import is_http
+from image_features.transforms.stores.uris import is_http, redact_uri
 from image_features.transforms.values import Reason
 
 _SPOOL_BYTES = 16 * 2**20
@@ -26,30 +26,27 @@ _SPOOL_BYTES = 16 * 2**20
 
 @contextlib.contextmanager
 def open_binary(uri: str, *, http: HttpPolicy, seekable: bool = False) -> Iterator[IO[bytes]]:
-    """Opens a location for reading, decompressed if its name ends in .gz.
+    """Opens a location for reading, decompressed if it is compressed as .gz, .bz2, .xz or .zst.
 
     Args:
       uri: The location: a local path, or one of gs://, http(s) or another of Beam's schemes.
       http: How to fetch over http(s).
-      seekable: Whether the file must seek (Parquet does); a stream over http(s) is then spooled.
+      seekable: Whether the file must seek (Parquet does); what cannot seek is then spooled.
 
     Raises:
-      OSError: it cannot be read.
+      OSError: it cannot be read, or is damaged.
       transforms.stores.retries.FetchError: it cannot be fetched.
     """
+    shown = redact_uri(uri)
     with contextlib.ExitStack() as stack:
         if is_http(uri):
-            file = cast(
-                BinaryIO, stack.enter_context(contextlib.closing(HttpClient(http).open_stream(uri)))
-            )
+            stream = HttpClient(http).open_stream(uri)
         else:
-            file = stack.enter_context(
-                FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
-            )
+            stream = FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+        plain = cast(BinaryIO, stack.enter_context(contextlib.closing(stream)))
         path = uri.split("?", 1)[0] if is_http(uri) else uri
-        if path.lower().endswith(".gz"):
-            file = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
-        elif seekable and is_http(uri):
+        file = decompressed(plain, path, shown=shown, strict=not is_http(uri))
+        if seekable and (is_http(uri) or isinstance(file, Decompressed)):
             spool = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES))
             shutil.copyfileobj(file, spool)
             spool.seek(0)
