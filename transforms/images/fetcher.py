@@ -96,7 +96,7 @@ class Fetcher:
 def _remote_stores(policy: FetchPolicy, sleep: Callable[[float], None]) -> dict[str, Store]:
     """The stores by their schemes, in lower case."""
     http = dataclasses.replace(policy.http, max_bytes=policy.max_bytes)
-    web = HttpClient(http, pool_size=policy.threads, sleep=sleep)
+    web = HttpClient(http, sleep=sleep)
     objects = GcsClient(
         connect_timeout=http.connect_timeout,
         read_timeout=http.read_timeout,
