@@ -49,7 +49,7 @@ def find_sources(locations: Sequence[str], format: ManifestFormat | None = None)
     """
     sources: list[Source] = []
     for location in locations:
-        location = absolute(location)
+        location = _behind_descriptor(absolute(location))
         _check_name(location)
         suffix_format = format_of(location)
         if is_http(location):
@@ -84,6 +84,12 @@ def find_sources(locations: Sequence[str], format: ManifestFormat | None = None)
                 "jsonl or parquet."
             )
     return list(dict.fromkeys(sources))  # Globs may overlap.
+
+
+def _behind_descriptor(location: str) -> str:
+    """Returns the file behind what a shell hands to a command, as for `<`, if it is one."""
+    behind = os.path.realpath(location) if location.startswith(_DESCRIPTORS) else location
+    return behind if os.path.exists(behind) else location
 
 
 def _check_name(location: str) -> None:
