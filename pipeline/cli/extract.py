@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import logging
 import os
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from image_features.paths import absolute
 from image_features.pipeline.argument_types import web_address
 from image_features.pipeline.cli.parsing import make_parser, parse_extract
 from image_features.pipeline.process import log_to_stderr
+from image_features.pipeline.streams import complain, say
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -83,7 +83,7 @@ def run(argv: list[str]) -> int:
     )
     work = prepare(options, beam_options)
     if isinstance(work, AlreadyCommitted):
-        print(work)
+        say(work)
         return EXIT_OK
     with profile.sampled(profiled) if profiled else contextlib.nullcontext():
         outcome = run_job(work, beam_options, terms)
@@ -91,15 +91,15 @@ def run(argv: list[str]) -> int:
     if committed is None:
         return EXIT_OK
     if outcome.result is None:
-        print(AlreadyCommitted(committed.directory))
+        say(AlreadyCommitted(committed.directory))
         return EXIT_OK
     _summarize(committed, outcome.seconds, incremental=work.known is not None)
     stages = profile.stages(outcome.result)
     if stages:
         took = ", ".join(f"{name} {stage['seconds']:.2f} s" for name, stage in stages.items())
-        print(f"  threads' time: {took}")
+        say(f"  threads' time: {took}")
     if profiled:
-        print("\n".join(profile.write_stages(profiled, stages, outcome.seconds)))
+        say(*profile.write_stages(profiled, stages, outcome.seconds))
     if terms.notify:
         notify(terms.notify, committed.record)
     return _judge(committed.counts, options.error_budget)
@@ -136,12 +136,12 @@ def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
     known = ""
     if incremental:
         known = f"{counts.rows_unchanged} unchanged, {counts.rows_removed} removed, "
-    print(
+    say(
         f"{committed.directory}: {counts.rows_out} of {counts.rows_in} images, "
         f"{counts.rows_failed} failed, {known}{counts.rows_done / seconds:.1f} images/s"
     )
     for reason, count in counts.failed_by_reason.items():
-        print(f"  {count} {reason}")
+        say(f"  {count} {reason}")
     if drift and drift["drifted"]:
         _LOG.warning(
             "The features have drifted from the run %s: stability index %.3g, difference of means "
@@ -157,9 +157,8 @@ def _judge(counts: RunCounts, budget: float | None) -> int:
     failed, rows = counts.rows_failed, counts.rows_in
     if budget is None or failed <= budget * rows:
         return EXIT_OK
-    print(
-        f"image-features: the run is committed, but {failed} of {rows} rows failed "
-        f"({failed / rows:.2%}), more than --error_budget={budget:g} allows.",
-        file=sys.stderr,
+    complain(
+        f"the run is committed, but {failed} of {rows} rows failed ({failed / rows:.2%}), more "
+        f"than --error_budget={budget:g} allows."
     )
     return EXIT_OVER_BUDGET

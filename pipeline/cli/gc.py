@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
 from image_features.errors import (
@@ -16,6 +15,7 @@ from image_features.errors import (
 from image_features.paths import absolute
 from image_features.pipeline.argument_types import not_negative
 from image_features.pipeline.cli.parsing import parse_with_beam
+from image_features.pipeline.streams import complain, say, show
 
 HELP = "remove runs that were merged into others, and what died"
 _HOUR = 3600.0
@@ -77,21 +77,19 @@ def run(argv: list[str]) -> int:
     except (ValueError, OSError, FetchError) as error:
         raise UsageError(f"{options.path} cannot be cleaned: {explain(error)}.") from error
     failed = 0
+    tell = show if options.dry_run else say
     for garbage in found:
         verb = "would remove" if options.dry_run else "removed"
         try:
             if not options.dry_run:
                 remove(garbage)
         except RunHeldError as error:
-            print(f"{options.path}: {garbage.directory} is kept: {error}.")
+            tell(f"{options.path}: {garbage.directory} is kept: {error}.")
         except Exception as error:  # Each file system has exceptions of its own.
             failed += 1
-            print(
-                f"image-features: {garbage.directory} cannot be removed: {explain(error)}.",
-                file=sys.stderr,
-            )
+            complain(f"{garbage.directory} cannot be removed: {explain(error)}.")
         else:
-            print(f"{verb} {garbage.directory} ({garbage.why}, {garbage.bytes / 1e6:.1f} MB)")
+            tell(f"{verb} {garbage.directory} ({garbage.why}, {garbage.bytes / 1e6:.1f} MB)")
     if not found:
-        print(f"{options.path}: nothing to remove.")
+        tell(f"{options.path}: nothing to remove.")
     return EXIT_FAILED if failed else EXIT_OK

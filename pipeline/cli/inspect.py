@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from image_features.errors import EXIT_FAILED, EXIT_OK, UsageError
 from image_features.pipeline.cli.parsing import parse
+from image_features.pipeline.streams import complain, show
 
 HELP = "show what is in a run, and verify its checksums"
 
@@ -40,20 +40,16 @@ def run(argv: list[str]) -> int:
 
     try:
         committed = latest_run(options.path)
-        if options.json:
-            print(json.dumps(committed.record, indent=2))
-        else:
-            for line in inspection.summarize(committed):
-                print(line)
+        lines = [json.dumps(committed.record, indent=2)] if options.json else []
+        lines += [] if options.json else inspection.summarize(committed)
         problems = [] if options.no_verify else inspection.verify(committed)
-        for problem in problems:
-            print(f"image-features: {problem}", file=sys.stderr)
-        if problems:
-            return EXIT_FAILED
-        if not options.json:
-            for line in inspection.sample_rows(committed, options.samples):
-                print(line)
-            print("verified  " + ("not asked for" if options.no_verify else "every checksum"))
+        if not problems and not options.json:
+            lines += inspection.sample_rows(committed, options.samples)
+            how = "not asked for" if options.no_verify else "every checksum"
+            lines.append(f"verified  {how}")
     except (ValueError, OSError) as error:
         raise UsageError(f"{options.path} cannot be inspected: {error}") from error
-    return EXIT_OK
+    for problem in problems:
+        complain(problem)
+    show(*lines)
+    return EXIT_FAILED if problems else EXIT_OK

@@ -14,6 +14,7 @@ from image_features.errors import ModelError, UsageError
 from image_features.models.quiet import import_tensorflow
 from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import OptionParser, parse
+from image_features.pipeline.streams import say, show
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,7 +134,7 @@ def run(argv: list[str]) -> int:
 def _describe(options: argparse.Namespace) -> int:
     from image_features.models.describe import describe
 
-    print(json.dumps(describe(options.handle), indent=2, default=str))
+    show(json.dumps(describe(options.handle), indent=2, default=str))
     return 0
 
 
@@ -151,7 +152,7 @@ def _convert(options: argparse.Namespace) -> int:
         image_size=options.image_size,
         depth_multiplier=options.depth_multiplier,
     )
-    print(
+    say(
         f"{options.target}: {options.format}, MobileNet V2 with depth multiplier "
         f"{written.depth_multiplier}, images of {written.image_size}x{written.image_size}"
     )
@@ -168,7 +169,7 @@ def _verify(options: argparse.Namespace) -> int:
         pixels = _pixels(options.images, first.image_size)
     difference = compare(first, second, pixels)
     within = difference.max_abs <= options.tolerance
-    print(json.dumps({**dataclasses.asdict(difference), "within_tolerance": within}, indent=2))
+    show(json.dumps({**dataclasses.asdict(difference), "within_tolerance": within}, indent=2))
     return 0 if within else 1
 
 
@@ -200,12 +201,12 @@ def _finetune(options: argparse.Namespace) -> int:
     )
     with _progress_bar() as report:
         result = run_finetune(job, report)
-    print(
+    say(
         f"{options.output}: held-out accuracy {result.accuracy:.4f} after pass "
         f"{result.best_epoch} of {result.epochs}; a linear classifier on the frozen features had "
         f"{result.probe_accuracy:.4f}"
     )
-    print(f"  image-features extract --model={options.output} ...")
+    say(f"  image-features extract --model={options.output} ...")
     return 0
 
 

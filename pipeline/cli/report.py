@@ -10,6 +10,7 @@ import zlib
 from image_features.errors import EXIT_OK, UsageError
 from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import parse
+from image_features.pipeline.streams import say
 
 HELP = "write a page that shows a dataset: runs, errors, features, neighbours"
 
@@ -67,7 +68,7 @@ def run(argv: list[str]) -> int:
     # A manifest's URI may hold surrogates, which UTF-8 has no bytes for.
     page = render(report, thumbnails).encode("utf-8", "replace")
     _write(options.output, page)
-    print(
+    say(
         f"{options.output}: {len(page) / 1e6:.1f} MB, {len(report.sample.rows)} images sampled, "
         f"{len(thumbnails)} of {len(wanted)} thumbnails"
     )

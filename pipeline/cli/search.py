@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from image_features.errors import EXIT_OK
 from image_features.pipeline.cli.parsing import parse
+from image_features.pipeline.streams import show
 
 if TYPE_CHECKING:
     from image_features.pipeline.search.nearest import Neighbour
@@ -64,8 +65,7 @@ def run(argv: list[str]) -> int:
         index=options.index,
         allow_private_hosts=options.allow_private_hosts,
     )
-    for rank, row in enumerate(found, 1):
-        print(_line(rank, row, options.json))
+    show(*(_line(rank, row, options.json) for rank, row in enumerate(found, 1)))
     return EXIT_OK
 
 

@@ -24,6 +24,7 @@ from image_features.pipeline.launch.notify import notify_failure
 from image_features.pipeline.launch.progress import watch
 from image_features.pipeline.launch.stop import stopped_by_signals, stopped_in_time
 from image_features.pipeline.runners import runner
+from image_features.pipeline.streams import say
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.uris import redact_text
 
@@ -165,7 +166,7 @@ def _submit(work: Extraction | Compaction, beam_options: PipelineOptions) -> Any
 def _say_where(run: RunConfig, beam_options: PipelineOptions, result: Any) -> None:
     if not runner.is_local(beam_options):
         job, link = runner.describe_job(beam_options, result)
-        print(f"submitted job {job or run.run_id}{f': {link}' if link else ''}", flush=True)
+        say(f"submitted job {job or run.run_id}{f': {link}' if link else ''}")
 
 
 def _see_it_start(result: Any) -> None:

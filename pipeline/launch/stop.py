@@ -27,9 +27,9 @@ def stopped_by_signals(*, local: bool) -> Iterator[None]:
 
     def stop(number: int, _: object) -> None:
         if local:
-            os.write(2, b"image-features: interrupted; the run is not committed.\n")
+            _write(b"interrupted; the run is not committed.")
             os._exit(128 + number)
-        os.write(2, b"image-features: interrupted; a job that was submitted goes on.\n")
+        _write(b"interrupted; a job that was submitted goes on.")
         raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
@@ -56,7 +56,7 @@ def stopped_in_time(deadline: float, say: Callable[[], str | None]) -> Iterator[
     def stop() -> None:
         sentence = say()
         if sentence is not None:
-            os.write(2, f"image-features: {sentence}\n".encode())
+            _write(sentence.encode(errors="backslashreplace"))
             os._exit(EXIT_FAILED)
 
     timer = threading.Timer(max(0.0, deadline - time.monotonic()), stop)
@@ -66,3 +66,9 @@ def stopped_in_time(deadline: float, say: Callable[[], str | None]) -> Iterator[
         yield
     finally:
         timer.cancel()
+
+
+def _write(sentence: bytes) -> None:
+    """Writes to standard error as a signal handler may: its buffer may be in use just now."""
+    with contextlib.suppress(OSError):
+        os.write(2, b"image-features: " + sentence + b"\n")
