@@ -142,5 +142,5 @@ def test_a_cache_that_cannot_be_written_says_what_to_set(
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
         monkeypatch.setenv("IMAGE_FEATURES_CACHE", str(place))
-        with pytest.raises(ModelError, match="cannot be written .*set IMAGE_FEATURES_CACHE"):
+        with pytest.raises(ModelError, match=r"cannot be written .*set IMAGE_FEATURES_CACHE"):
             cached("key", lambda _: None)
