@@ -20,4 +20,6 @@ def explain(error: Exception) -> str:
     if reason is Reason.ACCESS_DENIED:
         to = f" to {shown}" if shown else ""
         return f"access{to} is denied; check the credentials and what they may do"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
     return redact_text(str(error)).strip().rstrip(".")

@@ -15,7 +15,7 @@ from image_features.pipeline.argument_types import web_address
 from image_features.pipeline.cli.again import command_again
 from image_features.pipeline.cli.parsing import make_parser, parse_extract
 from image_features.pipeline.process import log_to_stderr
-from image_features.pipeline.terminal import complain, say
+from image_features.pipeline.streams import complain, say
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -80,7 +80,7 @@ def run(argv: list[str]) -> int:
     address = notify_address(options.notify, wait=options.wait)
     work = prepare(options, beam_options)
     if isinstance(work, AlreadyCommitted):
-        say(str(work))
+        say(work)
         return EXIT_OK
     terms = Terms(
         wait=options.wait,
@@ -94,7 +94,7 @@ def run(argv: list[str]) -> int:
     if committed is None:
         return EXIT_OK
     if outcome.result is None:
-        say(str(AlreadyCommitted(committed.directory)))
+        say(AlreadyCommitted(committed.directory))
         return EXIT_OK
     _summarize(committed, outcome.seconds, incremental=work.known is not None)
     stages = profile.stages(outcome.result)
@@ -102,8 +102,7 @@ def run(argv: list[str]) -> int:
         took = ", ".join(f"{name} {stage['seconds']:.2f} s" for name, stage in stages.items())
         say(f"  time in each step, added up over threads: {took}")
     if profiled:
-        for line in profile.write_stages(profiled, stages, outcome.seconds):
-            say(line)
+        say(*profile.write_stages(profiled, stages, outcome.seconds))
     if terms.notify:
         notify(terms.notify, committed.record)
     return _judge(committed.counts, options.error_budget)

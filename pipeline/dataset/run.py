@@ -49,7 +49,15 @@ class Run:
           OSError: the directory cannot be read.
         """
         record = read_record(directory)
-        return None if record is None else cls(directory, record)
+        if record is None:
+            return None
+        run = cls(directory, record)
+        try:
+            # What every reader needs is looked at once, here.
+            _ = run.run_id, run.seconds, run.counts, run.provenance, run.all_files
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(FileSystems.join(directory, RUN_FILE), error) from error
+        return run
 
     @property
     def run_id(self) -> str:
@@ -160,15 +168,25 @@ def read_record(directory: str) -> dict[str, Any] | None:
         with open_plain(path) as file:
             data = file.read()
     try:
-        record = json.loads(data)
-        version = record["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UnreadableRunError(f"{path} is not a run's commit file: {error}.") from error
+        record = dict(json.loads(data))
+        version = int(record["format_version"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(path, error if data.strip(b"\0") else "it is empty") from error
     if version > FORMAT_VERSION:
         raise UnreadableRunError(
             f"{path} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade."
         )
-    return dict(record)
+    return record
+
+
+def _damaged(path: str, why: object) -> UnreadableRunError:
+    if isinstance(why, KeyError):
+        why = f"it lacks {why}"
+    return UnreadableRunError(
+        f"{path} is not a run's commit file ({why}). Copy it from a backup, or without one "
+        "delete the run's directory and extract it again. Nothing of the dataset is read until "
+        "then, since the run may hold rows that count."
+    )
 
 
 def committed_runs(path: str) -> list[Run]:

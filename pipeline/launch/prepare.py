@@ -11,6 +11,7 @@ from image_features.errors import ModelError, UsageError
 from image_features.models.engines import PreparedModel
 from image_features.models.engines import prepare as prepare_model
 from image_features.models.identity import Engine, Precision
+from image_features.paths import absolute
 from image_features.pipeline.config import Guards, RunConfig, utc_now
 from image_features.pipeline.dataset.known_runs import (
     all_runs,
@@ -68,7 +69,8 @@ def prepare(
     started = utc_now()
     FileSystems.set_options(beam_options)
     _check_options(options)
-    runner.check(beam_options, wait=options.wait, inputs=options.input or (), output=options.output)
+    inputs, output = [absolute(location) for location in options.input or ()], options.output
+    runner.check(beam_options, wait=options.wait, inputs=inputs, output=absolute(output))
     attempt = find_attempt(options.output, options.run_id, compression=options.compression)
     fetch = _fetch_policy(options)
     manifest = examine_input(options, fetch.http)

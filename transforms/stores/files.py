@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import shutil
@@ -22,6 +23,8 @@ from image_features.transforms.stores.uris import is_http, redact_uri
 from image_features.transforms.values import Reason
 
 _SPOOL_BYTES = 16 * 2**20
+# Disks, quotas and limits of a process that are exhausted.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextlib.contextmanager
@@ -142,9 +145,10 @@ def create_whole(path: str, part: str, *, durable: bool = True) -> Iterator[IO[b
             if durable:
                 sync_file(file)
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(part)
+        _name(error, path)
         raise
 
 
@@ -189,12 +193,21 @@ def create_once(path: str, data: bytes, part: str) -> bool:
             file.write(data)
             sync_file(file)
         written = _link(part, path)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         with contextlib.suppress(OSError):
             os.unlink(part)
     if written:
         sync_directory(os.path.dirname(path))
     return written
+
+
+def _name(error: BaseException, path: str) -> None:
+    """Adds the name of the file to the error of a disk that is full, which tells none."""
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        error.filename = path
 
 
 def _link(part: str, path: str) -> bool:
