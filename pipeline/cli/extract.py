@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from image_features.pipeline.dataset.counts import RunCounts
-from image_features.pipeline.dataset.run import Run
+    from image_features.pipeline.dataset.run import Run
 
 HELP = "read image URIs, write one feature vector an image as TFRecord shards"
 _LOG = logging.getLogger(__name__)
@@ -130,6 +130,8 @@ def notify_address(given: str | None, *, wait: bool) -> str | None:
 
 
 def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
+    from image_features.pipeline.dataset.failures import in_words, messages
+
     counts, drift = committed.counts, committed.drift
     known = ""
     if incremental:
@@ -138,8 +140,14 @@ def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
         f"{committed.directory}: {counts.rows_out} of {counts.rows_in} images, "
         f"{counts.rows_failed} failed, {known}{counts.rows_done / seconds:.1f} images/s"
     )
+    shards = [committed.path(shard) for shard in committed.files("errors") if shard.rows]
+    found = messages(shards, counts.failed_by_reason)
     for reason, count in counts.failed_by_reason.items():
-        print(f"  {count} {reason}")
+        print(f"  {in_words(reason, count, found.get(reason))}")
+    if shards:
+        print(f"  the rows that failed: {committed.directory}/errors-*.jsonl")
+    for sentence in committed.unchecked:
+        print(f"  {sentence}")
     if drift and drift["drifted"]:
         _LOG.warning(
             "The features have drifted from the run %s: stability index %.3g, difference of means "
