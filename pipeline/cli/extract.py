@@ -130,7 +130,8 @@ def notify_address(given: str | None, *, wait: bool) -> str | None:
 
 
 def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
-    from image_features.pipeline.dataset.failures import in_words, messages
+    from image_features.pipeline.dataset.failures import ErrorShards, in_words
+    from image_features.pipeline.dataset.layout import RunLayout
 
     counts, drift = committed.counts, committed.drift
     known = ""
@@ -140,12 +141,12 @@ def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
         f"{committed.directory}: {counts.rows_out} of {counts.rows_in} images, "
         f"{counts.rows_failed} failed, {known}{counts.rows_done / seconds:.1f} images/s"
     )
-    shards = [committed.path(shard) for shard in committed.files("errors") if shard.rows]
-    found = messages(shards, counts.failed_by_reason)
+    errors = ErrorShards.among(RunLayout(committed.directory), committed.files("errors"))
+    found = errors.messages(counts.failed_by_reason)
     for reason, count in counts.failed_by_reason.items():
         print(f"  {in_words(reason, count, found.get(reason))}")
-    if shards:
-        print(f"  the rows that failed: {committed.directory}/errors-*.jsonl")
+    if errors.paths:
+        print(f"  the rows that failed: {errors}")
     for sentence in committed.unchecked:
         print(f"  {sentence}")
     if drift and drift["drifted"]:

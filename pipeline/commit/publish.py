@@ -25,7 +25,7 @@ from image_features.pipeline.commit.guards import check, guards_section, record_
 from image_features.pipeline.commit.prometheus import exposition
 from image_features.pipeline.config import RunConfig, utc_now
 from image_features.pipeline.dataset.counts import RunCounts
-from image_features.pipeline.dataset.failures import messages
+from image_features.pipeline.dataset.failures import ErrorShards
 from image_features.pipeline.dataset.layout import HEALTH_FILE, METRICS_FILE, RUN_FILE
 from image_features.pipeline.dataset.run import FORMAT_VERSION, read_record
 from image_features.transforms.measure_features import FeatureStatistics
@@ -96,13 +96,13 @@ def publish(
     counts = RunCounts.from_json(record["counts"])
     seconds = _complete(record, run, counts, drift)
     record["guards"] = guards_section(run.guards, lacking)
-    errors = [layout.path(file.name) for file in files if file.kind == "errors" and file.rows]
+    errors = ErrorShards.among(layout, files)
     if broken := check(
         run.guards,
         counts,
         seconds=seconds,
         drift=drift,
-        messages=lambda: messages(errors, counts.failed_by_reason),
+        errors=errors,
     ):
         record_broken(layout.staging, run.started, broken)
         raise GuardError(f"The run {run.run_id} is not committed: {' '.join(broken)}")

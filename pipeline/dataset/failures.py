@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from image_features.pipeline.dataset.layout import RunLayout
+from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import read_lines
 from image_features.transforms.values import DIAGNOSES, Reason
 
@@ -56,15 +59,35 @@ def examples(
     return found
 
 
-def messages(paths: Iterable[str], counts: Mapping[str, int]) -> dict[str, str]:
-    """Returns a message of each reason; none if the errors shards cannot be read."""
-    try:
-        found = examples(paths, counts)
-    except (
-        Exception
-    ):  # Each file system has exceptions of its own, and these lines only illustrate.
-        return {}
-    return {reason: of[0].message for reason, of in found.items() if of}
+@dataclasses.dataclass(frozen=True)
+class ErrorShards:
+    """The errors shards of a run, committed or not.
+
+    Attributes:
+      directory: The directory of the run.
+      paths: The locations of those that have rows.
+    """
+
+    directory: str
+    paths: tuple[str, ...] = ()
+
+    @classmethod
+    def among(cls, layout: RunLayout, files: Iterable[ShardFile]) -> ErrorShards:
+        """Returns the errors shards among the files of a run."""
+        names = [file.name for file in files if file.kind == "errors" and file.rows]
+        return cls(layout.directory, tuple(map(layout.path, names)))
+
+    def __str__(self) -> str:
+        """Returns where they lie, as a pattern."""
+        return f"{self.directory}/errors-*.jsonl"
+
+    def messages(self, counts: Mapping[str, int]) -> dict[str, str]:
+        """Returns a message of each reason; none if the shards cannot be read."""
+        try:
+            found = examples(self.paths, counts)
+        except Exception:  # Each file system has exceptions of its own, and messages illustrate.
+            return {}
+        return {reason: of[0].message for reason, of in found.items() if of}
 
 
 def in_words(reason: str, count: int, message: str | None) -> str:

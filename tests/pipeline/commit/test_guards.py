@@ -18,6 +18,7 @@ from image_features.pipeline.commit.guards import check, record_broken, recorded
 from image_features.pipeline.config import Guards
 from image_features.pipeline.dataset import inspection
 from image_features.pipeline.dataset.counts import RunCounts
+from image_features.pipeline.dataset.failures import ErrorShards
 from image_features.pipeline.dataset.layout import RunLayout
 from image_features.pipeline.dataset.run import Run, latest_run, read_record
 from image_features.pipeline.launch import job as launched
@@ -79,6 +80,9 @@ def failing(rows, unchanged=0, **reasons):
         (failing(300, inference_failed=300), Guards(max_error_rate=1), None),
         (failing(300, inference_failed=200), Guards(max_error_rate=0.7), None),
         (failing(300, inference_failed=200), Guards(max_error_rate=0.6), "200 of 300 rows failed"),
+        # A limit on all rows does not hide that no new one has features.
+        (failing(10_101, 10_000, timeout=101), Guards(max_error_rate=0.2), "101 of 101 new rows"),
+        (failing(10_101, 10_000, timeout=70), Guards(max_error_rate=0.7), None),
         # What failed the night before fails every night.
         (failing(10_150, 9_990, timeout=150), Guards(failed_before={"timeout": 150}), None),
         (failing(10_150, 9_800, timeout=349), Guards(failed_before={"timeout": 150}), "199 of 200"),
@@ -95,25 +99,26 @@ def test_a_run_that_tells_of_its_surroundings_is_not_committed(counts, guards, s
     sentences = check(guards, counts, seconds=0.0, drift=None)
     assert len(sentences) == (says is not None)
     assert says is None or says in sentences[0]
-    assert says is None or guards.max_error_rate or "pass --max_error_rate=1" in sentences[0]
+    own = guards.max_error_rate is None
+    assert says is None or not own or "pass --max_error_rate=1" in sentences[0]
 
 
-def test_a_broken_limit_names_the_commonest_reasons():
-    reasons = {f"reason_{i}": i for i in range(1, 6)}
-    counts = failing(15, **reasons)
-    message = "No\x1b[2J\nverified"
-    told = check(
-        Guards(max_error_rate=0.1),
-        counts,
-        seconds=0.0,
-        drift=None,
-        messages=lambda: {"reason_5": message, "reason_4": "x" * 1000},
-    )
-    assert told[0].endswith(
+def test_a_broken_limit_names_the_commonest_reasons(tmp_path):
+    counts = failing(15, **{f"reason_{i}": i for i in range(1, 6)})
+    shard = tmp_path / "errors-00000-of-00001.jsonl"
+    found = {"reason_5": "No\x1b[2J\nverified", "reason_4": "x" * 1000}
+    lines = [{"uri": "u", "reason": reason, "message": text} for reason, text in found.items()]
+    shard.write_text("\n".join(map(json.dumps, lines)))
+    errors = ErrorShards(str(tmp_path), (str(shard),))
+    (told,) = check(Guards(max_error_rate=0.1), counts, seconds=0.0, drift=None, errors=errors)
+    assert told.endswith(
         r"allows: 5 reason_5; No\x1b[2J\nverified | 4 reason_4; "
         + "x" * 300
-        + " | 3 reason_3 | 2 more reasons."
+        + f" | 3 reason_3 | 2 more reasons. The rows: {tmp_path}/errors-*.jsonl."
     )
+    shard.write_text("torn")
+    (told,) = check(Guards(max_error_rate=0.1), counts, seconds=0.0, drift=None, errors=errors)
+    assert "allows: 5 reason_5 | 4 reason_4 |" in told
 
 
 def test_no_rows_and_no_earlier_run_break_nothing_by_themselves():
