@@ -92,7 +92,7 @@ class ErrorShards:
 
 def in_words(reason: str, count: int, message: str | None) -> str:
     """Returns a line about the failures of a reason: their number, an example and the way out."""
-    shown = _printable(message[:_MESSAGE]) if message else ""
+    shown = _printable(message[:_MESSAGE]).rstrip(".") if message else ""
     remedy = DIAGNOSES[Reason(reason)].remedy if reason in DIAGNOSES else ""
     said = [word for word in remedy.split() if word.startswith("--") and word.strip(",") in shown]
     return "; ".join(

@@ -8,6 +8,8 @@ import importlib.util
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from image_features.errors import UsageError
+
 
 class _Library(NamedTuple):
     """A library by the modules that are imported, and what installs it.
@@ -38,7 +40,7 @@ _LIBRARIES = {
 }
 
 
-class MissingLibraryError(ValueError):
+class MissingLibraryError(UsageError):
     """The library of a scheme is not installed; the message has the command that installs it."""
 
 
