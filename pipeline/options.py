@@ -46,6 +46,13 @@ def _add_input(group: Any) -> None:
         help="The manifests' format where the suffix does not tell (auto).",
     )
     group.add_argument(
+        "--manifest_quotes",
+        choices=["auto", "yes", "no"],
+        default="auto",
+        help="Whether fields may be in quotes, which then hold delimiters and line ends: in CSV, "
+        "but not in TSV (auto), in both, or in neither.",
+    )
+    group.add_argument(
         "--uri_column",
         default=None,
         metavar="NAME",

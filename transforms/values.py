@@ -32,6 +32,7 @@ class Reason(enum.StrEnum):
     """
 
     BAD_MANIFEST_ROW = "bad_manifest_row"
+    URI_TOO_LONG = "uri_too_long"
     UNSUPPORTED_SCHEME = "unsupported_scheme"
     NOT_FOUND = "not_found"
     ACCESS_DENIED = "access_denied"
@@ -81,6 +82,7 @@ class Diagnosis:
 # themselves, the run tells of its surroundings and not of the images, and is not committed.
 DIAGNOSES: Mapping[Reason, Diagnosis] = {
     Reason.BAD_MANIFEST_ROW: Diagnosis(Cause.ROW, "correct the manifest, or --column_types"),
+    Reason.URI_TOO_LONG: Diagnosis(Cause.ROW),
     Reason.UNSUPPORTED_SCHEME: Diagnosis(Cause.ROW, "copy the images to a store that can be read"),
     Reason.NOT_FOUND: Diagnosis(Cause.ROW, "check the manifest's addresses"),
     Reason.ACCESS_DENIED: Diagnosis(Cause.RIGHTS, "check the credentials and what they may do"),
@@ -205,6 +207,7 @@ class ImageError:
       reason: Why it failed, in a word of the closed vocabulary.
       message: What went wrong, in a sentence for the user.
       attempts: Tries that the fetch took.
+      unread: Whether the row could not be taken apart, so that nobody knows which image it names.
     """
 
     ref: ImageRef
@@ -212,3 +215,4 @@ class ImageError:
     reason: Reason
     message: str
     attempts: int = 1
+    unread: bool = False

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from image_features.errors import ModelError, UsageError
 from image_features.models.engines import load, prepare
+from image_features.paths import absolute, expand_home
 from image_features.pipeline.dataset.latest_rows import find_vector
 from image_features.pipeline.dataset.records import Floats
 from image_features.pipeline.dataset.run import Run
@@ -88,6 +89,7 @@ def search(
         raise UsageError("Give one of QUERY, --key and --uri; see image-features search --help.")
     if k < 1:
         raise UsageError(f"-k {k} must be above 0.")
+    path = absolute(path)
     asked = _Query(query, key, uri, model, allow_private_hosts)
     try:
         runs = open_series(path).runs
@@ -114,7 +116,7 @@ def _vector(query: _Query, path: str, runs: Sequence[Run]) -> tuple[Floats, str]
 
 
 def _absolute(uri: str) -> str:
-    return resolve_uri(os.path.expanduser(uri), f"{os.getcwd()}/")
+    return resolve_uri(expand_home(uri), f"{os.getcwd()}/")
 
 
 def _embed(uri: str, query: _Query, latest: Run) -> Floats:

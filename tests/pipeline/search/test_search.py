@@ -127,7 +127,7 @@ def test_a_terminal_is_not_told_what_to_do(extract, photos, capsys):
     assert cli.main(["search", str(run), str(photos / "01.jpg"), "-k", "100"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == COUNT + 1
-    assert any("%1B[31mred%0A.jpg" in line for line in lines)
+    assert any("\\x1b[31mred\\n.jpg" in line for line in lines)
     assert re.fullmatch(r" +1  1\.0000  .*/01\.jpg", lines[0])
 
 
