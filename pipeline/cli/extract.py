@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from image_features.pipeline.dataset.counts import RunCounts
-from image_features.pipeline.dataset.run import Run
+    from image_features.pipeline.dataset.run import Run
 
 HELP = "read image URIs, write one feature vector an image as TFRecord shards"
 _LOG = logging.getLogger(__name__)
@@ -135,6 +135,9 @@ def notify_address(given: str | None, *, wait: bool) -> str | None:
 
 
 def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
+    from image_features.pipeline.dataset.failures import ErrorShards, in_words
+    from image_features.pipeline.dataset.layout import RunLayout
+
     counts, drift = committed.counts, committed.drift
     known = ""
     if incremental:
@@ -143,8 +146,14 @@ def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
         f"{committed.directory}: {counts.rows_out} of {counts.rows_in} images, "
         f"{counts.rows_failed} failed, {known}{counts.rows_done / seconds:.1f} images/s"
     )
+    errors = ErrorShards.among(RunLayout(committed.directory), committed.files("errors"))
+    found = errors.messages(counts.failed_by_reason)
     for reason, count in counts.failed_by_reason.items():
-        say(f"  {count} {reason}")
+        say(f"  {in_words(reason, count, found.get(reason))}")
+    if errors.paths:
+        say(f"  the rows that failed: {errors}")
+    for sentence in committed.unchecked:
+        say(f"  {sentence}")
     if drift and drift["drifted"]:
         _LOG.warning(
             "The features have drifted from the run %s: stability index %.3g, difference of means "

@@ -37,6 +37,7 @@ from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.skip_known import Known
 from image_features.transforms.stores.http import MIB, HttpPolicy
+from image_features.transforms.stores.libraries import missing
 from image_features.transforms.stores.retries import RetryPolicy
 from image_features.transforms.stores.uris import redact_uri
 
@@ -69,6 +70,7 @@ def prepare(
     started = utc_now()
     FileSystems.set_options(beam_options)
     _check_options(options)
+    _check_libraries(options)
     inputs, output = [absolute(location) for location in options.input or ()], options.output
     runner.check(beam_options, wait=options.wait, inputs=inputs, output=absolute(output))
     attempt = find_attempt(options.output, options.run_id, compression=options.compression)
@@ -132,6 +134,19 @@ def _check_options(options: FeatureExtractorOptions) -> None:
                     f"--{flag} would count every row that did not fail: leave it out with "
                     "--retry_errors."
                 )
+
+
+def _check_libraries(options: FeatureExtractorOptions) -> None:
+    named = {
+        "output": [options.output],
+        "model": [options.model],
+        "input": options.input or (),
+        "retry_errors": [options.retry_errors or ""],
+    }
+    for flag, locations in named.items():
+        for location in locations:
+            if problem := missing(location):
+                raise UsageError(f"--{flag}={redact_uri(location)} cannot be used: {problem}.")
 
 
 def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
@@ -219,7 +234,15 @@ def _go_on(
     except (ValueError, OSError) as error:
         raise _cannot_go_on(attempt.layout, error) from error
     known = Known(files, options.verify_content, removals=not options.retry_errors)
-    return known, dataclasses.replace(guards, removed_before=removed_before(runs))
+    unchecked = guards.unchecked
+    if guards.max_removed_rate is not None and not any(run.rows for run in runs):
+        unchecked += ("--max_removed_rate had nothing to compare with: no earlier rows are there.",)
+    return known, dataclasses.replace(
+        guards,
+        removed_before=removed_before(runs),
+        failed_before=runs[0].counts.failed_by_reason if runs else {},
+        unchecked=unchecked,
+    )
 
 
 def _cannot_go_on(layout: RunLayout, error: Exception) -> UsageError:

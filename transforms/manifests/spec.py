@@ -11,6 +11,7 @@ from image_features.transforms.manifests.formats import ManifestFormat, read_row
 from image_features.transforms.manifests.parquet import parquet_columns
 from image_features.transforms.manifests.rows import ManifestRow, find_uri_column
 from image_features.transforms.manifests.sources import Source, list_images
+from image_features.transforms.stores import libraries
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ColumnValue
 
@@ -84,6 +85,7 @@ def examine(
         )
         head = _head(rows)
         rows.close()  # type: ignore[attr-defined]
+        libraries.check(row.uri for row in head)
         any_row = any_row or bool(head)
         for column in _columns_of(source, head, uri_column, http):
             first = schema.setdefault(column.name, column)
