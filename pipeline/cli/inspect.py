@@ -37,6 +37,7 @@ def run(argv: list[str]) -> int:
     options = parse("inspect", add_arguments, argv)
     from image_features.pipeline.dataset import inspection
     from image_features.pipeline.dataset.run import latest_run
+    from image_features.pipeline.locations import explain
 
     try:
         committed = latest_run(options.path)
@@ -55,5 +56,5 @@ def run(argv: list[str]) -> int:
                 say(line)
             say("verified  " + ("not asked for" if options.no_verify else "every checksum"))
     except (ValueError, OSError) as error:
-        raise UsageError(f"{options.path} cannot be inspected: {error}") from error
+        raise UsageError(f"{options.path} cannot be inspected: {explain(error)}.") from error
     return EXIT_OK

@@ -23,6 +23,7 @@ from image_features.models.module import DEFAULT_IMAGE_SIZE, FeatureModule, load
 from image_features.models.tuner import FinetuneConfig, Finetuner
 from image_features.pipeline.finetune.labelled import Images, examine_images, read_images
 from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.stores.uris import redact_uri
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
     tuner = Finetuner(loaded, resolved.directory, size, len(classes), job.config)
     result = finetune(tuner, images.pixels, labels, job.work, job.config, report)
     record = {
-        "model": job.model,
+        "model": redact_uri(job.model),
         "content_hash": resolved.content_hash,
         "classes": classes,
         "failed_by_reason": images.failed,
@@ -97,7 +98,7 @@ def _load_trainable(model: str, directory: str) -> Any:
     """Loads a module as a TF2 SavedModel, the only kind whose variables can learn."""
     loaded, format = load_saved_model(directory)
     if format == "tf1_hub":
-        _log.info("Converting the TF1 Hub module %s to TF2.", model)
+        _log.info("Converting the TF1 Hub module %s to TF2.", redact_uri(model))
         with tempfile.TemporaryDirectory() as scratch:
             converted = os.path.join(scratch, "tf2")
             convert(directory, converted, format=ModelFormat.TF2)

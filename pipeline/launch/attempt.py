@@ -60,8 +60,8 @@ def find_attempt(output: str, run_id: str | None, *, compression: str) -> Attemp
     if not is_run_id(run_id):
         raise UsageError(f"--run_id={run_id} must be letters, digits, dots, dashes, underscores.")
     dataset = absolute(output)
-    layout = RunLayout(FileSystems.join(dataset, run_id), compression)
     try:
+        layout = RunLayout(FileSystems.join(dataset, run_id), compression)
         check_path(dataset)
         state = _state_of(layout)
         if "://" not in dataset:
