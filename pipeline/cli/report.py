@@ -51,7 +51,10 @@ def run(argv: list[str]) -> int:
     if options.max_points < 1 or options.thumbnails < 0:
         raise UsageError("--max_points must be above 0, and --thumbnails not below it.")
     if any(importlib.util.find_spec(name) is None for name in ("jinja2", "vl_convert")):
-        raise UsageError("The page is made with Jinja and Vega: install the extra [report].")
+        raise UsageError(
+            "The page is made with Jinja and Vega: install the extra [report], "
+            "by pip install 'image-feature-extractor[report]'."
+        )
     from image_features.pipeline.dataset.run import committed_runs
     from image_features.pipeline.locations import explain
     from image_features.pipeline.report.gather import gather

@@ -45,7 +45,8 @@ def run(argv: list[str]) -> int:
         paths = write_samples(options.directory)
     except ImportError as error:
         raise UsageError(
-            "The sample photographs come with scikit-image: install the extra [samples]."
+            "The sample photographs come with scikit-image: install the extra [samples], "
+            "by pip install 'image-feature-extractor[samples]'."
         ) from error
     say(f"{len(paths)} photographs in {options.directory}")
     return EXIT_OK

@@ -36,7 +36,8 @@ def check(directory: str) -> None:
     """
     if _profiler() is None:
         raise UsageError(
-            "--profile needs the package py-spy; install the extra [profile], or leave it out."
+            "--profile needs the package py-spy; install the extra [profile], by pip install "
+            "'image-feature-extractor[profile]', or leave it out."
         )
     try:
         os.makedirs(directory, exist_ok=True)

@@ -171,7 +171,10 @@ def _method(
     large = sum(run.rows for run in runs) > EXACT_ROWS
     installed = importlib.util.find_spec("usearch") is not None
     if index == "always" and not installed:
-        raise UsageError("--index=always needs usearch: install the extra [search].")
+        raise UsageError(
+            "--index=always needs usearch: install the extra [search], "
+            "by pip install 'image-feature-extractor[search]'."
+        )
     if index == "never" or (index == "auto" and not large):
         return exact
     if not installed:
