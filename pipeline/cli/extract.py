@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from image_features.errors import EXIT_OK, EXIT_OVER_BUDGET, UsageError
+from image_features.paths import absolute
 from image_features.pipeline.argument_types import web_address
 from image_features.pipeline.cli.again import command_again
 from image_features.pipeline.cli.parsing import make_parser, parse_extract
@@ -72,8 +73,9 @@ def run(argv: list[str]) -> int:
     from image_features.pipeline.launch.notify import notify
     from image_features.pipeline.launch.prepare import AlreadyCommitted, prepare
 
-    if options.profile:
-        _check_profile(options.profile, beam_options)
+    profiled = absolute(options.profile) if options.profile else None
+    if profiled:
+        _check_profile(profiled, beam_options)
     begun = time.monotonic()
     address = notify_address(options.notify, wait=options.wait)
     work = prepare(options, beam_options)
@@ -86,7 +88,7 @@ def run(argv: list[str]) -> int:
         deadline=begun + options.max_duration if options.max_duration else None,
         again=command_again("extract", argv, work.run.run_id),
     )
-    with profile.sampled(options.profile) if options.profile else contextlib.nullcontext():
+    with profile.sampled(profiled) if profiled else contextlib.nullcontext():
         outcome = run_job(work, beam_options, terms)
     committed = outcome.run
     if committed is None:
@@ -99,8 +101,8 @@ def run(argv: list[str]) -> int:
     if stages:
         took = ", ".join(f"{name} {stage['seconds']:.2f} s" for name, stage in stages.items())
         say(f"  time in each step, added up over threads: {took}")
-    if options.profile:
-        for line in profile.write_stages(options.profile, stages, outcome.seconds):
+    if profiled:
+        for line in profile.write_stages(profiled, stages, outcome.seconds):
             say(line)
     if terms.notify:
         notify(terms.notify, committed.record)

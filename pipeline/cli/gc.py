@@ -12,6 +12,7 @@ from image_features.errors import (
     UnsoundRunError,
     UsageError,
 )
+from image_features.paths import absolute
 from image_features.pipeline.argument_types import not_negative
 from image_features.pipeline.cli.parsing import parse_with_beam
 from image_features.pipeline.terminal import complain, say
@@ -60,7 +61,7 @@ def run(argv: list[str]) -> int:
     from apache_beam.io.filesystems import FileSystems
 
     from image_features.pipeline.dataset.garbage import find_garbage, remove
-    from image_features.pipeline.locations import absolute, explain
+    from image_features.pipeline.locations import explain
     from image_features.transforms.stores.retries import FetchError
 
     FileSystems.set_options(beam_options)

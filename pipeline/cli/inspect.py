@@ -36,15 +36,17 @@ def run(argv: list[str]) -> int:
     """
     options = parse("inspect", add_arguments, argv)
     from image_features.pipeline.dataset import inspection
-    from image_features.pipeline.dataset.run import latest_run
+    from image_features.pipeline.dataset.run import committed_runs, unreplaced
+    from image_features.pipeline.dataset.series import Series
     from image_features.pipeline.locations import explain
 
     try:
-        committed = latest_run(options.path)
+        runs = committed_runs(options.path)
+        committed, series = runs[0], Series.of(unreplaced(runs))
         if options.json:
             print(json.dumps(committed.record, indent=2))
         else:
-            for line in inspection.summarize(committed):
+            for line in inspection.summarize(committed, series):
                 say(line)
         problems = [] if options.no_verify else inspection.verify(committed)
         for problem in problems:

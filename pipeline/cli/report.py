@@ -8,6 +8,7 @@ import uuid
 import zlib
 
 from image_features.errors import EXIT_OK, UsageError
+from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import parse
 from image_features.pipeline.terminal import say
 
@@ -79,7 +80,7 @@ def run(argv: list[str]) -> int:
 
 
 def _write(path: str, page: bytes) -> None:
-    from image_features.pipeline.locations import absolute, explain
+    from image_features.pipeline.locations import explain
     from image_features.transforms.stores.files import create_whole
 
     path = absolute(path)

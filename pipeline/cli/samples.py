@@ -6,6 +6,7 @@ import argparse
 import os
 
 from image_features.errors import EXIT_OK, UsageError
+from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import parse
 from image_features.pipeline.terminal import say
 
@@ -61,6 +62,7 @@ def write_samples(directory: str) -> list[str]:
     import skimage.data
     from PIL import Image
 
+    directory = absolute(directory)
     os.makedirs(directory, exist_ok=True)
     paths = []
     for name in PHOTOGRAPHS:

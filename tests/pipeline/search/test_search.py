@@ -158,10 +158,10 @@ def test_what_cannot_be_searched_is_refused(extract, photos, capsys, caplog, tmp
     assert "above 0" in refused(run, query, "-k", 0)
     with ImageServer({"q.jpg": photos.joinpath("01.jpg").read_bytes()}) as server:
         assert "allow_private_hosts" in refused(run, server.url("q.jpg"))
-    extract(photos, "--resize=pad", run_id="other")
+    extract(photos, "--resize=pad", "--new_series", run_id="other")
     capsys.readouterr()
     assert cli.main(["search", str(run.parent), query]) == 0
-    assert "1 runs of other models or options are left out" in caplog.text
+    assert "11 rows are hidden, in 1 other run(s)" in caplog.text
     shard = run / "features-00000-of-00001.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-3])
     assert "cut short" in refused(run, query)
