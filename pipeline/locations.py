@@ -19,8 +19,9 @@ def explain(error: Exception) -> str:
     reason = reason_of(error)
     if shown and reason is Reason.NOT_FOUND:
         return f"{shown} does not exist, or its bucket does not"
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        named = error.filename if isinstance(error.filename, str) else ""
+        return f"{named}: {error.strerror}" if named else error.strerror
     if reason is Reason.ACCESS_DENIED:
         to = f" to {shown}" if shown else ""
         return f"access{to} is denied; check the credentials and what they may do"
