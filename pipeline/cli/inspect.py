@@ -38,6 +38,7 @@ def run(argv: list[str]) -> int:
     from image_features.pipeline.dataset import inspection
     from image_features.pipeline.dataset.run import committed_runs, unreplaced
     from image_features.pipeline.dataset.series import Series
+    from image_features.pipeline.locations import explain
 
     try:
         runs = committed_runs(options.path)
@@ -50,7 +51,7 @@ def run(argv: list[str]) -> int:
             how = "not asked for" if options.no_verify else "every checksum"
             lines.append(f"verified  {how}")
     except (ValueError, OSError) as error:
-        raise UsageError(f"{options.path} cannot be inspected: {error}") from error
+        raise UsageError(f"{options.path} cannot be inspected: {explain(error)}.") from error
     for problem in problems:
         complain(problem)
     show(*lines, exact=options.json)

@@ -60,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         for note in getattr(error, "__notes__", ()):
             complain(note)
         return error.exit_code
+    except OSError as error:  # Something is wrong with this machine, and not with us.
+        from image_features.pipeline.locations import explain
+
+        complain(f"{explain(error)}.")
+        return EXIT_FAILED
     except SystemExit as end:  # Some parsers end this way when they have printed their help.
         return end.code if isinstance(end.code, int) else EXIT_FAILED
     except KeyboardInterrupt:

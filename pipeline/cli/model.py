@@ -129,6 +129,10 @@ def run(argv: list[str]) -> int:
         return _finetune(options)
     except ModelError as error:
         raise UsageError(str(error)) from error
+    except OSError as error:
+        from image_features.pipeline.locations import explain
+
+        raise UsageError(f"{explain(error)}.") from error
 
 
 def _describe(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -42,6 +43,8 @@ _ENDED = frozenset({"DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED"})
 _STARTING = frozenset({"STARTING", "STOPPED", "UNSPECIFIED", "UNKNOWN"})
 _CANCEL_SECONDS = 120.0
 _POLL_SECONDS = 0.5
+# An OSError as Beam tells it, which adds the step to its text.
+_REFUSED = re.compile(r"\[Errno \d+\] (?P<what>[^:\['\"]+)(?:: ['\"](?P<file>[^'\"]*))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,9 +269,16 @@ def _failure(run: RunConfig, error: Exception | None, state: str = "") -> RunFai
         )
     if error is None:
         return RunFailedError(f"The run {run.run_id} ended {state} and is not committed.")
-    return RunFailedError(
-        f"The run {run.run_id} failed and is not committed: {redact_text(_last_line(error))}"
-    )
+    return RunFailedError(f"The run {run.run_id} failed and is not committed: {_why(run, error)}")
+
+
+def _why(run: RunConfig, error: BaseException) -> str:
+    """Says what has failed, in the words of the system where it is the system that refuses."""
+    line = redact_text(_last_line(error))
+    refused = _REFUSED.search(line)
+    if refused is None:
+        return line
+    return f"{refused['file'] or run.layout.directory}: {refused['what']}."
 
 
 def _last_line(error: BaseException) -> str:

@@ -172,7 +172,7 @@ def _prepare_model(options: FeatureExtractorOptions) -> PreparedModel:
             batch_size=options.batch_size,
         )
     except ModelError as error:
-        raise UsageError(f"--model={options.model}: {error}") from error
+        raise UsageError(f"--model={redact_uri(options.model)} cannot be used: {error}") from error
 
 
 def _provenance(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import shutil
@@ -14,7 +13,7 @@ from typing import IO, Any, BinaryIO, cast
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.disks import sync_directory, sync_file
+from image_features.disks import named_file, sync_directory, sync_file
 from image_features.transforms.stores import gcs
 from image_features.transforms.stores.compression import Decompressed, decompressed
 from image_features.transforms.stores.http import HttpClient, HttpPolicy
@@ -23,8 +22,6 @@ from image_features.transforms.stores.uris import is_http, redact_uri
 from image_features.transforms.values import Reason
 
 _SPOOL_BYTES = 16 * 2**20
-# Disks, quotas and limits of a process that are exhausted.
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextlib.contextmanager
@@ -140,15 +137,15 @@ def create_whole(path: str, part: str, *, durable: bool = True) -> Iterator[IO[b
             yield file
         return
     try:
-        with create(part) as file:
-            yield file
-            if durable:
-                sync_file(file)
-        os.replace(part, path)
-    except BaseException as error:
+        with named_file(path):
+            with create(part) as file:
+                yield file
+                if durable:
+                    sync_file(file)
+            os.replace(part, path)
+    except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(part)
-        _name(error, path)
         raise
 
 
@@ -189,25 +186,16 @@ def create_once(path: str, data: bytes, part: str) -> bool:
             file.write(data)
         return True
     try:
-        with create(part) as file:
+        with named_file(path), create(part) as file:
             file.write(data)
             sync_file(file)
         written = _link(part, path)
-    except OSError as error:
-        _name(error, path)
-        raise
     finally:
         with contextlib.suppress(OSError):
             os.unlink(part)
     if written:
         sync_directory(os.path.dirname(path))
     return written
-
-
-def _name(error: BaseException, path: str) -> None:
-    """Adds the name of the file to the error of a disk that is full, which tells none."""
-    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
-        error.filename = path
 
 
 def _link(part: str, path: str) -> bool:
