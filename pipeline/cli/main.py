@@ -18,6 +18,7 @@ from image_features.pipeline.process import (
     log_to_stderr,
     quieten,
 )
+from image_features.transforms.stores.gcs_credentials import check_credentials
 
 # Each command is the module of this name beside this one.
 _COMMANDS = ("extract", "inspect", "compact", "gc", "search", "report", "model", "samples")
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     quieten()
     log_to_stderr()
     try:
+        if any("gs://" in argument.lower() for argument in arguments):
+            check_credentials()
         return _command(arguments[0]).run(arguments[1:])
     except ImageFeaturesError as error:
         print(f"image-features: {error}", file=sys.stderr)
