@@ -11,10 +11,13 @@ import shutil
 import uuid
 from collections.abc import Iterator
 
+from image_features.disks import sync_directory, sync_tree
 from image_features.errors import ModelError
 
 _CHUNK_BYTES = 2**20
-_NOT_CONTENT = frozenset({"fingerprint.pb"})  # TensorFlow writes a random id into it.
+# The file in which the cache keeps an entry's hash.
+SEAL = ".image-features-seal.json"
+_NOT_CONTENT = frozenset({"fingerprint.pb", SEAL})  # TensorFlow writes a random id into the first.
 
 
 @contextlib.contextmanager
@@ -40,8 +43,10 @@ def staged_directory(target: str, *, keep_existing: bool = False) -> Iterator[st
         ) from error
     try:
         yield staging
+        sync_tree(staging)
         try:
             os.rename(staging, target)
+            sync_directory(parent)
         except OSError as error:
             if keep_existing and os.path.isdir(target):
                 return
@@ -101,7 +106,7 @@ def content_hash(directory: str) -> str:
     """Hashes the names and bytes of a model's files; returns a hexadecimal SHA-256.
 
     The files count in the order of their relative paths, each as path, length and bytes;
-    `fingerprint.pb`, which is random, does not count.
+    `fingerprint.pb`, which is random, and the cache's seal do not count.
 
     Raises:
       ModelError: A file cannot be read.

@@ -18,6 +18,7 @@ from image_features.pipeline.process import (
     log_to_stderr,
     quieten,
 )
+from image_features.pipeline.terminal import complain
 from image_features.transforms.stores.gcs_credentials import check_credentials
 
 # Each command is the module of this name beside this one.
@@ -61,12 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             check_credentials()
         return _command(arguments[0]).run(arguments[1:])
     except ImageFeaturesError as error:
-        print(f"image-features: {error}", file=sys.stderr)
+        complain(str(error))
+        for note in getattr(error, "__notes__", ()):
+            complain(note)
         return error.exit_code
     except SystemExit as end:  # A parser ends this way when it has printed its help.
         return end.code if isinstance(end.code, int) else EXIT_FAILED
     except KeyboardInterrupt:
-        print("image-features: interrupted before any work.", file=sys.stderr)
+        complain("interrupted before any work.")
         return 128 + signal.SIGINT
 
 
