@@ -29,6 +29,7 @@ class SignIn:
       valid: Those of them that are taken, which a test may revoke.
       lifetime: The seconds that a token lasts.
       delay: The seconds that an answer takes.
+      impersonated_as: The accounts that tokens were asked for in the name of another one.
       answers: Statuses that are answered in the place of the next tokens, with their bodies.
     """
 
@@ -37,6 +38,7 @@ class SignIn:
         self.valid: set[str] = set()
         self.lifetime = 3599
         self.delay = 0.0
+        self.impersonated_as: list[str] = []
         self.answers: list[tuple[int, Mapping[str, Any]]] = []
         self._lock = threading.Lock()
 
@@ -76,6 +78,7 @@ class SignIn:
         patch.setattr(
             "google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{self.url}/token"
         )
+        patch.setattr("google.auth.iam._IAM_ENDPOINT", self.url + "/impersonate/{}")
         patch.setattr(
             "google.auth.external_account.Credentials.get_project_id", lambda *_, **__: None
         )
@@ -100,6 +103,18 @@ class SignIn:
         path.write_text(json.dumps({**place, **user}))
         return path
 
+    def impersonated(self, path: pathlib.Path) -> pathlib.Path:
+        """Writes what `gcloud auth application-default login --impersonate-...` leaves."""
+        url = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/"
+        source = self.authorized_user(path.with_name("source.json"))
+        account = {
+            "type": "impersonated_service_account",
+            "service_account_impersonation_url": f"{url}worker@p.com:generateAccessToken",
+            "source_credentials": json.loads(source.read_text()),
+        }
+        path.write_text(json.dumps(account))
+        return path
+
     def external_account(self, path: pathlib.Path) -> pathlib.Path:
         """Writes the credentials of another cloud, whose token is traded for ours."""
         subject = path.with_name("subject")
@@ -121,8 +136,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        assert urllib.parse.parse_qs(form)["grant_type"]
+        if self.path.startswith("/impersonate/"):
+            assert self.place.is_known(self.headers["Authorization"])
+            self.place.impersonated_as.append(self.path.rpartition("/")[2])
+        else:
+            assert urllib.parse.parse_qs(form)["grant_type"]
         status, answer = self.place.answer()
+        if self.path.startswith("/impersonate/"):
+            over = time.gmtime(time.time() + self.place.lifetime)
+            expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", over)
+            answer = {"accessToken": answer["access_token"], "expireTime": expires}
         data = json.dumps({"issued_token_type": "t", **answer}).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -26,8 +26,29 @@ def authorized(pool: urllib3.PoolManager) -> Any:
         credentials, _ = google.auth.default(scopes=list(_SCOPES))
     except DefaultCredentialsError:
         return pool
+    credentials = _impersonating(credentials)
     _renew_once(credentials)
     return AuthorizedHttp(credentials, http=pool)
+
+
+def _impersonating(credentials: Any) -> Any:
+    """Returns the credentials of the account of --impersonate_service_account, as Beam has them."""
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import GoogleCloudOptions
+
+    options = FileSystems._pipeline_options  # Beam sets it wherever a pipeline runs.
+    names = options and options.view_as(GoogleCloudOptions).impersonate_service_account
+    if not names:
+        return credentials
+    from google.auth import impersonated_credentials
+
+    *delegates, target = names.split(",")
+    return impersonated_credentials.Credentials(
+        source_credentials=credentials,
+        target_principal=target,
+        delegates=delegates,
+        target_scopes=list(_SCOPES),
+    )
 
 
 def check_credentials() -> None:

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from image_features.pipeline.cli import main as cli
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
@@ -100,6 +102,22 @@ def test_images_are_read_and_the_connection_is_kept(
         assert fetch(number).data == b"object"
     assert len(sign_in.granted) == 1
     assert len(server.connections) == 1
+
+
+def test_an_account_that_stands_for_another(server, sign_in, tmp_path, monkeypatch, fetch):
+    monkeypatch.setenv(VARIABLE, str(sign_in.impersonated(tmp_path / "key.json")))
+    assert fetch().data == b"object"
+    assert sign_in.impersonated_as == ["worker@p.com"]
+
+
+def test_images_are_read_as_the_account_that_beam_impersonates(server, sign_in, key, fetch):
+    options = PipelineOptions(["--impersonate_service_account=between@p.com,reader@p.com"])
+    FileSystems.set_options(options)
+    try:
+        assert fetch().data == b"object"
+    finally:
+        FileSystems.set_options(PipelineOptions([]))
+    assert sign_in.impersonated_as == ["reader@p.com"]
 
 
 def test_what_gcloud_leaves_is_found(server, sign_in, tmp_path, monkeypatch, fetch):
