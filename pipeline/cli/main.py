@@ -19,6 +19,7 @@ from image_features.pipeline.process import (
     quieten,
 )
 from image_features.pipeline.streams import complain, open_closed_streams, say, show
+from image_features.transforms.stores.gcs_credentials import check_credentials
 
 # Each command is the module of this name beside this one.
 _COMMANDS = ("extract", "inspect", "compact", "gc", "search", "report", "model", "samples")
@@ -76,6 +77,8 @@ def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         show(_help().rstrip("\n"), exact=True)
         return EXIT_OK if arguments else EXIT_USAGE
+    if any("gs://" in argument.lower() for argument in arguments):
+        check_credentials()
     return _command(arguments[0]).run(arguments[1:])
 
 
