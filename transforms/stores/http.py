@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from image_features.deadlines import Deadline
 from image_features.transforms.stores import versions
-from image_features.transforms.stores.deadlines import Deadline
 from image_features.transforms.stores.http_body import BLOCK, blocks
 from image_features.transforms.stores.http_connections import IDLE
 from image_features.transforms.stores.http_session import MIB, HttpPolicy, HttpSession, leave
