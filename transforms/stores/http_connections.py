@@ -17,8 +17,21 @@ from image_features.timed_sockets import tls
 from image_features.transforms.stores.http_guard import check_public
 
 _MOST_INTERIM_ANSWERS = 20
-# A line that begins with a space goes on with the field before it.
-_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:|[ \t]")
+_LONGEST_HEAD = 2**20
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:|[ \t]")
+_USED = frozenset(
+    [
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"etag",
+        b"last-modified",
+        b"location",
+        b"retry-after",
+        b"set-cookie",
+        b"transfer-encoding",
+    ]
+)
 
 
 class IdleConnections:
@@ -97,20 +110,38 @@ def _is_silent(connection: Any) -> bool:
 
 
 class _Fields:
-    """The lines of an answer's head, without those that are no header fields.
+    """The lines of an answer's head, of which only the fields that are used are given on.
 
-    Python would take the first of these for the end of the head, and never see what follows, such
-    as the length of the body.
+    Python gives up at the hundredth field and at a long one, and takes a line that is no field for
+    the end of the head, so that it never sees the length of the body. A head has no end, too, where
+    a server means ill.
     """
 
     def __init__(self, lines: Any) -> None:
         self.lines = lines
+        self._size = 0
+        self._is_used = False
 
     def readline(self, limit: int = -1, /) -> bytes:
         while True:
             line: bytes = self.lines.readline(limit)
-            if not line.strip() or _FIELD.match(line):
+            end = line
+            while len(end) == limit and not end.endswith(b"\n"):
+                end = self._counted(self.lines.readline(limit))
+            self._counted(line)
+            if not line.strip():
                 return line
+            if field := _FIELD.match(line):
+                # A line that begins with a space goes on with the field before it.
+                self._is_used = self._is_used if field[1] is None else field[1].lower() in _USED
+                if self._is_used:
+                    return line
+
+    def _counted(self, line: bytes) -> bytes:
+        self._size += len(line)
+        if self._size > _LONGEST_HEAD:
+            raise http.client.LineTooLong("head")
+        return line
 
 
 class _Answer(http.client.HTTPResponse):

@@ -91,7 +91,7 @@ def _explained(error: BaseException) -> str:
     if isinstance(error, http.client.IncompleteRead | IncompleteRead):
         return "the end of its body is missing"
     if isinstance(error, http.client.LineTooLong):
-        return "it has a header field that is too long"
+        return "its head has no end"
     if isinstance(error, http.client.BadStatusLine):
         return "what answers speaks no HTTP"
     if str(error).startswith("got more than"):
