@@ -47,9 +47,11 @@ class TimedMixin:
 
     Attributes:
       check: Refuses addresses that must not be reached (see `timed_sockets.connect`).
+      make_room: Closes what is not needed where too many files are open.
     """
 
     check: Callable[[str, str], None] | None = None
+    make_room: Callable[[], None] | None = None
 
     def _new_conn(self: Any) -> TimedSocket:
         if TERMS.deadline.left() <= 0:
@@ -59,6 +61,7 @@ class TimedMixin:
                 self._dns_host.strip("[]"),
                 self.port,
                 check=type(self).check,
+                make_room=type(self).make_room,
                 patience=self.timeout,
                 deadline=TERMS.deadline,
             )

@@ -79,6 +79,7 @@ def connect(
     patience: float,
     deadline: Deadline,
     check: Callable[[str, str], None] | None = None,
+    make_room: Callable[[], None] | None = None,
 ) -> TimedSocket:
     """Resolves, checks and connects in one step, so that what was checked is what is reached.
 
@@ -88,6 +89,7 @@ def connect(
       patience: The most seconds that connecting may take, all addresses of the host together.
       deadline: The end of everything.
       check: Raises what it likes at a host and an address that must not be reached; None for none.
+      make_room: Closes what is not needed, where too many files are open; None for nothing.
 
     Raises:
       UnknownHostError: the host has no address.
@@ -102,7 +104,7 @@ def connect(
             check(host, str(address[0]))
         if ends.left() <= 0:
             raise TimeoutError("connecting took too long")
-        sock = _new_socket(family, kind, protocol, ends)
+        sock = _new_socket((family, kind, protocol), ends, make_room)
         try:
             # The first ones may be dead, so that they must leave time to the others.
             left = ends.at_most(patience)
@@ -117,14 +119,18 @@ def connect(
     raise problem
 
 
-def _new_socket(family: int, kind: int, protocol: int, ends: Deadline) -> TimedSocket:
+def _new_socket(
+    kind: tuple[int, int, int], ends: Deadline, make_room: Callable[[], None] | None
+) -> TimedSocket:
     """Opens a socket, if need be as soon as another file of this process has been closed."""
     while True:
         try:
-            return TimedSocket(family, kind, protocol)
+            return TimedSocket(*kind)
         except OSError as error:
             if not has_no_descriptor(error) or ends.left() <= _SECONDS_TO_A_DESCRIPTOR:
                 raise
+        if make_room is not None:
+            make_room()
         time.sleep(_SECONDS_TO_A_DESCRIPTOR)
 
 

@@ -164,22 +164,22 @@ class _Answer(http.client.HTTPResponse):
         raise http.client.HTTPException("too many interim answers")
 
 
-class _Http(TimedHttp):
-    response_class = _Answer
-    check = staticmethod(check_public)
-
-
-class _Https(TimedHttps):
-    response_class = _Answer
-    check = staticmethod(check_public)
-
-
 class _OpenHttp(TimedHttp):
     response_class = _Answer
+    make_room = staticmethod(IDLE.close)
 
 
 class _OpenHttps(TimedHttps):
     response_class = _Answer
+    make_room = staticmethod(IDLE.close)
+
+
+class _Http(_OpenHttp):
+    check = staticmethod(check_public)
+
+
+class _Https(_OpenHttps):
+    check = staticmethod(check_public)
 
 
 class _SharingMixin:
