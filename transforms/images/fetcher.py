@@ -129,6 +129,8 @@ class Fetcher:
         if not separator:
             return self._local
         store = self._remote.get(scheme.lower())
+        if scheme.lower() == "file":
+            raise FetchError(Reason.UNSUPPORTED_SCHEME, f"{uri} names no file of this machine.")
         if store is None:
             raise FetchError(
                 Reason.UNSUPPORTED_SCHEME, f"{redact_uri(uri)} has the unknown scheme {scheme}://."

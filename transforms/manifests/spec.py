@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from image_features.transforms.manifests.columns import Column, infer_columns
 from image_features.transforms.manifests.formats import ManifestFormat, read_rows
@@ -15,6 +15,7 @@ from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ColumnValue
 
 _SAMPLE_ROWS = 1000
+_SAMPLE_BYTES = 64 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ManifestSpec:
       uri_column: The column that holds the URIs; None looks for one of the usual names.
       http: How manifests are fetched over http(s).
       version_column: The column that holds the images' versions; None if there is none.
+      quotes: Whether fields of CSV and TSV may be in quotes; None stands for CSV only.
     """
 
     sources: tuple[Source, ...]
@@ -34,6 +36,7 @@ class ManifestSpec:
     uri_column: str | None = None
     http: HttpPolicy = HttpPolicy()
     version_column: str | None = None
+    quotes: bool | None = None
 
     @property
     def schema(self) -> dict[str, Column]:
@@ -48,6 +51,7 @@ def examine(
     declared: Mapping[str, Column],
     http: HttpPolicy,
     version_column: str | None = None,
+    quotes: bool | None = None,
 ) -> tuple[ManifestSpec, bool]:
     """Reads the head of every source, for the types of the columns.
 
@@ -57,6 +61,7 @@ def examine(
       declared: The columns whose types the user has declared, by name.
       http: How manifests are fetched over http(s).
       version_column: The column that holds the images' versions; None if there is none.
+      quotes: Whether fields of CSV and TSV may be in quotes; None stands for CSV only.
 
     Returns:
       The spec to run with, and True if at least one row was seen.
@@ -70,8 +75,14 @@ def examine(
         if source.format is None:
             any_row = any_row or next(list_images(source), None) is not None
             continue
-        rows = read_rows(source.location, format=source.format, uri_column=uri_column, http=http)
-        head = list(itertools.islice(rows, _SAMPLE_ROWS))
+        rows = read_rows(
+            source.location,
+            format=source.format,
+            uri_column=uri_column,
+            http=http,
+            quotes=quotes,
+        )
+        head = _head(rows)
         rows.close()  # type: ignore[attr-defined]
         any_row = any_row or bool(head)
         for column in _columns_of(source, head, uri_column, http):
@@ -91,7 +102,22 @@ def examine(
             f"{', '.join(schema) or 'none'}."
         )
     columns = tuple(schema.values())
-    return ManifestSpec(tuple(sources), columns, uri_column, http, version_column), any_row
+    spec = ManifestSpec(tuple(sources), columns, uri_column, http, version_column, quotes)
+    return spec, any_row
+
+
+def _head(rows: Iterator[ManifestRow]) -> list[ManifestRow]:
+    """Returns the first rows, fewer where they are large."""
+    head: list[ManifestRow] = []
+    size = 0
+    for row in itertools.islice(rows, _SAMPLE_ROWS):
+        head.append(row)
+        size += len(row.uri) + sum(
+            len(value) for value in row.values.values() if isinstance(value, str | bytes | list)
+        )
+        if size > _SAMPLE_BYTES:
+            break
+    return head
 
 
 def _columns_of(
