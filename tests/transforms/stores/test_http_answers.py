@@ -1,5 +1,6 @@
 """What servers answer, byte by byte, and what is read of it."""
 
+import dataclasses
 import gzip
 import socket
 import time
@@ -123,6 +124,23 @@ def test_a_url_is_sent_as_people_write_it(path, sent):
     with RawServer({sent: answer(b"x")}) as server:
         assert HttpClient(POLICY).read(f"HTTP://{server.host}{path}").data == b"x"
         assert list(server.hits) == [sent]
+
+
+def test_a_manifest_that_breaks_off_is_read_on():
+    cut = f"Content-Length: {len(DATA)}"
+    tag = 'ETag: "1"'
+    halves = [answer(DATA[:n], cut, tag, "Connection: close", length=False) for n in (99, 0, 700)]
+    with RawServer({"/a": [*halves, answer(DATA, tag)]}) as server:
+        client = HttpClient(dataclasses.replace(POLICY, retries=RetryPolicy(4, 0.01)))
+        with client.open_stream(server.url("/a")) as stream:
+            assert stream.read() == DATA
+        server.scripts["/b"] = [halves[0], answer(DATA, 'ETag: "2"')]
+        with pytest.raises(FetchError, match="has changed while it was read"):
+            client.open_stream(server.url("/b")).read()
+        server.scripts["/c"] = halves[2]
+        with pytest.raises(FetchError, match="the end of its body is missing"):
+            client.open_stream(server.url("/c")).read()
+        assert server.hits["/c"] == 4
 
 
 BROKEN = {
