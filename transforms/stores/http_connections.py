@@ -67,9 +67,8 @@ class IdleConnections:
 
     def give(self, host: Hashable, connection: Any) -> None:
         """Keeps a connection whose answer was read to its end, or closes it."""
-        if not _is_silent(connection):
-            connection.close()
-            return
+        if connection.sock is None:
+            return  # The server wanted it closed.
         late = []
         with self._lock:
             self._hosts.setdefault(host, []).append(connection)
@@ -200,24 +199,28 @@ class _SharingMixin:
 
 
 class _HttpPool(_SharingMixin, urllib3.HTTPConnectionPool):
-    ConnectionCls = _Http
+    ConnectionCls: Any = _Http
 
 
 class _HttpsPool(_SharingMixin, urllib3.HTTPSConnectionPool):
-    ConnectionCls = _Https
+    ConnectionCls: Any = _Https
+
+    def __init__(self, host: str, port: int | None = None, **options: Any) -> None:
+        # Most runs need it never, and reading the authorities takes its time.
+        super().__init__(host, port, ssl_context=tls(), **options)
 
 
-class _OpenHttpPool(_SharingMixin, urllib3.HTTPConnectionPool):
+class _OpenHttpPool(_HttpPool):
     ConnectionCls = _OpenHttp
 
 
-class _OpenHttpsPool(_SharingMixin, urllib3.HTTPSConnectionPool):
+class _OpenHttpsPool(_HttpsPool):
     ConnectionCls = _OpenHttps
 
 
 def pools(*, allow_private_hosts: bool) -> urllib3.PoolManager:
     """Returns connections by their hosts."""
-    manager = urllib3.PoolManager(num_pools=64, ssl_context=tls())
+    manager = urllib3.PoolManager(num_pools=64)
     if allow_private_hosts:
         manager.pool_classes_by_scheme = {"http": _OpenHttpPool, "https": _OpenHttpsPool}
     else:
