@@ -191,7 +191,7 @@ class _CheckDoFn(beam.DoFn):
         self._removed = Metrics.counter(NAMESPACE, "skip_known/removed")
 
     def setup(self) -> None:
-        self._fetcher = Fetcher(self._policy)
+        self._fetcher = Fetcher.shared(self._policy)
 
     def process(
         self, group: tuple[int, Mapping[str, Iterable[bytes]]], unread_rows: int

@@ -7,6 +7,7 @@ import dataclasses
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from image_features import descriptors
 from image_features.errors import ModelError, UsageError
 from image_features.models.engines import PreparedModel
 from image_features.models.engines import prepare as prepare_model
@@ -117,6 +118,11 @@ def prepare(
 
 
 def _check_options(options: FeatureExtractorOptions) -> None:
+    if descriptors.limit() < descriptors.FEWEST:
+        raise UsageError(
+            f"Only {descriptors.limit()} files may be open at once here, and a run needs "
+            f"{descriptors.FEWEST}: raise the limit, as by `ulimit -n 1024`."
+        )
     for flag in ("input", "output", "model"):
         if not getattr(options, flag) and not (flag == "input" and options.retry_errors):
             raise UsageError(f"--{flag} is missing; see image-features extract --help.")
