@@ -46,18 +46,21 @@ class ReadManifest(beam.PTransform):
 
 def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | ImageError]:
     """Yields the rows of one source in its own order."""
+    schema = spec.schema
     if source.format is None:
         for uri, version in list_images(source):
             try:
                 uri.encode()
+                columns = conform({}, schema)
             except UnicodeEncodeError:
                 yield _bad_row(
                     ManifestRow(0, uri), uri, source.location, f"{uri!r:.200} is not UTF-8"
                 )
+            except ColumnError as error:
+                yield _bad_row(ManifestRow(0, uri), uri, source.location, str(error))
             else:
-                yield ImageRef(uri, image_key(uri), source.location, version=version)
+                yield ImageRef(uri, image_key(uri), source.location, 0, columns, version=version)
         return
-    schema = spec.schema
     rows = read_rows(
         source.location, format=source.format, uri_column=spec.uri_column, http=spec.http
     )
@@ -69,12 +72,14 @@ def _to_ref(
     row: ManifestRow, location: str, schema: Mapping[str, Column], version_column: str | None
 ) -> ImageRef | ImageError:
     uri = row.uri
-    if row.problem:
+    if row.problem and not uri:
         return _bad_row(row, uri, location, row.problem)
     try:
         # The URI comes first: whatever is wrong with the rest of the row, it names an image.
         uri = resolve_uri(uri, location)
         uri.encode()
+        if row.problem:
+            return _bad_row(row, uri, location, row.problem)
         columns = conform(row.values, schema)
         version = versions.of_column(row.values.get(version_column)) if version_column else ""
         return ImageRef(uri, image_key(uri), location, row.number, columns, version=version)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -18,6 +18,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
+from image_features.transforms.manifests.sources import Source
 from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
 from image_features.transforms.runtime.metrics import NAMESPACE
 from image_features.transforms.runtime.packing import PlainRow, pack
@@ -35,6 +36,7 @@ from image_features.transforms.shards.references import (
     KEY,
     URI,
     VERSION,
+    places_of,
     ref_of,
     row_of,
     sorted_once,
@@ -92,11 +94,13 @@ class SkipKnown(beam.PTransform):
     Args:
       known: The images that the dataset has already.
       fetch: How to ask for versions.
+      sources: What names the images, in the order in which AssignShards takes them.
     """
 
-    def __init__(self, *, known: Known, fetch: FetchPolicy) -> None:
+    def __init__(self, *, known: Known, fetch: FetchPolicy, sources: Sequence[Source] = ()) -> None:
         super().__init__()
         self._known = known
+        self._places = places_of(sources)
         self._fetch = fetch
 
     def expand(self, rows: Any) -> Skipped:
@@ -117,7 +121,7 @@ class SkipKnown(beam.PTransform):
             }
             | "Meet" >> beam.CoGroupByKey()
             | "CheckVersions"
-            >> beam.ParDo(_CheckDoFn(known, self._fetch)).with_outputs(
+            >> beam.ParDo(_CheckDoFn(known, self._fetch, self._places)).with_outputs(
                 "unchanged", "duplicates", "removed", main="refs"
             )
         )
@@ -160,7 +164,8 @@ class _HashDoFn(beam.DoFn):
 class _CheckDoFn(beam.DoFn):
     """Tells which rows of a partition are new, and whether the known ones have changed."""
 
-    def __init__(self, known: Known, policy: FetchPolicy) -> None:
+    def __init__(self, known: Known, policy: FetchPolicy, places: Mapping[str, int]) -> None:
+        self._places = places
         self._paths = {number: file.path for number, file in enumerate(known.files)}
         self._verify = known.verify_content
         self._removals = known.removals
@@ -174,7 +179,7 @@ class _CheckDoFn(beam.DoFn):
 
     def process(self, group: tuple[int, Mapping[str, Iterable[bytes]]]) -> Iterator[Any]:
         _, parts = group
-        rows, duplicates = sorted_once(parts["rows"])
+        rows, duplicates = sorted_once(parts["rows"], self._places)
         known = latest_of(parts["known"])
         positions, there = known.find([bytes.fromhex(row[KEY]) for row in rows])
         removed = (known.files != TOMBSTONE) & self._removals
