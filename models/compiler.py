@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from image_features.errors import ModelError
-from image_features.models.files import staged_directory
+from image_features.models.cache import cache_root, make_entry
 from image_features.models.first_line import first_line
-from image_features.models.handles import ResolvedModule, cache_root
+from image_features.models.handles import ResolvedModule
 from image_features.models.identity import Precision
 from image_features.models.quiet import import_tensorflow
 
@@ -104,11 +104,26 @@ def compile_module(
     key = [module.content_hash, precision, _COMPILER_VERSION, *versions]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     target = os.path.join(cache_root(), f"compiled-{name}")
-    if not os.path.isfile(os.path.join(target, _DESCRIPTION)):
-        with staged_directory(target, keep_existing=True) as staging:
-            _write(module, precision, staging)
-    with open(os.path.join(target, _DESCRIPTION), encoding="utf-8") as file:
-        return CompiledModel.from_json(os.path.join(target, _FLATBUFFER), json.load(file))
+    found = _read(target)
+    if found is None:
+        make_entry(target, lambda staging: _write(module, precision, staging))
+        found = _read(target)
+    if found is None:
+        raise ModelError(f"The compiled model in {target!r} is damaged; check that disk.")
+    return found
+
+
+def _read(directory: str) -> CompiledModel | None:
+    """Returns a compiled model of the cache; None if it is not there, or not as it was written."""
+    path = os.path.join(directory, _FLATBUFFER)
+    try:
+        with open(os.path.join(directory, _DESCRIPTION), encoding="utf-8") as file:
+            found = CompiledModel.from_json(path, json.load(file))
+        with open(path, "rb") as flatbuffer:
+            digest = hashlib.file_digest(flatbuffer, "sha256").hexdigest()
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return found if digest == found.sha256 else None
 
 
 def _write(module: ResolvedModule, precision: Precision, staging: str) -> None:

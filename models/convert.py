@@ -10,8 +10,9 @@ from image_features.errors import ModelError
 from image_features.models import mobilenet_v2 as network
 from image_features.models.export import export_tf1_hub, export_tf2
 from image_features.models.files import staged_directory
-from image_features.models.handles import resolve
+from image_features.models.handles import BUILTIN, UNTRAINED, resolve
 from image_features.models.weights import NetworkWeights, is_weights_file, read_weights
+from image_features.paths import absolute
 
 
 class ModelFormat(enum.StrEnum):
@@ -28,7 +29,8 @@ def read_network(source: str, *, depth_multiplier: float | None = None) -> Netwo
     Raises:
       ModelError: The source cannot be read, or is not of the MobileNet V2 family.
     """
-    path = source if is_weights_file(source) else resolve(source).directory
+    path = source if source in (BUILTIN, UNTRAINED) else absolute(source)
+    path = path if is_weights_file(path) else resolve(source).directory
     return read_weights(path, depth_multiplier=depth_multiplier)
 
 

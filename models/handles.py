@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import logging
 import os
-import re
 import shutil
 import tempfile
 import urllib.parse
@@ -15,15 +14,15 @@ from collections.abc import Callable
 
 from image_features.errors import ModelError
 from image_features.models.archive import is_archive, unpack
+from image_features.models.cache import cached, has_model
 from image_features.models.download import copy_remote_directory, copy_remote_file, download_http
-from image_features.models.files import content_hash, staged_directory
+from image_features.models.files import content_hash
 from image_features.models.mobilenet_v2 import Weights
 from image_features.models.quiet import import_tensorflow
+from image_features.paths import absolute
 
 BUILTIN = "builtin"
 UNTRAINED = "untrained"
-CACHE_VARIABLE = "IMAGE_FEATURES_CACHE"
-_DEFAULT_CACHE = os.path.join("~", ".cache", "image-features", "modules")
 _UNTRAINED_SEED = 0
 _EXPORT_VERSION = 2  # Raise it when the network, the seeded weights or their export changes.
 
@@ -49,7 +48,7 @@ def resolve(handle: str) -> ResolvedModule:
     """Makes a model available locally.
 
     A local directory is used where it is. Everything else goes to a directory of the cache (see
-    `cache_root`), which appears whole, so that processes may share a cache; an http(s) or remote
+    `models.cache`), which appears whole, so that processes may share a cache; an http(s) or remote
     handle that is in the cache is not looked up again.
 
     Args:
@@ -60,46 +59,34 @@ def resolve(handle: str) -> ResolvedModule:
     Raises:
       ModelError: The model cannot be fetched or read, or is not a SavedModel.
     """
-    directory = _locate(handle, cache_root())
-    return ResolvedModule(handle, directory, content_hash(directory))
+    return ResolvedModule(handle, *_locate(handle))
 
 
-def cache_root() -> str:
-    """Returns the directory of fetched modules, and of what is compiled from modules.
-
-    It is $IMAGE_FEATURES_CACHE, by default ~/.cache/image-features/modules.
-    """
-    return os.path.abspath(os.path.expanduser(os.environ.get(CACHE_VARIABLE) or _DEFAULT_CACHE))
-
-
-def _locate(handle: str, cache: str) -> str:
+def _locate(handle: str) -> tuple[str, str]:
+    """Returns the directory of a model, and its content hash."""
     if not handle.strip():
         raise ModelError(
             "The model handle is empty; pass --model with a directory, an archive, a URL or "
             f"'{BUILTIN}'."
         )
     if handle == BUILTIN:
-        return _builtin(cache)
+        return _builtin()
     if handle == UNTRAINED:
-        return _untrained(cache)
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", handle)
-    if scheme is None:
-        return _local(os.path.expanduser(handle), handle, cache)
-    if scheme[1].lower() == "file":
-        path = urllib.parse.unquote(urllib.parse.urlsplit(handle).path)
-        return _local(path, handle, cache)
-    target = _entry(cache, handle)
-    if _has_model(target):
-        return target
-    with staged_directory(target, keep_existing=True) as staging:
-        if scheme[1].lower() in ("http", "https"):
-            _fetch_archive(hub_archive_url(handle), staging, handle)
-        elif is_archive(handle):
-            _fetch_archive(handle, staging, handle)
+        return _untrained()
+    location = absolute(handle)
+    if "://" not in location:
+        return _local(location, handle)
+
+    def fetch(staging: str) -> None:
+        if location.startswith(("http://", "https://")):
+            _fetch_archive(hub_archive_url(location), staging, handle)
+        elif is_archive(location):
+            _fetch_archive(location, staging, handle)
         else:
-            copy_remote_directory(handle, staging)
+            copy_remote_directory(location, staging)
         _require_model(staging, handle)
-    return target
+
+    return cached(location, fetch)
 
 
 def hub_archive_url(url: str) -> str:
@@ -115,12 +102,11 @@ def hub_archive_url(url: str) -> str:
     return urllib.parse.urlunsplit(parts._replace(query=query))
 
 
-def _local(path: str, handle: str, cache: str) -> str:
-    """Returns the directory of a local model, unpacked into the cache if it is an archive."""
-    path = os.path.abspath(path)
+def _local(path: str, handle: str) -> tuple[str, str]:
+    """Finds a local model, unpacked into the cache if it is an archive."""
     if os.path.isdir(path):
         _require_model(path, handle)
-        return path
+        return path, content_hash(path)
     if not os.path.exists(path):
         raise ModelError(
             f"There is no model at {handle!r}; pass a directory with saved_model.pb, a .tar.gz of "
@@ -134,18 +120,18 @@ def _local(path: str, handle: str, cache: str) -> str:
     # The file may be replaced under the same name, so its content is the key.
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    target = _entry(cache, f"archive {digest}")
-    if not _has_model(target):
-        with staged_directory(target, keep_existing=True) as staging:
-            unpack(path, staging, handle)
-            _lift_single_directory(staging)
-            _require_model(staging, handle)
-    return target
+
+    def extract(staging: str) -> None:
+        unpack(path, staging, handle)
+        _lift_single_directory(staging)
+        _require_model(staging, handle)
+
+    return cached(f"archive {digest}", extract)
 
 
 def _fetch_archive(location: str, staging: str, handle: str) -> None:
-    """Downloads an archive beside the staging directory and unpacks it there."""
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(staging), prefix=".download-") as scratch:
+    """Downloads an archive and unpacks it, all within the staging directory."""
+    with tempfile.TemporaryDirectory(dir=staging, prefix=".download-") as scratch:
         archive = os.path.join(scratch, "module.tar.gz")
         if location.lower().startswith(("http://", "https://")):
             download_http(location, archive)
@@ -155,15 +141,15 @@ def _fetch_archive(location: str, staging: str, handle: str) -> None:
     _lift_single_directory(staging)
 
 
-def _builtin(cache: str) -> str:
+def _builtin() -> tuple[str, str]:
     """Exports the network with the weights in the package; every run gives the same bytes."""
     from image_features.models.weights import bundled_digest, bundled_weights
 
     key = f"{BUILTIN} {bundled_digest()}"
-    return _exported(cache, key, lambda: bundled_weights().arrays)
+    return _exported(key, lambda: bundled_weights().arrays)
 
 
-def _untrained(cache: str) -> str:
+def _untrained() -> tuple[str, str]:
     """Exports the network with seeded weights; every run gives the same bytes."""
     from image_features.models.mobilenet_v2 import seeded_weights
 
@@ -173,32 +159,24 @@ def _untrained(cache: str) -> str:
         UNTRAINED,
         BUILTIN,
     )
-    return _exported(cache, UNTRAINED, lambda: seeded_weights(_UNTRAINED_SEED))
+    return _exported(UNTRAINED, lambda: seeded_weights(_UNTRAINED_SEED))
 
 
-def _exported(cache: str, key: str, weights: Callable[[], Weights]) -> str:
-    """Returns the cache's export of weights of depth multiplier 0.5, after making it if needed."""
-    tensorflow_version = importlib.metadata.version("tensorflow")
-    target = _entry(cache, f"{key} {_EXPORT_VERSION} tensorflow {tensorflow_version}")
-    if not _has_model(target):
+def _exported(key: str, weights: Callable[[], Weights]) -> tuple[str, str]:
+    """Finds the cache's export of weights of depth multiplier 0.5, after making it if needed."""
+
+    def export(staging: str) -> None:
         from image_features.models.export import export_tf1_hub
 
         import_tensorflow(threads_per_operation=1)  # `engines` sets it to 1 too.
-        with staged_directory(target, keep_existing=True) as staging:
-            export_tf1_hub(weights(), staging)
-    return target
+        export_tf1_hub(weights(), staging)
 
-
-def _entry(cache: str, key: str) -> str:
-    return os.path.join(cache, hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest())
-
-
-def _has_model(directory: str) -> bool:
-    return os.path.isfile(os.path.join(directory, "saved_model.pb"))
+    version = importlib.metadata.version("tensorflow")
+    return cached(f"{key} {_EXPORT_VERSION} tensorflow {version}", export)
 
 
 def _require_model(directory: str, handle: str) -> None:
-    if not _has_model(directory):
+    if not has_model(directory):
         raise ModelError(
             f"The model {handle!r} has no saved_model.pb at its top, so it is not a SavedModel; "
             "name the directory, or an archive of the directory, that holds the file."
@@ -208,9 +186,9 @@ def _require_model(directory: str, handle: str) -> None:
 def _lift_single_directory(staging: str) -> None:
     """Moves the content of a single directory up: many archives are packed so."""
     names = os.listdir(staging)
-    if len(names) != 1 or not _has_model(os.path.join(staging, names[0])):
+    if len(names) != 1 or not has_model(os.path.join(staging, names[0])):
         return
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(staging), prefix=".lift-") as scratch:
+    with tempfile.TemporaryDirectory(dir=staging, prefix=".lift-") as scratch:
         inner = os.path.join(scratch, "module")
         os.rename(os.path.join(staging, names[0]), inner)
         for name in os.listdir(inner):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import re
+import secrets
 from typing import Any
 
 from image_features.pipeline.dataset.layout import RunLayout
@@ -86,8 +87,9 @@ def utc_now() -> str:
 
 
 def default_run_id() -> str:
-    """Returns a run id that sorts by time, such as 20250131T235959Z."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    """Returns a run id that sorts by time and is nobody else's: 20250131T235959Z-5f3a9c."""
+    now = datetime.datetime.now(datetime.UTC)
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def is_run_id(text: str) -> bool:

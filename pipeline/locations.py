@@ -1,19 +1,12 @@
-"""Locations as a user writes them, and words for what is wrong with one."""
+"""Words for what is wrong with a location."""
 
 from __future__ import annotations
-
-import os
 
 from apache_beam.io.filesystem import BeamIOError
 
 from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.uris import redact_text
 from image_features.transforms.values import Reason
-
-
-def absolute(location: str) -> str:
-    """Returns a location that means the same to workers, whose current directory is another."""
-    return location if "://" in location else os.path.abspath(os.path.expanduser(location))
 
 
 def explain(error: Exception) -> str:

@@ -46,6 +46,13 @@ def _add_input(group: Any) -> None:
         help="The manifests' format where the suffix does not tell (auto).",
     )
     group.add_argument(
+        "--manifest_quotes",
+        choices=["auto", "yes", "no"],
+        default="auto",
+        help="Whether fields may be in quotes, which then hold delimiters and line ends: in CSV, "
+        "but not in TSV (auto), in both, or in neither.",
+    )
+    group.add_argument(
         "--uri_column",
         default=None,
         metavar="NAME",
@@ -119,6 +126,13 @@ def _add_dataset(group: Any) -> None:
         default=False,
         help="Extract only images that are new or have changed: a row is done if a committed run "
         "in --output holds it with the same version of the image, model and preprocessing.",
+    )
+    group.add_argument(
+        "--new_series",
+        action="store_true",
+        default=False,
+        help="Where the run is of another model or preprocessing than the dataset's latest runs, "
+        "or holds a column with another type: hide these from readers, instead of refusing it.",
     )
     group.add_argument(
         "--verify_content",

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import TaggedOutput
+from apache_beam.pvalue import AsSingleton, TaggedOutput
 
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.manifests.sources import Source
@@ -42,8 +43,9 @@ from image_features.transforms.shards.references import (
     sorted_once,
 )
 from image_features.transforms.stores.uris import image_key
-from image_features.transforms.values import EncodedImage, ImageError, ImageRef
+from image_features.transforms.values import EncodedImage, ImageError, ImageRef, Reason
 
+_LOG = logging.getLogger(__name__)
 _LEAST_PARTITIONS = 256
 _ROWS_HASHED = 65_536
 _VERIFIED_AT_ONCE = 32
@@ -89,7 +91,8 @@ class Skipped(NamedTuple):
 class SkipKnown(beam.PTransform):
     """Maps `refs` (ImageRef) and `errors` (ImageError of rows that could not be read) to `Skipped`.
 
-    An image that is named by a row that could not be read is not removed.
+    An image that is named by a row that could not be read is not removed. Where nobody knows
+    which image such a row names, none is: it may be any of them.
 
     Args:
       known: The images that the dataset has already.
@@ -113,6 +116,12 @@ class SkipKnown(beam.PTransform):
             | "ReadIndexes" >> beam.FlatMap(read_known, known.verify_content)
             | "HashIndexes" >> beam.FlatMap(split_table, partitions)
         )
+        unread = (
+            rows["errors"]
+            | "FindUnread" >> beam.Filter(lambda error: error.unread)
+            | "CountUnread" >> beam.combiners.Count.Globally()
+            | "TellUnread" >> beam.Map(_told, removals=known.removals)
+        )
         compared = (
             {
                 "rows": rows["refs"] | "HashRows" >> beam.ParDo(_HashDoFn(partitions)),
@@ -121,9 +130,9 @@ class SkipKnown(beam.PTransform):
             }
             | "Meet" >> beam.CoGroupByKey()
             | "CheckVersions"
-            >> beam.ParDo(_CheckDoFn(known, self._fetch, self._places)).with_outputs(
-                "unchanged", "duplicates", "removed", main="refs"
-            )
+            >> beam.ParDo(
+                _CheckDoFn(known, self._fetch, self._places), AsSingleton(unread)
+            ).with_outputs("unchanged", "duplicates", "removed", main="refs")
         )
         removed = (compared.removed,) if known.removals else ()
         return Skipped(compared.refs, (compared.unchanged,), (compared.duplicates,), removed)
@@ -134,6 +143,18 @@ def _named(error: ImageError, partitions: int) -> Iterator[tuple[int, bytes]]:
     if error.ref.uri:
         key = image_key(error.ref.uri)
         yield partition_of(key, partitions), bytes.fromhex(key)
+
+
+def _told(unread: int, removals: bool) -> int:
+    """Returns the number of rows that were not even taken apart, and says what follows of them."""
+    if unread and removals:
+        _LOG.warning(
+            "%d rows of the input cannot be taken apart (%s): since they may name any image, none "
+            "counts as removed in this run.",
+            unread,
+            Reason.BAD_MANIFEST_ROW,
+        )
+    return unread
 
 
 class _HashDoFn(beam.DoFn):
@@ -177,12 +198,14 @@ class _CheckDoFn(beam.DoFn):
     def setup(self) -> None:
         self._fetcher = Fetcher(self._policy)
 
-    def process(self, group: tuple[int, Mapping[str, Iterable[bytes]]]) -> Iterator[Any]:
+    def process(
+        self, group: tuple[int, Mapping[str, Iterable[bytes]]], unread_rows: int
+    ) -> Iterator[Any]:
         _, parts = group
         rows, duplicates = sorted_once(parts["rows"], self._places)
         known = latest_of(parts["known"])
         positions, there = known.find([bytes.fromhex(row[KEY]) for row in rows])
-        removed = (known.files != TOMBSTONE) & self._removals
+        removed = (known.files != TOMBSTONE) & (self._removals and not unread_rows)
         removed[positions[there]] = False
         unread, named = known.find(list(parts["unread"]))
         removed[unread[named]] = False

@@ -32,6 +32,7 @@ class Reason(enum.StrEnum):
     """
 
     BAD_MANIFEST_ROW = "bad_manifest_row"
+    URI_TOO_LONG = "uri_too_long"
     UNSUPPORTED_SCHEME = "unsupported_scheme"
     NOT_FOUND = "not_found"
     ACCESS_DENIED = "access_denied"
@@ -149,6 +150,7 @@ class ImageError:
       reason: Why it failed, in a word of the closed vocabulary.
       message: What went wrong, in a sentence for the user.
       attempts: Tries that the fetch took.
+      unread: Whether the row could not be taken apart, so that nobody knows which image it names.
     """
 
     ref: ImageRef
@@ -156,3 +158,4 @@ class ImageError:
     reason: Reason
     message: str
     attempts: int = 1
+    unread: bool = False

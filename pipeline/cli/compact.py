@@ -6,8 +6,10 @@ import argparse
 
 from image_features.errors import EXIT_OK
 from image_features.pipeline.argument_types import positive
+from image_features.pipeline.cli.again import command_again
 from image_features.pipeline.cli.parsing import parse_with_beam
 from image_features.pipeline.process import log_to_stderr
+from image_features.pipeline.terminal import say
 
 HELP = "merge a dataset's runs into one, of each image the latest row"
 
@@ -87,17 +89,18 @@ def run(argv: list[str]) -> int:
         beam_options,
     )
     if work is None:
-        print(f"{options.path}: nothing to merge.")
+        say(f"{options.path}: nothing to merge.")
         return EXIT_OK
     if isinstance(work, AlreadyCommitted):
-        print(work)
+        say(str(work))
         return EXIT_OK
-    outcome = run_job(work, beam_options, Terms())
+    again = command_again("compact", argv, work.run.run_id)
+    outcome = run_job(work, beam_options, Terms(again=again))
     if outcome.run is None or outcome.result is None:
-        print(AlreadyCommitted(work.run.layout.directory))
+        say(str(AlreadyCommitted(work.run.layout.directory)))
         return EXIT_OK
     counts, lineage = outcome.run.counts, work.lineage
-    print(
+    say(
         f"{outcome.run.directory}: {counts.rows_out} rows of {len(lineage.run_ids)} "
         f"runs, {lineage.rows - counts.rows_out} replaced or removed, "
         f"{counts.rows_failed} failed"

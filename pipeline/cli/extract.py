@@ -6,14 +6,16 @@ import argparse
 import contextlib
 import logging
 import os
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from image_features.errors import EXIT_OK, EXIT_OVER_BUDGET, UsageError
+from image_features.paths import absolute
 from image_features.pipeline.argument_types import web_address
+from image_features.pipeline.cli.again import command_again
 from image_features.pipeline.cli.parsing import make_parser, parse_extract
 from image_features.pipeline.process import log_to_stderr
+from image_features.pipeline.terminal import complain, say
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -71,33 +73,37 @@ def run(argv: list[str]) -> int:
     from image_features.pipeline.launch.notify import notify
     from image_features.pipeline.launch.prepare import AlreadyCommitted, prepare
 
-    if options.profile:
-        _check_profile(options.profile, beam_options)
+    profiled = absolute(options.profile) if options.profile else None
+    if profiled:
+        _check_profile(profiled, beam_options)
     begun = time.monotonic()
-    terms = Terms(
-        wait=options.wait,
-        notify=notify_address(options.notify, wait=options.wait),
-        deadline=begun + options.max_duration if options.max_duration else None,
-    )
+    address = notify_address(options.notify, wait=options.wait)
     work = prepare(options, beam_options)
     if isinstance(work, AlreadyCommitted):
-        print(work)
+        say(str(work))
         return EXIT_OK
-    with profile.sampled(options.profile) if options.profile else contextlib.nullcontext():
+    terms = Terms(
+        wait=options.wait,
+        notify=address,
+        deadline=begun + options.max_duration if options.max_duration else None,
+        again=command_again("extract", argv, work.run.run_id),
+    )
+    with profile.sampled(profiled) if profiled else contextlib.nullcontext():
         outcome = run_job(work, beam_options, terms)
     committed = outcome.run
     if committed is None:
         return EXIT_OK
     if outcome.result is None:
-        print(AlreadyCommitted(committed.directory))
+        say(str(AlreadyCommitted(committed.directory)))
         return EXIT_OK
     _summarize(committed, outcome.seconds, incremental=work.known is not None)
     stages = profile.stages(outcome.result)
     if stages:
         took = ", ".join(f"{name} {stage['seconds']:.2f} s" for name, stage in stages.items())
-        print(f"  threads' time: {took}")
-    if options.profile:
-        print("\n".join(profile.write_stages(options.profile, stages, outcome.seconds)))
+        say(f"  time in each step, added up over threads: {took}")
+    if profiled:
+        for line in profile.write_stages(profiled, stages, outcome.seconds):
+            say(line)
     if terms.notify:
         notify(terms.notify, committed.record)
     return _judge(committed.counts, options.error_budget)
@@ -134,12 +140,12 @@ def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
     known = ""
     if incremental:
         known = f"{counts.rows_unchanged} unchanged, {counts.rows_removed} removed, "
-    print(
+    say(
         f"{committed.directory}: {counts.rows_out} of {counts.rows_in} images, "
         f"{counts.rows_failed} failed, {known}{counts.rows_done / seconds:.1f} images/s"
     )
     for reason, count in counts.failed_by_reason.items():
-        print(f"  {count} {reason}")
+        say(f"  {count} {reason}")
     if drift and drift["drifted"]:
         _LOG.warning(
             "The features have drifted from the run %s: stability index %.3g, difference of means "
@@ -155,9 +161,8 @@ def _judge(counts: RunCounts, budget: float | None) -> int:
     failed, rows = counts.rows_failed, counts.rows_in
     if budget is None or failed <= budget * rows:
         return EXIT_OK
-    print(
-        f"image-features: the run is committed, but {failed} of {rows} rows failed "
-        f"({failed / rows:.2%}), more than --error_budget={budget:g} allows.",
-        file=sys.stderr,
+    complain(
+        f"the run is committed, but {failed} of {rows} rows failed "
+        f"({failed / rows:.2%}), more than --error_budget={budget:g} allows."
     )
     return EXIT_OVER_BUDGET

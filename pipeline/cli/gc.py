@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
 from image_features.errors import (
@@ -13,8 +12,10 @@ from image_features.errors import (
     UnsoundRunError,
     UsageError,
 )
+from image_features.paths import absolute
 from image_features.pipeline.argument_types import not_negative
 from image_features.pipeline.cli.parsing import parse_with_beam
+from image_features.pipeline.terminal import complain, say
 
 HELP = "remove runs that were merged into others, and what died"
 _HOUR = 3600.0
@@ -60,7 +61,7 @@ def run(argv: list[str]) -> int:
     from apache_beam.io.filesystems import FileSystems
 
     from image_features.pipeline.dataset.garbage import find_garbage, remove
-    from image_features.pipeline.locations import absolute, explain
+    from image_features.pipeline.locations import explain
     from image_features.transforms.stores.retries import FetchError
 
     FileSystems.set_options(beam_options)
@@ -82,15 +83,12 @@ def run(argv: list[str]) -> int:
             if not options.dry_run:
                 remove(garbage)
         except RunHeldError as error:
-            print(f"{options.path}: {garbage.directory} is kept: {error}.")
+            say(f"{options.path}: {garbage.directory} is kept: {error}.")
         except Exception as error:  # Each file system has exceptions of its own.
             failed += 1
-            print(
-                f"image-features: {garbage.directory} cannot be removed: {explain(error)}.",
-                file=sys.stderr,
-            )
+            complain(f"{garbage.directory} cannot be removed: {explain(error)}.")
         else:
-            print(f"{verb} {garbage.directory} ({garbage.why}, {garbage.bytes / 1e6:.1f} MB)")
+            say(f"{verb} {garbage.directory} ({garbage.why}, {garbage.bytes / 1e6:.1f} MB)")
     if not found:
-        print(f"{options.path}: nothing to remove.")
+        say(f"{options.path}: nothing to remove.")
     return EXIT_FAILED if failed else EXIT_OK

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from image_features.errors import EXIT_FAILED, EXIT_OK, UsageError
 from image_features.pipeline.cli.parsing import parse
+from image_features.pipeline.terminal import complain, say
 
 HELP = "show what is in a run, and verify its checksums"
 
@@ -36,24 +36,26 @@ def run(argv: list[str]) -> int:
     """
     options = parse("inspect", add_arguments, argv)
     from image_features.pipeline.dataset import inspection
-    from image_features.pipeline.dataset.run import latest_run
+    from image_features.pipeline.dataset.run import committed_runs, unreplaced
+    from image_features.pipeline.dataset.series import Series
 
     try:
-        committed = latest_run(options.path)
+        runs = committed_runs(options.path)
+        committed, series = runs[0], Series.of(unreplaced(runs))
         if options.json:
             print(json.dumps(committed.record, indent=2))
         else:
-            for line in inspection.summarize(committed):
-                print(line)
+            for line in inspection.summarize(committed, series):
+                say(line)
         problems = [] if options.no_verify else inspection.verify(committed)
         for problem in problems:
-            print(f"image-features: {problem}", file=sys.stderr)
+            complain(problem)
         if problems:
             return EXIT_FAILED
         if not options.json:
             for line in inspection.sample_rows(committed, options.samples):
-                print(line)
-            print("verified  " + ("not asked for" if options.no_verify else "every checksum"))
+                say(line)
+            say("verified  " + ("not asked for" if options.no_verify else "every checksum"))
     except (ValueError, OSError) as error:
         raise UsageError(f"{options.path} cannot be inspected: {error}") from error
     return EXIT_OK

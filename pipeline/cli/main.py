@@ -18,6 +18,7 @@ from image_features.pipeline.process import (
     log_to_stderr,
     quieten,
 )
+from image_features.pipeline.terminal import complain
 
 # Each command is the module of this name beside this one.
 _COMMANDS = ("extract", "inspect", "compact", "gc", "search", "report", "model", "samples")
@@ -58,12 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _command(arguments[0]).run(arguments[1:])
     except ImageFeaturesError as error:
-        print(f"image-features: {error}", file=sys.stderr)
+        complain(str(error))
+        for note in getattr(error, "__notes__", ()):
+            complain(note)
         return error.exit_code
     except SystemExit as end:  # A parser ends this way when it has printed its help.
         return end.code if isinstance(end.code, int) else EXIT_FAILED
     except KeyboardInterrupt:
-        print("image-features: interrupted before any work.", file=sys.stderr)
+        complain("interrupted before any work.")
         return 128 + signal.SIGINT
 
 

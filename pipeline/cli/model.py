@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from image_features.errors import ModelError, UsageError
 from image_features.models.quiet import import_tensorflow
+from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import OptionParser, parse
+from image_features.pipeline.terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,12 +147,12 @@ def _convert(options: argparse.Namespace) -> int:
             raise UsageError(f"--{name}={value} must be above 0.")
     written = convert(
         options.source,
-        options.target,
+        absolute(options.target),
         format=ModelFormat(options.format),
         image_size=options.image_size,
         depth_multiplier=options.depth_multiplier,
     )
-    print(
+    say(
         f"{options.target}: {options.format}, MobileNet V2 with depth multiplier "
         f"{written.depth_multiplier}, images of {written.image_size}x{written.image_size}"
     )
@@ -188,24 +189,24 @@ def _finetune(options: argparse.Namespace) -> int:
         config = FinetuneConfig(**{name: getattr(options, name) for name in fields})
     except ValueError as error:
         raise UsageError(str(error)) from error
-    output = os.path.abspath(os.path.expanduser(options.output))
+    output = absolute(options.output)
     job = FinetuneJob(
         model=options.model,
         train=options.train,
         output=output,
-        work=options.work or f"{output}.training",
+        work=absolute(options.work or f"{output}.training"),
         label_column=options.label_column,
         uri_column=options.uri_column,
         config=config,
     )
     with _progress_bar() as report:
         result = run_finetune(job, report)
-    print(
+    say(
         f"{options.output}: held-out accuracy {result.accuracy:.4f} after pass "
         f"{result.best_epoch} of {result.epochs}; a linear classifier on the frozen features had "
         f"{result.probe_accuracy:.4f}"
     )
-    print(f"  image-features extract --model={options.output} ...")
+    say(f"  image-features extract --model={options.output} ...")
     return 0
 
 

@@ -8,7 +8,9 @@ import uuid
 import zlib
 
 from image_features.errors import EXIT_OK, UsageError
+from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import parse
+from image_features.pipeline.terminal import say
 
 HELP = "write a page that shows a dataset: runs, errors, features, neighbours"
 
@@ -66,7 +68,7 @@ def run(argv: list[str]) -> int:
     # A manifest's URI may hold surrogates, which UTF-8 has no bytes for.
     page = render(report, thumbnails).encode("utf-8", "replace")
     _write(options.output, page)
-    print(
+    say(
         f"{options.output}: {len(page) / 1e6:.1f} MB, {len(report.sample.rows)} images sampled, "
         f"{len(thumbnails)} of {len(wanted)} thumbnails"
     )
@@ -74,7 +76,6 @@ def run(argv: list[str]) -> int:
 
 
 def _write(path: str, page: bytes) -> None:
-    from image_features.pipeline.locations import absolute
     from image_features.transforms.stores.files import create_whole
 
     path = absolute(path)

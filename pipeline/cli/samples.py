@@ -6,7 +6,9 @@ import argparse
 import os
 
 from image_features.errors import EXIT_OK, UsageError
+from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import parse
+from image_features.pipeline.terminal import say
 
 HELP = "write sample photographs to try things with"
 # These photographs, in colour and grey, are in scikit-image's wheel; it would download others.
@@ -46,7 +48,7 @@ def run(argv: list[str]) -> int:
         raise UsageError(
             "The sample photographs come with scikit-image: install the extra [samples]."
         ) from error
-    print(f"{len(paths)} photographs in {options.directory}")
+    say(f"{len(paths)} photographs in {options.directory}")
     return EXIT_OK
 
 
@@ -59,6 +61,7 @@ def write_samples(directory: str) -> list[str]:
     import skimage.data
     from PIL import Image
 
+    directory = absolute(directory)
     os.makedirs(directory, exist_ok=True)
     paths = []
     for name in PHOTOGRAPHS:

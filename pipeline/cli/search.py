@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from image_features.errors import EXIT_OK
 from image_features.pipeline.cli.parsing import parse
+from image_features.pipeline.terminal import say
 
 if TYPE_CHECKING:
     from image_features.pipeline.search.nearest import Neighbour
@@ -65,15 +66,13 @@ def run(argv: list[str]) -> int:
         allow_private_hosts=options.allow_private_hosts,
     )
     for rank, row in enumerate(found, 1):
-        print(_line(rank, row, options.json))
+        if options.json:
+            print(_json(rank, row))
+        else:
+            say(f"{rank:>4}  {1 - row.distance:.4f}  {row.uri}")
     return EXIT_OK
 
 
-def _line(rank: int, row: Neighbour, as_json: bool) -> str:
-    similarity = 1 - row.distance
-    if as_json:
-        fields = {"rank": rank, "similarity": round(similarity, 6), "uri": row.uri}
-        return json.dumps({**fields, "key": row.key, "run_id": row.run_id})
-    # A URI may hold control characters that a terminal obeys.
-    shown = "".join(c if c.isprintable() else f"%{ord(c):02X}" for c in row.uri)
-    return f"{rank:>4}  {similarity:.4f}  {shown}"
+def _json(rank: int, row: Neighbour) -> str:
+    fields = {"rank": rank, "similarity": round(1 - row.distance, 6), "uri": row.uri}
+    return json.dumps({**fields, "key": row.key, "run_id": row.run_id})

@@ -29,7 +29,7 @@ from image_features.pipeline.dataset.layout import HEALTH_FILE, METRICS_FILE, RU
 from image_features.pipeline.dataset.run import FORMAT_VERSION, read_record
 from image_features.transforms.measure_features import FeatureStatistics
 from image_features.transforms.shards.shard_file import ShardFile
-from image_features.transforms.stores.files import create_once, open_plain
+from image_features.transforms.stores.files import create_once, open_plain, sync_names
 
 
 def in_order(shards: Iterable[ShardFile]) -> list[ShardFile]:
@@ -106,6 +106,8 @@ def publish(
         write_description(layout, METRICS_FILE, "metrics", exposition(record)),
         *record["files"],
     ]
+    # Shards and descriptions are on the disk; their names must be, before a file lists them.
+    sync_names(layout.directory)
     part = FileSystems.join(layout.staging, f"{RUN_FILE}.{uuid.uuid4().hex}")
     if create_once(layout.path(RUN_FILE), (json.dumps(record, indent=2) + "\n").encode(), part):
         return record

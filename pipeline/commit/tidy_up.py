@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from apache_beam.io.filesystems import FileSystems
-
 from image_features.pipeline.dataset.layout import REMOVED, TOMBSTONES, RunLayout
 from image_features.transforms.shards.index import INDEX_KIND
-from image_features.transforms.stores.files import remove_tree
+from image_features.transforms.stores.files import remove_file, remove_tree
+from image_features.transforms.stores.listing import list_files
 
 _LOG = logging.getLogger(__name__)
 _KINDS = ("features", "errors", INDEX_KIND, REMOVED, TOMBSTONES)
@@ -24,11 +23,11 @@ def remove_leftovers(record: dict[str, Any], layout: RunLayout) -> dict[str, Any
     """
     try:
         listed = {entry["name"] for entry in record["files"]}
-        matches = FileSystems.match([layout.path(f"{kind}-*-of-*") for kind in _KINDS])
-        found = [file.path for match in matches for file in match.metadata_list]
-        stale = [path for path in found if path.rpartition("/")[2] not in listed]
-        if stale:
-            FileSystems.delete(stale)
+        for kind in _KINDS:
+            for file in list_files(layout.directory, f"{kind}-"):
+                name = file.path.rpartition("/")[2]
+                if "-of-" in name and name not in listed:
+                    remove_file(file.path)
         remove_tree(layout.staging)
     except Exception as error:  # The run is committed, and tidiness must not undo that.
         _LOG.warning("Could not tidy up %s: %s", layout.directory, error)

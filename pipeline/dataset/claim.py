@@ -12,7 +12,6 @@ import fcntl
 import json
 import logging
 import os
-import platform
 import threading
 import time
 import uuid
@@ -21,9 +20,12 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.disks import sync_file
 from image_features.errors import RunHeldError
+from image_features.pipeline.dataset.holder import is_killed, this_process
 from image_features.pipeline.dataset.layout import CLAIM_FILE
 from image_features.transforms.stores import gcs
+from image_features.transforms.stores.files import remove_file
 
 _LOG = logging.getLogger(__name__)
 LEASE_SECONDS = 120.0
@@ -90,7 +92,7 @@ class Claim:
         with contextlib.suppress(Exception), self._locked():
             found = self._read()
             if found and found["holder"] == self._holder:
-                FileSystems.delete([self._path])
+                remove_file(self._path)
 
     def _renew(self) -> None:
         while not self._stop.wait(self._lease / _BEATS_A_LEASE):
@@ -117,21 +119,11 @@ class Claim:
         else:
             with contextlib.suppress(FileNotFoundError), open(self._path, "rb") as file:
                 data = file.read()
-        try:
-            return dict(json.loads(data)) if data else {}
-        except ValueError:  # A full disk or a crash has left half a file.
-            return {}
+        return _claim_in(data)
 
     def _write(self) -> bool:
-        data = json.dumps(
-            {
-                "holder": self._holder,
-                "host": platform.node(),
-                "process": os.getpid(),
-                "since": self._since,
-                "expires": time.time() + self._lease,
-            }
-        ).encode()
+        details = {"since": self._since, "expires": time.time() + self._lease}
+        data = json.dumps({"holder": self._holder, **this_process(), **details}).encode()
         if self._path.startswith(gcs.SCHEME):
             with gcs.patient() as client:
                 written = client.write(self._path, data, self._generation) is not None
@@ -140,6 +132,7 @@ class Claim:
         part = f"{self._path}.{self._holder}"
         with open(part, "wb") as file:
             file.write(data)
+            sync_file(file)
         os.replace(part, self._path)
         return True
 
@@ -159,19 +152,20 @@ def is_held(staging: str) -> bool:
     return bool(found) and not _is_dead(found)
 
 
+def _claim_in(data: bytes) -> dict[str, Any]:
+    """Returns what a claim file says; nothing, and so nobody's, if a crash has spoiled it."""
+    try:
+        found = dict(json.loads(data))
+        int(found["process"]), float(found["expires"])
+        return found if {"holder", "host", "since"} <= found.keys() else {}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return {}
+
+
 def _clock(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _is_dead(found: dict[str, Any]) -> bool:
-    if time.time() > found["expires"]:
-        return True
-    if found["host"] != platform.node():
-        return False
-    try:
-        os.kill(int(found["process"]), 0)
-    except ProcessLookupError:
-        return True  # The holder was killed on this machine; its lease need not run out first.
-    except PermissionError:
-        pass
-    return False
+    # The lease of a holder that was killed on this machine need not run out first.
+    return bool(time.time() > found["expires"] or is_killed(found))

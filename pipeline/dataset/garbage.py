@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
@@ -13,7 +12,8 @@ from image_features.errors import RunHeldError, RunNotFoundError, UnsoundRunErro
 from image_features.pipeline.dataset.claim import Claim, is_held
 from image_features.pipeline.dataset.layout import LAUNCH_FILE, RUN_FILE, STAGING_NAME, dataset_of
 from image_features.pipeline.dataset.run import Run, committed_runs, lost_file, unreplaced
-from image_features.transforms.stores.files import remove_files, remove_tree
+from image_features.transforms.stores.files import remove_file, remove_files, remove_tree
+from image_features.transforms.stores.listing import Listed, list_tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def find_garbage(dataset: str, *, merged_before: float, died_before: float) -> l
         staged = {name: file for name, file in names.items() if name.startswith(f"{STAGING_NAME}/")}
         if directory in gone or not staged:
             continue
-        newest = max(file.last_updated_in_seconds or 0.0 for file in staged.values())
+        newest = max(file.written for file in staged.values())
         staging = FileSystems.join(directory, STAGING_NAME)
         if newest > died_before or is_held(staging):
             continue
@@ -96,14 +96,15 @@ def remove(garbage: Garbage) -> None:
         if (found.finished if found else "") != garbage.finished:
             raise RunHeldError("it was committed meanwhile")
         if garbage.finished:
-            FileSystems.delete([FileSystems.join(directory, RUN_FILE)])
+            # Its name must go first, also for the disk.
+            remove_file(FileSystems.join(directory, RUN_FILE))
     # By the staging directory an attempt is known for one, so it goes last.
     remove_files(directory)
     remove_tree(directory)
 
 
 def _replaced(
-    runs: Sequence[Run], files: Mapping[str, Mapping[str, Any]], merged_before: float
+    runs: Sequence[Run], files: Mapping[str, Mapping[str, Listed]], merged_before: float
 ) -> Iterator[Garbage]:
     """Yields the runs that current ones were merged from, which readers do not look at any more."""
     for merged in unreplaced(runs):
@@ -121,7 +122,7 @@ def _replaced(
         ]
         if not (replaced or leftovers) or _time(merged.finished) > merged_before:
             continue
-        lost = lost_file(merged, merged.all_files, _listing(merged.directory))
+        lost = lost_file(merged, merged.all_files, list_tree(merged.directory))
         if lost:
             raise UnsoundRunError(
                 f"{merged.directory} has lost {lost.name}: what is left of the runs that it "
@@ -135,28 +136,24 @@ def _replaced(
             yield Garbage(directory, f"left of a run {why}", _size(files[directory]))
 
 
-def _files_by_run(dataset: str) -> dict[str, dict[str, Any]]:
+def _files_by_run(dataset: str) -> dict[str, dict[str, Listed]]:
     """Returns the metadata of every file, by directory of the dataset and path within that."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Listed]] = {}
     root = dataset.rstrip("/")
-    for file in _listing(root):
+    for file in list_tree(root):
         name, _, rest = file.path[len(root) + 1 :].partition("/")
         if rest:
             found.setdefault(FileSystems.join(root, name), {})[rest] = file
     return found
 
 
-def _listing(directory: str) -> list[Any]:
-    return list(FileSystems.match([f"{directory}/**"])[0].metadata_list)
-
-
-def _is_attempt(names: Mapping[str, Any]) -> bool:
+def _is_attempt(names: Mapping[str, Listed]) -> bool:
     """Tells whether a directory holds an attempt of ours, since nothing else may be removed."""
     return f"{STAGING_NAME}/{LAUNCH_FILE}" in names
 
 
-def _size(files: Mapping[str, Any]) -> int:
-    return sum(file.size_in_bytes for file in files.values())
+def _size(files: Mapping[str, Listed]) -> int:
+    return sum(file.size for file in files.values())
 
 
 def _time(text: str) -> float:

@@ -97,7 +97,6 @@ def run_directories(dataset: str) -> dict[str, float]:
       ValueError: the path would be taken for a pattern.
       OSError: the dataset cannot be listed.
     """
-    check_path(dataset)
     if "://" not in dataset:
         found = {}
         if os.path.isdir(dataset):
@@ -106,6 +105,7 @@ def run_directories(dataset: str) -> dict[str, float]:
                 if os.path.isfile(path):
                     found[os.path.join(dataset, name)] = os.stat(path).st_mtime
         return found
+    check_path(dataset)
     with only_os_errors():
         matches = FileSystems.match([FileSystems.join(dataset, "*", RUN_FILE)])[0].metadata_list
     return {
@@ -114,13 +114,13 @@ def run_directories(dataset: str) -> dict[str, float]:
 
 
 def check_path(path: str) -> None:
-    """Makes sure that no file system takes a path for a pattern of other paths.
+    """Makes sure that no object store takes a path for a pattern of other paths.
 
     Raises:
       ValueError: the path would be taken for a pattern.
     """
     found = sorted(set(path) & set("*?[]"))
-    if found:
+    if found and "://" in path:
         raise ValueError(
             f"{path} holds {' '.join(found)}, which would stand for other directories; name it "
             "without."

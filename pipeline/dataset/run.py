@@ -12,6 +12,7 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import RunNotFoundError, UnreadableRunError
+from image_features.paths import absolute
 from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.layout import (
     RUN_FILE,
@@ -22,6 +23,7 @@ from image_features.pipeline.dataset.provenance import Provenance
 from image_features.transforms.manifests.columns import Column
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import open_plain
+from image_features.transforms.stores.listing import Listed, list_files
 
 FORMAT_VERSION = 1
 
@@ -177,6 +179,7 @@ def committed_runs(path: str) -> list[Run]:
       UnreadableRunError: one of them is not as this version or an earlier one writes it.
       ValueError: the path would be taken for a pattern.
     """
+    path = absolute(path)
     run = Run.read(path)
     if run is not None:
         return [run]
@@ -212,14 +215,9 @@ def unreplaced(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if (run.run_id, run.finished) not in replaced]
 
 
-def comparable(runs: Sequence[Run]) -> list[Run]:
-    """Returns those of the runs, the latest first, that can be compared with the latest one."""
-    return [run for run in runs if run.provenance.is_comparable(runs[0].provenance)]
-
-
-def lost_file(run: Run, files: Sequence[ShardFile], found: Sequence[Any]) -> ShardFile | None:
+def lost_file(run: Run, files: Sequence[ShardFile], found: Sequence[Listed]) -> ShardFile | None:
     """Returns the first of a run's files that is not among those found, by path and size."""
-    sizes = {match.path: match.size_in_bytes for match in found}
+    sizes = {listed.path: listed.size for listed in found}
     for file in files:
         if sizes.get(run.path(file)) != file.bytes:
             return file
@@ -232,36 +230,11 @@ def check_whole(runs: Sequence[Run], kinds: Sequence[str]) -> None:
     Raises:
       ValueError: a run has lost a file.
     """
-    patterns = [FileSystems.join(run.directory, f"{kind}-*") for run in runs for kind in kinds]
-    matches = iter(FileSystems.match(patterns) if patterns else ())
     for run in runs:
         for kind in kinds:
-            file = lost_file(run, run.files(kind), next(matches).metadata_list)
+            file = lost_file(run, run.files(kind), list_files(run.directory, f"{kind}-"))
             if file:
                 raise ValueError(
                     f"{run.directory} has lost {file.name}; copy it from a backup, or delete "
                     "that run, its run.json first."
                 )
-
-
-def merged_columns(runs: Sequence[Run]) -> list[Column]:
-    """Returns the columns that rows of several runs have; one that a run lacks may be absent.
-
-    Raises:
-      ValueError: two runs hold a column with different types.
-    """
-    merged: dict[str, Column] = {}
-    for run in runs:
-        for column in run.columns:
-            known = merged.setdefault(column.name, column)
-            if not known.holds_as(column):
-                raise ValueError(
-                    f"The column {column.name!r} of {run.directory} holds {column.kind} where a "
-                    f"later run has {known.kind}: read the runs one by one."
-                )
-    for run in runs:
-        certain = {column.name for column in run.columns if not column.nullable}
-        for name, column in merged.items():
-            if name not in certain:
-                merged[name] = dataclasses.replace(column, nullable=True)
-    return list(merged.values())

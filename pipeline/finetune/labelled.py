@@ -56,7 +56,7 @@ def examine_images(
         spec = examine(sources, uri_column=uri_column, declared={}, http=HttpPolicy()).spec
     except FetchError as error:
         raise UsageError(f"{location} cannot be read: {error}") from error
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError) as error:
         raise UsageError(f"{location} cannot be used: {error}") from error
     if label_column is not None and label_column not in spec.schema:
         raise UsageError(

@@ -12,13 +12,16 @@ import uuid
 
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.disks import make_directories
 from image_features.errors import UnreadableRunError, UsageError
+from image_features.paths import absolute
 from image_features.pipeline.config import default_run_id, is_run_id
+from image_features.pipeline.dataset.claim import is_held
 from image_features.pipeline.dataset.layout import LAUNCH_FILE, RunLayout, check_path
 from image_features.pipeline.dataset.run import read_record
-from image_features.pipeline.locations import absolute, explain
+from image_features.pipeline.locations import explain
 from image_features.transforms.runtime import progress
-from image_features.transforms.stores.files import create_once, open_plain
+from image_features.transforms.stores.files import create_once, open_plain, remove_file
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,13 +63,15 @@ def find_attempt(output: str, run_id: str | None, *, compression: str) -> Attemp
     if not is_run_id(run_id):
         raise UsageError(f"--run_id={run_id} must be letters, digits, dots, dashes, underscores.")
     dataset = absolute(output)
+    if dataset == "/":
+        raise UsageError(f"--output={output} is the root of all paths; name a directory below it.")
     layout = RunLayout(FileSystems.join(dataset, run_id), compression)
     try:
         check_path(dataset)
         state = _state_of(layout)
         if "://" not in dataset:
-            os.makedirs(dataset, exist_ok=True)
-            if not os.access(dataset, os.W_OK):
+            make_directories(dataset)
+            if not os.access(dataset, os.W_OK | os.X_OK):
                 raise UsageError(f"--output={dataset} is not writable.")
     except (UsageError, UnreadableRunError) as error:
         raise UsageError(str(error)) from error
@@ -77,8 +82,11 @@ def find_attempt(output: str, run_id: str | None, *, compression: str) -> Attemp
 
 def _state_of(layout: RunLayout) -> State:
     directory = layout.directory
-    found = FileSystems.match([directory.rstrip("/") + "/**"], [1])[0].metadata_list
-    if not (found or ("://" not in directory and os.path.exists(directory))):
+    if "://" not in directory:
+        is_there = os.path.lexists(directory)
+    else:
+        is_there = bool(FileSystems.match([f"{directory}/**"], [1])[0].metadata_list)
+    if not is_there:
         return State.NEW
     if read_record(directory) is not None:
         return State.COMMITTED
@@ -116,8 +124,7 @@ def begin_attempt(attempt: Attempt, fingerprint: str, started: str) -> Attempt:
             record = read_record(layout.directory) or {}
             _check_same(layout, record.get("fingerprint"), "committed")
         elif state is State.BEGUN:
-            with open_plain(FileSystems.join(layout.staging, LAUNCH_FILE)) as file:
-                _check_same(layout, json.loads(file.read()).get("fingerprint"), "begun")
+            _check_same(layout, _begun_with(layout, started), "begun")
             progress.clear(layout.staging)
             _LOG.info("Takes up the run %s where an earlier attempt has left it.", layout.run_id)
     except UsageError:
@@ -134,8 +141,27 @@ def _write_launch_file(layout: RunLayout, started: str) -> bool:
     path = FileSystems.join(layout.staging, LAUNCH_FILE)
     details = {"fingerprint": layout.fingerprint, "started": started, "host": platform.node()}
     if "://" not in layout.staging:
-        os.makedirs(layout.staging, exist_ok=True)
+        make_directories(layout.staging)
     return create_once(path, json.dumps(details).encode(), f"{path}.{uuid.uuid4().hex}")
+
+
+def _begun_with(layout: RunLayout, started: str) -> object:
+    """Returns the fingerprint of the attempt that has begun a run.
+
+    Where a crash has spoiled the file that tells it, this attempt takes its place: pieces are kept
+    apart by their fingerprints, so that none is taken for another run's.
+    """
+    path = FileSystems.join(layout.staging, LAUNCH_FILE)
+    with open_plain(path) as file:
+        data = file.read()
+    try:
+        return json.loads(data)["fingerprint"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        if not is_held(layout.staging):  # Its holder is told apart when the run is claimed.
+            _LOG.warning("%s is damaged, as by a crash: it is written anew.", path)
+            remove_file(path)
+            _write_launch_file(layout, started)
+    return layout.fingerprint
 
 
 def _check_same(layout: RunLayout, found: object, how: str) -> None:

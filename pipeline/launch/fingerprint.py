@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import os
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -46,13 +47,18 @@ def fingerprint(
         "incremental": incremental,
         "versions": [_version(package) for package in _PACKAGES],
     }
+    if manifest.quotes is not None:  # Earlier versions did not know of it.
+        parts["quotes"] = manifest.quotes
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _identity(source: Source) -> list[Any]:
     identity: list[Any] = [source.location, source.format]
-    if source.format is not None and not is_http(source.location):
+    if source.format is not None and "://" not in source.location:
+        status = os.stat(source.location)
+        identity += [status.st_size, status.st_mtime]
+    elif source.format is not None and not is_http(source.location):
         for file in FileSystems.match([source.location])[0].metadata_list:
             identity += [file.size_in_bytes, file.last_updated_in_seconds]
     return identity

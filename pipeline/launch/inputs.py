@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import RunNotFoundError, UnreadableRunError, UsageError
+from image_features.paths import absolute
 from image_features.pipeline.commit.schema import check_column_names
 from image_features.pipeline.dataset.run import Run, committed_runs
-from image_features.pipeline.locations import absolute, explain
+from image_features.pipeline.locations import explain
 from image_features.pipeline.options import FeatureExtractorOptions
 from image_features.transforms.manifests.columns import Column, parse_column_types
-from image_features.transforms.manifests.formats import ManifestFormat
+from image_features.transforms.manifests.formats import ManifestFormat, check_whole
 from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import Examined, ManifestSpec, examine
 from image_features.transforms.stores.http import HttpPolicy
@@ -57,11 +58,15 @@ def examine_input(options: FeatureExtractorOptions, http: HttpPolicy) -> Manifes
             http=http,
             version_column=options.version_column,
             earlier=chosen.columns,
+            quotes={"yes": True, "no": False}.get(options.manifest_quotes),
         )
+        for source in sources:
+            if source.format is not None:
+                check_whole(source.location, http=http)
         check_column_names(found.spec.columns)
     except FetchError as error:
         raise UsageError(f"The input cannot be read: {error}") from error
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError) as error:
         raise UsageError(f"The input cannot be used: {explain(error)}.") from error
     if not found.any_row and not options.allow_empty:
         raise UsageError(f"{chosen.empty}; if that may be, pass --allow_empty.")
@@ -107,7 +112,7 @@ def _failed_rows(options: FeatureExtractorOptions) -> _Input:
 
 
 def _failed_run(name: str, output: str) -> Run:
-    path = absolute(name if "/" in name else FileSystems.join(output, name))
+    path = absolute(name if "/" in name else FileSystems.join(absolute(output), name))
     try:
         (run,) = committed_runs(path)
     except (RunNotFoundError, UnreadableRunError) as error:

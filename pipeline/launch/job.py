@@ -24,6 +24,7 @@ from image_features.pipeline.launch.notify import notify_failure
 from image_features.pipeline.launch.progress import watch
 from image_features.pipeline.launch.stop import stopped_by_signals, stopped_in_time
 from image_features.pipeline.runners import runner
+from image_features.pipeline.terminal import say
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.uris import redact_text
 
@@ -47,12 +48,20 @@ class Terms:
       owns_process: Whether a signal or the deadline may end this process, which a command owns.
         A caller of the library keeps its process; only the commit's own guard then heeds the
         deadline.
+      again: The command that takes up the run, for the user to copy; a caller of the library has
+        none.
     """
 
     wait: bool = True
     notify: str | None = None
     deadline: float | None = None
     owns_process: bool = True
+    again: str = ""
+
+    @property
+    def advice(self) -> str:
+        """The sentence that follows when a run has ended without a commit; it may be empty."""
+        return f"To go on where this run ended: {self.again}" if self.again else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +108,8 @@ def run_job(work: Extraction | Compaction, beam_options: PipelineOptions, terms:
         if not terms.wait:
             claim.give_up()
         notify_failure(terms.notify, run, error)
+        if terms.advice:
+            error.add_note(terms.advice)
         raise
     return Outcome(committed, result, time.monotonic() - start)
 
@@ -131,11 +142,11 @@ def _stopped_from_outside(
             return None
         error = RunFailedError(_too_long(run))
         notify_failure(terms.notify, run, error)
-        return str(error)
+        return "\n".join(filter(None, (str(error), terms.advice)))
 
     with contextlib.ExitStack() as stack:
         if terms.owns_process:
-            stack.enter_context(stopped_by_signals(local=local))
+            stack.enter_context(stopped_by_signals(local=local, advice=terms.advice))
             if local and terms.deadline is not None:
                 # A job that runs elsewhere is cancelled by `wait_for_commit`.
                 stack.enter_context(stopped_in_time(terms.deadline, give_up))
@@ -165,7 +176,7 @@ def _submit(work: Extraction | Compaction, beam_options: PipelineOptions) -> Any
 def _say_where(run: RunConfig, beam_options: PipelineOptions, result: Any) -> None:
     if not runner.is_local(beam_options):
         job, link = runner.describe_job(beam_options, result)
-        print(f"submitted job {job or run.run_id}{f': {link}' if link else ''}", flush=True)
+        say(f"submitted job {job or run.run_id}{f': {link}' if link else ''}")
 
 
 def _see_it_start(result: Any) -> None:

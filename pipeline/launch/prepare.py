@@ -14,7 +14,7 @@ from image_features.models.identity import Engine, Precision
 from image_features.pipeline.config import Guards, RunConfig, utc_now
 from image_features.pipeline.dataset.known_runs import (
     all_runs,
-    going_on,
+    current_beside,
     known_files,
     merged_into,
     removed_before,
@@ -22,6 +22,7 @@ from image_features.pipeline.dataset.known_runs import (
 from image_features.pipeline.dataset.layout import RunLayout
 from image_features.pipeline.dataset.provenance import Provenance
 from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.dataset.series import check_fit, fitting
 from image_features.pipeline.extract import Extraction
 from image_features.pipeline.launch.attempt import Attempt, State, begin_attempt, find_attempt
 from image_features.pipeline.launch.fingerprint import fingerprint
@@ -74,11 +75,12 @@ def prepare(
     model = _prepare_model(options)
     provenance = _provenance(options, manifest, model, fetch)
     known, guards = None, _guards(options)
-    if options.incremental and attempt.state is not State.COMMITTED:
-        runs = _earlier_runs(attempt.layout, provenance)
+    if attempt.state is not State.COMMITTED:
+        runs = _earlier_runs(options, attempt.layout, provenance)
         if isinstance(runs, AlreadyCommitted):
             return runs
-        known, guards = _go_on(options, attempt, runs, guards)
+        if options.incremental:
+            known, guards = _go_on(options, attempt, runs, guards)
     begun = begin_attempt(
         attempt,
         fingerprint(
@@ -190,14 +192,19 @@ def _guards(options: FeatureExtractorOptions) -> Guards:
     )
 
 
-def _earlier_runs(layout: RunLayout, provenance: Provenance) -> list[Run] | AlreadyCommitted:
-    """Returns the runs that an incremental one goes on from, the latest first."""
+def _earlier_runs(
+    options: FeatureExtractorOptions, layout: RunLayout, provenance: Provenance
+) -> list[Run] | AlreadyCommitted:
+    """Returns the runs that readers will see with the new one, the latest first."""
     try:
         runs = all_runs(layout.dataset)
-        merged = merged_into(runs, layout.run_id, provenance)
+        merged = merged_into(runs, layout.run_id, provenance) if options.incremental else None
         if merged:
             return AlreadyCommitted(merged.directory, layout.run_id)
-        return going_on(runs, layout.run_id, provenance)
+        current = current_beside(runs, layout.run_id)
+        if not options.new_series:
+            check_fit(current, provenance)
+        return fitting(current, provenance)
     except (ValueError, OSError) as error:
         raise _cannot_go_on(layout, error) from error
 
@@ -214,4 +221,4 @@ def _go_on(
 
 
 def _cannot_go_on(layout: RunLayout, error: Exception) -> UsageError:
-    return UsageError(f"--incremental cannot go on in {layout.dataset}: {explain(error)}.")
+    return UsageError(f"The run cannot join the dataset {layout.dataset}: {explain(error)}.")

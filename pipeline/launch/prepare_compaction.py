@@ -8,12 +8,14 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from image_features.errors import UsageError
+from image_features.paths import absolute
 from image_features.pipeline.compact import Compaction, compaction_of, fingerprint_of, shards_of
 from image_features.pipeline.config import utc_now
-from image_features.pipeline.dataset.run import Run, comparable, current_runs
+from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.dataset.series import open_series
 from image_features.pipeline.launch.attempt import State, begin_attempt, find_attempt
 from image_features.pipeline.launch.prepare import AlreadyCommitted
-from image_features.pipeline.locations import absolute, explain
+from image_features.pipeline.locations import explain
 from image_features.pipeline.runners import runner
 from image_features.transforms.shards.index import INDEX_KIND
 
@@ -76,7 +78,7 @@ def prepare_compaction(
 def _runs(path: str) -> list[Run]:
     try:
         alone = Run.read(path) is not None
-        runs = comparable(current_runs(path))
+        runs = list(open_series(path).runs)
     except (ValueError, OSError) as error:
         raise UsageError(f"{path} cannot be merged: {explain(error)}.") from error
     if alone:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 
 from image_features.pipeline.dataset.latest_rows import LatestRows
-from image_features.pipeline.dataset.run import Run, comparable, unreplaced
+from image_features.pipeline.dataset.run import Run, unreplaced
+from image_features.pipeline.dataset.series import Series
 from image_features.pipeline.report.contents import Failures, Report
 from image_features.pipeline.report.sample import Sample
 from image_features.pipeline.report.tally import Tally
@@ -29,7 +30,7 @@ def gather(path: str, runs: Sequence[Run], max_points: int) -> Report:
       ValueError: a shard is not as it was written.
     """
     current = unreplaced(runs)
-    latest = LatestRows(comparable(current))
+    latest = LatestRows(Series.of(current).runs)
     everything = Sample(max_points)
     # The latest two runs are also looked at one by one.
     each = {run.directory: (Tally(run), Sample(max_points)) for run in latest.runs[:2]}

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from image_features.models.handles import cache_root
+from image_features.models.cache import cache_root
 from image_features.pipeline.dataset.latest_rows import LatestRows
 from image_features.pipeline.dataset.layout import TOMBSTONES
 from image_features.pipeline.dataset.records import OFFSET_BITS, Floats, blocks, open_shard

@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from image_features.errors import ModelError, UsageError
 from image_features.models.engines import load, prepare
+from image_features.paths import absolute, expand_home
 from image_features.pipeline.dataset.latest_rows import find_vector
 from image_features.pipeline.dataset.records import Floats
-from image_features.pipeline.dataset.run import Run, comparable, current_runs
+from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.dataset.series import open_series
 from image_features.pipeline.search.index import Index, index_file
 from image_features.pipeline.search.nearest import Neighbour, nearest
 from image_features.transforms.fetch_images import FetchPolicy
@@ -87,28 +89,16 @@ def search(
         raise UsageError("Give one of QUERY, --key and --uri; see image-features search --help.")
     if k < 1:
         raise UsageError(f"-k {k} must be above 0.")
+    path = absolute(path)
     asked = _Query(query, key, uri, model, allow_private_hosts)
     try:
-        runs = _comparable_runs(path)
+        runs = open_series(path).runs
         vector, without = _vector(asked, path, runs)
         return _method(path, runs, index)(vector, k, without)
     except UsageError:
         raise
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path} cannot be searched: {error}") from error
-
-
-def _comparable_runs(path: str) -> list[Run]:
-    found = current_runs(path)
-    runs = comparable(found)
-    if len(runs) < len(found):
-        _LOG.warning(
-            "%d runs of other models or options are left out: their vectors cannot be "
-            "compared with those of %s.",
-            len(found) - len(runs),
-            runs[0].directory,
-        )
-    return runs
 
 
 def _vector(query: _Query, path: str, runs: Sequence[Run]) -> tuple[Floats, str]:
@@ -126,7 +116,7 @@ def _vector(query: _Query, path: str, runs: Sequence[Run]) -> tuple[Floats, str]
 
 
 def _absolute(uri: str) -> str:
-    return resolve_uri(os.path.expanduser(uri), f"{os.getcwd()}/")
+    return resolve_uri(expand_home(uri), f"{os.getcwd()}/")
 
 
 def _embed(uri: str, query: _Query, latest: Run) -> Floats:

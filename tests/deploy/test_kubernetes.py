@@ -14,7 +14,7 @@ import yaml
 from cronsim import CronSim
 
 from image_features import errors as exits
-from image_features.models.handles import CACHE_VARIABLE
+from image_features.models.cache import CACHE_VARIABLE
 from image_features.pipeline.cli.parsing import parse_extract
 from tests.deploy import files
 from tests.deploy.dockerfiles import build_arguments, complaints, instructions

@@ -15,9 +15,15 @@ from image_features.transforms.values import ImageError, ImageRef, Reason
 from image_features.transforms.write_rows import _error_line
 
 
-def read(path, *, uri_column=None, declared=None):
+def read(path, *, uri_column=None, declared=None, quotes=None):
     sources = find_sources([str(path)])
-    found = examine(sources, uri_column=uri_column, declared=declared or {}, http=HttpPolicy())
+    found = examine(
+        sources,
+        uri_column=uri_column,
+        declared=declared or {},
+        http=HttpPolicy(),
+        quotes=quotes,
+    )
     rows = [row for source in found.spec.sources for row in read_source(source, found.spec)]
     assert found.any_row == bool(rows)
     return found.spec, rows
@@ -52,7 +58,7 @@ def test_delimited_text(tmp_path, suffix, delimiter):
     opener = gzip.open if suffix.endswith("gz") else open
     with opener(path, "wt", newline="") as file:
         file.write(text)
-    spec, rows = read(path, declared=parse_column_types("label:int64"))
+    spec, rows = read(path, declared=parse_column_types("label:int64"), quotes=True)
     assert spec.schema["note"] == Column("note", Kind.STRING)
     assert rows[0].uri == f"{tmp_path}/a.jpg"
     assert rows[0].columns[0] == ("label", 7)

@@ -115,7 +115,7 @@ def test_rows_are_new_or_known_as_the_model_says(tmp_path_factory, runs, manifes
     out = {"refs": [], "unchanged": 0, "duplicates": 0, "removed": []}
     for number in range(partitions):
         group = {"rows": rows.get(number, []), "known": parts.get(number, []), "unread": []}
-        for item in do_fn.process((number, group)):
+        for item in do_fn.process((number, group), 0):
             if not isinstance(item, TaggedOutput):
                 out["refs"].append(item)
             elif item.tag == "removed":
@@ -235,7 +235,7 @@ def test_files_are_looked_at_in_place(tmp_path, verify):
     do_fn.setup()
     rows = [row_of(ImageRef(uri, image_key(uri))) for uri in uris.values()]
     group = {"rows": [pack(rows)], "known": divided(files, 1, verify)[0], "unread": []}
-    out = [item for item in do_fn.process((0, group)) if not isinstance(item, TaggedOutput)]
+    out = [item for item in do_fn.process((0, group), 0) if not isinstance(item, TaggedOutput)]
     changed = "overwritten" if verify else "touched"
     assert sorted(ref.uri for ref in out) == sorted([uris["gone"], uris[changed]])
 

@@ -84,6 +84,8 @@ class Fetcher:
         if not separator:
             return self._local
         store = self._remote.get(scheme.lower())
+        if scheme.lower() == "file":
+            raise FetchError(Reason.UNSUPPORTED_SCHEME, f"{uri} names no file of this machine.")
         if store is None:
             raise FetchError(
                 Reason.UNSUPPORTED_SCHEME, f"{redact_uri(uri)} has the unknown scheme {scheme}://."
@@ -94,7 +96,7 @@ class Fetcher:
 def _remote_stores(policy: FetchPolicy, sleep: Callable[[float], None]) -> dict[str, Store]:
     """The stores by their schemes, in lower case."""
     http = dataclasses.replace(policy.http, max_bytes=policy.max_bytes)
-    web = HttpClient(http, pool_size=policy.threads, sleep=sleep)
+    web = HttpClient(http, sleep=sleep)
     objects = GcsClient(
         connect_timeout=http.connect_timeout,
         read_timeout=http.read_timeout,

@@ -9,7 +9,14 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from image_features.transforms.manifests.rows import UNREADABLE, ManifestRow, make_row, plain
+from image_features.transforms.manifests.lines import read_lines, too_long
+from image_features.transforms.manifests.rows import (
+    UNREADABLE,
+    ManifestRow,
+    make_row,
+    plain,
+    unread_row,
+)
 
 ERROR_FIELDS = ("key", "stage", "reason", "message", "attempts")
 COLLISION_PREFIX = "column/"
@@ -19,19 +26,28 @@ _ERRORS_URI = "\0uri"
 
 
 def read_jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[ManifestRow]:
-    """Yields the rows of a JSONL file, which may be an errors shard."""
+    """Yields the rows of a JSONL file, which may be an errors shard.
+
+    Raises:
+      ManifestError: the file is not UTF-8.
+    """
     is_errors_shard = bool(_ERRORS_SHARD.search(location))
     reader = _ObjectReader()
-    for number, line in enumerate(file, 1):
-        if not line.strip():
+    for line in read_lines(file, location):
+        data = line.data.strip()
+        if line.cut:
+            yield too_long(line)
             continue
+        if not data:
+            continue
+        number = line.number
         try:
-            values = reader.read(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            values = reader.read(data.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
-            yield ManifestRow(number, problem=f"the line is not JSON ({error}): {line[:80]!r}")
+            yield unread_row(number, f"the line is not JSON ({error}): {data[:80]!r}")
             continue
         if not isinstance(values, dict):
-            yield ManifestRow(number, problem=f"the line is not a JSON object: {line[:80]!r}")
+            yield unread_row(number, f"the line is not a JSON object: {data[:80]!r}")
             continue
         column = uri_column
         if is_errors_shard:

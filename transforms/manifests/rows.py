@@ -15,6 +15,27 @@ URI_COLUMNS = ("uri", "url", "image_uri", "image_url", "path", "file", "filename
 # shard that holds it fails again when it is read.
 UNREADABLE: ColumnValue = [None]  # type: ignore[list-item]
 
+# The suffixes of images, in small letters.
+IMAGE_SUFFIXES = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".jp2",
+        ".ppm",
+        ".pgm",
+    ]
+)
+_SHOWN = 20  # So many columns are named in a message.
+
 
 class ManifestError(ValueError):
     """A manifest that cannot be read at all; the message is for the user."""
@@ -29,12 +50,20 @@ class ManifestRow:
       uri: The location of an image, as the manifest spells it.
       values: The other columns' values by name.
       problem: What is wrong with the row; empty if it can be used.
+      unread: Whether the row could not even be taken apart, so that nobody knows which image it
+        names.
     """
 
     number: int
     uri: str = ""
     values: dict[str, ColumnValue] = dataclasses.field(default_factory=dict)
     problem: str = ""
+    unread: bool = False
+
+
+def unread_row(number: int, problem: str) -> ManifestRow:
+    """Returns a row that could not be taken apart."""
+    return ManifestRow(number, problem=problem, unread=True)
 
 
 def find_uri_column(names: list[str], wanted: str | None, location: str) -> str:
@@ -47,9 +76,11 @@ def find_uri_column(names: list[str], wanted: str | None, location: str) -> str:
         if name in names:
             return name
     looked = wanted or ", ".join(URI_COLUMNS)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    shown = ", ".join(f"{name!r:.80}" for name in names[:_SHOWN])
     raise ManifestError(
         f"{location} has no URI column (looked for {looked}); its columns are "
-        f"{', '.join(map(repr, names))}: name the right one with --uri_column."
+        f"{shown or 'none'}{more}: name the right one with --uri_column."
     )
 
 
@@ -65,9 +96,10 @@ def make_row(number: int, values: dict[str, ColumnValue], uri_column: str | None
             uri = uri.decode()
     if not isinstance(uri, str) or not uri.strip():
         shown = name.lstrip("\0")
-        return ManifestRow(
-            number, values=values, problem=f"column {shown!r} holds no URI but {uri!r:.80}"
-        )
+        problem = f"column {shown!r} holds no URI but {uri!r:.80}"
+        # Something that is spoiled may have been any image's URI.
+        spoiled = isinstance(uri, bytes | list)
+        return ManifestRow(number, values=values, problem=problem, unread=spoiled)
     return ManifestRow(number, uri.strip(), values)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from image_features.transforms.manifests.columns import Column, infer_columns, without_values
 from image_features.transforms.manifests.formats import ManifestFormat, read_rows
 from image_features.transforms.manifests.parquet import parquet_columns
-from image_features.transforms.manifests.rows import find_uri_column
+from image_features.transforms.manifests.rows import ManifestRow, find_uri_column
 from image_features.transforms.manifests.sources import Source, list_images
 from image_features.transforms.stores.http import HttpPolicy
 
 _SAMPLE_ROWS = 1000
+_SAMPLE_BYTES = 64 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,7 @@ class ManifestSpec:
       uri_column: The column that holds the URIs; None looks for one of the usual names.
       http: How manifests are fetched over http(s).
       version_column: The column that holds the images' versions; None if there is none.
+      quotes: Whether fields of CSV and TSV may be in quotes; None stands for CSV only.
     """
 
     sources: tuple[Source, ...]
@@ -33,6 +35,7 @@ class ManifestSpec:
     uri_column: str | None = None
     http: HttpPolicy = HttpPolicy()
     version_column: str | None = None
+    quotes: bool | None = None
 
     @property
     def schema(self) -> dict[str, Column]:
@@ -92,6 +95,7 @@ def examine(
     http: HttpPolicy,
     version_column: str | None = None,
     earlier: Mapping[str, Column] | None = None,
+    quotes: bool | None = None,
 ) -> Examined:
     """Reads the head of every source, for the types of the columns.
 
@@ -104,11 +108,14 @@ def examine(
       http: How manifests are fetched over http(s).
       version_column: The column that holds the images' versions; None if there is none.
       earlier: The columns of the run whose failed rows are read, by name, which stay as they are.
+      quotes: Whether fields of CSV and TSV may be in quotes; None stands for CSV only.
 
     Raises:
       ValueError, OSError, transforms.stores.retries.FetchError: a source cannot be read.
     """
-    heads = [_head(source, uri_column, http) for source in sources]
+    heads = [
+        _look_at(source, uri_column=uri_column, http=http, quotes=quotes) for source in sources
+    ]
     settled = {**(earlier or {}), **declared}
     schema = _merged(heads, settled)
     for name in schema.keys() - (earlier or {}).keys():
@@ -119,8 +126,9 @@ def examine(
             f"No manifest has the column --version_column={version_column}; the columns are "
             f"{', '.join(schema) or 'none'}."
         )
+    columns = tuple(schema.values())
     return Examined(
-        ManifestSpec(tuple(sources), tuple(schema.values()), uri_column, http, version_column),
+        ManifestSpec(tuple(sources), columns, uri_column, http, version_column, quotes),
         _any_row(heads),
         tuple(
             name
@@ -169,11 +177,16 @@ def _agreed(name: str, heads: Sequence[_Head]) -> Column:
     return dataclasses.replace(column, nullable=nullable)
 
 
-def _head(source: Source, uri_column: str | None, http: HttpPolicy) -> _Head:
+def _look_at(
+    source: Source, *, uri_column: str | None, http: HttpPolicy, quotes: bool | None
+) -> _Head:
     if source.format is None:
         return _Head(source)
-    rows = read_rows(source.location, format=source.format, uri_column=uri_column, http=http)
-    head = list(itertools.islice(rows, _SAMPLE_ROWS))
+    rows = read_rows(
+        source.location, format=source.format, uri_column=uri_column, http=http, quotes=quotes
+    )
+    head = list(_first(rows))
+    whole = next(rows, None) is None
     rows.close()  # type: ignore[attr-defined]
     if source.format is ManifestFormat.PARQUET:
         columns, unknown = parquet_columns(source.location, http=http)
@@ -185,7 +198,19 @@ def _head(source: Source, uri_column: str | None, http: HttpPolicy) -> _Head:
             f"None of the first {len(head)} rows of {source.location} names an image: "
             f"{head[0].problem}."
         )
-    complete = bool(samples) or source.format is ManifestFormat.TEXT
-    if source.format is ManifestFormat.JSONL:
-        complete = 0 < len(head) < _SAMPLE_ROWS
+    # A table tells its columns in any row, JSONL in all of them.
+    complete = bool(samples) and (whole or source.format is not ManifestFormat.JSONL)
+    complete = complete or source.format is ManifestFormat.TEXT
     return _Head(source, len(head), infer_columns(samples), without_values(samples), complete)
+
+
+def _first(rows: Iterator[ManifestRow]) -> Iterator[ManifestRow]:
+    """Yields the first rows, fewer where they are large."""
+    size = 0
+    for row in itertools.islice(rows, _SAMPLE_ROWS):
+        yield row
+        size += len(row.uri) + sum(
+            len(value) for value in row.values.values() if isinstance(value, str | bytes | list)
+        )
+        if size > _SAMPLE_BYTES:
+            return

@@ -12,11 +12,11 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from apache_beam.io.filesystems import FileSystems
 
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import BrokenPieceError, read_keys
 from image_features.transforms.shards.write_shards import StagedPiece
+from image_features.transforms.stores.listing import list_files
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ class EarlierPieces:
         """
         left = set(keys)
         taken = []
-        pattern = f"{self.naming.piece_prefix(shard)}*"
-        for path in sorted(match.path for match in FileSystems.match([pattern])[0].metadata_list):
+        directory, _, prefix = self.naming.piece_prefix(shard).rpartition("/")
+        for path in sorted(file.path for file in list_files(directory, prefix)):
             try:
                 found = read_keys(path)
             except (BrokenPieceError, OSError) as error:

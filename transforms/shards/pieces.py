@@ -78,7 +78,8 @@ def write_piece(
             *(rows[position] for position in positions),
         )
     )
-    with create_whole(path, f"{path}{PART_SUFFIX}") as file:
+    # A piece that a loss of power has spoiled is known by its checksum, and made again.
+    with create_whole(path, f"{path}{PART_SUFFIX}", durable=False) as file:
         file.write(_HEAD.pack(len(rows), google_crc32c.value(body)))
         file.write(body)
 

@@ -9,6 +9,7 @@ from typing import Any
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.paths import absolute
 from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.retries import (
     FetchError,
@@ -60,7 +61,7 @@ class BeamStore:
     def _read_once(self, uri: str) -> bytes:
         try:
             with contextlib.closing(
-                FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+                FileSystems.open(absolute(uri), compression_type=CompressionTypes.UNCOMPRESSED)
             ) as file:
                 return _read_bounded(file, uri, self._max_bytes)
         except FetchError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import os
 import shutil
@@ -14,10 +13,12 @@ from typing import IO, Any, BinaryIO, cast
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.disks import sync_directory, sync_file
 from image_features.transforms.stores import gcs
+from image_features.transforms.stores.compression import Decompressed, decompressed
 from image_features.transforms.stores.http import HttpClient, HttpPolicy
 from image_features.transforms.stores.retries import FetchError
-from image_features.transforms.stores.uris import is_http
+from image_features.transforms.stores.uris import is_http, redact_uri
 from image_features.transforms.values import Reason
 
 _SPOOL_BYTES = 16 * 2**20
@@ -25,30 +26,27 @@ _SPOOL_BYTES = 16 * 2**20
 
 @contextlib.contextmanager
 def open_binary(uri: str, *, http: HttpPolicy, seekable: bool = False) -> Iterator[IO[bytes]]:
-    """Opens a location for reading, decompressed if its name ends in .gz.
+    """Opens a location for reading, decompressed if it is compressed as .gz, .bz2, .xz or .zst.
 
     Args:
       uri: The location: a local path, or one of gs://, http(s) or another of Beam's schemes.
       http: How to fetch over http(s).
-      seekable: Whether the file must seek (Parquet does); a stream over http(s) is then spooled.
+      seekable: Whether the file must seek (Parquet does); what cannot seek is then spooled.
 
     Raises:
-      OSError: it cannot be read.
+      OSError: it cannot be read, or is damaged.
       transforms.stores.retries.FetchError: it cannot be fetched.
     """
+    shown = redact_uri(uri)
     with contextlib.ExitStack() as stack:
         if is_http(uri):
-            file = cast(
-                BinaryIO, stack.enter_context(contextlib.closing(HttpClient(http).open_stream(uri)))
-            )
+            stream = HttpClient(http).open_stream(uri)
         else:
-            file = stack.enter_context(
-                FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
-            )
+            stream = FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+        plain = cast(BinaryIO, stack.enter_context(contextlib.closing(stream)))
         path = uri.split("?", 1)[0] if is_http(uri) else uri
-        if path.lower().endswith(".gz"):
-            file = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
-        elif seekable and is_http(uri):
+        file = decompressed(plain, path, shown=shown, strict=not is_http(uri))
+        if seekable and (is_http(uri) or isinstance(file, Decompressed)):
             spool = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES))
             shutil.copyfileobj(file, spool)
             spool.seek(0)
@@ -61,6 +59,19 @@ def read_lines(path: str) -> Iterator[bytes]:
     # Without a buffer, an object is fetched byte by byte where lines are asked for.
     with contextlib.closing(open_plain(path)) as file, io.BufferedReader(cast(Any, file)) as lines:
         yield from lines
+
+
+def remove_file(path: str) -> None:
+    """Removes a file.
+
+    Raises:
+      OSError: it is still there, or was not there.
+    """
+    if "://" in path:
+        FileSystems.delete([path])
+    else:
+        os.unlink(path)
+        sync_directory(os.path.dirname(path))
 
 
 def remove_files(directory: str) -> None:
@@ -109,23 +120,42 @@ def open_plain(path: str) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def create_whole(path: str, part: str) -> Iterator[IO[bytes]]:
+def create_whole(path: str, part: str, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """Opens a file for writing that appears when it is whole, and replaces what was there.
 
-    Object stores show an object when its last byte has come. On disks the file has another name
-    until then.
+    Object stores show an object when its last byte has come, and keep it. On disks the file has
+    another name until then, and its content is flushed first. Its name is not: see `sync_names`.
 
     Args:
       path: The path of the file.
-      part: A free path on the same disk, for the file until it is whole.
+      part: A free path on the same disk, for the file until it is whole; it is removed if the body
+        fails.
+      durable: Whether a loss of power must not leave half of the content under the name.
     """
     if "://" in path:
         with create(path) as file:
             yield file
-    else:
+        return
+    try:
         with create(part) as file:
             yield file
+            if durable:
+                sync_file(file)
         os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+def sync_names(directory: str) -> None:
+    """Returns when the files that a directory has now would be there after a loss of power.
+
+    Raises:
+      OSError: the disk has failed.
+    """
+    if "://" not in directory:
+        sync_directory(directory)
 
 
 def create_once(path: str, data: bytes, part: str) -> bool:
@@ -154,8 +184,21 @@ def create_once(path: str, data: bytes, part: str) -> bool:
         with create(path) as file:
             file.write(data)
         return True
-    with create(part) as file:
-        file.write(data)
+    try:
+        with create(part) as file:
+            file.write(data)
+            sync_file(file)
+        written = _link(part, path)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+    if written:
+        sync_directory(os.path.dirname(path))
+    return written
+
+
+def _link(part: str, path: str) -> bool:
+    """Gives a file another name, if nothing has it; returns whether it did."""
     try:
         os.link(part, path)
     except FileExistsError:
@@ -164,8 +207,6 @@ def create_once(path: str, data: bytes, part: str) -> bool:
         if os.path.exists(path):
             return False
         os.replace(part, path)
-        return True
-    os.unlink(part)
     return True
 
 

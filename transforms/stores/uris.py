@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import posixpath
 import re
 from urllib.parse import urljoin
+
+from image_features.errors import UsageError
+from image_features.paths import is_file_uri, path_of
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 # Its scheme does not matter, and looking for one takes quadratic time in a long line.
@@ -75,11 +79,11 @@ def resolve_uri(uri: str, base: str) -> str:
       uri: A URI, an absolute path, or a path relative to the manifest.
       base: The location of the manifest.
     """
-    if uri.lower().startswith("file://"):
-        from urllib.request import url2pathname
-
-        path = uri[len("file://") :]
-        return url2pathname("/" + path.removeprefix("localhost").lstrip("/"))
+    if is_file_uri(uri):
+        # What names no file of this machine stays as it is, and cannot be fetched.
+        with contextlib.suppress(UsageError):
+            return path_of(uri)
+        return uri
     if _SCHEME.match(uri) or uri.startswith("/"):
         return uri
     if base.lower().startswith(("http://", "https://")):

@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ import pytest
 
 from image_features.errors import RunHeldError
 from image_features.pipeline.cli import main as cli
-from image_features.pipeline.dataset.claim import Claim
+from image_features.pipeline.dataset.claim import Claim, is_held
 from image_features.pipeline.dataset.layout import CLAIM_FILE
 from image_features.pipeline.dataset.run import read_record
 from image_features.pipeline.launch import prepare
@@ -72,6 +74,58 @@ def test_a_killed_holder_is_known_to_be_dead(staging):
     assert won(str(staging))
 
 
+@pytest.mark.parametrize(
+    ("change", "taken"),
+    [
+        ({"process": 2**22 + 1}, True),  # Linux gives no number as high.
+        ({"process": 2**22 + 1, "host": "elsewhere"}, False),
+        # Another container of the same name, or another boot of a machine of this name.
+        ({"process": 2**22 + 1, "space": "other"}, False),
+        ({"process": 2**22 + 1, "space": None}, False),  # An earlier version has written it.
+        # The number was given to another process since.
+        ({"process_started": "1"}, True),
+    ],
+)
+def test_a_number_of_a_process_means_something_on_its_machine_only(staging, change, taken):
+    left_by(staging, **change)
+    assert won(str(staging)) is taken
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="There is no unshare here.")
+def test_a_living_holder_in_another_container_keeps_its_run(staging):
+    """The holder's number is that of no process outside of its container."""
+    free = next(number for number in range(30_000, 1, -1) if not os.path.exists(f"/proc/{number}"))
+    script = (
+        "import os, time\n"
+        "from image_features.pipeline.dataset.claim import Claim\n"
+        f"open('/proc/sys/kernel/ns_last_pid', 'w').write({str(free - 1)!r})\n"
+        "if os.fork() == 0:\n"
+        f"    Claim({str(staging)!r}).take()\n"
+        "    print('held', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    command = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+    command += ["--mount-proc", sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            if holder.stdout.readline() != "held\n":
+                pytest.skip("This machine makes no containers.")
+            found = json.loads((staging / CLAIM_FILE).read_text())
+            assert (found["host"], found["process"]) == (platform.node(), free)
+            assert not won(str(staging))
+            assert is_held(str(staging))
+        finally:
+            holder.kill()
+
+
+def test_a_holder_that_nobody_has_waited_for_is_dead(staging):
+    script = f"from tests.pipeline.dataset.test_claim import Claim; Claim({str(staging)!r}).take()"
+    with subprocess.Popen([sys.executable, "-c", script]) as holder:
+        tools.wait_until(lambda: (staging / CLAIM_FILE).exists(), "the claim")
+        os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
+        assert won(str(staging))
+
+
 def test_a_holder_elsewhere_is_dead_when_its_time_is_past(staging):
     left_by(staging, host="elsewhere", process=1)
     with pytest.raises(RunHeldError, match=r"elsewhere \(process 1\) works on it since 20"):
@@ -104,8 +158,12 @@ def test_a_claim_ends_with_its_staging_directory(staging, caplog):
     assert caplog.records == []
 
 
-def test_a_claim_that_is_no_json_is_nobodys(staging):
-    (staging / CLAIM_FILE).write_text('{"hol')
+@pytest.mark.parametrize(
+    "data", [b"", b'{"hol', b"[]", b"{}", b"\0" * 300, b"\xff\xfe", b"[" * 99999, b'{"holder": 1}']
+)
+def test_a_claim_that_a_crash_has_spoiled_is_nobodys(staging, data):
+    (staging / CLAIM_FILE).write_bytes(data)
+    assert not is_held(str(staging))
     assert won(str(staging))
 
 
