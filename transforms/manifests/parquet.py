@@ -42,23 +42,17 @@ def parquet_columns(location: str, *, http: HttpPolicy) -> tuple[dict[str, Colum
     """
     with open_binary(location, http=http, seekable=True) as file:
         parquet, schema = _open(file, location)
-        groups = [parquet.metadata.row_group(g) for g in range(parquet.metadata.num_row_groups)]
         columns = {}
         begin = 0
         for field in schema:
             # Columns count by their places: a name may have dots, as a path has.
             end = begin + leaves(field.type)
-            parts = [
-                group.column(index).statistics
-                for group in groups
-                for index in range(begin, end)
-                if group.num_rows
-            ]
-            begin = end
             try:
+                parts = [part for index in range(begin, end) for part in _parts(parquet, index)]
                 column = column_of(field, nullable=any(map(_may_be_null, parts)))
             except ManifestError as error:
                 raise ManifestError(f"{location} cannot be used: {error}.") from error
+            begin = end
             if is_uint64(field.type) and any(map(_exceeds_int64, parts)):
                 column = dataclasses.replace(column, kind=Kind.STRING)
             columns[field.name] = column
@@ -95,6 +89,19 @@ def _row(number: int, names: list[str], row: tuple[Any, ...], uri_name: str) -> 
             values[name] = value.value
     made = make_row(number, values, uri_name)
     return dataclasses.replace(made, problem=made.problem or problem) if problem else made
+
+
+def _parts(parquet: Any, index: int) -> Iterator[Any]:
+    """Yields the statistics of a stored column, one of each group of rows."""
+    stored = parquet.schema.column(index).physical_type
+    for number in range(parquet.metadata.num_row_groups):
+        group = parquet.metadata.row_group(number)
+        if group.num_rows:
+            part = group.column(index)
+            if part.physical_type != stored:
+                # Asked for statistics, pyarrow would end the process.
+                raise ManifestError(f"its footer is damaged at the column {part.path_in_schema!r}")
+            yield part.statistics
 
 
 def _may_be_null(statistics: Any) -> bool:
