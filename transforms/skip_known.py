@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -19,6 +19,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
+from image_features.transforms.manifests.sources import Source
 from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
 from image_features.transforms.runtime.metrics import NAMESPACE
 from image_features.transforms.runtime.packing import PlainRow, pack
@@ -36,6 +37,7 @@ from image_features.transforms.shards.references import (
     KEY,
     URI,
     VERSION,
+    places_of,
     ref_of,
     row_of,
     sorted_once,
@@ -95,11 +97,13 @@ class SkipKnown(beam.PTransform):
     Args:
       known: The images that the dataset has already.
       fetch: How to ask for versions.
+      sources: What names the images, in the order in which AssignShards takes them.
     """
 
-    def __init__(self, *, known: Known, fetch: FetchPolicy) -> None:
+    def __init__(self, *, known: Known, fetch: FetchPolicy, sources: Sequence[Source] = ()) -> None:
         super().__init__()
         self._known = known
+        self._places = places_of(sources)
         self._fetch = fetch
 
     def expand(self, rows: Any) -> Skipped:
@@ -126,9 +130,9 @@ class SkipKnown(beam.PTransform):
             }
             | "Meet" >> beam.CoGroupByKey()
             | "CheckVersions"
-            >> beam.ParDo(_CheckDoFn(known, self._fetch), AsSingleton(unread)).with_outputs(
-                "unchanged", "duplicates", "removed", main="refs"
-            )
+            >> beam.ParDo(
+                _CheckDoFn(known, self._fetch, self._places), AsSingleton(unread)
+            ).with_outputs("unchanged", "duplicates", "removed", main="refs")
         )
         removed = (compared.removed,) if known.removals else ()
         return Skipped(compared.refs, (compared.unchanged,), (compared.duplicates,), removed)
@@ -181,7 +185,8 @@ class _HashDoFn(beam.DoFn):
 class _CheckDoFn(beam.DoFn):
     """Tells which rows of a partition are new, and whether the known ones have changed."""
 
-    def __init__(self, known: Known, policy: FetchPolicy) -> None:
+    def __init__(self, known: Known, policy: FetchPolicy, places: Mapping[str, int]) -> None:
+        self._places = places
         self._paths = {number: file.path for number, file in enumerate(known.files)}
         self._verify = known.verify_content
         self._removals = known.removals
@@ -197,7 +202,7 @@ class _CheckDoFn(beam.DoFn):
         self, group: tuple[int, Mapping[str, Iterable[bytes]]], unread_rows: int
     ) -> Iterator[Any]:
         _, parts = group
-        rows, duplicates = sorted_once(parts["rows"])
+        rows, duplicates = sorted_once(parts["rows"], self._places)
         known = latest_of(parts["known"])
         positions, there = known.find([bytes.fromhex(row[KEY]) for row in rows])
         removed = (known.files != TOMBSTONE) & (self._removals and not unread_rows)

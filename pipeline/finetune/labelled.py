@@ -53,7 +53,7 @@ def examine_images(
     """
     try:
         sources = find_sources([location])
-        spec, _ = examine(sources, uri_column=uri_column, declared={}, http=HttpPolicy())
+        spec = examine(sources, uri_column=uri_column, declared={}, http=HttpPolicy()).spec
     except FetchError as error:
         raise UsageError(f"{location} cannot be read: {error}") from error
     except (ValueError, OSError) as error:

@@ -84,7 +84,7 @@ def test_mutants_end_in_rows_or_a_sentence(tmp_path, format, gz):
         begun = time.monotonic()
         try:
             sources = find_sources([str(path)])
-            spec, _ = examine(sources, uri_column=None, declared={}, http=HTTP)
+            spec = examine(sources, uri_column=None, declared={}, http=HTTP).spec
             check_whole(str(path), http=HTTP)
         except (ValueError, OSError) as error:
             # The command shows it as it is.
