@@ -14,6 +14,8 @@ def explain(error: Exception) -> str:
     shown = ""
     if isinstance(error, BeamIOError) and error.exception_details:
         shown = str(next(iter(error.exception_details)))
+    elif isinstance(error, OSError) and error.filename:
+        shown = str(error.filename)
     reason = reason_of(error)
     if shown and reason is Reason.NOT_FOUND:
         return f"{shown} does not exist, or its bucket does not"

@@ -117,8 +117,12 @@ def check_path(path: str) -> None:
     """Makes sure that no object store takes a path for a pattern of other paths.
 
     Raises:
-      ValueError: the path would be taken for a pattern.
+      ValueError: the path would be taken for a pattern, or is not UTF-8.
     """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the path {path!r} is not UTF-8; choose another") from error
     found = sorted(set(path) & set("*?[]"))
     if found and "://" in path:
         raise ValueError(

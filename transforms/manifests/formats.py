@@ -13,7 +13,7 @@ from image_features.transforms.manifests.text import read_text
 from image_features.transforms.stores.compression import Decompressed, without_suffix
 from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
-from image_features.transforms.stores.uris import is_http
+from image_features.transforms.stores.uris import is_http, redact_uri
 
 
 class ManifestFormat(enum.StrEnum):
@@ -81,10 +81,11 @@ def read_rows(
                 dialect = Dialect("," if is_csv else "\t", is_csv if quotes is None else quotes)
                 yield from read_delimited(file, location, uri_column, dialect)
     except (OSError, ValueError) as error:
-        if location in str(error):
+        shown = redact_uri(location)
+        if location in str(error) or shown in str(error):
             raise
         problem = " ".join(str(error).split()) or type(error).__name__
-        raise OSError(f"{location} cannot be read: {problem}") from error
+        raise OSError(f"{shown} cannot be read: {problem}") from error
 
 
 def check_whole(location: str, *, http: HttpPolicy) -> None:

@@ -67,7 +67,13 @@ def find_sources(locations: Sequence[str], format: ManifestFormat | None = None)
                 _check_manifest(path)
             sources += [Source(p, format or format_of(p) or ManifestFormat.TEXT) for p in paths]
         elif _is_directory(location):
-            sources.append(Source(location, None))
+            listing = Source(location, None)
+            if (format or suffix_format) and next(list_images(listing), None) is None:
+                raise ValueError(
+                    f"--input={location} is a directory and holds no image; name the manifests in "
+                    f"it, as by {location.rstrip('/')}/*"
+                )
+            sources.append(listing)
         elif not FileSystems.exists(location):
             raise ValueError(f"--input={location} does not exist.")
         elif format or suffix_format:
