@@ -216,7 +216,12 @@ def _go_on(
         files = known_files(runs)
     except (ValueError, OSError) as error:
         raise _cannot_go_on(attempt.layout, error) from error
-    known = Known(files, options.verify_content, removals=not options.retry_errors)
+    known = Known(
+        files,
+        options.verify_content,
+        removals=not options.retry_errors,
+        hides=options.tombstone_removed,
+    )
     return known, dataclasses.replace(guards, removed_before=removed_before(runs))
 
 

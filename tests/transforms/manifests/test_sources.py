@@ -58,7 +58,8 @@ def test_a_manifest_counts_once_however_it_is_named(tmp_path, monkeypatch):
         "a.csv",
         f"{tmp_path}/*.csv",
         "./../*/a.csv",
-        "[b].csv.gz", "*.csv.gz",
+        "[b].csv.gz",
+        "*.csv.gz",
         f"{tmp_path}//a.csv",
     ]
     found = [source.location for source in find_sources(named)]
