@@ -147,8 +147,8 @@ def _told(unread: int, hides: bool) -> bool:
     """Returns whether rows that were not even taken apart keep others, and says so."""
     if unread and hides:
         _LOG.warning(
-            "%d rows of the input cannot be taken apart (%s): since they may name any image, none "
-            "counts as removed in this run.",
+            "The input has lines that cannot be taken apart (%d, %s): since they may name any "
+            "image, none counts as removed in this run.",
             unread,
             Reason.BAD_MANIFEST_ROW,
         )

@@ -254,6 +254,8 @@ def _hint(names: list[str], dialect: Dialect) -> str:
 def _explain(error: csv.Error, lines: list[Line]) -> str:
     if len(lines) > 1 or "end of data" in str(error):
         return f"a quote that opens in line {lines[0].number} is not closed as it should be"
+    if "expected after" in str(error):
+        return "there is text behind a closed quote; a quote within a field must be doubled"
     return f"the line is not CSV: {error}"
 
 

@@ -10,7 +10,7 @@ from image_features.transforms.manifests.jsonl import read_jsonl
 from image_features.transforms.manifests.parquet import read_parquet
 from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.manifests.text import read_text
-from image_features.transforms.stores.compression import Decompressed, without_suffix
+from image_features.transforms.stores.compression import without_suffix
 from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.uris import is_http, redact_uri
@@ -26,7 +26,6 @@ class ManifestFormat(enum.StrEnum):
     PARQUET = "parquet"
 
 
-_BLOCK = 2**20
 _SUFFIXES = {
     "txt": ManifestFormat.TEXT,
     "lst": ManifestFormat.TEXT,
@@ -86,14 +85,3 @@ def read_rows(
             raise
         problem = " ".join(str(error).split()) or type(error).__name__
         raise OSError(f"{shown} cannot be read: {problem}") from error
-
-
-def check_whole(location: str, *, http: HttpPolicy) -> None:
-    """Reads a manifest to its end if it is compressed; damage hides all rows behind it.
-
-    Raises:
-      OSError, transforms.stores.retries.FetchError: the file cannot be read to its end.
-    """
-    with open_binary(location, http=http) as file:
-        while isinstance(file, Decompressed) and file.read(_BLOCK):
-            pass

@@ -11,10 +11,13 @@ from image_features.transforms.manifests.formats import ManifestFormat, read_row
 from image_features.transforms.manifests.parquet import parquet_columns
 from image_features.transforms.manifests.rows import ManifestRow, find_uri_column
 from image_features.transforms.manifests.sources import Source, list_images
+from image_features.transforms.stores.compression import Decompressed
+from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ColumnValue
 
 _SAMPLE_ROWS = 1000
+_BLOCK = 2**20
 _SAMPLE_BYTES = 64 * 2**20
 
 
@@ -104,6 +107,19 @@ def examine(
     columns = tuple(schema.values())
     spec = ManifestSpec(tuple(sources), columns, uri_column, http, version_column, quotes)
     return spec, any_row
+
+
+def check_whole(spec: ManifestSpec) -> None:
+    """Reads the manifests that are compressed to their ends; damage hides all rows behind it.
+
+    Raises:
+      OSError, transforms.stores.retries.FetchError: a manifest cannot be read to its end.
+    """
+    for source in spec.sources:
+        if source.format is not None:
+            with open_binary(source.location, http=spec.http) as file:
+                while isinstance(file, Decompressed) and file.read(_BLOCK):
+                    pass
 
 
 def _head(rows: Iterator[ManifestRow]) -> list[ManifestRow]:
