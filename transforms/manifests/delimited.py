@@ -179,7 +179,9 @@ class _Table:
         fields = self._split(line)
         if len(fields) != len(self.names):
             return ""
-        uri = fields[self.uri].strip().strip('"')
+        uri = fields[self.uri].strip('"')
+        if uri != uri.strip():
+            return ""  # It is a word of a text.
         if uri.startswith("/") or "://" in uri[:16]:
             return uri if len(uri.split()) == 1 else ""
         return uri if os.path.splitext(uri)[1].lower() in IMAGE_SUFFIXES else ""
