@@ -239,7 +239,12 @@ def _go_on(
         files = known_files(runs)
     except (ValueError, OSError) as error:
         raise _cannot_go_on(attempt.layout, error) from error
-    known = Known(files, options.verify_content, removals=not options.retry_errors)
+    known = Known(
+        files,
+        options.verify_content,
+        removals=not options.retry_errors,
+        hides=options.tombstone_removed,
+    )
     unchecked = guards.unchecked
     if guards.max_removed_rate is not None and not any(run.rows for run in runs):
         unchecked += ("--max_removed_rate had nothing to compare with: no earlier rows are there.",)

@@ -12,9 +12,12 @@ from image_features.transforms.manifests.parquet import parquet_columns
 from image_features.transforms.manifests.rows import ManifestRow, find_uri_column
 from image_features.transforms.manifests.sources import Source, list_images
 from image_features.transforms.stores import libraries
+from image_features.transforms.stores.compression import Decompressed
+from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
 
 _SAMPLE_ROWS = 1000
+_BLOCK = 2**20
 _SAMPLE_BYTES = 64 * 2**20
 
 
@@ -144,6 +147,19 @@ def _any_row(heads: Sequence[_Head]) -> bool:
     return any(head.rows for head in heads if head.source.format is not None) or any(
         next(list_images(listing), None) is not None for listing in listings
     )
+
+
+def check_whole(spec: ManifestSpec) -> None:
+    """Reads the manifests that are compressed to their ends; damage hides all rows behind it.
+
+    Raises:
+      OSError, transforms.stores.retries.FetchError: a manifest cannot be read to its end.
+    """
+    for source in spec.sources:
+        if source.format is not None:
+            with open_binary(source.location, http=spec.http) as file:
+                while isinstance(file, Decompressed) and file.read(_BLOCK):
+                    pass
 
 
 def _merged(heads: Sequence[_Head], settled: Mapping[str, Column]) -> dict[str, Column]:
