@@ -53,9 +53,9 @@ def test_an_output_that_is_not_utf8_ends_a_launch(tmp_path, capsys):
     (tmp_path / "m.txt").write_text("a.jpg\n")
     output = tmp_path / os.fsdecode(b"caf\xe9")
     extract(tmp_path / "m.txt", output, "run", code=2)
-    assert "is not UTF-8; choose another" in capsys.readouterr().err
+    assert "its name is not UTF-8" in capsys.readouterr().err
 
 
 def test_a_file_that_may_not_be_read_is_named():
     error = PermissionError(13, "Permission denied", "/there/m.csv")
-    assert explain(error).startswith("access to /there/m.csv is denied")
+    assert explain(error) == "/there/m.csv: Permission denied"
