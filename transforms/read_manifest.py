@@ -119,6 +119,7 @@ def _bad_row(
     uri = uri.encode(errors="backslashreplace").decode()
     ref = ImageRef(uri, key, location, row.number, tuple(row.values.items()))
     message = f"Row {row.number} of {location}: {problem}."
+    message = message.encode(errors="backslashreplace").decode()
     return ImageError(ref, Stage.READ_MANIFEST, reason, message, unread=row.unread)
 
 

@@ -59,11 +59,13 @@ class Known:
       files: The indexes and tombstones of the runs that have the same model and preprocessing.
       verify_content: Whether to compare the content itself, by its hash, instead of its version.
       removals: Whether images that the input does not name count as removed.
+      hides: Whether what counts as removed is hidden from readers, so that there must be no doubt.
     """
 
     files: tuple[KnownFile, ...] = ()
     verify_content: bool = False
     removals: bool = True
+    hides: bool = False
 
     @property
     def rows(self) -> int:
@@ -92,7 +94,7 @@ class SkipKnown(beam.PTransform):
     """Maps `refs` (ImageRef) and `errors` (ImageError of rows that could not be read) to `Skipped`.
 
     An image that is named by a row that could not be read is not removed. Where nobody knows
-    which image such a row names, none is: it may be any of them.
+    which image such a row names, none is hidden: it may be any of them.
 
     Args:
       known: The images that the dataset has already.
@@ -120,7 +122,7 @@ class SkipKnown(beam.PTransform):
             rows["errors"]
             | "FindUnread" >> beam.Filter(lambda error: error.unread)
             | "CountUnread" >> beam.combiners.Count.Globally()
-            | "TellUnread" >> beam.Map(_told, removals=known.removals)
+            | "TellUnread" >> beam.Map(_told, known.removals and known.hides)
         )
         compared = (
             {
@@ -145,16 +147,16 @@ def _named(error: ImageError, partitions: int) -> Iterator[tuple[int, bytes]]:
         yield partition_of(key, partitions), bytes.fromhex(key)
 
 
-def _told(unread: int, removals: bool) -> int:
-    """Returns the number of rows that were not even taken apart, and says what follows of them."""
-    if unread and removals:
+def _told(unread: int, hides: bool) -> bool:
+    """Returns whether rows that were not even taken apart keep others, and says so."""
+    if unread and hides:
         _LOG.warning(
-            "%d rows of the input cannot be taken apart (%s): since they may name any image, none "
-            "counts as removed in this run.",
+            "The input has lines that cannot be taken apart (%d, %s): since they may name any "
+            "image, none counts as removed in this run.",
             unread,
             Reason.BAD_MANIFEST_ROW,
         )
-    return unread
+    return unread > 0 and hides
 
 
 class _HashDoFn(beam.DoFn):
@@ -196,16 +198,16 @@ class _CheckDoFn(beam.DoFn):
         self._removed = Metrics.counter(NAMESPACE, "skip_known/removed")
 
     def setup(self) -> None:
-        self._fetcher = Fetcher(self._policy)
+        self._fetcher = Fetcher.shared(self._policy)
 
     def process(
-        self, group: tuple[int, Mapping[str, Iterable[bytes]]], unread_rows: int
+        self, group: tuple[int, Mapping[str, Iterable[bytes]]], keep_all: bool
     ) -> Iterator[Any]:
         _, parts = group
         rows, duplicates = sorted_once(parts["rows"], self._places)
         known = latest_of(parts["known"])
         positions, there = known.find([bytes.fromhex(row[KEY]) for row in rows])
-        removed = (known.files != TOMBSTONE) & (self._removals and not unread_rows)
+        removed = (known.files != TOMBSTONE) & (self._removals and not keep_all)
         removed[positions[there]] = False
         unread, named = known.find(list(parts["unread"]))
         removed[unread[named]] = False

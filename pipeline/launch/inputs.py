@@ -16,9 +16,9 @@ from image_features.pipeline.dataset.run import Run, committed_runs
 from image_features.pipeline.locations import explain
 from image_features.pipeline.options import FeatureExtractorOptions
 from image_features.transforms.manifests.columns import Column, parse_column_types
-from image_features.transforms.manifests.formats import ManifestFormat, check_whole
+from image_features.transforms.manifests.formats import ManifestFormat
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import Examined, ManifestSpec, examine
+from image_features.transforms.manifests.spec import Examined, ManifestSpec, check_whole, examine
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import FetchError
 
@@ -60,9 +60,7 @@ def examine_input(options: FeatureExtractorOptions, http: HttpPolicy) -> Manifes
             earlier=chosen.columns,
             quotes={"yes": True, "no": False}.get(options.manifest_quotes),
         )
-        for source in sources:
-            if source.format is not None:
-                check_whole(source.location, http=http)
+        check_whole(found.spec)
         check_column_names(found.spec.columns)
     except FetchError as error:
         raise UsageError(f"The input cannot be read: {error}") from error

@@ -271,3 +271,50 @@ def test_declared_columns_that_nothing_has_are_told(tmp_path, names, declared, u
         http=HttpPolicy(),
     )
     assert found.unseen == unseen
+
+
+@pytest.mark.parametrize("name", ["m.txt", "m.csv", "m.jsonl"])
+def test_a_uri_that_is_too_long_is_a_short_error(tmp_path, name):
+    long = f"https://u:pw@h.example/?token={'s' * 500_000}"
+    uris = ["x/" * 4090 + "a.jpg", long, "b.jpg"]
+    if name == "m.jsonl":
+        text = "\n".join(json.dumps({"uri": uri}) for uri in uris)
+    else:
+        text = "\n".join(["uri"] * (name == "m.csv") + uris)
+    (tmp_path / name).write_text(text)
+    first, bad, last = read(tmp_path / name)[1]
+    assert (first.uri, last.uri) == (f"{tmp_path}/{uris[0]}", f"{tmp_path}/b.jpg")
+    assert (bad.reason, bad.unread) == (Reason.URI_TOO_LONG, False)
+    # What is left of it names nothing that could be fetched in its place.
+    assert bad.ref.uri == "(longer than 8192) https://REDACTED@h.example/?token=REDACTED"
+    assert "token=REDACTED" in bad.message
+    assert len(bad.message) < 500
+
+
+def test_uris_that_no_file_can_have_are_errors(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"uri": "a\\ud800.jpg"}\n{"uri": "b\\u0000.jpg"}\n{"uri": "c.jpg"}\n')
+    surrogate, zero, good = read(path)[1]
+    assert "is not UTF-8" in surrogate.message
+    assert surrogate.unread
+    assert "zero byte" in zero.message
+    assert good.uri == f"{tmp_path}/c.jpg"
+    surrogate.message.encode()
+
+
+def test_a_bad_row_of_csv_names_its_image_where_it_is_plain(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text('uri,n\na.jpg,"1\nb.jpg,2,3\nc.jpg,4\n')
+    named, unnamed, good = read(path)[1]
+    assert (named.ref.uri, named.ref.row, named.unread) == (f"{tmp_path}/a.jpg", 2, False)
+    assert (unnamed.ref.uri, unnamed.ref.row, unnamed.unread) == ("", 3, True)
+    assert (good.uri, good.row) == (f"{tmp_path}/c.jpg", 4)
+
+
+def test_large_rows_are_not_all_held_for_the_types(tmp_path, monkeypatch):
+    monkeypatch.setattr("image_features.transforms.manifests.spec._SAMPLE_BYTES", 1000)
+    path = tmp_path / "m.csv"
+    path.write_text("uri,n\n" + f"a.jpg,{'x' * 400}\n" * 2 + f"b.jpg,{'y' * 400},z\n" * 1000)
+    spec, rows = read(path)
+    assert len(rows) == 1002
+    assert list(spec.schema) == ["n"]

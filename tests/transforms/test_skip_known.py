@@ -115,7 +115,7 @@ def test_rows_are_new_or_known_as_the_model_says(tmp_path_factory, runs, manifes
     out = {"refs": [], "unchanged": 0, "duplicates": 0, "removed": []}
     for number in range(partitions):
         group = {"rows": rows.get(number, []), "known": parts.get(number, []), "unread": []}
-        for item in do_fn.process((number, group), 0):
+        for item in do_fn.process((number, group), False):
             if not isinstance(item, TaggedOutput):
                 out["refs"].append(item)
             elif item.tag == "removed":
@@ -235,7 +235,7 @@ def test_files_are_looked_at_in_place(tmp_path, verify):
     do_fn.setup()
     rows = [row_of(ImageRef(uri, image_key(uri))) for uri in uris.values()]
     group = {"rows": [pack(rows)], "known": divided(files, 1, verify)[0], "unread": []}
-    out = [item for item in do_fn.process((0, group), 0) if not isinstance(item, TaggedOutput)]
+    out = [item for item in do_fn.process((0, group), False) if not isinstance(item, TaggedOutput)]
     changed = "overwritten" if verify else "touched"
     assert sorted(ref.uri for ref in out) == sorted([uris["gone"], uris[changed]])
 
@@ -247,7 +247,7 @@ def test_what_a_bad_row_names_is_not_removed(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"uri": "/data/a.jpg", "n": "?"}\n{"n": 1}\n')
     spec = ManifestSpec(tuple(find_sources([str(tmp_path / "m.jsonl")])), tuple(columns.values()))
 
-    def check(removals, expected):
+    def check(removals, expected, hides=True):
         def are_expected(items):
             found = []
             for path, places in items:
@@ -257,7 +257,7 @@ def test_what_a_bad_row_names_is_not_removed(tmp_path):
 
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
             rows = pipeline | "Read" >> ReadManifest(spec=spec)
-            known = Known(files, removals=removals)
+            known = Known(files, removals=removals, hides=hides)
             skipped = {"refs": rows.refs, "errors": rows.errors} | "Skip" >> SkipKnown(
                 known=known, fetch=FetchPolicy(threads=2)
             )
@@ -269,6 +269,11 @@ def test_what_a_bad_row_names_is_not_removed(tmp_path):
 
     check(True, uris[1:])
     check(False, [])
+    # This line may have been any of them.
+    with open(tmp_path / "m.jsonl", "ab") as file:
+        file.write(b'{"uri": "/data/b.jp')
+    check(True, [])
+    check(True, uris[1:], hides=False)
 
 
 def test_keys_that_end_in_zeros_are_found():

@@ -34,20 +34,19 @@ def read_jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterat
     is_errors_shard = bool(_ERRORS_SHARD.search(location))
     reader = _ObjectReader()
     for line in read_lines(file, location):
-        data = line.data.strip()
         if line.cut:
             yield too_long(line)
             continue
-        if not data:
+        if not line.data.strip():
             continue
         number = line.number
         try:
-            values = reader.read(data.decode("utf-8-sig"))
+            values = reader.read(line.data.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
-            yield unread_row(number, f"the line is not JSON ({error}): {data[:80]!r}")
+            yield unread_row(number, f"the line is not JSON ({error}): {line.data[:80]!r}")
             continue
         if not isinstance(values, dict):
-            yield unread_row(number, f"the line is not a JSON object: {data[:80]!r}")
+            yield unread_row(number, f"the line is not a JSON object: {line.data[:80]!r}")
             continue
         column = uri_column
         if is_errors_shard:

@@ -11,9 +11,13 @@ from image_features.transforms.manifests.formats import ManifestFormat, read_row
 from image_features.transforms.manifests.parquet import parquet_columns
 from image_features.transforms.manifests.rows import ManifestRow, find_uri_column
 from image_features.transforms.manifests.sources import Source, list_images
+from image_features.transforms.stores import libraries
+from image_features.transforms.stores.compression import Decompressed
+from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
 
 _SAMPLE_ROWS = 1000
+_BLOCK = 2**20
 _SAMPLE_BYTES = 64 * 2**20
 
 
@@ -145,6 +149,19 @@ def _any_row(heads: Sequence[_Head]) -> bool:
     )
 
 
+def check_whole(spec: ManifestSpec) -> None:
+    """Reads the manifests that are compressed to their ends; damage hides all rows behind it.
+
+    Raises:
+      OSError, transforms.stores.retries.FetchError: a manifest cannot be read to its end.
+    """
+    for source in spec.sources:
+        if source.format is not None:
+            with open_binary(source.location, http=spec.http) as file:
+                while isinstance(file, Decompressed) and file.read(_BLOCK):
+                    pass
+
+
 def _merged(heads: Sequence[_Head], settled: Mapping[str, Column]) -> dict[str, Column]:
     """Returns the columns of all sources, in the order in which they are mentioned."""
     names = dict.fromkeys(name for head in heads for name in head.columns)
@@ -190,6 +207,7 @@ def _look_at(
     head = list(_first(rows))
     whole = next(rows, None) is None
     rows.close()  # type: ignore[attr-defined]
+    libraries.check(row.uri for row in head)
     if source.format is ManifestFormat.PARQUET:
         columns, unknown = parquet_columns(source.location, http=http)
         columns.pop(find_uri_column(list(columns), uri_column, source.location))
