@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from image_features.transforms.manifests.arrow_types import (
+    check_type,
     column_of,
     has_fixed_lists,
     is_null,
@@ -49,10 +50,10 @@ def parquet_columns(location: str, *, http: HttpPolicy) -> tuple[dict[str, Colum
             end = begin + leaves(field.type)
             try:
                 parts = [part for index in range(begin, end) for part in _parts(parquet, index)]
-                column = column_of(field, nullable=any(map(_may_be_null, parts)))
             except ManifestError as error:
                 raise ManifestError(f"{location} cannot be used: {error}.") from error
             begin = end
+            column = column_of(field, nullable=any(map(_may_be_null, parts)))
             if is_uint64(field.type) and any(map(_exceeds_int64, parts)):
                 column = dataclasses.replace(column, kind=Kind.STRING)
             columns[field.name] = column
@@ -128,6 +129,11 @@ def _open(file: IO[bytes], location: str) -> tuple[Any, Any]:
             schema = pa.schema([f.with_type(with_plain_lists(f.type)) for f in schema])
     except Exception as error:
         raise ManifestError(f"{location} cannot be read as Parquet: {error}.") from error
+    for field in schema:
+        try:
+            check_type(field.name, field.type)
+        except ManifestError as error:
+            raise ManifestError(f"{location} cannot be used: {error}.") from error
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ManifestError(f"{location} names the column {twice!r} twice; rename one of them.")

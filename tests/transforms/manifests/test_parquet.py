@@ -362,8 +362,11 @@ def test_a_schema_that_cannot_be_is_refused(table, words):
     ],
 )
 def test_a_type_that_cannot_be_spelled_is_refused(tmp_path, column, words):
+    table = pa.table({"uri": ["a"], "x": column})
     with pytest.raises(ManifestError, match=words):
-        columns_of(tmp_path / "m", pa.table({"uri": ["a"], "x": column}))
+        columns_of(tmp_path / "m", table)
+    with pytest.raises(ManifestError, match=words):
+        read(table)
 
 
 def test_a_table_without_rows_has_its_columns(tmp_path):
