@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import posixpath
 import urllib.parse
@@ -12,7 +13,9 @@ from typing import Any
 from image_features.deadlines import Deadline
 from image_features.errors import ModelError
 from image_features.models import limits
+from image_features.models.addresses import shown
 
+_log = logging.getLogger(__name__)
 _CHUNK_BYTES = 2**20
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
@@ -55,6 +58,7 @@ def download_http(url: str, path: str, *, seconds: float = _SECONDS_FOR_A_MIB) -
         respect_retry_after_header=False,  # A server may ask for hours.
     )
     timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+    _log.info("Downloads the model %s.", shown(url))
     last: Exception | None = None
     with _pools(url) as pools:
         for _ in range(_RETRIES):  # A connection that breaks half way starts afresh.
@@ -67,7 +71,7 @@ def download_http(url: str, path: str, *, seconds: float = _SECONDS_FOR_A_MIB) -
                 try:
                     if response.status != 200:
                         raise ModelError(
-                            f"The model {url!r} cannot be downloaded: the server answered "
+                            f"The model {shown(url)!r} cannot be downloaded: the server answered "
                             f"HTTP {response.status}; check the address, or {_WAY_OUT}."
                         )
                     _write(_body(response, deadline), path, url)
@@ -84,7 +88,30 @@ def download_http(url: str, path: str, *, seconds: float = _SECONDS_FOR_A_MIB) -
             except (DeadlineError, TimeoutError):
                 last = TimeoutError("the server is too slow")
                 break
-    raise ModelError(f"The model {url!r} cannot be downloaded ({last}); {_WAY_OUT}.") from last
+    raise ModelError(f"The model {shown(url)!r} cannot be downloaded ({_why(last)}); {_WAY_OUT}.")
+
+
+def _why(error: Exception | None) -> str:
+    """Says why a download failed; the error's own text may hold the whole address."""
+    import urllib3
+
+    if isinstance(error, urllib3.exceptions.MaxRetryError):
+        error = error.reason
+    if isinstance(error, TimeoutError):
+        return str(error)
+    if isinstance(error, urllib3.exceptions.NameResolutionError):
+        return "its host is unknown"
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
+        return "its host cannot be connected to"
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return "its host does not answer in time"
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return f"its host has no valid certificate: {error}"
+    if isinstance(error, urllib3.exceptions.ResponseError):
+        return str(error)  # It has been redirected too often, or the server kept failing.
+    if isinstance(error, urllib3.exceptions.LocationParseError):
+        return "it is not a valid URL"
+    return f"the download broke off: {type(error).__name__}"
 
 
 def _pools(url: str) -> Any:
@@ -154,20 +181,21 @@ def copy_remote_directory(uri: str, directory: str) -> None:
     files = [(item.path, item.size_in_bytes) for item in found if not item.path.endswith("/")]
     if not files:
         raise ModelError(
-            f"There are no files in the model directory {uri!r}; check the name, and that this "
+            f"There are no files in the model directory {shown(uri)!r}; check the name, and "
+            "that this "
             "account may list the bucket."
         )
     total = sum(size for _, size in files)
     if len(files) > limits.MAX_MEMBERS or total > limits.MAX_DOWNLOAD_BYTES:
         raise ModelError(
-            f"The model directory {uri!r} has more than {limits.MAX_MEMBERS} files or "
+            f"The model directory {shown(uri)!r} has more than {limits.MAX_MEMBERS} files or "
             f"{limits.MAX_DOWNLOAD_BYTES} bytes; name the directory of one module."
         )
     for path, _ in files:
         relative = posixpath.normpath(path.removeprefix(base))
         if relative.startswith(("/", "..")) or not path.startswith(base):
             raise ModelError(
-                f"The model directory {uri!r} holds {path!r}, which leads outside it; "
+                f"The model directory {shown(uri)!r} holds {path!r}, which leads outside it; "
                 "remove that object from the bucket."
             )
         target = os.path.join(directory, *relative.split("/"))
@@ -182,15 +210,17 @@ def _write(chunks: Iterable[bytes] | Iterator[bytes], path: str, source: str) ->
             total += len(chunk)
             if total > limits.MAX_DOWNLOAD_BYTES:
                 raise ModelError(
-                    f"The model {source!r} is larger than {limits.MAX_DOWNLOAD_BYTES} bytes, "
+                    f"The model {shown(source)!r} is larger than {limits.MAX_DOWNLOAD_BYTES} "
+                    "bytes, "
                     "which no feature model needs; check that the address names the right file."
                 )
             file.write(chunk)
 
 
 def _unreadable(uri: str, error: Exception) -> ModelError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = str(error).replace(uri, shown(uri)).strip().splitlines() or [type(error).__name__]
     return ModelError(
-        f"The model {uri!r} cannot be read ({lines[0][:300]}); check the name, the permissions "
+        f"The model {shown(uri)!r} cannot be read ({lines[0][:300]}); check the name, the "
+        "permissions "
         f"and the credentials of this machine; {_WAY_OUT}."
     )

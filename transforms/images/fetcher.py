@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from image_features.timed_sockets import has_no_descriptor
-from image_features.transforms.stores import beam
+from image_features.transforms.stores import beam, libraries
 from image_features.transforms.stores.gcs import GcsClient
 from image_features.transforms.stores.gcs_store import GcsStore
 from image_features.transforms.stores.http import MIB, HttpClient, HttpPolicy
@@ -128,6 +128,8 @@ class Fetcher:
         scheme, separator, _ = uri.partition("://")
         if not separator:
             return self._local
+        if problem := libraries.missing(uri):
+            raise FetchError(Reason.MISSING_LIBRARY, f"{problem}.")
         store = self._remote.get(scheme.lower())
         if scheme.lower() == "file":
             raise FetchError(Reason.UNSUPPORTED_SCHEME, f"{uri} names no file of this machine.")
