@@ -122,3 +122,14 @@ def index_file(path: str, runs: Sequence[Run]) -> str:
                 with contextlib.suppress(OSError):
                     os.unlink(old)
     return file
+
+
+def open_index(path: str, runs: Sequence[Run]) -> Index:
+    """Opens the index of runs, which `index_file` finds or makes; a damaged one is made anew."""
+    file = index_file(path, runs)
+    try:
+        return Index(runs, file)
+    except (ValueError, RuntimeError, OSError) as error:
+        _LOG.warning("%s is damaged (%s): it is made anew.", file, error)
+        os.unlink(file)
+        return Index(runs, index_file(path, runs))

@@ -19,7 +19,7 @@ from image_features.paths import absolute, expand_home
 from image_features.pipeline.dataset.latest_rows import find_vector
 from image_features.pipeline.dataset.records import Floats
 from image_features.pipeline.dataset.run import Run, comparable, current_runs
-from image_features.pipeline.search.index import Index, index_file
+from image_features.pipeline.search.index import open_index
 from image_features.pipeline.search.nearest import Neighbour, nearest
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.reader import ImageReader
@@ -179,4 +179,4 @@ def _method(
         return exact
     if not any(run.rows for run in runs):
         return exact
-    return Index(runs, index_file(path, runs)).nearest
+    return open_index(path, runs).nearest
