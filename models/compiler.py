@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from image_features.errors import ModelError
+from image_features.models.addresses import shown
 from image_features.models.cache import CACHE_VARIABLE, cache_root, make_entry
 from image_features.models.first_line import first_line
 from image_features.models.handles import ResolvedModule
@@ -154,7 +155,7 @@ def _write(module: ResolvedModule, precision: Precision, staging: str) -> None:
         )
     _log.info(
         "Compiled %s in %s: features differ from TensorFlow's by %.1e in cosine.",
-        module.handle,
+        shown(module.handle),
         precision,
         cosine,
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import uuid
 from collections.abc import Iterator
 
-from image_features.disks import sync_directory, sync_tree
+from image_features.disks import fault_of, sync_directory, sync_tree
 from image_features.errors import ModelError
 
 _CHUNK_BYTES = 2**20
@@ -22,6 +24,8 @@ _NOT_CONTENT = frozenset({"fingerprint.pb", SEAL})  # TensorFlow writes a random
 def staged_directory(target: str, *, keep_existing: bool = False) -> Iterator[str]:
     """Gives an empty directory beside `target`, renamed to `target` once the block succeeds.
 
+    What processes that were killed have left there is removed.
+
     Args:
       target: The directory to create; its parents are created too.
       keep_existing: Whether a target that another process has made meanwhile will do.
@@ -30,9 +34,8 @@ def staged_directory(target: str, *, keep_existing: bool = False) -> Iterator[st
       ModelError: The target exists and is not empty, or cannot be written.
     """
     parent = os.path.dirname(os.path.abspath(target))
-    staging = os.path.join(parent, f".staging-{os.getpid()}-{uuid.uuid4().hex}")
     try:
-        os.makedirs(staging)
+        staging = _make_staging(parent)
     except OSError as error:
         raise ModelError(
             f"The directory {parent!r} cannot be written ({error.strerror}); "
@@ -51,8 +54,60 @@ def staged_directory(target: str, *, keep_existing: bool = False) -> Iterator[st
                 f"The model cannot be written to {target!r} ({error.strerror}); "
                 "name a directory that does not exist yet."
             ) from error
+    except Exception as error:  # TensorFlow has exceptions of its own.
+        fault = fault_of(error)
+        if not fault or isinstance(error, ModelError):
+            raise
+        raise ModelError(
+            f"The model cannot be written to {target!r} ({fault}); make room there, or name "
+            "another place."
+        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _make_staging(parent: str) -> str:
+    """Makes a directory that is locked as long as this process lives; returns it.
+
+    Raises:
+      OSError: The directory cannot be made.
+    """
+    os.makedirs(parent, exist_ok=True)
+    # Some file systems keep locks on one machine only, so each removes just its own.
+    prefix = f".staging-{platform.node()}-"
+    whole = os.open(parent, os.O_RDONLY)
+    try:
+        # A new directory must have its lock before others look at it.
+        if _is_locked(whole, fcntl.LOCK_EX):
+            for name in os.listdir(parent):
+                if name.startswith(prefix):
+                    _remove_if_dead(os.path.join(parent, name))
+        staging = os.path.join(parent, prefix + uuid.uuid4().hex)
+        os.mkdir(staging)
+        # The lock is never closed: the directory may be renamed to another's staging one.
+        _is_locked(os.open(staging, os.O_RDONLY), fcntl.LOCK_EX)
+        return staging
+    finally:
+        os.close(whole)
+
+
+def _remove_if_dead(staging: str) -> None:
+    with contextlib.suppress(OSError):
+        lock = os.open(staging, os.O_RDONLY)
+        try:
+            if _is_locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(staging, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+def _is_locked(descriptor: int, how: int) -> bool:
+    """Takes a lock; returns whether it was free, and the file system has any."""
+    try:
+        fcntl.flock(descriptor, how)
+    except OSError:
+        return False
+    return True
 
 
 def content_hash(directory: str) -> str:

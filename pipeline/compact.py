@@ -11,11 +11,12 @@ from typing import Any
 import apache_beam as beam
 
 from image_features.pipeline.commit.commit_merge import CommitMerge, Lineage
-from image_features.pipeline.config import RunConfig
+from image_features.pipeline.config import Guards, RunConfig
 from image_features.pipeline.dataset.known_runs import known_files, removed_before
 from image_features.pipeline.dataset.layout import RunLayout
 from image_features.pipeline.dataset.provenance import Provenance
-from image_features.pipeline.dataset.run import Run, check_whole, merged_columns
+from image_features.pipeline.dataset.run import Run, check_whole
+from image_features.pipeline.dataset.series import merged_columns
 from image_features.transforms.assign_shards import ShardPolicy, error_shards
 from image_features.transforms.merge_rows import Merge, MergedShard, MergeRows
 from image_features.transforms.shards.index import INDEX_KIND
@@ -77,14 +78,13 @@ def compaction_of(
     """Plans the merging of runs, as if the latest of them had extracted every row.
 
     Args:
-      runs: The runs to merge, the latest first; each has an index, and their vectors can be
-        compared.
+      runs: The runs to merge, the latest first; each has an index, and readers see them together.
       layout: The paths of the new run.
       num_shards: The number of its feature shards.
       started: The time of the launch, ISO 8601, UTC.
 
     Raises:
-      ValueError: two runs hold a column with different types, or a run has lost a file.
+      ValueError: a run has lost a file.
     """
     check_whole(runs, ("features", "errors"))
     inputs = dict.fromkeys(location for run in runs for location in run.provenance.inputs)
@@ -101,6 +101,8 @@ def compaction_of(
                 latest.decode,
                 latest.max_fetch_bytes,
             ),
+            # The rows that failed were judged when they were extracted.
+            guards=Guards(max_error_rate=1.0),
         ),
         merge=_merge_of(runs),
         lineage=_lineage_of(runs),

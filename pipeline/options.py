@@ -46,6 +46,13 @@ def _add_input(group: Any) -> None:
         help="The manifests' format where the suffix does not tell (auto).",
     )
     group.add_argument(
+        "--manifest_quotes",
+        choices=["auto", "yes", "no"],
+        default="auto",
+        help="Whether fields may be in quotes, which then hold delimiters and line ends: in CSV, "
+        "but not in TSV (auto), in both, or in neither.",
+    )
+    group.add_argument(
         "--uri_column",
         default=None,
         metavar="NAME",
@@ -121,6 +128,13 @@ def _add_dataset(group: Any) -> None:
         "in --output holds it with the same version of the image, model and preprocessing.",
     )
     group.add_argument(
+        "--new_series",
+        action="store_true",
+        default=False,
+        help="Where the run is of another model or preprocessing than the dataset's latest runs, "
+        "or holds a column with another type: hide these from readers, instead of refusing it.",
+    )
+    group.add_argument(
         "--verify_content",
         action="store_true",
         default=False,
@@ -156,7 +170,9 @@ def _add_guards(group: Any) -> None:
         type=rate,
         default=None,
         metavar="RATE",
-        help="Do not commit if a larger part of the rows failed, such as 0.05.",
+        help="Do not commit if a larger part of the rows failed, such as 0.05. Without it a run is "
+        "refused that gives nothing, or most of whose many new rows fail by the network, by "
+        "rights, by the machine or by the model; 1 commits such a run too.",
     )
     group.add_argument(
         "--min_rows",

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
 import signal
 import sys
 from typing import Any, TextIO
 
 from image_features.errors import ImageFeaturesError
+from image_features.pipeline.terminal import PROGRAM, shown
 
 
 def open_closed_streams() -> None:
@@ -34,10 +34,6 @@ def open_closed_streams() -> None:
     sys.stdin = sys.stdin or _text(0, "r")
     sys.stdout = sys.stdout or _text(1, "w")
     sys.stderr = sys.stderr or _text(2, "w")
-    # Names of files may hold what the encoding of a terminal, or any encoding, has no bytes for.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def say(*lines: object) -> None:
@@ -47,18 +43,22 @@ def say(*lines: object) -> None:
 
 def complain(sentence: object) -> None:
     """Writes a sentence to standard error, as far as that can be."""
-    _try_to_write(sys.stderr, [f"image-features: {sentence}"])
+    _try_to_write(sys.stderr, [f"{PROGRAM}: {sentence}"])
 
 
-def show(*lines: object) -> None:
+def show(*lines: object, exact: bool = False) -> None:
     """Writes lines that were asked for to standard output, and what was printed before.
+
+    Args:
+      *lines: The lines.
+      exact: Whether they are written as they are, as for programs; otherwise as users may see them.
 
     Raises:
       ImageFeaturesError: they cannot be written.
       SystemExit: nobody reads them any more, as with `| head`.
     """
     try:
-        _write(sys.stdout, lines)
+        _write(sys.stdout, lines if exact else map(_line, lines))
     except (OSError, ValueError) as error:
         _forget(sys.stdout)
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
@@ -69,14 +69,20 @@ def show(*lines: object) -> None:
 
 def _try_to_write(stream: TextIO, lines: Any) -> None:
     try:
-        _write(stream, lines)
+        _write(stream, map(_line, lines))
     except (OSError, ValueError):  # A stream that the caller has closed raises the latter.
         _forget(stream)
 
 
+def _line(line: object) -> str:
+    return shown(str(line))
+
+
 def _write(stream: TextIO, lines: Any) -> None:
+    # Names of files may hold what the encoding of a terminal, or any encoding, has no bytes for.
+    encoding = stream.encoding or "utf-8"
     for line in lines:
-        stream.write(f"{line}\n")
+        stream.write(f"{line}\n".encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
 
 

@@ -11,7 +11,8 @@ from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading
 from image_features.pipeline.dataset.latest_rows import LatestRows
 from image_features.pipeline.dataset.records import open_shard
-from image_features.pipeline.dataset.run import comparable, current_runs, read_record
+from image_features.pipeline.dataset.run import current_runs, read_record
+from image_features.pipeline.dataset.series import open_series
 from image_features.transforms.shards.tfrecord import read_records
 
 
@@ -41,7 +42,7 @@ def read_examples(path: pathlib.Path | str) -> Iterator[Any]:
     """Yields the rows that readers see as TensorFlow's own Example messages, shard by shard."""
     from tensorflow.core.example import example_pb2
 
-    latest = LatestRows(comparable(current_runs(str(path))))
+    latest = LatestRows(open_series(str(path)).runs)
     for run in latest.runs:
         for shard in run.files():
             if shard.rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,8 +17,17 @@ from image_features.transforms.manifests.sources import Source, list_images
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
 from image_features.transforms.stores import versions
-from image_features.transforms.stores.uris import image_key, key_of_text, resolve_uri
+from image_features.transforms.stores.uris import (
+    image_key,
+    key_of_text,
+    redact_uri,
+    resolve_uri,
+)
 from image_features.transforms.values import ImageError, ImageRef, Reason, Stage
+
+# Keys of object stores end at 1,024 bytes, and paths at 4,096; servers refuse what is longer.
+MAX_URI = 8192
+_SHOWN_URI = 200
 
 
 class ReadManifest(beam.PTransform):
@@ -46,20 +56,27 @@ class ReadManifest(beam.PTransform):
 
 def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | ImageError]:
     """Yields the rows of one source in its own order."""
+    schema = spec.schema
     if source.format is None:
         for uri, version in list_images(source):
             try:
                 uri.encode()
+                columns = conform({}, schema)
             except UnicodeEncodeError:
                 yield _bad_row(
                     ManifestRow(0, uri), uri, source.location, f"{uri!r:.200} is not UTF-8"
                 )
+            except ColumnError as error:
+                yield _bad_row(ManifestRow(0, uri), uri, source.location, str(error))
             else:
-                yield ImageRef(uri, image_key(uri), source.location, version=version)
+                yield ImageRef(uri, image_key(uri), source.location, 0, columns, version=version)
         return
-    schema = spec.schema
     rows = read_rows(
-        source.location, format=source.format, uri_column=spec.uri_column, http=spec.http
+        source.location,
+        format=source.format,
+        uri_column=spec.uri_column,
+        http=spec.http,
+        quotes=spec.quotes,
     )
     for row in rows:
         yield _to_ref(row, source.location, schema, spec.version_column)
@@ -69,28 +86,48 @@ def _to_ref(
     row: ManifestRow, location: str, schema: Mapping[str, Column], version_column: str | None
 ) -> ImageRef | ImageError:
     uri = row.uri
-    if row.problem:
-        return _bad_row(row, uri, location, row.problem)
+    if len(uri) > MAX_URI:
+        return _bad_uri(row, location)
     try:
         # The URI comes first: whatever is wrong with the rest of the row, it names an image.
-        uri = resolve_uri(uri, location)
-        uri.encode()
+        if uri:
+            uri = resolve_uri(uri, location)
+            uri.encode()
+        if row.problem:
+            return _bad_row(row, uri, location, row.problem)
+        if "\0" in uri:
+            return _bad_row(row, uri, location, f"the URI holds a zero byte: {uri!r:.80}")
         columns = conform(row.values, schema)
         version = versions.of_column(row.values.get(version_column)) if version_column else ""
         return ImageRef(uri, image_key(uri), location, row.number, columns, version=version)
     except UnicodeEncodeError:
+        row = dataclasses.replace(row, unread=True)
         return _bad_row(row, uri, location, f"the URI is not UTF-8: {uri!r:.80}")
     except (ColumnError, ValueError) as error:
         return _bad_row(row, uri, location, str(error))
 
 
-def _bad_row(row: ManifestRow, uri: str, location: str, problem: str) -> ImageError:
+def _bad_row(
+    row: ManifestRow,
+    uri: str,
+    location: str,
+    problem: str,
+    reason: Reason = Reason.BAD_MANIFEST_ROW,
+) -> ImageError:
     """Returns the error of a row, under a key of its own: several bad rows may name one image."""
     key = key_of_text(f"{location}#{row.number or uri}")
     uri = uri.encode(errors="backslashreplace").decode()
     ref = ImageRef(uri, key, location, row.number, tuple(row.values.items()))
     message = f"Row {row.number} of {location}: {problem}."
-    return ImageError(ref, Stage.READ_MANIFEST, Reason.BAD_MANIFEST_ROW, message)
+    message = message.encode(errors="backslashreplace").decode()
+    return ImageError(ref, Stage.READ_MANIFEST, reason, message, unread=row.unread)
+
+
+def _bad_uri(row: ManifestRow, location: str) -> ImageError:
+    """Returns the error of a row whose URI is too long; what is left of it can name no image."""
+    start = redact_uri(row.uri[:MAX_URI])[:_SHOWN_URI]
+    problem = f"the URI is longer than {MAX_URI} characters; it begins with {start!r}"
+    return _bad_row(row, f"(longer than {MAX_URI}) {start}", location, problem, Reason.URI_TOO_LONG)
 
 
 class _ReadRowsDoFn(beam.DoFn):

@@ -6,6 +6,7 @@ import argparse
 
 from image_features.errors import EXIT_OK
 from image_features.pipeline.argument_types import positive
+from image_features.pipeline.cli.again import command_again
 from image_features.pipeline.cli.parsing import parse_with_beam
 from image_features.pipeline.process import log_to_stderr
 from image_features.pipeline.streams import say
@@ -93,7 +94,8 @@ def run(argv: list[str]) -> int:
     if isinstance(work, AlreadyCommitted):
         say(work)
         return EXIT_OK
-    outcome = run_job(work, beam_options, Terms())
+    again = command_again("compact", argv, work.run.run_id)
+    outcome = run_job(work, beam_options, Terms(again=again))
     if outcome.run is None or outcome.result is None:
         say(AlreadyCommitted(work.run.layout.directory))
         return EXIT_OK

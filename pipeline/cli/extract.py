@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from image_features.errors import EXIT_OK, EXIT_OVER_BUDGET, UsageError
 from image_features.paths import absolute
 from image_features.pipeline.argument_types import web_address
+from image_features.pipeline.cli.again import command_again
 from image_features.pipeline.cli.parsing import make_parser, parse_extract
 from image_features.pipeline.process import log_to_stderr
 from image_features.pipeline.streams import complain, say
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from image_features.pipeline.dataset.counts import RunCounts
-from image_features.pipeline.dataset.run import Run
+    from image_features.pipeline.dataset.run import Run
 
 HELP = "read image URIs, write one feature vector an image as TFRecord shards"
 _LOG = logging.getLogger(__name__)
@@ -76,15 +77,17 @@ def run(argv: list[str]) -> int:
     if profiled:
         _check_profile(profiled, beam_options)
     begun = time.monotonic()
-    terms = Terms(
-        wait=options.wait,
-        notify=notify_address(options.notify, wait=options.wait),
-        deadline=begun + options.max_duration if options.max_duration else None,
-    )
+    address = notify_address(options.notify, wait=options.wait)
     work = prepare(options, beam_options)
     if isinstance(work, AlreadyCommitted):
         say(work)
         return EXIT_OK
+    terms = Terms(
+        wait=options.wait,
+        notify=address,
+        deadline=begun + options.max_duration if options.max_duration else None,
+        again=command_again("extract", argv, work.run.run_id),
+    )
     with profile.sampled(profiled) if profiled else contextlib.nullcontext():
         outcome = run_job(work, beam_options, terms)
     committed = outcome.run
@@ -97,7 +100,7 @@ def run(argv: list[str]) -> int:
     stages = profile.stages(outcome.result)
     if stages:
         took = ", ".join(f"{name} {stage['seconds']:.2f} s" for name, stage in stages.items())
-        say(f"  threads' time: {took}")
+        say(f"  time in each step, added up over threads: {took}")
     if profiled:
         say(*profile.write_stages(profiled, stages, outcome.seconds))
     if terms.notify:
@@ -132,6 +135,9 @@ def notify_address(given: str | None, *, wait: bool) -> str | None:
 
 
 def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
+    from image_features.pipeline.dataset.failures import ErrorShards, in_words
+    from image_features.pipeline.dataset.layout import RunLayout
+
     counts, drift = committed.counts, committed.drift
     known = ""
     if incremental:
@@ -140,8 +146,14 @@ def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
         f"{committed.directory}: {counts.rows_out} of {counts.rows_in} images, "
         f"{counts.rows_failed} failed, {known}{counts.rows_done / seconds:.1f} images/s"
     )
+    errors = ErrorShards.among(RunLayout(committed.directory), committed.files("errors"))
+    found = errors.messages(counts.failed_by_reason)
     for reason, count in counts.failed_by_reason.items():
-        say(f"  {count} {reason}")
+        say(f"  {in_words(reason, count, found.get(reason))}")
+    if errors.paths:
+        say(f"  the rows that failed: {errors}")
+    for sentence in committed.unchecked:
+        say(f"  {sentence}")
     if drift and drift["drifted"]:
         _LOG.warning(
             "The features have drifted from the run %s: stability index %.3g, difference of means "
@@ -158,7 +170,7 @@ def _judge(counts: RunCounts, budget: float | None) -> int:
     if budget is None or failed <= budget * rows:
         return EXIT_OK
     complain(
-        f"the run is committed, but {failed} of {rows} rows failed ({failed / rows:.2%}), more "
-        f"than --error_budget={budget:g} allows."
+        f"the run is committed, but {failed} of {rows} rows failed "
+        f"({failed / rows:.2%}), more than --error_budget={budget:g} allows."
     )
     return EXIT_OVER_BUDGET

@@ -36,20 +36,23 @@ def run(argv: list[str]) -> int:
     """
     options = parse("inspect", add_arguments, argv)
     from image_features.pipeline.dataset import inspection
-    from image_features.pipeline.dataset.run import latest_run
+    from image_features.pipeline.dataset.run import committed_runs, unreplaced
+    from image_features.pipeline.dataset.series import Series
+    from image_features.pipeline.locations import explain
 
     try:
-        committed = latest_run(options.path)
+        runs = committed_runs(options.path)
+        committed, series = runs[0], Series.of(unreplaced(runs))
         lines = [json.dumps(committed.record, indent=2)] if options.json else []
-        lines += [] if options.json else inspection.summarize(committed)
+        lines += [] if options.json else inspection.summarize(committed, series)
         problems = [] if options.no_verify else inspection.verify(committed)
         if not problems and not options.json:
             lines += inspection.sample_rows(committed, options.samples)
             how = "not asked for" if options.no_verify else "every checksum"
             lines.append(f"verified  {how}")
     except (ValueError, OSError) as error:
-        raise UsageError(f"{options.path} cannot be inspected: {error}") from error
+        raise UsageError(f"{options.path} cannot be inspected: {explain(error)}.") from error
     for problem in problems:
         complain(problem)
-    show(*lines)
+    show(*lines, exact=options.json)
     return EXIT_FAILED if problems else EXIT_OK

@@ -19,6 +19,7 @@ from image_features.pipeline.process import (
     quieten,
 )
 from image_features.pipeline.streams import complain, open_closed_streams, say, show
+from image_features.transforms.stores.gcs_credentials import check_credentials
 
 # Each command is the module of this name beside this one.
 _COMMANDS = ("extract", "inspect", "compact", "gc", "search", "report", "model", "samples")
@@ -57,7 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(arguments)
     except ImageFeaturesError as error:
         complain(error)
+        for note in getattr(error, "__notes__", ()):
+            complain(note)
         return error.exit_code
+    except OSError as error:  # Something is wrong with this machine, and not with us.
+        from image_features.pipeline.locations import explain
+
+        complain(f"{explain(error)}.")
+        return EXIT_FAILED
     except SystemExit as end:  # Some parsers end this way when they have printed their help.
         return end.code if isinstance(end.code, int) else EXIT_FAILED
     except KeyboardInterrupt:
@@ -67,8 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        show(_help().rstrip("\n"))
+        show(_help().rstrip("\n"), exact=True)
         return EXIT_OK if arguments else EXIT_USAGE
+    if any("gs://" in argument.lower() for argument in arguments):
+        check_credentials()
     return _command(arguments[0]).run(arguments[1:])
 
 

@@ -65,15 +65,15 @@ def run(argv: list[str]) -> int:
         index=options.index,
         allow_private_hosts=options.allow_private_hosts,
     )
-    show(*(_line(rank, row, options.json) for rank, row in enumerate(found, 1)))
+    lines = [_json(*ranked) if options.json else _line(*ranked) for ranked in enumerate(found, 1)]
+    show(*lines, exact=options.json)
     return EXIT_OK
 
 
-def _line(rank: int, row: Neighbour, as_json: bool) -> str:
-    similarity = 1 - row.distance
-    if as_json:
-        fields = {"rank": rank, "similarity": round(similarity, 6), "uri": row.uri}
-        return json.dumps({**fields, "key": row.key, "run_id": row.run_id})
-    # A URI may hold control characters that a terminal obeys.
-    shown = "".join(c if c.isprintable() else f"%{ord(c):02X}" for c in row.uri)
-    return f"{rank:>4}  {similarity:.4f}  {shown}"
+def _line(rank: int, row: Neighbour) -> str:
+    return f"{rank:>4}  {1 - row.distance:.4f}  {row.uri}"
+
+
+def _json(rank: int, row: Neighbour) -> str:
+    fields = {"rank": rank, "similarity": round(1 - row.distance, 6), "uri": row.uri}
+    return json.dumps({**fields, "key": row.key, "run_id": row.run_id})

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from image_features.pipeline.dataset.records import Block, blocks, open_shard
 from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.dataset.series import Series
 from image_features.transforms.shards.record_format import FORMAT, HEIGHT, URI, WIDTH
 from image_features.transforms.stores.files import open_plain
 
@@ -33,8 +34,13 @@ def verify(run: Run) -> list[str]:
     return problems
 
 
-def summarize(run: Run) -> Iterator[str]:
-    """Yields the lines that `inspect` prints about a run, without its verification."""
+def summarize(run: Run, series: Series | None = None) -> Iterator[str]:
+    """Yields the lines that `inspect` prints about a run, without its verification.
+
+    Args:
+      run: The run.
+      series: The runs of the dataset, where the run was found in one.
+    """
     counts, model, shards = run.counts, run.provenance.model, run.files()
     yield f"run       {run.directory}"
     yield f"finished  {run.finished}"
@@ -51,6 +57,10 @@ def summarize(run: Run) -> Iterator[str]:
     for reason, count in counts.failed_by_reason.items():
         yield f"failed    {count:>8}  {reason}"
     yield from _health(run)
+    for sentence in run.unchecked:
+        yield f"unchecked {sentence}"
+    if series and series.hidden:
+        yield f"hidden    {series.hidden_in_words()}"
 
 
 def _health(run: Run) -> Iterator[str]:

@@ -50,33 +50,14 @@ def merged_into(runs: Sequence[Run], run_id: str, provenance: Provenance) -> Run
     return None
 
 
-def going_on(runs: Sequence[Run], run_id: str, provenance: Provenance) -> list[Run]:
-    """Returns those of a dataset's runs that a new one can go on from, the latest first.
+def current_beside(runs: Sequence[Run], run_id: str) -> list[Run]:
+    """Returns those of a dataset's runs that are current beside a new one, the latest first.
 
     Args:
       runs: Every run of the dataset.
       run_id: The name of the new run, which may be among them.
-      provenance: The sources of the new run's features.
-
-    Raises:
-      ValueError: the new run has a column that the earlier ones hold with another type.
     """
-    found = [
-        run
-        for run in unreplaced(runs)
-        if run.run_id != run_id and run.provenance.is_comparable(provenance)
-    ]
-    columns = {column.name: column for column in provenance.columns}
-    for run in found:
-        for column in run.columns:
-            # The latest run that has the column tells its type, since no type fits two that differ.
-            ours = columns.pop(column.name, column)
-            if not ours.holds_as(column):
-                raise ValueError(
-                    f"the column {column.name!r} holds {column} in {run.directory} and {ours} in "
-                    f"the input; say --column_types={column.name}:{column}"
-                )
-    return found
+    return [run for run in unreplaced(runs) if run.run_id != run_id]
 
 
 def removed_before(runs: Sequence[Run]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.pipeline.dataset.latest_rows import LatestRows
-from image_features.pipeline.dataset.run import comparable, current_runs, merged_columns
+from image_features.pipeline.dataset.series import merged_columns, open_series
 from image_features.transforms.manifests.columns import Column, Kind
 
 if TYPE_CHECKING:
@@ -27,20 +27,23 @@ class FeatureArrays:
       features: The vectors, float32 [rows, num_features].
       columns: The passed-through columns by name, [rows]; text and bytes are str and bytes objects,
         and a row with several values holds a list.
+      hidden: The directories of the runs whose rows are not here, since they differ from the latest
+        run in their model, their preprocessing or the types of their columns.
     """
 
     keys: npt.NDArray[np.str_]
     uris: npt.NDArray[np.object_]
     features: npt.NDArray[np.float32]
     columns: Mapping[str, npt.NDArray[Any]]
+    hidden: tuple[str, ...] = ()
 
 
 def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
     """Opens a committed run, or what is current in a dataset of them, as a tf.data.Dataset.
 
-    In a dataset, those runs are read that have the latest one's model and preprocessing. Each
-    image comes once, in its latest version, unless a tombstone hides it. Rows come in no
-    particular order.
+    In a dataset, those runs are read that have the latest one's model, preprocessing and types of
+    columns; a warning tells of others. Each image comes once, in its latest version, unless a
+    tombstone hides it. Rows come in no particular order.
 
     Args:
       path: A run's directory, or a dataset's.
@@ -53,11 +56,10 @@ def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
 
     Raises:
       RunNotFoundError: there is no committed run.
-      ValueError: two runs hold a column with different types.
     """
     import tensorflow as tf
 
-    latest = _open(path)
+    latest = LatestRows(open_series(path).runs)
     columns = merged_columns(latest.runs)
     spec = _parse_spec(tf, latest.runs[0].num_features, columns)
     records = None
@@ -79,9 +81,10 @@ def load_numpy(path: str) -> FeatureArrays:
 
     Raises:
       RunNotFoundError: there is no committed run.
-      ValueError: two runs hold a column with different types, or a shard is corrupt.
+      ValueError: a shard is corrupt.
     """
-    latest = _open(path)
+    series = open_series(path)
+    latest = LatestRows(series.runs)
     columns = merged_columns(latest.runs)
     features = np.empty((latest.rows(), latest.runs[0].num_features), np.float32)
     values: dict[str, list[Any]] = {column.name: [] for column in columns}
@@ -98,11 +101,8 @@ def load_numpy(path: str) -> FeatureArrays:
         _objects(uris),
         features,
         {column.name: _array(values[column.name], column) for column in columns},
+        tuple(run.directory for run in series.hidden),
     )
-
-
-def _open(path: str) -> LatestRows:
-    return LatestRows(comparable(current_runs(path)))
 
 
 def _records(tf: Any, latest: LatestRows, compression: str) -> Iterator[Any]:

@@ -22,6 +22,7 @@ from image_features.pipeline.dataset.layout import (
 from image_features.pipeline.dataset.provenance import Provenance
 from image_features.transforms.manifests.columns import Column
 from image_features.transforms.shards.shard_file import ShardFile
+from image_features.transforms.stores import libraries
 from image_features.transforms.stores.files import open_plain
 from image_features.transforms.stores.listing import Listed, list_files
 
@@ -140,6 +141,11 @@ class Run:
         """The rows that the input of the run before did not name already, as the guards counted."""
         return int(self.record["guards"].get("removed_before", 0))
 
+    @property
+    def unchecked(self) -> Sequence[str]:
+        """A sentence for each guard that had nothing to compare with."""
+        return list(self.record["guards"].get("unchecked", ()))
+
     @functools.cached_property
     def all_files(self) -> tuple[ShardFile, ...]:
         """Every file that the commit lists: shards, indexes and descriptions."""
@@ -160,7 +166,9 @@ def read_record(directory: str) -> dict[str, Any] | None:
     Raises:
       UnreadableRunError: run.json is there but is not one of ours.
       OSError: the directory cannot be read.
+      ValueError: a library that the directory needs is missing.
     """
+    libraries.check([directory])
     path = FileSystems.join(directory, RUN_FILE)
     with only_os_errors():
         if not FileSystems.exists(path):
@@ -195,7 +203,7 @@ def committed_runs(path: str) -> list[Run]:
     Raises:
       RunNotFoundError: there is no committed run.
       UnreadableRunError: one of them is not as this version or an earlier one writes it.
-      ValueError: the path would be taken for a pattern.
+      ValueError: the path would be taken for a pattern, or a library that it needs is missing.
     """
     path = absolute(path)
     run = Run.read(path)
@@ -233,11 +241,6 @@ def unreplaced(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if (run.run_id, run.finished) not in replaced]
 
 
-def comparable(runs: Sequence[Run]) -> list[Run]:
-    """Returns those of the runs, the latest first, that can be compared with the latest one."""
-    return [run for run in runs if run.provenance.is_comparable(runs[0].provenance)]
-
-
 def lost_file(run: Run, files: Sequence[ShardFile], found: Sequence[Listed]) -> ShardFile | None:
     """Returns the first of a run's files that is not among those found, by path and size."""
     sizes = {listed.path: listed.size for listed in found}
@@ -261,26 +264,3 @@ def check_whole(runs: Sequence[Run], kinds: Sequence[str]) -> None:
                     f"{run.directory} has lost {file.name}; copy it from a backup, or delete "
                     "that run, its run.json first."
                 )
-
-
-def merged_columns(runs: Sequence[Run]) -> list[Column]:
-    """Returns the columns that rows of several runs have; one that a run lacks may be absent.
-
-    Raises:
-      ValueError: two runs hold a column with different types.
-    """
-    merged: dict[str, Column] = {}
-    for run in runs:
-        for column in run.columns:
-            known = merged.setdefault(column.name, column)
-            if not known.holds_as(column):
-                raise ValueError(
-                    f"The column {column.name!r} of {run.directory} holds {column.kind} where a "
-                    f"later run has {known.kind}: read the runs one by one."
-                )
-    for run in runs:
-        certain = {column.name for column in run.columns if not column.nullable}
-        for name, column in merged.items():
-            if name not in certain:
-                merged[name] = dataclasses.replace(column, nullable=True)
-    return list(merged.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -42,6 +43,8 @@ _ENDED = frozenset({"DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED"})
 _STARTING = frozenset({"STARTING", "STOPPED", "UNSPECIFIED", "UNKNOWN"})
 _CANCEL_SECONDS = 120.0
 _POLL_SECONDS = 0.5
+# An OSError as Beam tells it, which adds the step to its text.
+_REFUSED = re.compile(r"\[Errno \d+\] (?P<what>[^:\['\"]+)(?:: ['\"](?P<file>[^'\"]*))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +58,20 @@ class Terms:
       owns_process: Whether a signal or the deadline may end this process, which a command owns.
         A caller of the library keeps its process; only the commit's own guard then heeds the
         deadline.
+      again: The command that takes up the run, for the user to copy; a caller of the library has
+        none.
     """
 
     wait: bool = True
     notify: str | None = None
     deadline: float | None = None
     owns_process: bool = True
+    again: str = ""
+
+    @property
+    def advice(self) -> str:
+        """The sentence that follows when a run has ended without a commit; it may be empty."""
+        return f"To go on where this run ended: {self.again}" if self.again else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +118,8 @@ def run_job(work: Extraction | Compaction, beam_options: PipelineOptions, terms:
         if not terms.wait:
             claim.give_up()
         notify_failure(terms.notify, run, error)
+        if terms.advice:
+            error.add_note(terms.advice)
         raise
     return Outcome(committed, result, time.monotonic() - start)
 
@@ -144,11 +157,11 @@ def _stopped_from_outside(
             return None
         error = RunFailedError(_too_long(run))
         notify_failure(terms.notify, run, error)
-        return str(error)
+        return "\n".join(filter(None, (str(error), terms.advice)))
 
     with contextlib.ExitStack() as stack:
         if terms.owns_process:
-            stack.enter_context(stopped_by_signals(local=local))
+            stack.enter_context(stopped_by_signals(local=local, advice=terms.advice))
             if local and terms.deadline is not None:
                 # A job that runs elsewhere is cancelled by `wait_for_commit`.
                 stack.enter_context(stopped_in_time(terms.deadline, give_up))
@@ -256,9 +269,16 @@ def _failure(run: RunConfig, error: Exception | None, state: str = "") -> RunFai
         )
     if error is None:
         return RunFailedError(f"The run {run.run_id} ended {state} and is not committed.")
-    return RunFailedError(
-        f"The run {run.run_id} failed and is not committed: {redact_text(_last_line(error))}"
-    )
+    return RunFailedError(f"The run {run.run_id} failed and is not committed: {_why(run, error)}")
+
+
+def _why(run: RunConfig, error: BaseException) -> str:
+    """Says what has failed, in the words of the system where it is the system that refuses."""
+    line = redact_text(_last_line(error))
+    refused = _REFUSED.search(line)
+    if refused is None:
+        return line
+    return f"{refused['file'] or run.layout.directory}: {refused['what']}."
 
 
 def _last_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from image_features import descriptors
 from image_features.errors import ModelError, UsageError
 from image_features.models.engines import PreparedModel
 from image_features.models.engines import prepare as prepare_model
@@ -15,7 +16,7 @@ from image_features.paths import absolute
 from image_features.pipeline.config import Guards, RunConfig, utc_now
 from image_features.pipeline.dataset.known_runs import (
     all_runs,
-    going_on,
+    current_beside,
     known_files,
     merged_into,
     removed_before,
@@ -23,6 +24,7 @@ from image_features.pipeline.dataset.known_runs import (
 from image_features.pipeline.dataset.layout import RunLayout
 from image_features.pipeline.dataset.provenance import Provenance
 from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.dataset.series import check_fit, fitting
 from image_features.pipeline.extract import Extraction
 from image_features.pipeline.launch.attempt import Attempt, State, begin_attempt, find_attempt
 from image_features.pipeline.launch.fingerprint import fingerprint
@@ -36,6 +38,7 @@ from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.skip_known import Known
 from image_features.transforms.stores.http import MIB, HttpPolicy
+from image_features.transforms.stores.libraries import missing
 from image_features.transforms.stores.retries import RetryPolicy
 from image_features.transforms.stores.uris import redact_uri
 
@@ -68,6 +71,7 @@ def prepare(
     started = utc_now()
     FileSystems.set_options(beam_options)
     _check_options(options)
+    _check_libraries(options)
     inputs, output = [absolute(location) for location in options.input or ()], options.output
     runner.check(beam_options, wait=options.wait, inputs=inputs, output=absolute(output))
     attempt = find_attempt(options.output, options.run_id, compression=options.compression)
@@ -76,11 +80,12 @@ def prepare(
     model = _prepare_model(options)
     provenance = _provenance(options, manifest, model, fetch)
     known, guards = None, _guards(options)
-    if options.incremental and attempt.state is not State.COMMITTED:
-        runs = _earlier_runs(attempt.layout, provenance)
+    if attempt.state is not State.COMMITTED:
+        runs = _earlier_runs(options, attempt.layout, provenance)
         if isinstance(runs, AlreadyCommitted):
             return runs
-        known, guards = _go_on(options, attempt, runs, guards)
+        if options.incremental:
+            known, guards = _go_on(options, attempt, runs, guards)
     begun = begin_attempt(
         attempt,
         fingerprint(
@@ -113,6 +118,11 @@ def prepare(
 
 
 def _check_options(options: FeatureExtractorOptions) -> None:
+    if descriptors.limit() < descriptors.FEWEST:
+        raise UsageError(
+            f"Only {descriptors.limit()} files may be open at once here, and a run needs "
+            f"{descriptors.FEWEST}: raise the limit, as by `ulimit -n 1024`."
+        )
     for flag in ("input", "output", "model"):
         if not getattr(options, flag) and not (flag == "input" and options.retry_errors):
             raise UsageError(f"--{flag} is missing; see image-features extract --help.")
@@ -130,6 +140,19 @@ def _check_options(options: FeatureExtractorOptions) -> None:
                     f"--{flag} would count every row that did not fail: leave it out with "
                     "--retry_errors."
                 )
+
+
+def _check_libraries(options: FeatureExtractorOptions) -> None:
+    named = {
+        "output": [options.output],
+        "model": [options.model],
+        "input": options.input or (),
+        "retry_errors": [options.retry_errors or ""],
+    }
+    for flag, locations in named.items():
+        for location in locations:
+            if problem := missing(location):
+                raise UsageError(f"--{flag}={redact_uri(location)} cannot be used: {problem}.")
 
 
 def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
@@ -155,7 +178,7 @@ def _prepare_model(options: FeatureExtractorOptions) -> PreparedModel:
             batch_size=options.batch_size,
         )
     except ModelError as error:
-        raise UsageError(f"--model={options.model}: {error}") from error
+        raise UsageError(f"--model={redact_uri(options.model)} cannot be used: {error}") from error
 
 
 def _provenance(
@@ -192,14 +215,19 @@ def _guards(options: FeatureExtractorOptions) -> Guards:
     )
 
 
-def _earlier_runs(layout: RunLayout, provenance: Provenance) -> list[Run] | AlreadyCommitted:
-    """Returns the runs that an incremental one goes on from, the latest first."""
+def _earlier_runs(
+    options: FeatureExtractorOptions, layout: RunLayout, provenance: Provenance
+) -> list[Run] | AlreadyCommitted:
+    """Returns the runs that readers will see with the new one, the latest first."""
     try:
         runs = all_runs(layout.dataset)
-        merged = merged_into(runs, layout.run_id, provenance)
+        merged = merged_into(runs, layout.run_id, provenance) if options.incremental else None
         if merged:
             return AlreadyCommitted(merged.directory, layout.run_id)
-        return going_on(runs, layout.run_id, provenance)
+        current = current_beside(runs, layout.run_id)
+        if not options.new_series:
+            check_fit(current, provenance)
+        return fitting(current, provenance)
     except (ValueError, OSError) as error:
         raise _cannot_go_on(layout, error) from error
 
@@ -211,9 +239,22 @@ def _go_on(
         files = known_files(runs)
     except (ValueError, OSError) as error:
         raise _cannot_go_on(attempt.layout, error) from error
-    known = Known(files, options.verify_content, removals=not options.retry_errors)
-    return known, dataclasses.replace(guards, removed_before=removed_before(runs))
+    known = Known(
+        files,
+        options.verify_content,
+        removals=not options.retry_errors,
+        hides=options.tombstone_removed,
+    )
+    unchecked = guards.unchecked
+    if guards.max_removed_rate is not None and not any(run.rows for run in runs):
+        unchecked += ("--max_removed_rate had nothing to compare with: no earlier rows are there.",)
+    return known, dataclasses.replace(
+        guards,
+        removed_before=removed_before(runs),
+        failed_before=runs[0].counts.failed_by_reason if runs else {},
+        unchecked=unchecked,
+    )
 
 
 def _cannot_go_on(layout: RunLayout, error: Exception) -> UsageError:
-    return UsageError(f"--incremental cannot go on in {layout.dataset}: {explain(error)}.")
+    return UsageError(f"The run cannot join the dataset {layout.dataset}: {explain(error)}.")

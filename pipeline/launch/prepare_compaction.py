@@ -11,7 +11,8 @@ from image_features.errors import UsageError
 from image_features.paths import absolute
 from image_features.pipeline.compact import Compaction, compaction_of, fingerprint_of, shards_of
 from image_features.pipeline.config import utc_now
-from image_features.pipeline.dataset.run import Run, comparable, current_runs
+from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.dataset.series import open_series
 from image_features.pipeline.launch.attempt import State, begin_attempt, find_attempt
 from image_features.pipeline.launch.prepare import AlreadyCommitted
 from image_features.pipeline.locations import explain
@@ -77,7 +78,7 @@ def prepare_compaction(
 def _runs(path: str) -> list[Run]:
     try:
         alone = Run.read(path) is not None
-        runs = comparable(current_runs(path))
+        runs = list(open_series(path).runs)
     except (ValueError, OSError) as error:
         raise UsageError(f"{path} cannot be merged: {explain(error)}.") from error
     if alone:

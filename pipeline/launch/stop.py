@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 
 from image_features.errors import EXIT_FAILED
+from image_features.pipeline.terminal import PROGRAM, shown
 
 
 @contextlib.contextmanager
-def stopped_by_signals(*, local: bool) -> Iterator[None]:
+def stopped_by_signals(*, local: bool, advice: str = "") -> Iterator[None]:
     """Ends the process on Ctrl-C or SIGTERM while the body runs.
 
     A local run ends at once, since the runner would take an exception for a failing row's, and
@@ -23,13 +24,14 @@ def stopped_by_signals(*, local: bool) -> Iterator[None]:
 
     Args:
       local: Whether the job runs in this process.
+      advice: A line that tells how to go on with the run; empty for none.
     """
 
     def stop(number: int, _: object) -> None:
         if local:
-            _write(b"interrupted; the run is not committed.")
+            _say("interrupted; the run is not committed.", advice)
             os._exit(128 + number)
-        _write(b"interrupted; a job that was submitted goes on.")
+        _say("interrupted; a job that was submitted goes on.")
         raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
@@ -56,7 +58,7 @@ def stopped_in_time(deadline: float, say: Callable[[], str | None]) -> Iterator[
     def stop() -> None:
         sentence = say()
         if sentence is not None:
-            _write(sentence.encode(errors="backslashreplace"))
+            _say(*sentence.splitlines())
             os._exit(EXIT_FAILED)
 
     timer = threading.Timer(max(0.0, deadline - time.monotonic()), stop)
@@ -68,7 +70,8 @@ def stopped_in_time(deadline: float, say: Callable[[], str | None]) -> Iterator[
         timer.cancel()
 
 
-def _write(sentence: bytes) -> None:
-    """Writes to standard error as a signal handler may: its buffer may be in use just now."""
-    with contextlib.suppress(OSError):
-        os.write(2, b"image-features: " + sentence + b"\n")
+def _say(*lines: str) -> None:
+    """Writes lines past Python's own streams, whose locks another thread may hold."""
+    text = "".join(f"{PROGRAM}: {line}\n" for line in map(shown, lines) if line)
+    with contextlib.suppress(OSError):  # Nobody may be listening any more.
+        os.write(2, text.encode(errors="backslashreplace"))

@@ -1,6 +1,7 @@
 """A report as one HTML page that needs nothing else; its charts are drawn by Vega-Lite in it.
 
-URIs, messages and column values may be anybody's text. Jinja escapes what is HTML; data for the
+URIs, messages and column values may be anybody's text. Marks of direction and other characters that
+nobody sees are written out, and secrets in URLs hidden. Jinja escapes what is HTML; data for the
 scripts are JSON whose angle brackets are escaped; scripts put text into text nodes only; and the
 page's policy runs no script but its own two, by their hashes, and loads nothing.
 """
@@ -20,6 +21,7 @@ from markupsafe import Markup
 from image_features.pipeline.report.charts import SHOWN_RUNS, draw, rate_of, run_line
 from image_features.pipeline.report.contents import Health, Report, SampledImage, VectorHealth
 from image_features.pipeline.report.sample import NEAR_DUPLICATE
+from image_features.pipeline.terminal import shown
 
 _PER_GROUP = 8
 
@@ -46,9 +48,11 @@ def render(report: Report, thumbnails: Mapping[int, str]) -> str:
         loader=jinja2.PackageLoader("image_features.pipeline.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["shown"] = shown
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     template = environment.get_template("report.html")
     scripts = [_library(), _source(environment, "report.js")]
@@ -66,12 +70,23 @@ def render(report: Report, thumbnails: Mapping[int, str]) -> str:
         health=_health_table(report.health),
         scripts=[Markup(script) for script in scripts],
         policy=_policy(scripts),
-        data={
-            "charts": draw(report, thumbnails),
-            "rows": [_details(row) for row in report.sample.rows],
-            "thumbnails": {str(row): uri for row, uri in thumbnails.items()},
-        },
+        data=_shown(
+            {
+                "charts": draw(report, thumbnails),
+                "rows": [_details(row) for row in report.sample.rows],
+                "thumbnails": {str(row): uri for row, uri in thumbnails.items()},
+            }
+        ),
     )
+
+
+def _shown(value: Any) -> Any:
+    """Returns what goes into the page as users may see it; markup of our own stays as it is."""
+    if isinstance(value, Mapping):
+        return {_shown(key): _shown(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(item) for item in value]
+    return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _policy(scripts: Sequence[str]) -> str:

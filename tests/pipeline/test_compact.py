@@ -97,6 +97,7 @@ def test_errors_that_nothing_has_settled_are_kept_once(tmp_path):
         ("gone.jpg", "not_found"),
     ]
     options = ["--model=untrained", f"--output={tmp_path}/out", "--retry_errors=all"]
+    options.append("--max_error_rate=1")
     assert cli.main(["extract", *options, "--run_id=again"]) == 0
     assert read_record(str(tmp_path / "out" / "again"))["counts"]["rows_failed"] == 4
 
@@ -127,8 +128,8 @@ def test_a_damaged_shard_stops_the_merging(nights, capsys):
 
 
 def test_other_models_are_left_alone(nights, nights_photos):
-    other = datasets.extract(nights_photos, nights, "other", "--resize=pad")
-    later = datasets.extract(nights_photos, nights, "5", "--incremental")
+    other = datasets.extract(nights_photos, nights, "other", "--resize=pad", "--new_series")
+    later = datasets.extract(nights_photos, nights, "5", "--incremental", "--new_series")
     run = compact(nights)
     assert sorted(read_record(str(run))["replaces"]) == ["1", "2", "3", "5"]
     assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 0

@@ -5,14 +5,15 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 
-from image_features.transforms.manifests.delimited import read_delimited
+from image_features.transforms.manifests.delimited import Dialect, read_delimited
 from image_features.transforms.manifests.jsonl import read_jsonl
 from image_features.transforms.manifests.parquet import read_parquet
 from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.manifests.text import read_text
+from image_features.transforms.stores.compression import without_suffix
 from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
-from image_features.transforms.stores.uris import is_http
+from image_features.transforms.stores.uris import is_http, redact_uri
 
 
 class ManifestFormat(enum.StrEnum):
@@ -40,12 +41,17 @@ _SUFFIXES = {
 def format_of(location: str) -> ManifestFormat | None:
     """Returns the format that a location's suffix names, or None if it names none."""
     path = location.split("?", 1)[0] if is_http(location) else location
-    name = path.lower().rsplit("/", 1)[-1].removesuffix(".gz")
+    name = without_suffix(path.lower().rsplit("/", 1)[-1])
     return _SUFFIXES.get(name.rsplit(".", 1)[-1]) if "." in name else None
 
 
 def read_rows(
-    location: str, *, format: ManifestFormat, uri_column: str | None, http: HttpPolicy
+    location: str,
+    *,
+    format: ManifestFormat,
+    uri_column: str | None,
+    http: HttpPolicy,
+    quotes: bool | None = None,
 ) -> Iterator[ManifestRow]:
     """Yields the rows of a manifest; blank lines and comments are no rows.
 
@@ -54,18 +60,28 @@ def read_rows(
       format: The format of the manifest.
       uri_column: The column that holds the URIs; None looks for one of the usual names.
       http: How to fetch it over http(s).
+      quotes: Whether fields of CSV and TSV may be in quotes; None stands for CSV only.
 
     Raises:
       ManifestError: the file is not what its format says, or lacks the URI column.
+      OSError, transforms.stores.retries.FetchError: the file cannot be read to its end.
     """
     seekable = format is ManifestFormat.PARQUET
-    with open_binary(location, http=http, seekable=seekable) as file:
-        if format is ManifestFormat.TEXT:
-            yield from read_text(file)
-        elif format is ManifestFormat.JSONL:
-            yield from read_jsonl(file, location, uri_column)
-        elif format is ManifestFormat.PARQUET:
-            yield from read_parquet(file, location, uri_column)
-        else:
-            delimiter = "," if format is ManifestFormat.CSV else "\t"
-            yield from read_delimited(file, location, uri_column, delimiter)
+    try:
+        with open_binary(location, http=http, seekable=seekable) as file:
+            if format is ManifestFormat.TEXT:
+                yield from read_text(file, location)
+            elif format is ManifestFormat.JSONL:
+                yield from read_jsonl(file, location, uri_column)
+            elif format is ManifestFormat.PARQUET:
+                yield from read_parquet(file, location, uri_column)
+            else:
+                is_csv = format is ManifestFormat.CSV
+                dialect = Dialect("," if is_csv else "\t", is_csv if quotes is None else quotes)
+                yield from read_delimited(file, location, uri_column, dialect)
+    except (OSError, ValueError) as error:
+        shown = redact_uri(location)
+        if location in str(error) or shown in str(error):
+            raise
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise OSError(f"{shown} cannot be read: {problem}") from error

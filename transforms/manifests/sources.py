@@ -13,27 +13,12 @@ from apache_beam.io.filesystems import FileSystems
 
 from image_features.paths import absolute
 from image_features.transforms.manifests.formats import ManifestFormat, format_of
+from image_features.transforms.manifests.rows import IMAGE_SUFFIXES
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.uris import is_http
 
-IMAGE_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".jp2",
-        ".ppm",
-        ".pgm",
-    ]
-)
+# These name what this process has open, and other files in other processes.
+_DESCRIPTORS = ("/dev/stdin", "/dev/fd/", "/proc/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,19 +37,20 @@ class Source:
 def find_sources(locations: Sequence[str], format: ManifestFormat | None = None) -> list[Source]:
     """Tells manifests from listings, and expands globs of manifests.
 
-    A suffix of .txt, .csv, .tsv, .jsonl or .parquet (.gz) makes a manifest; a directory
-    or any other glob lists images.
+    A suffix of .txt, .csv, .tsv, .jsonl or .parquet, compressed or not, makes a manifest; a
+    directory or any other glob lists images.
 
     Args:
       locations: The locations, as the user gives them.
       format: The format of every manifest; None tells it by its suffix.
 
     Raises:
-      ValueError: a location is neither.
+      ValueError: a location is neither, or cannot be read by several processes.
     """
     sources: list[Source] = []
     for location in locations:
-        location = absolute(location)
+        location = _behind_descriptor(absolute(location))
+        _check_name(location)
         suffix_format = format_of(location)
         if is_http(location):
             sources.append(Source(location, format or suffix_format or ManifestFormat.TEXT))
@@ -76,23 +62,61 @@ def find_sources(locations: Sequence[str], format: ManifestFormat | None = None)
             if not matches:
                 raise ValueError(f"No file matches --input={location}.")
             paths = sorted(match.path for match in matches)
+            for path in paths:
+                _check_name(path)
+                _check_manifest(path)
             sources += [Source(p, format or format_of(p) or ManifestFormat.TEXT) for p in paths]
         elif _is_directory(location):
-            sources.append(Source(location, None))
+            listing = Source(location, None)
+            if (format or suffix_format) and next(list_images(listing), None) is None:
+                suffix = str(format or suffix_format).replace("text", "txt")
+                raise ValueError(
+                    f"--input={location} is a directory and holds no image; name the manifests in "
+                    f"it, as by {location.rstrip('/')}/*.{suffix}"
+                )
+            sources.append(listing)
         elif not FileSystems.exists(location):
             raise ValueError(f"--input={location} does not exist.")
         elif format or suffix_format:
+            _check_manifest(location)
             sources.append(Source(location, format or suffix_format))
         elif _is_image(location):
             raise ValueError(
                 f"--input={location} is one image; give a directory, a glob or a manifest."
             )
         else:
+            _check_manifest(location)
             raise ValueError(
                 f"--input={location} has no known suffix; say --input_format=text, csv, tsv, "
                 "jsonl or parquet."
             )
     return list(dict.fromkeys(sources))  # Globs may overlap.
+
+
+def _behind_descriptor(location: str) -> str:
+    """Returns the file behind what a shell hands to a command, as for `<`, if it is one."""
+    behind = os.path.realpath(location) if location.startswith(_DESCRIPTORS) else location
+    return behind if os.path.exists(behind) else location
+
+
+def _check_name(location: str) -> None:
+    try:
+        location.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"The name of --input={location!r} is not UTF-8, which records need: rename it"
+        ) from error
+
+
+def _check_manifest(path: str) -> None:
+    """Raises ValueError if a manifest on a disk is no file, which all workers can read."""
+    if "://" in path:
+        return
+    if path.startswith(_DESCRIPTORS) or not os.path.isfile(path):
+        raise ValueError(
+            f"--input={path} is no file but a pipe or the like, which can be read only once; "
+            "write it to a file first, since a run reads its manifests several times"
+        )
 
 
 def list_images(source: Source) -> Iterator[tuple[str, str]]:

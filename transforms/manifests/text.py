@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO
 
-from image_features.transforms.manifests.rows import ManifestRow
+from image_features.transforms.manifests.lines import read_lines, too_long
+from image_features.transforms.manifests.rows import ManifestRow, unread_row
+
+_BOM = "\ufeff"  # Files that begin with one may have been concatenated.
 
 
-def read_text(file: IO[bytes]) -> Iterator[ManifestRow]:
-    """Yields the rows of a text file: a URI a line."""
-    for number, line in enumerate(file, 1):
+def read_text(file: IO[bytes], location: str) -> Iterator[ManifestRow]:
+    """Yields the rows of a text file: a URI a line.
+
+    Raises:
+      ManifestError: the file is not UTF-8.
+    """
+    for line in read_lines(file, location):
+        data = line.data.strip()
         try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            # Whoever takes the row sees that a line that was cut is too long for a URI.
+            text = data.decode(errors="replace" if line.cut else "strict").lstrip(_BOM).strip()
         except UnicodeDecodeError:
-            yield ManifestRow(number, problem=f"the line is not UTF-8: {line[:80]!r}")
+            yield unread_row(line.number, f"the line is not UTF-8: {line.data[:80]!r}")
             continue
-        if text and not text.startswith("#"):
-            yield ManifestRow(number, text)
+        if line.cut and not text:
+            yield too_long(line)
+        elif text and not text.startswith("#"):
+            yield ManifestRow(line.number, text)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import gzip
 import io
 import os
 import shutil
@@ -15,44 +13,40 @@ from typing import IO, Any, BinaryIO, cast
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.disks import sync_directory, sync_file
+from image_features.disks import named_file, sync_directory, sync_file
 from image_features.transforms.stores import gcs
+from image_features.transforms.stores.compression import Decompressed, decompressed
 from image_features.transforms.stores.http import HttpClient, HttpPolicy
 from image_features.transforms.stores.retries import FetchError
-from image_features.transforms.stores.uris import is_http
+from image_features.transforms.stores.uris import is_http, redact_uri
 from image_features.transforms.values import Reason
 
 _SPOOL_BYTES = 16 * 2**20
-# Disks, quotas and limits of a process that are exhausted.
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextlib.contextmanager
 def open_binary(uri: str, *, http: HttpPolicy, seekable: bool = False) -> Iterator[IO[bytes]]:
-    """Opens a location for reading, decompressed if its name ends in .gz.
+    """Opens a location for reading, decompressed if it is compressed as .gz, .bz2, .xz or .zst.
 
     Args:
       uri: The location: a local path, or one of gs://, http(s) or another of Beam's schemes.
       http: How to fetch over http(s).
-      seekable: Whether the file must seek (Parquet does); a stream over http(s) is then spooled.
+      seekable: Whether the file must seek (Parquet does); what cannot seek is then spooled.
 
     Raises:
-      OSError: it cannot be read.
+      OSError: it cannot be read, or is damaged.
       transforms.stores.retries.FetchError: it cannot be fetched.
     """
+    shown = redact_uri(uri)
     with contextlib.ExitStack() as stack:
         if is_http(uri):
-            file = cast(
-                BinaryIO, stack.enter_context(contextlib.closing(HttpClient(http).open_stream(uri)))
-            )
+            stream = HttpClient(http).open_stream(uri)
         else:
-            file = stack.enter_context(
-                FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
-            )
+            stream = FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
+        plain = cast(BinaryIO, stack.enter_context(contextlib.closing(stream)))
         path = uri.split("?", 1)[0] if is_http(uri) else uri
-        if path.lower().endswith(".gz"):
-            file = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
-        elif seekable and is_http(uri):
+        file = decompressed(plain, path, shown=shown, strict=not is_http(uri))
+        if seekable and (is_http(uri) or isinstance(file, Decompressed)):
             spool = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES))
             shutil.copyfileobj(file, spool)
             spool.seek(0)
@@ -143,15 +137,15 @@ def create_whole(path: str, part: str, *, durable: bool = True) -> Iterator[IO[b
             yield file
         return
     try:
-        with create(part) as file:
-            yield file
-            if durable:
-                sync_file(file)
-        os.replace(part, path)
-    except BaseException as error:
+        with named_file(path):
+            with create(part) as file:
+                yield file
+                if durable:
+                    sync_file(file)
+            os.replace(part, path)
+    except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(part)
-        _name(error, path)
         raise
 
 
@@ -192,25 +186,16 @@ def create_once(path: str, data: bytes, part: str) -> bool:
             file.write(data)
         return True
     try:
-        with create(part) as file:
+        with named_file(path), create(part) as file:
             file.write(data)
             sync_file(file)
         written = _link(part, path)
-    except OSError as error:
-        _name(error, path)
-        raise
     finally:
         with contextlib.suppress(OSError):
             os.unlink(part)
     if written:
         sync_directory(os.path.dirname(path))
     return written
-
-
-def _name(error: BaseException, path: str) -> None:
-    """Adds the name of the file to the error of a disk that is full, which tells none."""
-    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
-        error.filename = path
 
 
 def _link(part: str, path: str) -> bool:
@@ -224,6 +209,16 @@ def _link(part: str, path: str) -> bool:
             return False
         os.replace(part, path)
     return True
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Returns what a file system has failed with, out of what Beam wraps it in."""
+    while isinstance(error, BeamIOError) and error.exception_details:
+        inner = next(iter(error.exception_details.values()))
+        if not isinstance(inner, Exception):
+            break
+        error = inner
+    return error
 
 
 def reason_of(error: BaseException) -> Reason:

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
-from urllib3.exceptions import HTTPError
-
+from image_features.deadlines import Deadline
 from image_features.transforms.stores import versions
-from image_features.transforms.stores.http_guard import WATCHDOG, shut
-from image_features.transforms.stores.http_session import (
-    MIB,
-    HttpPolicy,
-    HttpSession,
-    translate,
+from image_features.transforms.stores.http_body import BLOCK, blocks
+from image_features.transforms.stores.http_connections import IDLE
+from image_features.transforms.stores.http_session import MIB, HttpPolicy, HttpSession, leave
+from image_features.transforms.stores.retries import (
+    FetchError,
+    PassingError,
+    too_large,
+    with_retries,
 )
-from image_features.transforms.stores.retries import PassingError, too_large, with_retries
 from image_features.transforms.stores.store import Content
-from image_features.transforms.stores.uris import redact_text, redact_uri
+from image_features.transforms.stores.uris import redact_uri
 from image_features.transforms.values import Reason
 
 __all__ = ["MIB", "HttpClient", "HttpPolicy"]
 
 Out = TypeVar("Out")
-_BLOCK = 64 * 1024
 _NOT_MODIFIED = 304
 
 
@@ -34,20 +33,21 @@ class HttpClient:
 
     Args:
       policy: How patient and how trusting fetches are.
-      pool_size: The number of connections that are kept open to one host.
       sleep: Waits between attempts; a fake in tests.
+      clock: Tells the time in seconds; a fake in tests.
     """
 
     def __init__(
         self,
         policy: HttpPolicy,
         *,
-        pool_size: int = 32,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy = policy
         self._sleep = sleep
-        self._session = HttpSession(policy, pool_size)
+        self._clock = clock
+        self._session = HttpSession(policy)
 
     def read(self, url: str) -> Content:
         """Reads a whole body.
@@ -78,14 +78,13 @@ class HttpClient:
           FetchError: the location cannot be reached.
         """
 
-        def ask(url: str, deadline: float) -> str:
+        def ask(url: str, deadline: Deadline) -> str:
             response = self._session.get(url, deadline, versions.conditions(known))
             if response.status == _NOT_MODIFIED and versions.still_there(known, response.headers):
-                response.drain_conn()
-                response.release_conn()
+                leave(response)
                 return known
             self._session.check_status(url, response)
-            response.close()
+            leave(response)
             return versions.of_answer(response.headers)
 
         return self._retrying(url, ask)[0]
@@ -93,82 +92,96 @@ class HttpClient:
     def open_stream(self, url: str) -> Any:
         """Opens a body for reading as a stream, whatever its size, as of a manifest.
 
-        Raises:
-          FetchError: the body cannot be had.
-        """
+        The body may be long but must not be slow: the total timeout is for each MiB of it. One
+        that breaks off is fetched again and read on, if its server tells that it is the same.
 
-        def open_it(url: str, deadline: float) -> Any:
+        Raises:
+          FetchError: the body cannot be had, also while it is read.
+        """
+        return io.BufferedReader(_Stream(self._long_body(url, *self._open(url))), BLOCK)
+
+    def _open(self, url: str) -> tuple[Any, Deadline]:
+        def open_it(url: str, deadline: Deadline) -> tuple[Any, Deadline]:
             response = self._session.get(url, deadline)
             self._session.check_status(url, response)
-            return io.BufferedReader(_Stream(response), _BLOCK)
+            return response, deadline
 
         return self._retrying(url, open_it)[0]
 
-    def close(self) -> None:
-        """Closes idle connections."""
-        self._session.close()
+    def _long_body(
+        self, url: str, response: Any, deadline: Deadline
+    ) -> Generator[bytes, None, None]:
+        version, shown = versions.of_answer(response.headers), redact_uri(url)
+        done = failures = since_renewed = 0
+        while True:
+            known = done
+            try:
+                for block in blocks(response, shown, deadline):
+                    since_renewed += len(block)
+                    if since_renewed >= MIB:
+                        deadline.renew()
+                        since_renewed = failures = 0
+                    new, known = block[known:], max(0, known - len(block))
+                    done += len(new)
+                    if new:
+                        yield new
+                return
+            except PassingError:
+                failures += 1
+                if not version or failures >= self._policy.retries.max_attempts:
+                    raise
+            finally:
+                response.close()
+            response, deadline = self._open(url)
+            if versions.of_answer(response.headers) != version:
+                response.close()
+                raise FetchError(Reason.READ_FAILED, f"{shown} has changed while it was read.")
 
-    def _retrying(self, url: str, action: Callable[[str, float], Out]) -> tuple[Out, int]:
-        total = self._policy.total_timeout
+    def close(self) -> None:
+        """Closes the idle connections of this process."""
+        IDLE.close()
+
+    def _retrying(self, url: str, action: Callable[[str, Deadline], Out]) -> tuple[Out, int]:
+        deadline = Deadline(self._policy.total_timeout, self._clock)
         return with_retries(
-            lambda: action(url, time.monotonic() + total), self._policy.retries, self._sleep
+            lambda: action(url, deadline), self._policy.retries, self._sleep, deadline
         )
 
-    def _read_whole(self, url: str, deadline: float) -> tuple[bytes, str]:
+    def _read_whole(self, url: str, deadline: Deadline) -> tuple[bytes, str]:
         shown = redact_uri(url)
         response = self._session.get(url, deadline)
         try:
             self._session.check_status(url, response)
             limit = self._policy.max_bytes
-            announced = response.headers.get("Content-Length", "")
-            if announced.isdigit() and int(announced) > limit:
+            if (response.length_remaining or 0) > limit:
                 raise too_large(shown, limit)
-            ticket = WATCHDOG.guard(deadline, lambda: shut(response))
-            try:
-                body = bytearray()
-                while block := response.read1(_BLOCK):
-                    body += block
-                    if len(body) > limit:
-                        raise too_large(shown, limit)
-                    if time.monotonic() > deadline:
-                        raise self._session.too_late(shown)
-            except (HTTPError, OSError, ValueError, AttributeError) as error:
-                if time.monotonic() > deadline:
-                    raise self._session.too_late(shown) from error
-                raise translate(error, shown) from error
-            finally:
-                WATCHDOG.release(ticket)
-            if time.monotonic() > deadline:
-                raise self._session.too_late(shown)
-            if announced.isdigit() and len(body) != int(announced):
-                raise PassingError(
-                    Reason.CONNECTION_FAILED,
-                    f"{shown} ended after {len(body)} of {announced} bytes.",
-                )
-            response.release_conn()
+            body = bytearray()
+            for block in blocks(response, shown, deadline):
+                body += block
+                if len(body) > limit:
+                    raise too_large(shown, limit)
             return bytes(body), versions.of_answer(response.headers)
         finally:
-            if not response.closed:
-                response.close()
+            response.close()
 
 
 class _Stream(io.RawIOBase):
-    """The body of an answer as a file."""
+    """What comes in blocks as a file."""
 
-    def __init__(self, response: Any) -> None:
-        self._response = response
+    def __init__(self, body: Generator[bytes, None, None]) -> None:
+        self._body = body
+        self._left = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        try:
-            block = self._response.read(len(buffer))
-        except HTTPError as error:
-            raise OSError(f"The download broke off: {redact_text(str(error))}") from error
-        buffer[: len(block)] = block
-        return len(block)
+        if not self._left:
+            self._left = memoryview(next(self._body, b""))
+        size = min(len(buffer), len(self._left))
+        buffer[:size], self._left = self._left[:size], self._left[size:]
+        return size
 
     def close(self) -> None:
-        self._response.close()
+        self._body.close()
         super().close()

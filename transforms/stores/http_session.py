@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import (
-    HTTPError,
-    LocationParseError,
-    NameResolutionError,
-    NewConnectionError,
-    SSLError,
-)
-from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
+from urllib3.exceptions import LocationParseError, ProtocolError
 
-from image_features.transforms.stores.http_guard import BlockedHostError, current, pool_classes
+from image_features.deadlines import Deadline
+from image_features.timed_connections import terms
+from image_features.transforms.stores.http_connections import pools
+from image_features.transforms.stores.http_errors import too_late, translated
+from image_features.transforms.stores.http_urls import authorization, escaped, redirected
 from image_features.transforms.stores.retries import (
     FetchError,
     PassingError,
     RetryPolicy,
+    may_pass,
     retry_after,
 )
 from image_features.transforms.stores.uris import redact_uri
 from image_features.transforms.values import Reason
 
 MIB = 2**20
-_RETRIED = frozenset({429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# They bring a part, or nothing, though the whole was asked for.
+_NOT_WHOLE = frozenset({204, 205, 206})
+# A body that nobody wants is read all the same if it is so short: a new connection costs more.
+_WORTH_READING = 16 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +38,10 @@ class HttpPolicy:
     """How patient and how trusting a fetch is. Times are in seconds.
 
     Attributes:
-      connect_timeout: The most time that connecting may take.
+      connect_timeout: The most time that connecting may take, to all addresses of a host together.
       read_timeout: The most time between two parts of an answer.
-      total_timeout: The most time that one attempt may take as a whole.
+      total_timeout: The most time that a fetch may take as a whole, with all of its attempts. Of a
+        manifest it is the time for each MiB.
       retries: When to try again.
       max_redirects: The number of redirects that are followed.
       max_bytes: The size of the largest body that is read; a larger one is cut off and fails.
@@ -59,36 +60,28 @@ class HttpPolicy:
 
 
 class HttpSession:
-    """Requests over connections that several threads share; every failure is a FetchError.
+    """Requests over the connections of this process; every failure is a FetchError.
 
     Args:
       policy: How patient and how trusting.
-      pool_size: The number of connections that are kept open to one host.
     """
 
-    def __init__(self, policy: HttpPolicy, pool_size: int) -> None:
+    def __init__(self, policy: HttpPolicy) -> None:
         self._policy = policy
-        self._pools = urllib3.PoolManager(
-            num_pools=64,
-            maxsize=pool_size,
-            retries=False,
-            headers={
-                "User-Agent": policy.user_agent,
-                "Accept": "*/*",
-                # The limit of the size counts what is sent, so that nothing may be unpacked here.
-                "Accept-Encoding": "identity",
-            },
-        )
-        self._pools.pool_classes_by_scheme = pool_classes(
-            allow_private_hosts=policy.allow_private_hosts
-        )
+        self._pools = pools(allow_private_hosts=policy.allow_private_hosts)
+        self._headers = {
+            "User-Agent": policy.user_agent,
+            "Accept": "*/*",
+            # What is sent as it is need not be unpacked here.
+            "Accept-Encoding": "identity",
+        }
 
-    def get(self, url: str, deadline: float, extra: Mapping[str, str] | None = None) -> Any:
+    def get(self, url: str, deadline: Deadline, extra: Mapping[str, str] | None = None) -> Any:
         """Requests a URL and follows its redirects, each under the same guard.
 
         Args:
           url: The location.
-          deadline: The time by which all must have ended, of time.monotonic.
+          deadline: The end of everything, the body included.
           extra: The headers to send beside the usual ones.
 
         Returns:
@@ -96,118 +89,141 @@ class HttpSession:
 
         Raises:
           PassingError: the next attempt may work.
-          FetchError: the URL is refused or leads nowhere.
+          FetchError: the URL is refused or leads nowhere, or the deadline has passed.
         """
-        seen: set[str] = set()
-        hop = url
+        seen: set[tuple[str, str]] = set()
+        hop, cookies = url, _Cookies()
         while True:
-            response = self._request(hop, deadline, extra or {})
+            response = self.send("GET", hop, deadline, {**(extra or {}), **cookies.of(hop)})
             target = response.headers.get("Location")
             if response.status not in _REDIRECTS or not target:
                 return response
-            response.close()
-            seen.add(hop)
-            following = urljoin(hop, target)
-            shown = redact_uri(url)
-            if following in seen or len(seen) > self._policy.max_redirects:
+            leave(response)
+            seen.add((hop, str(cookies.of(hop))))
+            cookies.keep(hop, response.headers)
+            hop = redirected(hop, target)
+            if (hop, str(cookies.of(hop))) in seen or len(seen) > self._policy.max_redirects:
                 raise FetchError(
                     Reason.TOO_MANY_REDIRECTS,
-                    f"{shown} redirects in a circle or more than "
+                    f"{redact_uri(url)} redirects in a circle or more than "
                     f"{self._policy.max_redirects} times.",
                 )
-            if urlsplit(following).scheme not in ("http", "https"):
-                raise FetchError(
-                    Reason.UNSUPPORTED_SCHEME,
-                    f"{shown} redirects to {redact_uri(following)}, which is not http(s).",
-                )
-            hop = following
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        deadline: Deadline,
+        extra: Mapping[str, str],
+        *,
+        body: bytes | None = None,
+        shown: str | None = None,
+    ) -> Any:
+        """Makes one request, and returns its answer with the body still to be read.
+
+        Args:
+          method: The method, such as GET.
+          url: The location.
+          deadline: The end of everything, the answer's body included.
+          extra: The headers to send beside the usual ones.
+          body: The body to send; None for none.
+          shown: The location as messages may tell it; None for all of it but secrets.
+
+        Raises:
+          PassingError: the next attempt may work.
+          FetchError: the URL is refused, or the deadline has passed.
+        """
+        shown = shown or redact_uri(url)
+        if deadline.left() <= 0:
+            raise too_late(shown, deadline)
+        try:
+            parts = urlsplit(url)
+            if not parts.hostname or parts.port == 0:
+                raise LocationParseError(shown)
+            target = escaped(url)
+            pool = self._pools.connection_from_url(target)
+            headers = {**self._headers, **extra, **authorization(parts)}
+            path = urllib3.util.parse_url(target).request_uri
+            # A server may close a connection at the moment at which it is used again. That says
+            # nothing about this request, unless it must not be made twice.
+            for fresh in (body is not None, True):
+                with terms(deadline, fresh=fresh) as given:
+                    try:
+                        return pool.urlopen(
+                            method,
+                            path,
+                            body=body,
+                            headers=headers,
+                            timeout=urllib3.Timeout(
+                                connect=deadline.at_most(self._policy.connect_timeout),
+                                read=deadline.at_most(self._policy.read_timeout),
+                            ),
+                            redirect=False,
+                            retries=False,
+                            preload_content=False,
+                            decode_content=False,
+                        )
+                    except ProtocolError:
+                        if not given.reused:
+                            raise
+            raise AssertionError("A fresh connection is not a used one.")
+        except Exception as error:  # urllib3, http.client and sockets have errors of their own.
+            raise translated(error, shown, deadline) from error
 
     def check_status(self, url: str, response: Any) -> None:
-        """Makes sure that an answer has the body that was asked for; closes it if it has not.
+        """Makes sure that an answer has the body that was asked for; leaves it if it has not.
 
         Raises:
           PassingError: the next answer may have it.
           FetchError: the server refuses it.
         """
         status, shown = response.status, redact_uri(url)
-        if 200 <= status < 300 and status != 204:
+        if 200 <= status < 300 and status not in _NOT_WHOLE:
             return
         wait = retry_after(response.headers.get("Retry-After"))
-        response.close()
+        leave(response)
         message = f"{shown} answered {status}."
-        if status in _RETRIED:
+        if may_pass(status):
             raise PassingError(Reason.SERVER_ERROR, message, wait)
         if status in (404, 410):
             raise FetchError(Reason.NOT_FOUND, message)
         if status in (401, 403):
             raise FetchError(Reason.ACCESS_DENIED, message)
+        if status in _NOT_WHOLE:
+            message = f"{shown} answered {status}, which is not the whole that was asked for."
+        elif status in _REDIRECTS:
+            message = f"{shown} answered {status} without a Location."
         raise FetchError(Reason.SERVER_ERROR if status >= 500 else Reason.HTTP_ERROR, message)
 
-    def too_late(self, shown: str) -> PassingError:
-        """Returns the failure of an attempt that is past its deadline."""
-        seconds = self._policy.total_timeout
-        return PassingError(Reason.TIMEOUT, f"{shown} took longer than {seconds:g} s in all.")
 
-    def close(self) -> None:
-        """Closes idle connections."""
-        self._pools.clear()
+class _Cookies:
+    """What hosts want to be told again within one fetch: some redirect until they are."""
 
-    def _request(self, url: str, deadline: float, extra: Mapping[str, str]) -> Any:
-        shown = redact_uri(url)
-        policy = self._policy
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise self.too_late(shown)
-        timeout = urllib3.Timeout(
-            connect=min(policy.connect_timeout, left), read=min(policy.read_timeout, left)
-        )
-        try:
-            parts = urlsplit(url)
-            if not parts.hostname or parts.port == 0:
-                raise LocationParseError(shown)
-            headers = {**self._pools.headers, **extra, **authorization(parts)}
-            pool = self._pools.connection_from_url(url)
-            current.deadline = deadline
-            return pool.urlopen(
-                "GET",
-                urllib3.util.parse_url(url).request_uri,
-                headers=headers,
-                timeout=timeout,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        except BlockedHostError as error:
-            raise FetchError(
-                Reason.BLOCKED_HOST,
-                f"{shown} is refused: {error}; pass --allow_private_hosts if you trust "
-                "the manifest.",
-            ) from error
-        except (LocationParseError, UnicodeError) as error:
-            raise FetchError(Reason.CONNECTION_FAILED, f"{shown} is not a valid URL.") from error
-        except (HTTPError, OSError, ValueError, AttributeError) as error:
-            if time.monotonic() > deadline:
-                raise self.too_late(shown) from error
-            raise translate(error, shown) from error
+    def __init__(self) -> None:
+        self._hosts: dict[str, dict[str, str]] = {}
+
+    def keep(self, url: str, headers: Any) -> None:
+        """Keeps what an answer sets for its host."""
+        kept = self._hosts.setdefault(_origin(url), {})
+        for field in headers.getlist("Set-Cookie"):
+            name, _, value = " ".join(field.split()).partition(";")[0].partition("=")
+            kept[name.strip()] = value.strip()
+
+    def of(self, url: str) -> dict[str, str]:
+        """Returns the header for a URL's host, or no header."""
+        kept = self._hosts.get(_origin(url)) if self._hosts else None
+        pairs = "; ".join(f"{name}={value}" for name, value in kept.items()) if kept else ""
+        return {"Cookie": pairs} if pairs else {}
 
 
-def authorization(url: SplitResult) -> dict[str, str]:
-    """Returns the header of basic authentication for a URL with a user, or no header."""
-    if url.username is None:
-        return {}
-    user = f"{unquote(url.username)}:{unquote(url.password or '')}"
-    return urllib3.make_headers(basic_auth=user)
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
 
 
-def translate(error: Exception, shown: str) -> FetchError:
-    """Returns any failure of urllib3 or a socket as one of ours."""
-    if isinstance(error, NameResolutionError):
-        return PassingError(Reason.CONNECTION_FAILED, f"{shown} has an unknown host.")
-    if isinstance(error, NewConnectionError):  # To urllib3 this is a kind of timeout.
-        return PassingError(Reason.CONNECTION_FAILED, f"{shown} cannot be connected to.")
-    if isinstance(error, SSLError):
-        return FetchError(Reason.CONNECTION_FAILED, f"{shown} has no valid certificate: {error}.")
-    if isinstance(error, Urllib3TimeoutError | TimeoutError):
-        return PassingError(Reason.TIMEOUT, f"{shown} did not answer in time.")
-    return PassingError(Reason.CONNECTION_FAILED, f"{shown} broke off: {type(error).__name__}.")
+def leave(response: Any) -> None:
+    """Leaves an answer without its body, and keeps the connection if that costs little."""
+    left = response.length_remaining
+    if left is not None and left <= _WORTH_READING:
+        response.drain_conn()
+    response.close()

@@ -10,10 +10,16 @@ from typing import TypeVar
 
 import tenacity
 
+from image_features.deadlines import Deadline
 from image_features.errors import ImageFeaturesError
 from image_features.transforms.values import Reason
 
 Out = TypeVar("Out")
+
+# Beside these, whatever a server says of itself may pass: 503 and 507, 520 to 530 of Cloudflare,
+# 509 and 598 of hosts and proxies.
+_MAY_PASS = frozenset({408, 420, 425, 429})
+_NEVER_PASSES = frozenset({501, 505, 506, 508, 510, 511})
 
 
 class FetchError(ImageFeaturesError):
@@ -30,6 +36,9 @@ class FetchError(ImageFeaturesError):
         self.reason = reason
         self.message = message
         self.attempts = attempts
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def too_large(shown: str, max_bytes: int) -> FetchError:
@@ -56,7 +65,7 @@ class RetryPolicy:
     Attributes:
       max_attempts: The most tries, the first one included.
       backoff_base: The longest wait before the second try, doubled with each further one.
-      backoff_max: The longest wait of all, also where a server asks for more.
+      backoff_max: The longest wait of all; a server may ask for more if there is a deadline.
     """
 
     max_attempts: int = 4
@@ -65,7 +74,10 @@ class RetryPolicy:
 
 
 def with_retries(
-    action: Callable[[], Out], policy: RetryPolicy, sleep: Callable[[float], None]
+    action: Callable[[], Out],
+    policy: RetryPolicy,
+    sleep: Callable[[float], None],
+    deadline: Deadline | None = None,
 ) -> tuple[Out, int]:
     """Calls an action until it works; returns its result and the number of attempts.
 
@@ -73,6 +85,7 @@ def with_retries(
       action: The fetch, which raises PassingError where it may work the next time.
       policy: When to try again.
       sleep: Waits between attempts.
+      deadline: The end of all attempts and waits; None for no end.
 
     Raises:
       FetchError: the action failed for good, or as often as is allowed; `attempts` is set.
@@ -85,10 +98,16 @@ def with_retries(
     def wait(state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, PassingError) else None
-        return min(max(jitter(state), asked or 0.0), policy.backoff_max)
+        seconds = max(jitter(state), asked or 0.0)
+        return seconds if deadline is not None else min(seconds, policy.backoff_max)
+
+    def is_last(state: tenacity.RetryCallState) -> bool:
+        # There is no point in a wait after which nothing can be tried any more.
+        too_late = deadline is not None and state.upcoming_sleep >= deadline.left()
+        return too_late or state.attempt_number >= policy.max_attempts
 
     retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(policy.max_attempts),
+        stop=is_last,
         wait=wait,
         retry=tenacity.retry_if_exception_type(PassingError),
         sleep=sleep,
@@ -98,18 +117,26 @@ def with_retries(
         result = retrying(action)
     except FetchError as error:
         error.attempts = retrying.statistics["attempt_number"]
+        if isinstance(error, PassingError) and error.attempts < policy.max_attempts:
+            error.message += " There is no time left to try again."
         raise
     return result, retrying.statistics["attempt_number"]
 
 
+def may_pass(status: int) -> bool:
+    """Whether a server that answers with a status may answer otherwise the next time."""
+    return status in _MAY_PASS or (status >= 500 and status not in _NEVER_PASSES)
+
+
 def retry_after(value: str | None) -> float | None:
     """Returns the seconds to wait by a header of seconds or an HTTP date (RFC 9110, 10.2.3)."""
-    if not value:
+    text = (value or "").strip()
+    if not text:
         return None
-    if value.strip().isdigit():
-        return float(value)
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
     try:
-        when = email.utils.parsedate_to_datetime(value)
+        when = email.utils.parsedate_to_datetime(text[:64])
         return max(0.0, (when - datetime.datetime.now(datetime.UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -45,10 +45,10 @@ def test_a_run_may_be_asked_for_twice(night, photos, capsys):
 
 def test_another_preprocessing_or_model_makes_all_anew(night):
     night("1")
-    assert counts(night("2", "--resize=pad")) == (10, 9, 1, 0, 0)
-    assert counts(night("3", "--precision=float16")) == (10, 9, 1, 0, 0)
-    assert counts(night("4")) == (10, 0, 1, 9, 0)
-    assert counts(night("5", "--resize=pad")) == (10, 0, 1, 9, 0)
+    assert counts(night("2", "--resize=pad", "--new_series")) == (10, 9, 1, 0, 0)
+    assert counts(night("3", "--precision=float16", "--new_series")) == (10, 9, 1, 0, 0)
+    assert counts(night("4", "--new_series")) == (10, 0, 1, 9, 0)
+    assert counts(night("5", "--resize=pad", "--new_series")) == (10, 0, 1, 9, 0)
 
 
 def test_a_column_must_hold_what_it_held(night, photos, tmp_path, capsys):
@@ -75,7 +75,7 @@ def test_the_latest_run_tells_what_a_column_holds(extract, night, photos, tmp_pa
         return manifest
 
     extract(rows(1), run_id="1")
-    extract(rows(1.5), run_id="2")
+    extract(rows(1.5), "--new_series", run_id="2")
     assert counts(night("3", input=rows(2.5))) == (1, 0, 0, 1, 0)
     night("4", input=rows(2), code=2)
 

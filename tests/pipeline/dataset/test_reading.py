@@ -9,14 +9,13 @@ import pathlib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from tensorflow.python.autograph.impl import api
 
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading as dataset
 from image_features.transforms.stores.uris import image_key
 from tests import images
-from tests.datasets import counts, lines, names, read_examples
+from tests.datasets import compact, counts, lines, names, read_examples
 
 
 def test_readers_see_the_latest_version_of_each_row_once(night, photos, tmp_path):
@@ -101,11 +100,11 @@ def test_text_and_bytes_come_as_they_are(extract, photos, tmp_path):
     assert {array.dtype for array in [arrays.uris, *arrays.columns.values()]} == {np.dtype(object)}
 
 
-def test_columns_of_runs_are_merged(extract, photos, tmp_path):
-    def run(name, row):
+def test_columns_of_runs_are_merged(extract, photos, tmp_path, capsys, caplog):
+    def run(name, row, *options, code=0):
         manifest = tmp_path / f"{name}.jsonl"
         manifest.write_text(json.dumps(row))
-        extract(manifest, run_id=name)
+        extract(manifest, *options, run_id=name, code=code)
 
     run("1", {"uri": str(photos / "1.jpg"), "label": 1})
     run("2", {"uri": str(photos / "2.jpg"), "source": "x"})
@@ -119,6 +118,18 @@ def test_columns_of_runs_are_merged(extract, photos, tmp_path):
     assert found == {"1.jpg": (1, None), "2.jpg": (None, "x")}
     rows = list(dataset.load(str(tmp_path / "out")).as_numpy_iterator())
     assert sorted(len(row["label"]) for row in rows) == [0, 1]
-    run("3", {"uri": str(photos / "3.jpg"), "label": "three"})
-    with pytest.raises(ValueError, match=r"'label'.*read the runs one by one"):
-        dataset.load(str(tmp_path / "out"))
+    third = {"uri": str(photos / "3.jpg"), "label": "three"}
+    run("3", third, code=2)
+    assert "'label' holds int64 in" in capsys.readouterr().err
+    run("3", third, "--new_series")
+    arrays = dataset.load_numpy(str(tmp_path / "out"))
+    assert sorted(map(str, arrays.columns["label"])) == ["None", "three"]
+    assert arrays.hidden == (str(tmp_path / "out" / "1"),)
+    hidden = "1 rows are hidden, in 1 other run(s) such as 1, which differs from 3 (column label"
+    assert f"{hidden} int64 -> string)" in caplog.text
+    # A first typing error hides nothing for good.
+    run("4", {"uri": str(photos / "4.jpg"), "label": 4}, "--new_series")
+    arrays = dataset.load_numpy(str(tmp_path / "out"))
+    assert sorted(map(str, arrays.columns["label"])) == ["1", "4", "None"]
+    compact(tmp_path / "out")
+    assert len(dataset.load_numpy(str(tmp_path / "out")).keys) == 3

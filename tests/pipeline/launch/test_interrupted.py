@@ -1,6 +1,7 @@
 """Processes that die: what they leave is nothing a reader would see."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -32,7 +33,6 @@ def test_a_stopped_run_is_not_committed(tmp_path, number, code):
             "--model=untrained",
             f"--input={manifest}",
             f"--output={tmp_path}/out",
-            "--run_id=run",
             "--allow_private_hosts",
             "--num_shards=2",
         ]
@@ -47,10 +47,13 @@ def test_a_stopped_run_is_not_committed(tmp_path, number, code):
         finally:
             process.kill()
     assert process.returncode == code
+    (run,) = (tmp_path / "out").iterdir()
     if number == signal.SIGINT:
         assert "interrupted; the run is not committed" in error
-    assert (tmp_path / "out" / "run").is_dir()
-    for path in (tmp_path / "out", tmp_path / "out" / "run"):
+        # What a user copies has the name that the run got, whatever the time is then.
+        again = error.splitlines()[-1].partition("To go on where this run ended: ")[2]
+        assert shlex.split(again) == [*command, f"--run_id={run.name}"]
+    for path in (tmp_path / "out", run):
         with pytest.raises(RunNotFoundError):
             latest_run(str(path))
         with pytest.raises(RunNotFoundError):

@@ -89,7 +89,7 @@ def test_nobody_there_is_a_warning_without_secrets(caplog):
     with Hook() as hook:
         pass
     assert hook.notify({}) is False
-    assert f"http://{hook.address} cannot be reached" in caplog.text
+    assert f"http://{hook.address} cannot be connected to" in caplog.text
     assert "secret" not in caplog.text
 
 

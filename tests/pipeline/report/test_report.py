@@ -167,7 +167,7 @@ def test_unhealthy_features_are_counted(extract, photos):
 
 def test_other_models_are_not_compared(extract, photos, write):
     extract(photos, run_id="first")
-    run = extract(photos, "--resize=pad", run_id="second")
+    run = extract(photos, "--resize=pad", "--new_series", run_id="second")
     shown = " ".join("".join(write(run.parent).text).split())
     assert "1 of them used another model or other options" in shown
     assert "are in both runs" not in shown

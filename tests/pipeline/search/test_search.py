@@ -127,7 +127,7 @@ def test_a_terminal_is_not_told_what_to_do(extract, photos, capsys):
     assert cli.main(["search", str(run), str(photos / "01.jpg"), "-k", "100"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == COUNT + 1
-    assert any("%1B[31mred%0A.jpg" in line for line in lines)
+    assert any("\\x1b[31mred\\n.jpg" in line for line in lines)
     assert re.fullmatch(r" +1  1\.0000  .*/01\.jpg", lines[0])
 
 
@@ -158,10 +158,10 @@ def test_what_cannot_be_searched_is_refused(extract, photos, capsys, caplog, tmp
     assert "above 0" in refused(run, query, "-k", 0)
     with ImageServer({"q.jpg": photos.joinpath("01.jpg").read_bytes()}) as server:
         assert "allow_private_hosts" in refused(run, server.url("q.jpg"))
-    extract(photos, "--resize=pad", run_id="other")
+    extract(photos, "--resize=pad", "--new_series", run_id="other")
     capsys.readouterr()
     assert cli.main(["search", str(run.parent), query]) == 0
-    assert "1 runs of other models or options are left out" in caplog.text
+    assert " rows are hidden, in 1 other run(s) such as run," in caplog.text
     shard = run / "features-00000-of-00001.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-3])
     assert "cut short" in refused(run, query)
