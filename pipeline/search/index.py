@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
+from image_features.disks import sync_file
 from image_features.models.cache import cache_root
 from image_features.pipeline.dataset.latest_rows import LatestRows
 from image_features.pipeline.dataset.layout import TOMBSTONES
@@ -61,6 +62,8 @@ class Index:
         part = f"{path}.{uuid.uuid4().hex}"
         try:
             index.save(part)
+            with open(part, "rb") as file:
+                sync_file(file)
             os.replace(part, path)
         finally:
             with contextlib.suppress(FileNotFoundError):
