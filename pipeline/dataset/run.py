@@ -146,6 +146,10 @@ class Run:
         return FileSystems.join(self.directory, file.name)
 
 
+# What every version has written, and readers rely on.
+_NEEDED = frozenset({"run_id", "started", "finished", "counts", "files", "model", "compression"})
+
+
 def read_record(directory: str) -> dict[str, Any] | None:
     """Returns run.json of a directory as it is, or None if that is not a committed run.
 
@@ -162,6 +166,8 @@ def read_record(directory: str) -> dict[str, Any] | None:
     try:
         record = json.loads(data)
         version = record["format_version"]
+        if version <= FORMAT_VERSION and (missing := _NEEDED - record.keys()):
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     except (ValueError, KeyError, TypeError) as error:
         raise UnreadableRunError(f"{path} is not a run's commit file: {error}.") from error
     if version > FORMAT_VERSION:

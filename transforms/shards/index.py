@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from image_features.transforms.shards.shard_file import damaged
 from image_features.transforms.stores.files import open_plain
 
 INDEX_KIND = "index"
@@ -71,17 +72,18 @@ def read_index(path: str, columns: Sequence[str]) -> Any:
       A pyarrow.Table: `key` binary(16), `version` string, `sha256` binary(32), `uri` string.
 
     Raises:
-      ValueError: the file is not an index.
+      DamagedRunError: the file is not an index as it was written.
       OSError: the file cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with open_plain(path) as file:
-        try:
-            return pq.read_table(io.BytesIO(file.read()), columns=list(columns))
-        except pa.ArrowException as error:
-            raise ValueError(f"{path} is not a shard's index: {error}.") from error
+        data = file.read()
+    try:
+        return pq.read_table(io.BytesIO(data), columns=list(columns))
+    except (pa.ArrowException, OSError) as error:  # Decompression fails with the latter.
+        raise damaged(path, error) from error
 
 
 def key_array(column: Any) -> npt.NDArray[np.bytes_]:
