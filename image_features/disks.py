@@ -1,4 +1,4 @@
-"""What is to outlive a loss of power: files and directories that have reached the disk.
+"""Disks: what has reached them and outlives a loss of power, and what is wrong with one.
 
 A rename is atomic for those who look, and no more: after a loss of power the new name may stand for
 an empty file, unless the content was flushed before, and the name after it.
@@ -9,10 +9,38 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from typing import IO
 
 # Some file systems cannot flush a directory, or anything; what they promise is their own affair.
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+def fault_of(error: BaseException) -> str:
+    """Says which fault of a disk is behind an exception, or returns an empty text.
+
+    TensorFlow and Beam have exceptions of their own, which tell it in their texts only.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno) if error.errno in _FAULTS else ""
+    text = str(error)
+    return next((fault for fault in map(os.strerror, _FAULTS) if fault in text), "")
+
+
+@contextlib.contextmanager
+def named_file(path: str) -> Iterator[None]:
+    """Gives the name of a file to a fault of its disk, which the system tells without one.
+
+    Raises:
+      OSError: the body has raised it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FAULTS and error.filename is None:
+            error.filename = path
+        raise
 
 
 def sync_file(file: IO[bytes]) -> None:

@@ -10,6 +10,7 @@ import zlib
 
 from image_features.errors import ModelError
 from image_features.models import limits
+from image_features.models.addresses import shown
 
 _HEADER_BYTES = 1024  # The bytes of the stream that are allowed for each member's headers.
 _SLACK_BYTES = 2**20
@@ -72,12 +73,12 @@ def unpack(path: str, directory: str, source: str) -> None:
         raise _unsafe(source, error.tarinfo.name, str(error)) from error
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ModelError(
-            f"The model archive {source!r} is not a whole gzipped tar file ({error}); "
+            f"The model archive {shown(source)!r} is not a whole gzipped tar file ({error}); "
             "download it again, and check that the address names the archive itself."
         ) from error
     except OSError as error:
         raise ModelError(
-            f"The model archive {source!r} cannot be unpacked ({error}); "
+            f"The model archive {shown(source)!r} cannot be unpacked ({error}); "
             "check the file, and the free space of the cache directory."
         ) from error
 
@@ -99,7 +100,8 @@ def _unpack_members(archive: tarfile.TarFile, directory: str, source: str) -> No
 
 def _too_large(source: str) -> ModelError:
     return ModelError(
-        f"The model archive {source!r} unpacks to more than {limits.MAX_UNPACKED_BYTES} bytes or "
+        f"The model archive {shown(source)!r} unpacks to more than {limits.MAX_UNPACKED_BYTES} "
+        "bytes or "
         f"{limits.MAX_MEMBERS} files, which no feature model needs; check what it is, and if you "
         "trust it unpack it yourself and name the directory."
     )
@@ -107,6 +109,7 @@ def _too_large(source: str) -> ModelError:
 
 def _unsafe(source: str, member: str, reason: str) -> ModelError:
     return ModelError(
-        f"The model archive {source!r} was refused because of its member {member!r}: {reason}; "
+        f"The model archive {shown(source)!r} was refused because of its member {member!r}: "
+        f"{reason}; "
         "get the model from a source you trust."
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from image_features.errors import ModelError
 from image_features.models import mobilenet_v2 as network
+from image_features.models.addresses import shown
 from image_features.models.export import export_tf1_hub, export_tf2
 from image_features.models.files import staged_directory
 from image_features.models.handles import BUILTIN, UNTRAINED, resolve
@@ -64,7 +65,8 @@ def convert(
     size = image_size or found.image_size
     if size is None:
         raise ModelError(
-            f"{source!r} does not say the size of its images; pass --image_size with the size it "
+            f"{shown(source)!r} does not say the size of its images; pass --image_size with the "
+            "size it "
             "was trained for, such as 96 or 224."
         )
     written = NetworkWeights(found.arrays, found.depth_multiplier, size)

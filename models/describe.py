@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 
+from image_features.models.addresses import shown
 from image_features.models.handles import resolve
 from image_features.models.module import FeatureModule
 
@@ -41,7 +42,7 @@ def describe(handle: str) -> dict[str, object]:
     resolved = resolve(handle)
     module = FeatureModule.load(resolved.directory)
     return {
-        "handle": resolved.handle,
+        "handle": shown(resolved.handle),
         "directory": resolved.directory,
         "format": module.format,
         "signatures": list(module.signatures),

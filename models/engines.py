@@ -11,6 +11,7 @@ import logging
 import os
 
 from image_features.errors import ModelError
+from image_features.models.addresses import shown
 from image_features.models.compiler import CompiledModel, NotCompilableError, compile_module
 from image_features.models.feature_function import FeatureFunction
 from image_features.models.handles import ResolvedModule, resolve
@@ -106,10 +107,10 @@ def prepare(
         except NotCompilableError as error:
             if engine is Engine.LITERT or precision is not Precision.FLOAT32:
                 raise ModelError(
-                    f"The model {handle!r} does not run on LiteRT: {error}; pass "
+                    f"The model {shown(handle)!r} does not run on LiteRT: {error}; pass "
                     "--engine=tensorflow --precision=float32."
                 ) from error
-            _log.warning("The model %r runs on TensorFlow, more slowly: %s.", handle, error)
+            _log.warning("The model %r runs on TensorFlow, more slowly: %s.", shown(handle), error)
         else:
             return _on_litert(module, compiled, precision, batch_size)
     return _on_tensorflow(module, precision, batch_size)
@@ -166,7 +167,7 @@ def load(model: PreparedModel) -> FeatureFunction:
         module = resolve(directory if staged else model.handle)
         if module.content_hash != model.content_hash:
             raise ModelError(
-                f"The module {model.handle} has changed since the job was launched (hash "
+                f"The module {shown(model.handle)} has changed since the job was launched (hash "
                 f"{module.content_hash:.12}, launched with {model.content_hash:.12}); launch it "
                 "again."
             )

@@ -11,7 +11,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 
-from image_features.disks import sync_directory, sync_tree
+from image_features.disks import fault_of, sync_directory, sync_tree
 from image_features.errors import ModelError
 
 _CHUNK_BYTES = 2**20
@@ -54,6 +54,14 @@ def staged_directory(target: str, *, keep_existing: bool = False) -> Iterator[st
                 f"The model cannot be written to {target!r} ({error.strerror}); "
                 "name a directory that does not exist yet."
             ) from error
+    except Exception as error:  # TensorFlow has exceptions of its own.
+        fault = fault_of(error)
+        if not fault or isinstance(error, ModelError):
+            raise
+        raise ModelError(
+            f"The model cannot be written to {target!r} ({fault}); make room there, or name "
+            "another place."
+        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Callable
 
 from image_features.errors import ModelError
+from image_features.models.addresses import shown
 from image_features.models.archive import is_archive, unpack
 from image_features.models.cache import cached, has_model
 from image_features.models.download import copy_remote_directory, copy_remote_file, download_http
@@ -95,7 +96,10 @@ def hub_archive_url(url: str) -> str:
     A Hub page serves the archive when asked by a query, as TensorFlow Hub's hosting protocol has
     it (tensorflow.org/hub/hosting).
     """
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise ModelError(f"The model {shown(url)!r} is not a valid URL: {error}.") from error
     if is_archive(parts.path) or "tf-hub-format=" in parts.query:
         return url
     query = "&".join(filter(None, (parts.query, "tf-hub-format=compressed")))
@@ -109,12 +113,13 @@ def _local(path: str, handle: str) -> tuple[str, str]:
         return path, content_hash(path)
     if not os.path.exists(path):
         raise ModelError(
-            f"There is no model at {handle!r}; pass a directory with saved_model.pb, a .tar.gz of "
+            f"There is no model at {shown(handle)!r}; pass a directory with saved_model.pb, a "
+            ".tar.gz of "
             f"one, a gs:// or https:// address, or '{BUILTIN}'."
         )
     if not is_archive(path):
         raise ModelError(
-            f"The model {handle!r} is neither a directory nor a .tar.gz or .tgz archive; "
+            f"The model {shown(handle)!r} is neither a directory nor a .tar.gz or .tgz archive; "
             "pass the directory that holds saved_model.pb."
         )
     # The file may be replaced under the same name, so its content is the key.
@@ -178,7 +183,8 @@ def _exported(key: str, weights: Callable[[], Weights]) -> tuple[str, str]:
 def _require_model(directory: str, handle: str) -> None:
     if not has_model(directory):
         raise ModelError(
-            f"The model {handle!r} has no saved_model.pb at its top, so it is not a SavedModel; "
+            f"The model {shown(handle)!r} has no saved_model.pb at its top, so it is not a "
+            "SavedModel; "
             "name the directory, or an archive of the directory, that holds the file."
         )
 

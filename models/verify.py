@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.errors import ModelError
+from image_features.models.addresses import shown
 from image_features.models.feature_function import FeatureFunction
 from image_features.models.handles import resolve
 from image_features.models.module import FeatureModule
@@ -66,8 +67,9 @@ def load_pair(a: str, b: str) -> tuple[FeatureModule, ...]:
         ours, theirs = getattr(first, what), getattr(second, what)
         if ours != theirs:
             raise ModelError(
-                f"The models cannot be compared: the {what.replace('_', ' ')} of {a!r} is {ours}, "
-                f"and that of {b!r} is {theirs}."
+                f"The models cannot be compared: the {what.replace('_', ' ')} of {shown(a)!r} "
+                f"is {ours}, "
+                f"and that of {shown(b)!r} is {theirs}."
             )
     return first, second
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from urllib.parse import urlsplit
 
 from image_features.transforms.stores.uris import is_http
 
@@ -12,6 +13,11 @@ def web_address(text: str) -> str:
     if not is_http(text):
         # The text is not repeated here, since it may be a secret.
         raise argparse.ArgumentTypeError("the address does not begin with http:// or https://")
+    try:
+        if not urlsplit(text).hostname or urlsplit(text).port == 0:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError("the address names no host, or no port") from None
     return text
 
 

@@ -15,9 +15,16 @@ def explain(error: Exception) -> str:
     shown = ""
     if isinstance(error, BeamIOError) and error.exception_details:
         shown = str(next(iter(error.exception_details)))
+    elif isinstance(error, OSError) and error.filename:
+        shown = str(error.filename)
+    if str(error).startswith("Unable to get filesystem"):  # Beam's own sentence guesses.
+        return "it is neither a local path nor in a store that is known here, such as gs://"
     reason = reason_of(error)
     if shown and reason is Reason.NOT_FOUND:
         return f"{shown} does not exist, or its bucket does not"
+    if isinstance(error, OSError) and error.strerror:
+        named = error.filename if isinstance(error.filename, str) else ""
+        return f"{named}: {error.strerror}" if named else error.strerror
     if reason is Reason.ACCESS_DENIED:
         to = f" to {shown}" if shown else ""
         return f"access{to} is denied; check the credentials and what they may do"

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from image_features.errors import ImageFeaturesError
 from image_features.pipeline.terminal import shown
 from image_features.transforms.stores.uris import redact_text
 
@@ -50,6 +51,7 @@ def log_to_stderr(style: str = "text") -> None:
     logging.basicConfig(level=logging.INFO)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_JsonFormatter() if style == "json" else _TextFormatter())
+        handler.addFilter(_is_news)
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger(PACKAGE).setLevel(logging.INFO)
 
@@ -60,6 +62,13 @@ def _event(message: str) -> dict[str, Any] | None:
         with contextlib.suppress(ValueError):
             return dict(json.loads(message))
     return None
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drops Beam's traceback of an error that the command tells in a sentence when it ends."""
+    error = record.exc_info[1] if record.exc_info else None
+    foreseen = isinstance(error, OSError | ImageFeaturesError)
+    return not (foreseen and record.name.startswith("apache_beam."))
 
 
 class _TextFormatter(logging.Formatter):

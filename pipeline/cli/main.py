@@ -18,7 +18,7 @@ from image_features.pipeline.process import (
     log_to_stderr,
     quieten,
 )
-from image_features.pipeline.terminal import complain
+from image_features.pipeline.streams import complain, open_closed_streams, say, show
 from image_features.transforms.stores.gcs_credentials import check_credentials
 
 # Each command is the module of this name beside this one.
@@ -52,25 +52,34 @@ def main(argv: Sequence[str] | None = None) -> int:
       number.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        sys.stdout.write(_help())
-        return EXIT_OK if arguments else EXIT_USAGE
     quieten()
     log_to_stderr()
     try:
-        if any("gs://" in argument.lower() for argument in arguments):
-            check_credentials()
-        return _command(arguments[0]).run(arguments[1:])
+        return _run(arguments)
     except ImageFeaturesError as error:
-        complain(str(error))
+        complain(error)
         for note in getattr(error, "__notes__", ()):
             complain(note)
         return error.exit_code
-    except SystemExit as end:  # A parser ends this way when it has printed its help.
+    except OSError as error:  # Something is wrong with this machine, and not with us.
+        from image_features.pipeline.locations import explain
+
+        complain(f"{explain(error)}.")
+        return EXIT_FAILED
+    except SystemExit as end:  # Some parsers end this way when they have printed their help.
         return end.code if isinstance(end.code, int) else EXIT_FAILED
     except KeyboardInterrupt:
         complain("interrupted before any work.")
         return 128 + signal.SIGINT
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        show(_help().rstrip("\n"), exact=True)
+        return EXIT_OK if arguments else EXIT_USAGE
+    if any("gs://" in argument.lower() for argument in arguments):
+        check_credentials()
+    return _command(arguments[0]).run(arguments[1:])
 
 
 def _command(name: str) -> Command:
@@ -93,8 +102,8 @@ def console() -> NoReturn:
     """The console script: runs `main`, and ends without waiting for fetches of a failed run."""
     limit_garbage_collection()
     limit_heaps()
+    open_closed_streams()
     code = main()
     atexit._run_exitfuncs()  # Stops the job servers that Beam has started.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    say()
     os._exit(code)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from image_features.errors import UsageError
+from image_features.pipeline.streams import show
+from image_features.transforms.stores.uris import redact_uri
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -20,6 +22,9 @@ class OptionParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")
+
+    def print_help(self, file: Any = None) -> None:
+        show(self.format_help().rstrip("\n"), exact=True)
 
 
 AddArguments = Callable[[argparse.ArgumentParser], None]
@@ -67,8 +72,8 @@ def parse_extract(
     """Parses the arguments of `extract`, Beam's among them.
 
     Returns:
-      Our options, and every option for Beam but --notify: engines show a job's options to
-      everybody, and that address may be a secret.
+      Our options, and all of them for Beam without secrets: engines show a job's options to
+      everybody. They are not told --notify at all, since any part of that address may be one.
 
     Raises:
       UsageError: an option is unknown or malformed.
@@ -78,10 +83,15 @@ def parse_extract(
     from image_features.pipeline.options import FeatureExtractorOptions
 
     _check_known(argv, "extract", [FeatureExtractorOptions, *_beams_options()])
+    options = PipelineOptions(list(argv)).view_as(FeatureExtractorOptions)
     secret = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    secret.add_argument("--notify")
-    _, shown = secret.parse_known_args(list(argv))
-    return PipelineOptions(list(argv)).view_as(FeatureExtractorOptions), PipelineOptions(shown)
+    for name in ("--notify", "--model"):
+        secret.add_argument(name)
+    secret.add_argument("--input", action="append", default=[])
+    given, shown = secret.parse_known_args(list(argv))
+    shown += [f"--input={redact_uri(location)}" for location in given.input]
+    shown += [f"--model={redact_uri(given.model)}"] if given.model else []
+    return options, PipelineOptions(shown)
 
 
 def _check_known(
@@ -99,7 +109,8 @@ def _check_known(
         name = unknown[0].split("=", 1)[0]
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]}?" if close else f"see image-features {command} --help."
-        raise UsageError(f"Unknown option {unknown[0]!r}: {hint}")
+        # The value is not repeated, since it may be a secret.
+        raise UsageError(f"Unknown option {name!r}: {hint}")
 
 
 def _beams_options() -> list[type[PipelineOptions]]:

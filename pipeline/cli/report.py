@@ -10,7 +10,7 @@ import zlib
 from image_features.errors import EXIT_OK, UsageError
 from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import parse
-from image_features.pipeline.terminal import say
+from image_features.pipeline.streams import say
 
 HELP = "write a page that shows a dataset: runs, errors, features, neighbours"
 
@@ -52,8 +52,12 @@ def run(argv: list[str]) -> int:
     if options.max_points < 1 or options.thumbnails < 0:
         raise UsageError("--max_points must be above 0, and --thumbnails not below it.")
     if any(importlib.util.find_spec(name) is None for name in ("jinja2", "vl_convert")):
-        raise UsageError("The page is made with Jinja and Vega: install the extra [report].")
+        raise UsageError(
+            "The page is made with Jinja and Vega: install the extra [report], "
+            "by pip install 'image-feature-extractor[report]'."
+        )
     from image_features.pipeline.dataset.run import committed_runs
+    from image_features.pipeline.locations import explain
     from image_features.pipeline.report.gather import gather
     from image_features.pipeline.report.page import render, wanted_thumbnails
     from image_features.pipeline.report.thumbnails import read_thumbnails
@@ -61,7 +65,7 @@ def run(argv: list[str]) -> int:
     try:
         report = gather(options.path, committed_runs(options.path), options.max_points)
     except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{options.path} cannot be reported on: {error}") from error
+        raise UsageError(f"{options.path} cannot be reported on: {explain(error)}.") from error
     wanted = wanted_thumbnails(report, options.thumbnails)
     pictures = read_thumbnails([report.sample.rows[row].uri for row in wanted])
     thumbnails = {row: uri for row, uri in zip(wanted, pictures, strict=True) if uri}
@@ -76,6 +80,7 @@ def run(argv: list[str]) -> int:
 
 
 def _write(path: str, page: bytes) -> None:
+    from image_features.pipeline.locations import explain
     from image_features.transforms.stores.files import create_whole
 
     path = absolute(path)
@@ -84,4 +89,4 @@ def _write(path: str, page: bytes) -> None:
         with create_whole(path, f"{directory}/.{name}.{uuid.uuid4().hex}") as file:
             file.write(page)
     except (OSError, ValueError) as error:
-        raise UsageError(f"--output={path} cannot be written: {error}") from error
+        raise UsageError(f"--output={path} cannot be written: {explain(error)}.") from error

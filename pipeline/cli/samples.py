@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 
+from image_features.disks import named_file
 from image_features.errors import EXIT_OK, UsageError
 from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import parse
-from image_features.pipeline.terminal import say
+from image_features.pipeline.streams import say
 
 HELP = "write sample photographs to try things with"
 # These photographs, in colour and grey, are in scikit-image's wheel; it would download others.
@@ -39,14 +41,20 @@ def run(argv: list[str]) -> int:
     """Writes the photographs.
 
     Raises:
-      UsageError: scikit-image is not installed.
+      UsageError: scikit-image is not installed, or the photographs cannot be written.
     """
     options = parse("samples", add_arguments, argv)
     try:
         paths = write_samples(options.directory)
+    except OSError as error:
+        raise UsageError(
+            f"The photographs cannot be written: {error.filename or options.directory}: "
+            f"{error.strerror}."
+        ) from error
     except ImportError as error:
         raise UsageError(
-            "The sample photographs come with scikit-image: install the extra [samples]."
+            "The sample photographs come with scikit-image: install the extra [samples], "
+            "by pip install 'image-feature-extractor[samples]'."
         ) from error
     say(f"{len(paths)} photographs in {options.directory}")
     return EXIT_OK
@@ -57,6 +65,7 @@ def write_samples(directory: str) -> list[str]:
 
     Raises:
       ImportError: scikit-image is not installed (extra `samples`).
+      OSError: a photograph cannot be written.
     """
     import skimage.data
     from PIL import Image
@@ -70,6 +79,12 @@ def write_samples(directory: str) -> list[str]:
         except Exception:  # The wheel of this version lacks it, and there may be no network.
             continue
         path = os.path.join(directory, f"{name}.jpg")
-        Image.fromarray(pixels).save(path, quality=92)
+        try:
+            with named_file(path):
+                Image.fromarray(pixels).save(path, quality=92)
+        except OSError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            raise
         paths.append(path)
     return paths

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from image_features.disks import fault_of
 from image_features.errors import UsageError
 from image_features.models.convert import ModelFormat, convert
 from image_features.models.entries import stated_image_size
@@ -23,6 +24,7 @@ from image_features.models.module import DEFAULT_IMAGE_SIZE, FeatureModule, load
 from image_features.models.tuner import FinetuneConfig, Finetuner
 from image_features.pipeline.finetune.labelled import Images, examine_images, read_images
 from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.stores.uris import redact_uri
 
 _log = logging.getLogger(__name__)
 
@@ -80,9 +82,18 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
     )
     classes, labels = _number_classes(images, job.train)
     tuner = Finetuner(loaded, resolved.directory, size, len(classes), job.config)
-    result = finetune(tuner, images.pixels, labels, job.work, job.config, report)
+    try:
+        result = finetune(tuner, images.pixels, labels, job.work, job.config, report)
+    except Exception as error:  # TensorFlow has exceptions of its own.
+        fault = fault_of(error)
+        if not fault:
+            raise
+        raise UsageError(
+            f"The checkpoints in {job.work} cannot be written ({fault}); make room there, and the "
+            "same command goes on after the last whole pass."
+        ) from error
     record = {
-        "model": job.model,
+        "model": redact_uri(job.model),
         "content_hash": resolved.content_hash,
         "classes": classes,
         "failed_by_reason": images.failed,
@@ -97,8 +108,8 @@ def _load_trainable(model: str, directory: str) -> Any:
     """Loads a module as a TF2 SavedModel, the only kind whose variables can learn."""
     loaded, format = load_saved_model(directory)
     if format == "tf1_hub":
-        _log.info("Converting the TF1 Hub module %s to TF2.", model)
-        with tempfile.TemporaryDirectory() as scratch:
+        _log.info("Converting the TF1 Hub module %s to TF2.", redact_uri(model))
+        with tempfile.TemporaryDirectory() as scratch:  # It is in $TMPDIR.
             converted = os.path.join(scratch, "tf2")
             convert(directory, converted, format=ModelFormat.TF2)
             loaded, _ = load_saved_model(converted)

@@ -65,9 +65,9 @@ def find_attempt(output: str, run_id: str | None, *, compression: str) -> Attemp
     dataset = absolute(output)
     if dataset == "/":
         raise UsageError(f"--output={output} is the root of all paths; name a directory below it.")
-    layout = RunLayout(FileSystems.join(dataset, run_id), compression)
     try:
         check_path(dataset)
+        layout = RunLayout(FileSystems.join(dataset, run_id), compression)
         state = _state_of(layout)
         if "://" not in dataset:
             make_directories(dataset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,13 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from image_features.errors import GuardError, ImageFeaturesError, RunFailedError, RunHeldError
+from image_features.errors import (
+    GuardError,
+    ImageFeaturesError,
+    RunFailedError,
+    RunHeldError,
+    UsageError,
+)
 from image_features.models.staging import stage
 from image_features.pipeline.commit.guards import recorded_broken
 from image_features.pipeline.compact import Compaction
@@ -23,8 +30,9 @@ from image_features.pipeline.extract import Extraction
 from image_features.pipeline.launch.notify import notify_failure
 from image_features.pipeline.launch.progress import watch
 from image_features.pipeline.launch.stop import stopped_by_signals, stopped_in_time
+from image_features.pipeline.locations import explain
 from image_features.pipeline.runners import runner
-from image_features.pipeline.terminal import say
+from image_features.pipeline.streams import say
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.uris import redact_text
 
@@ -35,6 +43,8 @@ _ENDED = frozenset({"DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED"})
 _STARTING = frozenset({"STARTING", "STOPPED", "UNSPECIFIED", "UNKNOWN"})
 _CANCEL_SECONDS = 120.0
 _POLL_SECONDS = 0.5
+# An OSError as Beam tells it, which adds the step to its text.
+_REFUSED = re.compile(r"\[Errno \d+\] (?P<what>[^:\['\"]+)(?:: ['\"](?P<file>[^'\"]*))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +135,11 @@ def _take(claim: Claim, run: RunConfig) -> Run | None:
         raise RunHeldError(f"{run.layout.directory} is held: {error}.") from error
     except FetchError as error:
         raise ImageFeaturesError(f"the run cannot be claimed: {error}") from error
+    except OSError as error:
+        directory = run.layout.directory
+        raise UsageError(
+            f"The output {directory} cannot be written to: {explain(error)}."
+        ) from error
     committed = Run.read(run.layout.directory)
     if committed is not None:
         claim.give_up()
@@ -254,9 +269,16 @@ def _failure(run: RunConfig, error: Exception | None, state: str = "") -> RunFai
         )
     if error is None:
         return RunFailedError(f"The run {run.run_id} ended {state} and is not committed.")
-    return RunFailedError(
-        f"The run {run.run_id} failed and is not committed: {redact_text(_last_line(error))}"
-    )
+    return RunFailedError(f"The run {run.run_id} failed and is not committed: {_why(run, error)}")
+
+
+def _why(run: RunConfig, error: BaseException) -> str:
+    """Says what has failed, in the words of the system where it is the system that refuses."""
+    line = redact_text(_last_line(error))
+    refused = _REFUSED.search(line)
+    if refused is None:
+        return line
+    return f"{refused['file'] or run.layout.directory}: {refused['what']}."
 
 
 def _last_line(error: BaseException) -> str:

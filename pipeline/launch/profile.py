@@ -36,7 +36,8 @@ def check(directory: str) -> None:
     """
     if _profiler() is None:
         raise UsageError(
-            "--profile needs the package py-spy; install the extra [profile], or leave it out."
+            "--profile needs the package py-spy; install the extra [profile], by pip install "
+            "'image-feature-extractor[profile]', or leave it out."
         )
     try:
         os.makedirs(directory, exist_ok=True)
@@ -114,8 +115,12 @@ def write_stages(
     Returns:
       The lines of a table that says the same.
     """
-    with open(os.path.join(directory, "stages.json"), "w", encoding="utf-8") as file:
-        json.dump({"wall_seconds": round(seconds, 3), "stages": found}, file, indent=2)
+    path = os.path.join(directory, "stages.json")
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"wall_seconds": round(seconds, 3), "stages": found}, file, indent=2)
+    except OSError as error:  # The run is committed, whatever becomes of its profile.
+        _LOG.warning("%s cannot be written: %s.", path, error.strerror)
     lines = [f"{'stage':<10} {'seconds':>9} {'calls':>9} {'mean ms':>9} {'max ms':>9}"]
     lines += [
         f"{name:<10} {stage['seconds']:>9.2f} {stage['calls']:>9} "

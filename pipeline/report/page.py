@@ -52,6 +52,7 @@ def render(report: Report, thumbnails: Mapping[int, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["shown"] = shown
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     template = environment.get_template("report.html")
     scripts = [_library(), _source(environment, "report.js")]

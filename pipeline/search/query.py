@@ -20,6 +20,7 @@ from image_features.pipeline.dataset.latest_rows import find_vector
 from image_features.pipeline.dataset.records import Floats
 from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.dataset.series import open_series
+from image_features.pipeline.locations import explain
 from image_features.pipeline.search.index import Index, index_file
 from image_features.pipeline.search.nearest import Neighbour, nearest
 from image_features.transforms.fetch_images import FetchPolicy
@@ -98,7 +99,7 @@ def search(
     except UsageError:
         raise
     except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{path} cannot be searched: {error}") from error
+        raise UsageError(f"{path} cannot be searched: {explain(error)}.") from error
 
 
 def _vector(query: _Query, path: str, runs: Sequence[Run]) -> tuple[Floats, str]:
@@ -127,13 +128,14 @@ def _embed(uri: str, query: _Query, latest: Run) -> Floats:
         model = prepare(handle, engine=made.engine, precision=made.precision)
         if model.content_hash != made.content_hash:
             raise UsageError(
-                f"The model {handle!r} has the content hash {model.content_hash:.12}, but "
+                f"The model {redact_uri(handle)!r} has the content hash "
+                f"{model.content_hash:.12}, but "
                 f"{latest.directory} was made with {made.content_hash:.12}; give that one with "
                 "--model."
             )
         function = load(model)
     except ModelError as error:
-        raise UsageError(f"--model={handle}: {error}") from error
+        raise UsageError(f"--model={redact_uri(handle)} cannot be used: {error}") from error
     pixels = _pixels(uri, latest, query.allow_private_hosts)
     return np.asarray(function(pixels[np.newaxis])[0], np.float32)
 
@@ -159,7 +161,10 @@ def _method(
     large = sum(run.rows for run in runs) > EXACT_ROWS
     installed = importlib.util.find_spec("usearch") is not None
     if index == "always" and not installed:
-        raise UsageError("--index=always needs usearch: install the extra [search].")
+        raise UsageError(
+            "--index=always needs usearch: install the extra [search], "
+            "by pip install 'image-feature-extractor[search]'."
+        )
     if index == "never" or (index == "auto" and not large):
         return exact
     if not installed:

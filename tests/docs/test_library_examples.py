@@ -69,7 +69,7 @@ def _vector_of_path(model: FeatureFunction, path: str) -> list[float]:
 
 def test_every_block_compiles() -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     for block in blocks:
         compile(block, str(PAGE), "exec")
 
@@ -96,7 +96,7 @@ def test_extract_and_read(photos: list[bytes], model: FeatureFunction) -> None:
 
 
 def test_steps(photos: list[bytes], model: FeatureFunction) -> None:
-    [block] = _blocks("Steps in a pipeline of your own")
+    [block, staging] = _blocks("Steps in a pipeline of your own")
     names = _run(block)
     assert names["model"].num_features == 1280
     assert names["decode"] == DecodePolicy((96, 96), resize="center_crop")
@@ -106,6 +106,8 @@ def test_steps(photos: list[bytes], model: FeatureFunction) -> None:
         assert row["vector"] == _vector(model, data, names["decode"])
     [error] = pathlib.Path("errors.txt").read_text().splitlines()
     assert error.startswith("photos/broken.jpg ")
+    _run(staging.replace("gs://bucket/models/builtin", str(pathlib.Path.cwd() / "staged")))
+    assert list(pathlib.Path("staged").iterdir()) == [pathlib.Path("staged/model.tflite")]
 
 
 def test_run_inference(photos: list[bytes], model: FeatureFunction) -> None:

@@ -13,7 +13,7 @@ from typing import IO, Any, BinaryIO, cast
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.disks import sync_directory, sync_file
+from image_features.disks import named_file, sync_directory, sync_file
 from image_features.transforms.stores import gcs
 from image_features.transforms.stores.compression import Decompressed, decompressed
 from image_features.transforms.stores.http import HttpClient, HttpPolicy
@@ -137,11 +137,12 @@ def create_whole(path: str, part: str, *, durable: bool = True) -> Iterator[IO[b
             yield file
         return
     try:
-        with create(part) as file:
-            yield file
-            if durable:
-                sync_file(file)
-        os.replace(part, path)
+        with named_file(path):
+            with create(part) as file:
+                yield file
+                if durable:
+                    sync_file(file)
+            os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(part)
@@ -185,7 +186,7 @@ def create_once(path: str, data: bytes, part: str) -> bool:
             file.write(data)
         return True
     try:
-        with create(part) as file:
+        with named_file(path), create(part) as file:
             file.write(data)
             sync_file(file)
         written = _link(part, path)
