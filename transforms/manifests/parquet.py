@@ -51,7 +51,7 @@ def parquet_columns(location: str, *, http: HttpPolicy) -> tuple[dict[str, Colum
             try:
                 parts = [part for index in range(begin, end) for part in _parts(parquet, index)]
             except ManifestError as error:
-                raise ManifestError(f"In {location} {error}.") from error
+                raise ManifestError(f"{location} cannot be read, since {error}.") from error
             begin = end
             column = column_of(field, nullable=any(map(_may_be_null, parts)))
             if is_uint64(field.type) and any(map(_exceeds_int64, parts)):
@@ -133,7 +133,7 @@ def _open(file: IO[bytes], location: str) -> tuple[Any, Any]:
         try:
             check_type(field.name, field.type)
         except ManifestError as error:
-            raise ManifestError(f"In {location} {error}.") from error
+            raise ManifestError(f"{location} cannot be read, since {error}.") from error
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ManifestError(f"{location} names the column {twice!r} twice; rename one of them.")
