@@ -154,7 +154,8 @@ def _open(file: IO[bytes], location: str) -> tuple[Any, Any]:
             )
             schema = pa.schema([f.with_type(with_plain_lists(f.type)) for f in schema])
     except Exception as error:
-        raise ManifestError(f"{location} cannot be read as Parquet: {error}.") from error
+        problem = " ".join(str(error).split()).rstrip(".")
+        raise ManifestError(f"{location} cannot be read as Parquet: {problem}.") from error
     twice = next((name for name in names if names.count(name) > 1), None)
     groups = range(parquet.metadata.num_row_groups)
     if sum(parquet.metadata.row_group(n).num_rows for n in groups) != parquet.metadata.num_rows:
