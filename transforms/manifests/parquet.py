@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from image_features.transforms.manifests.arrow_types import (
+    check_type,
     column_of,
     has_fixed_lists,
     is_null,
@@ -55,8 +56,8 @@ def parquet_columns(location: str, *, http: HttpPolicy) -> tuple[dict[str, Colum
             end = begin + leaves(field.type)
             with _named(location):
                 parts = [part for index in range(begin, end) for part in _parts(parquet, index)]
-                column = column_of(field, nullable=any(map(_may_be_null, parts)))
             begin = end
+            column = column_of(field, nullable=any(map(_may_be_null, parts)))
             if is_uint64(field.type) and any(map(_exceeds_int64, parts)):
                 column = dataclasses.replace(column, kind=Kind.STRING)
             columns[field.name] = column
@@ -77,9 +78,6 @@ def read_parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iter
             f"The column {uri_name!r} of {location} is {uri_type}, which is no text; name the "
             "column of URIs with --uri_column."
         )
-    with _named(location):
-        for field in schema:
-            column_of(field, nullable=True)
     number = 0
     for group in range(parquet.metadata.num_row_groups):
         end = number + parquet.metadata.row_group(group).num_rows
@@ -156,6 +154,9 @@ def _open(file: IO[bytes], location: str) -> tuple[Any, Any]:
     except Exception as error:
         problem = " ".join(str(error).split()).rstrip(".")
         raise ManifestError(f"{location} cannot be read as Parquet: {problem}.") from error
+    with _named(location):
+        for field in schema:
+            check_type(field.name, field.type)
     twice = next((name for name in names if names.count(name) > 1), None)
     groups = range(parquet.metadata.num_row_groups)
     if sum(parquet.metadata.row_group(n).num_rows for n in groups) != parquet.metadata.num_rows:

@@ -21,6 +21,11 @@ from image_features.transforms.stores.uris import (
         ("../a.jpg", "/data/x/m.csv", "/data/a.jpg"),
         ("/a.jpg", "/data/m.csv", "/a.jpg"),
         ("file:///a%20b.jpg", "/m.csv", "/a b.jpg"),
+        ("FILE://localhost/a%23b.jpg", "/m.csv", "/a#b.jpg"),
+        ("file:/a.jpg", "gs://bucket/m.csv", "/a.jpg"),
+        ("file:///caf%E9.jpg", "/m.csv", "/caf\udce9.jpg"),
+        # It is an error row, and no file of this machine.
+        ("file://host/a.jpg", "/m.csv", "file://host/a.jpg"),
         ("a b.jpg", "gs://bucket/dir/m.csv", "gs://bucket/dir/a b.jpg"),
         ("./a.jpg", "gs://bucket/m.csv", "gs://bucket/a.jpg"),
         ("a.jpg", "https://h/d/m.csv?sig=x", "https://h/d/a.jpg"),
