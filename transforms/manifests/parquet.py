@@ -152,7 +152,8 @@ def _open(file: IO[bytes], location: str) -> tuple[Any, Any]:
             )
             schema = pa.schema([f.with_type(with_plain_lists(f.type)) for f in schema])
     except Exception as error:
-        raise ManifestError(f"{location} cannot be read as Parquet: {error}.") from error
+        problem = " ".join(str(error).split()).rstrip(".")
+        raise ManifestError(f"{location} cannot be read as Parquet: {problem}.") from error
     with _named(location):
         for field in schema:
             check_type(field.name, field.type)
