@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from image_features.errors import (
         CommitError,
+        DamagedRunError,
         GuardError,
         ImageFeaturesError,
         ModelError,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "errors": (
         "CommitError",
+        "DamagedRunError",
         "GuardError",
         "ImageFeaturesError",
         "ModelError",

@@ -9,6 +9,7 @@
      +- ImageColumnError      a row holds no usable image (transforms.inference.columns)
      +- RunNotFoundError      there is no committed run where one was asked for
      +- UnreadableRunError    a commit file was not written by this version or an earlier one
+     +- DamagedRunError       a file of a run is not as it was written
      +- UnsoundRunError       a run lacks files that its commit lists
      +- RunHeldError          another launcher works on the run
      +- RunFailedError        a job ended without a commit
@@ -58,6 +59,10 @@ class RunNotFoundError(ImageFeaturesError, ValueError):
 
 class UnreadableRunError(ImageFeaturesError, ValueError):
     """There is a commit file that this version cannot read."""
+
+
+class DamagedRunError(ImageFeaturesError, ValueError):
+    """A file of a run is not as it was written; the message names it."""
 
 
 class UnsoundRunError(ImageFeaturesError, RuntimeError):

@@ -10,14 +10,16 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from urllib3.util.ssl_ import create_urllib3_context
 
 from image_features.deadlines import Deadline
 
+Out = TypeVar("Out")
+
 # A lookup cannot be interrupted. Those that hang hold no more threads than these.
-_LOOKUPS = threading.BoundedSemaphore(32)
+_LOOKUPS = threading.BoundedSemaphore(64)
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 _SECONDS_TO_A_DESCRIPTOR = 0.2
 
@@ -96,15 +98,15 @@ def connect(
       TimeoutError: it took too long.
       OSError: no address can be connected to; the error is that of the last one.
     """
-    found = _addresses(host, port, deadline)
+    found = _with_room(lambda: _addresses(host, port, deadline), deadline, make_room)
     ends = Deadline(deadline.at_most(patience))
     problem: OSError = UnknownHostError(f"{host} has no address")
-    for number, (family, kind, protocol, _, address) in enumerate(found, 1):
+    for number, (*kind, _, address) in enumerate(found, 1):
         if check is not None:
             check(host, str(address[0]))
         if ends.left() <= 0:
             raise TimeoutError("connecting took too long")
-        sock = _new_socket((family, kind, protocol), ends, make_room)
+        sock = _with_room(functools.partial(TimedSocket, *kind), ends, make_room)
         try:
             # The first ones may be dead, so that they must leave time to the others.
             left = ends.at_most(patience)
@@ -119,13 +121,13 @@ def connect(
     raise problem
 
 
-def _new_socket(
-    kind: tuple[int, int, int], ends: Deadline, make_room: Callable[[], None] | None
-) -> TimedSocket:
-    """Opens a socket, if need be as soon as another file of this process has been closed."""
+def _with_room(
+    action: Callable[[], Out], ends: Deadline, make_room: Callable[[], None] | None
+) -> Out:
+    """Does what needs a descriptor, if need be as soon as another file has been closed."""
     while True:
         try:
-            return TimedSocket(*kind)
+            return action()
         except OSError as error:
             if not has_no_descriptor(error) or ends.left() <= _SECONDS_TO_A_DESCRIPTOR:
                 raise

@@ -11,6 +11,7 @@ import shutil
 import uuid
 from collections.abc import Callable
 
+from image_features.disks import fault_of
 from image_features.errors import ModelError, UsageError
 from image_features.models.files import SEAL, content_hash, staged_directory
 from image_features.paths import absolute
@@ -60,8 +61,17 @@ def make_entry(target: str, make: Callable[[str], None]) -> None:
             f"The model cache {os.path.dirname(target)!r} cannot be written ({error.strerror}); "
             f"set {CACHE_VARIABLE} to a directory that can be."
         ) from error
-    with staged_directory(target, keep_existing=True) as staging:
-        make(staging)
+    try:
+        with staged_directory(target, keep_existing=True) as staging:
+            make(staging)
+    except ModelError as error:
+        fault = fault_of(error)
+        if not fault:
+            raise
+        raise ModelError(
+            f"The model cache {os.path.dirname(target)!r} cannot be written ({fault}); make room "
+            f"there, or set {CACHE_VARIABLE} to a directory that has some."
+        ) from error
 
 
 def cached(key: str, make: Callable[[str], None]) -> tuple[str, str]:

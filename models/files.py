@@ -56,7 +56,7 @@ def staged_directory(target: str, *, keep_existing: bool = False) -> Iterator[st
             ) from error
     except Exception as error:  # TensorFlow has exceptions of its own.
         fault = fault_of(error)
-        if not fault or isinstance(error, ModelError):
+        if not fault:
             raise
         raise ModelError(
             f"The model cannot be written to {target!r} ({fault}); make room there, or name "

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
 from typing import Any, Protocol
 
 import numpy as np
@@ -186,7 +187,7 @@ class _Progress:
         os.replace(f"{path}.part", path)
         for name in os.listdir(self._directory):
             if not name.startswith((f"{latest}.", f"{best}.", "progress.json")):
-                os.remove(os.path.join(self._directory, name))
+                _remove(os.path.join(self._directory, name))
 
     def restore(self) -> bool:
         """Goes on from the checkpoints of an earlier run; returns False if there are none."""
@@ -210,6 +211,13 @@ class _Progress:
     def restore_best(self) -> None:
         """Makes the best state the current one."""
         self._best.read(os.path.join(self._directory, f"best-{self.best_epoch}")).assert_consumed()
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):  # TensorFlow has died here while it wrote a checkpoint.
+        shutil.rmtree(path)
+    else:
+        os.remove(path)
 
 
 def _identity(labels: npt.NDArray[np.int32], config: FinetuneConfig) -> dict[str, Any]:

@@ -15,8 +15,6 @@ def explain(error: Exception) -> str:
     shown = ""
     if isinstance(error, BeamIOError) and error.exception_details:
         shown = str(next(iter(error.exception_details)))
-    elif isinstance(error, OSError) and error.filename:
-        shown = str(error.filename)
     if str(error).startswith("Unable to get filesystem"):  # Beam's own sentence guesses.
         return "it is neither a local path nor in a store that is known here, such as gs://"
     reason = reason_of(error)

@@ -79,8 +79,14 @@ def run(argv: list[str]) -> int:
     return EXIT_OK
 
 
-def _write(path: str, page: bytes) -> None:
+def _words(error: Exception) -> str:
     from image_features.pipeline.locations import explain
+
+    # The name in it may be the one that the file has until it is whole.
+    return getattr(error, "strerror", None) or explain(error)
+
+
+def _write(path: str, page: bytes) -> None:
     from image_features.transforms.stores.files import create_whole
 
     path = absolute(path)
@@ -89,4 +95,4 @@ def _write(path: str, page: bytes) -> None:
         with create_whole(path, f"{directory}/.{name}.{uuid.uuid4().hex}") as file:
             file.write(page)
     except (OSError, ValueError) as error:
-        raise UsageError(f"--output={path} cannot be written: {explain(error)}.") from error
+        raise UsageError(f"--output={path} cannot be written: {_words(error)}.") from error

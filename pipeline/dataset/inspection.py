@@ -21,8 +21,9 @@ def verify(run: Run) -> list[str]:
     for file in run.all_files:
         try:
             size, digest = _digest(run.path(file))
-        except OSError:
-            problems.append(f"{file.name} is missing or cannot be read.")
+        except OSError as error:
+            why = f": {error.strerror}" if error.strerror else ""
+            problems.append(f"{file.name} is missing or cannot be read{why}.")
             continue
         if (size, digest) != (file.bytes, file.sha256):
             problems.append(f"{file.name} is not the file that was committed.")

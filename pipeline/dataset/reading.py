@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from image_features.models.quiet import import_tensorflow
 from image_features.pipeline.dataset.latest_rows import LatestRows
+from image_features.pipeline.dataset.run import check_whole
 from image_features.pipeline.dataset.series import merged_columns, open_series
 from image_features.transforms.manifests.columns import Column, Kind
 
@@ -56,10 +58,13 @@ def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
 
     Raises:
       RunNotFoundError: there is no committed run.
+      ValueError: a run has lost a shard, or a part of one.
     """
+    import_tensorflow()
     import tensorflow as tf
 
     latest = LatestRows(open_series(path).runs)
+    check_whole(latest.runs, ["features"])  # TensorFlow would not name the shard.
     columns = merged_columns(latest.runs)
     spec = _parse_spec(tf, latest.runs[0].num_features, columns)
     records = None
@@ -81,7 +86,7 @@ def load_numpy(path: str) -> FeatureArrays:
 
     Raises:
       RunNotFoundError: there is no committed run.
-      ValueError: a shard is corrupt.
+      DamagedRunError: a shard or an index is not as it was written.
     """
     series = open_series(path)
     latest = LatestRows(series.runs)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from image_features.disks import fault_of
+from image_features.disks import fault_of, make_directories
 from image_features.errors import UsageError
 from image_features.models.convert import ModelFormat, convert
 from image_features.models.entries import stated_image_size
@@ -68,6 +68,8 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
 
     if os.path.lexists(job.output):
         raise UsageError(f"--output={job.output} exists; name a directory that does not exist yet.")
+    _check_writable("--output", os.path.dirname(os.path.abspath(job.output)))
+    _check_writable("--work", os.path.abspath(job.work))
     # A look at the manifest is cheap, and loading the model is not.
     examine_images(job.train, label_column=job.label_column, uri_column=job.uri_column)
     tf.keras.utils.set_random_seed(job.config.seed)
@@ -102,6 +104,20 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
     }
     _write_module(job.output, tuner, record)
     return result
+
+
+def _check_writable(option: str, directory: str) -> None:
+    """Makes sure that a training of hours will not end at a directory that cannot be written.
+
+    Raises:
+      UsageError: it cannot be made or written.
+    """
+    try:
+        make_directories(directory)
+    except OSError as error:
+        raise UsageError(f"{option}: {directory} cannot be made: {error.strerror}.") from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise UsageError(f"{option}: {directory} is not writable.")
 
 
 def _load_trainable(model: str, directory: str) -> Any:

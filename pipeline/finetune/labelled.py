@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.errors import UsageError
+from image_features.pipeline.locations import explain
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.images.reader import ImageReader
@@ -58,7 +59,7 @@ def examine_images(
     except FetchError as error:
         raise UsageError(f"{location} cannot be read: {error}") from error
     except (ValueError, OSError) as error:
-        raise UsageError(f"{location} cannot be used: {error}") from error
+        raise UsageError(f"{location} cannot be used: {explain(error)}.") from error
     if label_column is not None and label_column not in spec.schema:
         raise UsageError(
             f"{location} has no column {label_column!r} besides the URIs (it has: "

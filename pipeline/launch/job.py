@@ -45,6 +45,7 @@ _CANCEL_SECONDS = 120.0
 _POLL_SECONDS = 0.5
 # An OSError as Beam tells it, which adds the step to its text.
 _REFUSED = re.compile(r"\[Errno \d+\] (?P<what>[^:\['\"]+)(?:: ['\"](?P<file>[^'\"]*))?")
+_STEP = re.compile(r" \[while running '[^']*'\]$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,7 +278,8 @@ def _why(run: RunConfig, error: BaseException) -> str:
     line = redact_text(_last_line(error))
     refused = _REFUSED.search(line)
     if refused is None:
-        return line
+        # Our own sentences need no step, which Beam adds to every text.
+        return _STEP.sub("", line) if isinstance(error, ImageFeaturesError) else line
     return f"{refused['file'] or run.layout.directory}: {refused['what']}."
 
 

@@ -121,7 +121,7 @@ def _check_options(options: FeatureExtractorOptions) -> None:
     if descriptors.limit() < descriptors.FEWEST:
         raise UsageError(
             f"Only {descriptors.limit()} files may be open at once here, and a run needs "
-            f"{descriptors.FEWEST}: raise the limit, as by `ulimit -n 1024`."
+            f"{descriptors.FEWEST}: raise the limit, as by ulimit -n 1024."
         )
     for flag in ("input", "output", "model"):
         if not getattr(options, flag) and not (flag == "input" and options.retry_errors):

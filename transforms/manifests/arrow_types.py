@@ -9,14 +9,9 @@ from image_features.transforms.manifests.rows import ManifestError
 
 
 def column_of(field: Any, *, nullable: bool) -> Column:
-    """Returns the column that a field of a schema becomes.
-
-    Raises:
-      ManifestError: the field's values cannot be spelled on this machine.
-    """
+    """Returns the column that a field of a schema becomes."""
     import pyarrow.types as types
 
-    check_type(field.name, field.type)
     repeated = is_list(stored_type(field.type))
     inner = _item_type(field.type)
     if types.is_boolean(inner):

@@ -57,7 +57,9 @@ def read_jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterat
             values[column] = values.pop("uri", None)
             values = {name.removeprefix(COLLISION_PREFIX): v for name, v in values.items()}
         row = make_row(number, {k: plain(v) for k, v in values.items()}, column)
-        yield dataclasses.replace(row, problem=reader.problem) if reader.problem else row
+        if reader.problem:
+            row = dataclasses.replace(row, problem=reader.problem, unread=not row.uri)
+        yield row
 
 
 class _ObjectReader:

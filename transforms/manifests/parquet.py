@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 from collections.abc import Iterator
 from typing import IO, Any
 
 from image_features.transforms.manifests.arrow_types import (
+    check_type,
     column_of,
     has_fixed_lists,
     is_null,
@@ -23,12 +25,17 @@ from image_features.transforms.manifests.rows import (
     ManifestRow,
     find_uri_column,
     make_row,
+    unread_row,
 )
 from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
 
 _BATCH_ROWS = 4096
 _ARROW_SCHEMA = b"ARROW:schema"
+
+
+class _DamagedGroupError(Exception):
+    """A group of rows of which some, or all, cannot be read."""
 
 
 def parquet_columns(location: str, *, http: HttpPolicy) -> tuple[dict[str, Column], set[str]]:
@@ -47,12 +54,10 @@ def parquet_columns(location: str, *, http: HttpPolicy) -> tuple[dict[str, Colum
         for field in schema:
             # Columns count by their places: a name may have dots, as a path has.
             end = begin + leaves(field.type)
-            try:
+            with _named(location):
                 parts = [part for index in range(begin, end) for part in _parts(parquet, index)]
-                column = column_of(field, nullable=any(map(_may_be_null, parts)))
-            except ManifestError as error:
-                raise ManifestError(f"{location} cannot be used: {error}.") from error
             begin = end
+            column = column_of(field, nullable=any(map(_may_be_null, parts)))
             if is_uint64(field.type) and any(map(_exceeds_int64, parts)):
                 column = dataclasses.replace(column, kind=Kind.STRING)
             columns[field.name] = column
@@ -60,7 +65,7 @@ def parquet_columns(location: str, *, http: HttpPolicy) -> tuple[dict[str, Colum
 
 
 def read_parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[ManifestRow]:
-    """Yields the rows of a Parquet file.
+    """Yields the rows of a Parquet file; those of a damaged group are bad rows.
 
     Raises:
       ManifestError: the file is not Parquet, is damaged, lacks the URI column, or names one twice.
@@ -74,10 +79,28 @@ def read_parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iter
             "column of URIs with --uri_column."
         )
     number = 0
-    for batch in _batches(parquet, schema, location):
-        for row in zip(*map(values_of, batch), strict=True):
-            number += 1
-            yield _row(number, schema.names, row, uri_name)
+    for group in range(parquet.metadata.num_row_groups):
+        end = number + parquet.metadata.row_group(group).num_rows
+        try:
+            for batch in _batches(parquet, schema, group):
+                for row in zip(*map(values_of, batch), strict=True):
+                    number += 1
+                    yield _row(number, schema.names, row, uri_name)
+        except _DamagedGroupError as error:
+            if not number:
+                raise ManifestError(f"{location} cannot be read: {error}.") from error
+            for lost in range(number + 1, end + 1):
+                yield unread_row(lost, f"it is in a group of rows that is damaged: {error}")
+            number = end
+
+
+@contextlib.contextmanager
+def _named(location: str) -> Iterator[None]:
+    """Says in which manifest a column cannot be used."""
+    try:
+        yield
+    except ManifestError as error:
+        raise ManifestError(f"{location} cannot be used: {error}.") from error
 
 
 def _row(number: int, names: list[str], row: tuple[Any, ...], uri_name: str) -> ManifestRow:
@@ -88,7 +111,9 @@ def _row(number: int, names: list[str], row: tuple[Any, ...], uri_name: str) -> 
             problem = problem or f"column {name!r} {value.problem}"
             values[name] = value.value
     made = make_row(number, values, uri_name)
-    return dataclasses.replace(made, problem=made.problem or problem) if problem else made
+    if not problem:
+        return made
+    return dataclasses.replace(made, problem=made.problem or problem, unread=not made.uri)
 
 
 def _parts(parquet: Any, index: int) -> Iterator[Any]:
@@ -128,7 +153,13 @@ def _open(file: IO[bytes], location: str) -> tuple[Any, Any]:
             schema = pa.schema([f.with_type(with_plain_lists(f.type)) for f in schema])
     except Exception as error:
         raise ManifestError(f"{location} cannot be read as Parquet: {error}.") from error
+    with _named(location):
+        for field in schema:
+            check_type(field.name, field.type)
     twice = next((name for name in names if names.count(name) > 1), None)
+    groups = range(parquet.metadata.num_row_groups)
+    if sum(parquet.metadata.row_group(n).num_rows for n in groups) != parquet.metadata.num_rows:
+        raise ManifestError(f"{location} cannot be read as Parquet: its footer is damaged.")
     if twice is not None:
         raise ManifestError(f"{location} names the column {twice!r} twice; rename one of them.")
     return parquet, schema
@@ -147,19 +178,22 @@ def _as_stored(metadata: Any) -> Any:
     return pq.read_metadata(io.BytesIO(plain))
 
 
-def _batches(parquet: Any, schema: Any, location: str) -> Iterator[list[Any]]:
-    """Yields the columns of some rows at a time, as the schema has them.
+def _batches(parquet: Any, schema: Any, group: int) -> Iterator[list[Any]]:
+    """Yields the columns of some rows of a group at a time, as the schema has them.
 
     Raises:
-      ManifestError: the file is damaged, or the network is.
+      _DamagedGroupError: what is left of the group cannot be read.
     """
-    rows = 0
+    import pyarrow as pa
+
     try:
-        for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
+        for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group]):
             yield [
                 array if array.type == type_ else array.cast(type_)
                 for array, type_ in zip(batch.columns, schema.types, strict=True)
             ]
-            rows += batch.num_rows
-    except Exception as error:
-        raise ManifestError(f"{location} cannot be read beyond row {rows}: {error}.") from error
+    except (OSError, pa.ArrowException) as error:
+        # What the file itself raises, such as a network's errors, is of other types or has numbers.
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+            raise
+        raise _DamagedGroupError(" ".join(str(error).split()).rstrip(".")) from error

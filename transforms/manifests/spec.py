@@ -202,6 +202,8 @@ def _look_at(
     rows = read_rows(
         source.location, format=source.format, uri_column=uri_column, http=http, quotes=quotes
     )
+    # They are read first: of a damaged Parquet file this raises an exception, where pyarrow may end
+    # the process when it is asked about columns.
     head = list(_first(rows))
     whole = next(rows, None) is None
     rows.close()  # type: ignore[attr-defined]

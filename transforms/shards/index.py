@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from image_features.transforms.shards.shard_file import damaged
 from image_features.transforms.stores.files import open_plain
 
 INDEX_KIND = "index"
@@ -77,7 +78,7 @@ def read_index(path: str, columns: Sequence[str], sha256: str = "") -> Any:
       A pyarrow.Table: `key` binary(16), `version` string, `sha256` binary(32), `uri` string.
 
     Raises:
-      ValueError: the file is not an index.
+      DamagedRunError: the file is not an index as it was written.
       OSError: the file cannot be read.
     """
     import pyarrow as pa
@@ -86,8 +87,8 @@ def read_index(path: str, columns: Sequence[str], sha256: str = "") -> Any:
     data = read_verified(path, sha256)
     try:
         return pq.read_table(io.BytesIO(data), columns=list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is not a shard's index: {error}.") from error
+    except (pa.ArrowException, OSError) as error:  # Decompression fails with the latter.
+        raise damaged(path, error) from error
 
 
 def read_verified(path: str, sha256: str) -> bytes:
@@ -100,7 +101,7 @@ def read_verified(path: str, sha256: str) -> bytes:
     with open_plain(path) as file:
         data = file.read()
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-        raise ValueError(f"{path} is not the file that was committed; copy it from a backup.")
+        raise damaged(path, ValueError("it is not the file that was committed"))
     return data
 
 

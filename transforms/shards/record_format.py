@@ -19,6 +19,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import gzip
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, Protocol, cast
 
@@ -28,6 +29,7 @@ import numpy.typing as npt
 from image_features.transforms.manifests.columns import Column, Kind
 from image_features.transforms.shards import tfrecord
 from image_features.transforms.shards.example import parse_example, serialize_example
+from image_features.transforms.shards.shard_file import damaged
 from image_features.transforms.stores.files import open_plain
 from image_features.transforms.values import ColumnValue, FieldValue, Scalar
 
@@ -153,12 +155,19 @@ RECORDS: RecordFormat = TFRecords()
 
 @contextlib.contextmanager
 def open_shard(path: str, *, compressed: bool) -> Iterator[IO[bytes]]:
-    """Opens a shard file for `payloads`, decompressed."""
+    """Opens a shard file for `payloads`, decompressed.
+
+    Raises:
+      DamagedRunError: what the body reads is not as it was written.
+    """
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(contextlib.closing(open_plain(path)))
         if compressed:
             file = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=file)))
-        yield file
+        try:
+            yield file
+        except (tfrecord.CorruptRecordError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise damaged(path, error) from error
 
 
 def feature_vectors(records: Sequence[Record]) -> Floats:

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from image_features.errors import DamagedRunError
+
 
 @dataclasses.dataclass(frozen=True)
 class ShardFile:
@@ -48,3 +50,11 @@ class ShardFile:
             bytes=int(entry["bytes"]),
             sha256=str(entry["sha256"]),
         )
+
+
+def damaged(path: str, error: Exception) -> DamagedRunError:
+    """Returns the failure of a reader of one of a run's files that is not as it was written."""
+    return DamagedRunError(
+        f"{path} is damaged ({str(error).strip().rstrip('.')}): copy it from a backup, or delete "
+        "its run, run.json first. `image-features inspect` verifies every file of a run."
+    )

@@ -10,14 +10,16 @@ from image_features.pipeline.locations import explain
 from tests.datasets import extract
 
 MANY = "".join(f"https://h.example/{i * i}.jpg\n" for i in range(20_000)).encode()
+# Without the time of day, as the ids of tests have to be the same in every process.
+ZIPPED = gzip.compress(MANY, mtime=0)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("cut.txt.gz", gzip.compress(MANY)[:-3000], "m/cut.txt.gz is damaged or cut short"),
-        ("garbage.txt.gz", gzip.compress(MANY) + b"x", "m/garbage.txt.gz is damaged or cut short"),
-        ("head.jsonl.gz", gzip.compress(MANY)[:40], "m/head.jsonl.gz is damaged or cut short"),
+        ("cut.txt.gz", ZIPPED[:-3000], "m/cut.txt.gz is damaged or cut short"),
+        ("garbage.txt.gz", ZIPPED + b"x", "m/garbage.txt.gz is damaged or cut short"),
+        ("head.jsonl.gz", ZIPPED[:40], "m/head.jsonl.gz is damaged or cut short"),
         ("plain.csv.gz", b"uri\na.jpg\n", "m/plain.csv.gz is empty, or damaged"),
         ("cut.txt.bz2", bz2.compress(MANY)[:-9], "m/cut.txt.bz2 is damaged or cut short"),
         ("m.txt", b"PK\x03\x04\n", "m/m.txt is compressed as .zip, which is not read"),
@@ -53,9 +55,9 @@ def test_an_output_that_is_not_utf8_ends_a_launch(tmp_path, capsys):
     (tmp_path / "m.txt").write_text("a.jpg\n")
     output = tmp_path / os.fsdecode(b"caf\xe9")
     extract(tmp_path / "m.txt", output, "run", code=2)
-    assert "is not UTF-8; choose another" in capsys.readouterr().err
+    assert "its name is not UTF-8" in capsys.readouterr().err
 
 
 def test_a_file_that_may_not_be_read_is_named():
     error = PermissionError(13, "Permission denied", "/there/m.csv")
-    assert explain(error).startswith("access to /there/m.csv is denied")
+    assert explain(error) == "/there/m.csv: Permission denied"

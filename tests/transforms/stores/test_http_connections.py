@@ -120,10 +120,11 @@ def test_a_fetch_waits_for_a_descriptor(tmp_path):
         row = Fetcher(FetchPolicy()).fetch(ImageRef(str(tmp_path / "a.jpg"), "k"))
         assert time.monotonic() - begun > 0.4
     assert row.data == b"local"
-    with no_descriptor_for(0.5), pytest.raises(FetchError, match="Connection refused"):
-        begun = time.monotonic()
-        HttpClient(POLICY).read("http://127.0.0.1:1/")
-    assert time.monotonic() - begun > 0.4
+    for host, why in (("127.0.0.1", "Connection refused"), ("no.invalid", "unknown host")):
+        with no_descriptor_for(0.5), pytest.raises(FetchError, match=why):
+            begun = time.monotonic()
+            HttpClient(POLICY).read(f"http://{host}:1/")
+        assert time.monotonic() - begun > 0.4
     with no_descriptor_for(0.5), pytest.raises(FetchError, match="too many files are open"):
         HttpClient(dataclasses.replace(POLICY, connect_timeout=0.1)).read("http://127.0.0.1:1/")
 
@@ -188,6 +189,21 @@ def test_a_certificate_is_checked_and_the_way_out_is_said(
             assert "SSL_CERT_FILE" in caught.value.message
     finally:
         timed_sockets.tls.cache_clear()
+
+
+def test_a_drip_within_tls_ends_at_the_deadline(tmp_path, monkeypatch):
+    path = certificate(tmp_path, "c.pem", days=9)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    monkeypatch.setenv("SSL_CERT_FILE", path)
+    timed_sockets.tls.cache_clear()
+    with RawServer({}, tls=context) as server:
+        server.scripts["/"] = server.drips(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+        begun = time.monotonic()
+        with pytest.raises(FetchError, match=r"longer than 0\.5 s in all"):
+            HttpClient(dataclasses.replace(POLICY, total_timeout=0.5)).read(server.url("/"))
+        assert time.monotonic() - begun < 1
+    timed_sockets.tls.cache_clear()
 
 
 def test_a_server_without_tls_is_said_to_have_none():
