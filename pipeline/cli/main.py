@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import importlib
+import importlib.metadata
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from image_features.pipeline.process import (
     log_to_stderr,
     quieten,
 )
-from image_features.pipeline.terminal import complain
+from image_features.pipeline.terminal import PROGRAM, complain, say
 
 # Each command is the module of this name beside this one.
 _COMMANDS = ("extract", "inspect", "compact", "gc", "search", "report", "model", "samples")
@@ -54,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(_help())
         return EXIT_OK if arguments else EXIT_USAGE
+    if "--version" in arguments[:2]:
+        say(f"{PROGRAM} {importlib.metadata.version('image-feature-extractor')}")
+        return EXIT_OK
     quieten()
     log_to_stderr()
     try:
@@ -87,7 +91,7 @@ def _help() -> str:
         "usage: image-features COMMAND [options]\n\n"
         "Extracts feature vectors from images in batches, at any scale.\n\n"
         f"commands:\n{commands}\n"
-        "`image-features COMMAND --help` tells more.\n"
+        "`image-features COMMAND --help` tells more, `image-features --version` the version.\n"
     )
 
 
