@@ -21,6 +21,7 @@ import dataclasses
 import json
 import pathlib
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -50,6 +51,7 @@ def main() -> int:
     parser.add_argument("--again", nargs="+", default=[], metavar="COMMAND:N", help="These only.")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="Writes it all there.")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # The disk is unmounted then.
     chosen = [(name, int(number)) for name, _, number in (s.partition(":") for s in options.again)]
     names = list(dict.fromkeys(name for name, _ in chosen)) or options.only
     machine = measure.machine()

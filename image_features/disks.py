@@ -30,7 +30,7 @@ def fault_of(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def named_file(path: str) -> Iterator[None]:
-    """Gives the name of a file to what the system says of it, which tells no name when it writes.
+    """Gives the name of a file to a fault of its disk, which the system tells without one.
 
     Raises:
       OSError: the body has raised it.
@@ -38,7 +38,7 @@ def named_file(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
+        if error.errno in _FAULTS and error.filename is None:
             error.filename = path
         raise
 

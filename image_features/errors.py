@@ -2,6 +2,7 @@
 
     ImageFeaturesError
      +- UsageError            something asked for cannot be done; no work has started
+     |   +- MissingLibraryError   a location needs a library   (transforms.stores.libraries)
      +- ModelError            a model cannot be resolved, loaded, converted or exported
      +- FetchError            a location cannot be read   (transforms.stores.retries)
      +- DecodeError           a file gives no pixels      (transforms.images.pixels)

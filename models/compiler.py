@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from image_features.errors import ModelError
 from image_features.models.addresses import shown
-from image_features.models.cache import cache_root, make_entry
+from image_features.models.cache import CACHE_VARIABLE, cache_root, make_entry
 from image_features.models.first_line import first_line
 from image_features.models.handles import ResolvedModule
 from image_features.models.identity import Precision
@@ -126,8 +126,13 @@ def _read(directory: str) -> CompiledModel | None:
             found = CompiledModel.from_json(path, json.load(file))
         with open(path, "rb") as flatbuffer:
             digest = hashlib.file_digest(flatbuffer, "sha256").hexdigest()
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
+    except OSError as error:
+        raise ModelError(
+            f"{error.filename or path!r} in the model cache cannot be read ({error.strerror}); "
+            f"remove {directory!r}, or set {CACHE_VARIABLE} to another directory."
+        ) from error
     return found if digest == found.sha256 else None
 
 

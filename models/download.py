@@ -8,7 +8,9 @@ import posixpath
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+from image_features.deadlines import Deadline
 from image_features.errors import ModelError
 from image_features.models import limits
 from image_features.models.addresses import shown
@@ -17,25 +19,33 @@ _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 2**20
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
+_SECONDS_FOR_A_MIB = 120.0  # A server that is slower than this will not send a model to its end.
 _RETRIES = 3  # The retries for each of: connecting, reading, a status that asks for them.
 _REDIRECTS = 10
 _BACKOFF_SECONDS = 0.3  # Waits 0, 0.6, 1.2 seconds between the attempts.
-_RETRY_STATUSES = (429, 500, 502, 503, 504)
+_RETRY_STATUSES = (408, 425, 429, 500, 502, 503, 504, 509, *range(520, 531))
 _WAY_OUT = (
     "if this machine has no network, download the module elsewhere and pass "
     "--model=/local/directory, or pass --model=builtin, whose weights come with the package"
 )
 
 
-def download_http(url: str, path: str) -> None:
+def download_http(url: str, path: str, *, seconds: float = _SECONDS_FOR_A_MIB) -> None:
     """Downloads a URL to a new local file.
 
     The environment's proxy settings are honoured.
+
+    Args:
+      url: The http(s) address.
+      path: The path of the file.
+      seconds: The most that each MiB may take, the first one with all that precedes it.
 
     Raises:
       ModelError: The server cannot be reached or refuses, or the file is too large.
     """
     import urllib3
+
+    from image_features.timed_connections import DeadlineError, terms
 
     retries = urllib3.Retry(
         total=_RETRIES + _REDIRECTS,
@@ -45,36 +55,38 @@ def download_http(url: str, path: str) -> None:
         redirect=_REDIRECTS,
         backoff_factor=_BACKOFF_SECONDS,
         status_forcelist=_RETRY_STATUSES,
+        respect_retry_after_header=False,  # A server may ask for hours.
     )
     timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
-    parts = urllib.parse.urlsplit(url)
     _log.info("Downloads the model %s.", shown(url))
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-        pool: urllib3.PoolManager = urllib3.ProxyManager(proxy)
-    else:
-        pool = urllib3.PoolManager()
     last: Exception | None = None
-    with pool:
+    with _pools(url) as pools:
         for _ in range(_RETRIES):  # A connection that breaks half way starts afresh.
+            deadline = Deadline(seconds)
             try:
-                response = pool.request(
-                    "GET", url, preload_content=False, retries=retries, timeout=timeout
-                )
+                with terms(deadline):
+                    response = pools.request(
+                        "GET", url, preload_content=False, retries=retries, timeout=timeout
+                    )
                 try:
                     if response.status != 200:
                         raise ModelError(
                             f"The model {shown(url)!r} cannot be downloaded: the server answered "
                             f"HTTP {response.status}; check the address, or {_WAY_OUT}."
                         )
-                    _write(response.stream(_CHUNK_BYTES, decode_content=False), path, url)
+                    _write(_body(response, deadline), path, url)
                     return
                 finally:
-                    response.release_conn()
-            except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError) as error:
-                last = error
+                    response.close()
             except urllib3.exceptions.HTTPError as error:
                 last = error
+                if deadline.left() <= 0 or not isinstance(
+                    error,
+                    urllib3.exceptions.ProtocolError | urllib3.exceptions.ReadTimeoutError,
+                ):
+                    break
+            except (DeadlineError, TimeoutError):
+                last = TimeoutError("the server is too slow")
                 break
     raise ModelError(f"The model {shown(url)!r} cannot be downloaded ({_why(last)}); {_WAY_OUT}.")
 
@@ -85,6 +97,8 @@ def _why(error: Exception | None) -> str:
 
     if isinstance(error, urllib3.exceptions.MaxRetryError):
         error = error.reason
+    if isinstance(error, TimeoutError):
+        return str(error)
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         return "its host is unknown"
     if isinstance(error, urllib3.exceptions.NewConnectionError):
@@ -98,6 +112,39 @@ def _why(error: Exception | None) -> str:
     if isinstance(error, urllib3.exceptions.LocationParseError):
         return "it is not a valid URL"
     return f"the download broke off: {type(error).__name__}"
+
+
+def _pools(url: str) -> Any:
+    """Returns connections that keep their deadline, over the proxy that the environment names."""
+    import urllib3
+
+    from image_features.timed_connections import TimedHttp, TimedHttps
+    from image_features.timed_sockets import tls
+
+    class HttpPool(urllib3.HTTPConnectionPool):
+        ConnectionCls = TimedHttp
+
+    class HttpsPool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = TimedHttps
+
+    parts = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
+        pools: urllib3.PoolManager = urllib3.ProxyManager(proxy, ssl_context=tls())
+    else:
+        pools = urllib3.PoolManager(ssl_context=tls())
+    pools.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
+    return pools
+
+
+def _body(response: Any, deadline: Deadline) -> Iterator[bytes]:
+    received = 0
+    while block := response.read1(_CHUNK_BYTES, decode_content=False):
+        received += len(block)
+        if received >= _CHUNK_BYTES:
+            deadline.renew()
+            received = 0
+        yield block
 
 
 def copy_remote_file(uri: str, path: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import apache_beam as beam
 
 from image_features.pipeline.commit.commit_merge import CommitMerge, Lineage
-from image_features.pipeline.config import RunConfig
+from image_features.pipeline.config import Guards, RunConfig
 from image_features.pipeline.dataset.known_runs import known_files, removed_before
 from image_features.pipeline.dataset.layout import RunLayout
 from image_features.pipeline.dataset.provenance import Provenance
@@ -101,6 +101,8 @@ def compaction_of(
                 latest.decode,
                 latest.max_fetch_bytes,
             ),
+            # The rows that failed were judged when they were extracted.
+            guards=Guards(max_error_rate=1.0),
         ),
         merge=_merge_of(runs),
         lineage=_lineage_of(runs),

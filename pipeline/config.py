@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from image_features.pipeline.dataset.layout import RunLayout
@@ -26,7 +27,8 @@ class Guards:
 
     Attributes:
       max_error_rate: The largest share of failed rows among all, unchanged ones included: rows
-        that fail every night are then the same share on a night with nothing else to do.
+        that fail every night are then the same share on a night with nothing else to do. None
+        refuses only what no run should be (see `pipeline.commit.guards`).
       max_removed_rate: The largest share of the rows, known or read, that the input may cease
         to name.
       min_rows: The number of rows that must have been read.
@@ -34,6 +36,9 @@ class Guards:
       fail_on_drift: Whether drift stops the commit, or is only reported.
       drift_threshold: The measure above which drift counts (see `pipeline.commit.drift`).
       removed_before: The number of rows that the last run's input did not name already.
+      failed_before: The number of rows, by reason, that failed in the run that this one goes on
+        from, and are expected to fail again.
+      unchecked: A sentence for each guard that has nothing to compare with.
     """
 
     max_error_rate: float | None = None
@@ -43,6 +48,8 @@ class Guards:
     drift_threshold: float = DRIFT_THRESHOLD
     max_removed_rate: float | None = None
     removed_before: int = 0
+    failed_before: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    unchecked: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object `guards` of run.json."""
@@ -54,6 +61,8 @@ class Guards:
             "drift_threshold": self.drift_threshold,
             "max_removed_rate": self.max_removed_rate,
             "removed_before": self.removed_before,
+            "failed_before": dict(self.failed_before),
+            "unchecked": list(self.unchecked),
         }
 
 

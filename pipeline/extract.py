@@ -62,7 +62,9 @@ class Extraction:
 
         # ImageRef -> EncodedImage -> DecodedImage -> ImageFeatures, or at any step ImageError.
         assigned = new.refs | "AssignShards" >> AssignShards(
-            num_shards=num_shards, earlier=EarlierPieces(layout.features) if self.resumed else None
+            num_shards=num_shards,
+            sources=self.manifest.sources,
+            earlier=EarlierPieces(layout.features) if self.resumed else None,
         )
         fetched = assigned["refs"] | "FetchImages" >> FetchImages(
             policy=self.fetch, threads=threads
@@ -110,7 +112,9 @@ class Extraction:
         if not self.known or not self.known.files:
             return Skipped(rows.refs)
         read = {"refs": rows.refs, "errors": rows.errors}
-        return read | "SkipKnown" >> SkipKnown(known=self.known, fetch=self.fetch)
+        return read | "SkipKnown" >> SkipKnown(
+            known=self.known, fetch=self.fetch, sources=self.manifest.sources
+        )
 
     def _write_removed(self, removed: tuple[Any, ...]) -> Iterator[Any]:
         for rows in removed:

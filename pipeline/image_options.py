@@ -91,7 +91,8 @@ def add_fetch(group: Any) -> None:
         type=positive,
         default=256,
         metavar="N",
-        help="Fetches at once within a worker, at most; it takes as many as it needs (256).",
+        help="Fetches at once within a worker, at most; it takes as many as it needs, and fewer "
+        "where few files may be open (256).",
     )
     group.add_argument(
         "--fetch_attempts",
@@ -106,7 +107,7 @@ def add_fetch(group: Any) -> None:
         type=positive_float,
         default=10.0,
         metavar="SECONDS",
-        help="For a connection, http(s) or to gs:// (10).",
+        help="For a connection, http(s) or to gs://, to all addresses of a host together (10).",
     )
     group.add_argument(
         "--read_timeout",
@@ -120,7 +121,8 @@ def add_fetch(group: Any) -> None:
         type=positive_float,
         default=120.0,
         metavar="SECONDS",
-        help="For one http(s) attempt as a whole (120).",
+        help="For a fetch over http(s) as a whole, all its attempts and waits included; for each "
+        "MiB of a manifest (120).",
     )
     group.add_argument(
         "--max_redirects", type=int, default=5, metavar="N", help="Followed at most (5)."

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from apache_beam.io.filesystem import BeamIOError
 
-from image_features.transforms.stores.files import reason_of
+from image_features.transforms.stores.files import cause_of, reason_of
+from image_features.transforms.stores.gcs_credentials import is_refused
 from image_features.transforms.stores.uris import redact_text
 from image_features.transforms.values import Reason
 
@@ -25,4 +26,10 @@ def explain(error: Exception) -> str:
     if reason is Reason.ACCESS_DENIED:
         to = f" to {shown}" if shown else ""
         return f"access{to} is denied; check the credentials and what they may do"
-    return redact_text(str(error)).strip().rstrip(".")
+    cause = cause_of(error)
+    if isinstance(cause, Exception) and is_refused(cause):
+        return (
+            f"the Google credentials are refused ({redact_text(str(cause.args[0]))}); sign in "
+            "again, or name others"
+        )
+    return redact_text(str(cause)).strip().rstrip(".")

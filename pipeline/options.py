@@ -170,7 +170,9 @@ def _add_guards(group: Any) -> None:
         type=rate,
         default=None,
         metavar="RATE",
-        help="Do not commit if a larger part of the rows failed, such as 0.05.",
+        help="Do not commit if a larger part of the rows failed, such as 0.05. Without it a run is "
+        "refused that gives nothing, or most of whose many new rows fail by the network, by "
+        "rights, by the machine or by the model; 1 commits such a run too.",
     )
     group.add_argument(
         "--min_rows",

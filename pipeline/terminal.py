@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import unicodedata
-from typing import TextIO
 
 from image_features.transforms.stores.uris import redact_text
 
@@ -30,19 +28,3 @@ def printable(text: str) -> str:
 def shown(text: str) -> str:
     """Returns a text as users may see it: printable, and without the secrets of its URLs."""
     return printable(redact_text(text))
-
-
-def say(text: str) -> None:
-    """Prints a line on stdout, whatever it holds and whatever the terminal can show."""
-    _print(text, sys.stdout)
-
-
-def complain(text: str) -> None:
-    """Prints a line on stderr, after the name of the program."""
-    _print(f"{PROGRAM}: {text}", sys.stderr)
-
-
-def _print(text: str, stream: TextIO) -> None:
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    line = shown(text).encode(encoding, "backslashreplace").decode(encoding)
-    print(line, file=stream, flush=True)

@@ -1,11 +1,19 @@
-"""Cloud Storage on loopback: a server, and a proxy before it that makes trouble."""
+"""Cloud Storage on loopback: a server, and a proxy before it that makes trouble.
+
+Access is one of these: as an application with a service account, whose sign-in is on loopback too,
+and then what has no token that is taken is denied; with google.auth's anonymous credentials; or as
+to an emulator, for which STORAGE_EMULATOR_HOST stands.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import email
+import enum
+import pathlib
 import subprocess
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,14 +25,25 @@ import urllib3
 
 from tests import tools
 from tests.http_server import QuietServer
+from tests.sign_in import VARIABLE, SignIn
 
 # It tells the status that a request is answered with, or None to pass it on.
 Trouble = Callable[[str, str, int], int | None]
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "host"})
 
 
+class Access(enum.Enum):
+    """The ways to be known to the server."""
+
+    SERVICE_ACCOUNT = enum.auto()
+    ANONYMOUS = enum.auto()
+    EMULATOR = enum.auto()
+
+
 @contextlib.contextmanager
-def emulator(patch: pytest.MonkeyPatch, bucket: str) -> Iterator[Any]:
+def emulator(
+    patch: pytest.MonkeyPatch, bucket: str, access: Access = Access.SERVICE_ACCOUNT
+) -> Iterator[Any]:
     """Runs gcp-storage-emulator in this process; yields google-cloud-storage's Bucket."""
     from gcp_storage_emulator.server import create_server
 
@@ -32,13 +51,16 @@ def emulator(patch: pytest.MonkeyPatch, bucket: str) -> Iterator[Any]:
     server = create_server("127.0.0.1", port, in_memory=True, default_bucket=bucket)
     server.start()
     try:
-        yield _client(patch, f"http://127.0.0.1:{port}").bucket(bucket)
+        with Proxy(f"http://127.0.0.1:{port}") as proxy, _known(patch, proxy, access) as client:
+            yield client.bucket(bucket)
     finally:
         server.stop()
 
 
 @contextlib.contextmanager
-def server(patch: pytest.MonkeyPatch, bucket: str) -> Iterator[tuple[Any, Proxy]]:
+def server(
+    patch: pytest.MonkeyPatch, bucket: str, access: Access = Access.SERVICE_ACCOUNT
+) -> Iterator[tuple[Any, Proxy]]:
     """Runs fake-gcs-server behind a proxy; yields google-cloud-storage's Bucket and the proxy."""
     binary = tools.go_program(tools.FAKE_GCS_SERVER)
     port = tools.free_port()
@@ -50,22 +72,40 @@ def server(patch: pytest.MonkeyPatch, bucket: str) -> Iterator[tuple[Any, Proxy]
         try:
             ready = f"http://127.0.0.1:{port}/storage/v1/b"
             tools.wait_until(lambda: tools.answers(ready), "fake-gcs-server")
-            yield _client(patch, proxy.url).create_bucket(bucket), proxy
+            with _known(patch, proxy, access) as client:
+                yield client.create_bucket(bucket), proxy
         finally:
             process.kill()
             process.wait()
 
 
-def _client(patch: pytest.MonkeyPatch, endpoint: str) -> Any:
+@contextlib.contextmanager
+def _known(patch: pytest.MonkeyPatch, proxy: Proxy, access: Access) -> Iterator[Any]:
+    """Gives the application its access; yields a client of Google's that has it too."""
+    import google.auth
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage
 
-    patch.setenv("STORAGE_EMULATOR_HOST", endpoint)
-    patch.setenv("GOOGLE_CLOUD_PROJECT", "p")
     patch.setenv("NO_GCE_CHECK", "true")  # Without it google.auth waits for a metadata server.
-    # Without credentials Beam looks for them for twenty seconds, and goes on anonymously.
-    patch.setattr("apache_beam.internal.gcp.auth._Credentials._credentials_init", True)
-    return storage.Client(project="p", credentials=AnonymousCredentials())
+    anonymous = AnonymousCredentials()
+    if access is Access.EMULATOR:
+        patch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        # Without credentials Beam looks for them for twenty seconds, and goes on anonymously.
+        patch.setattr("apache_beam.internal.gcp.auth._Credentials._credentials_init", True)
+        yield storage.Client(project="p", credentials=anonymous)
+        return
+    patch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    patch.setenv("API_ENDPOINT_OVERRIDE", proxy.url)
+    for name, value in (("_credentials_init", False), ("_credentials", None)):
+        patch.setattr(f"apache_beam.internal.gcp.auth._Credentials.{name}", value)
+    if access is Access.ANONYMOUS:
+        patch.setattr(google.auth, "default", lambda **_: (anonymous, None))
+        yield storage.Client(project="p", credentials=anonymous)
+        return
+    with tempfile.TemporaryDirectory() as folder, SignIn() as proxy.sign_in:
+        key = proxy.sign_in.service_account(pathlib.Path(folder, "key.json"))
+        patch.setenv(VARIABLE, str(key))
+        yield storage.Client()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +122,13 @@ class Proxy:
       trouble: A function of the method, the path without its query, and how often that was asked
         for; it returns a status or None.
       statuses: The number of times that the trouble answered with each status.
+      sign_in: The giver of the tokens that requests must have; None if none is needed.
     """
 
     def __init__(self, target: str) -> None:
         self.trouble: Trouble = lambda method, path, times: None
         self.statuses: Counter[int] = Counter()
+        self.sign_in: SignIn | None = None
         self._target = target
         self._pool = urllib3.PoolManager(maxsize=64)
         self._asked: Counter[tuple[str, str]] = Counter()
@@ -108,8 +150,10 @@ class Proxy:
         self._asked.clear()
         self.statuses.clear()
 
-    def answer(self, method: str, path: str) -> int | None:
-        """Returns the status with which the trouble answers a request, if it does."""
+    def answer(self, method: str, path: str, authorization: str | None) -> int | None:
+        """Returns the status with which a request is answered before it reaches the server."""
+        if self.sign_in and not self.sign_in.is_known(authorization):
+            return 401
         plain = path.partition("?")[0]
         self._asked[method, plain] += 1
         status = self.trouble(method, plain, self._asked[method, plain])
@@ -142,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        status = self.proxy.answer(self.command, self.path)
+        status = self.proxy.answer(self.command, self.path, self.headers["Authorization"])
         if status is not None:
             answer = _Answer(status, {}, b"{}")
         elif self.path.startswith("/batch/"):

@@ -29,10 +29,17 @@ class ImageServer:
       closing: An event that ends endless answers.
       held: An event that lets /held answer.
       down: An event; while it is set, connections are closed unanswered.
+      pause: The seconds before each answer.
+
+    Args:
+      files: The content of each file by its name.
+      address: The address to listen at; 0.0.0.0 is every one of 127.0.0.1, 127.0.0.2, ...
     """
 
-    def __init__(self, files: dict[str, bytes]) -> None:
+    def __init__(self, files: dict[str, bytes], *, address: str = "127.0.0.1") -> None:
         self.files = files
+        self.address = address
+        self.pause = 0.0
         self.hits: Counter[str] = Counter()
         self.headers: dict[str, str] = {}
         self.validators: dict[str, dict[str, str]] = {}
@@ -44,7 +51,9 @@ class ImageServer:
         self.down = threading.Event()
 
     def __enter__(self) -> ImageServer:
-        self._server = QuietServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"images": self}))
+        self._server = QuietServer(
+            (self.address, 0), type("Handler", (_Handler,), {"images": self})
+        )
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
@@ -89,6 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.images.down.is_set():
             self.close_connection = True
             return
+        time.sleep(self.images.pause)
         path = self.path.lstrip("/")
         self.images.hits[path] += 1
         self.images.headers = dict(self.headers)

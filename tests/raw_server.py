@@ -107,8 +107,8 @@ class RawServer:
         head = first = lines.readline()
         while line := lines.readline().strip():
             head += line + b"\n"
-        if not first:
-            return False
+        if not first.startswith((b"GET", b"POST")):
+            return False  # The client has gone, or this is the body of its request.
         target = first.split(b" ")[1].decode("latin-1")
         self.hits[target] += 1
         self.heads.append(head)

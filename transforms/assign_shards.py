@@ -10,17 +10,18 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
+from image_features.transforms.manifests.sources import Source
 from image_features.transforms.runtime.metrics import NAMESPACE, log_event
 from image_features.transforms.runtime.packing import PackRows, PlainRow, pack, unpack
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
-from image_features.transforms.shards.references import ref_of, row_of, sorted_once
+from image_features.transforms.shards.references import places_of, ref_of, row_of, sorted_once
 from image_features.transforms.stores.uris import shard_of
 from image_features.transforms.values import ImageRef
 
@@ -62,12 +63,21 @@ class AssignShards(beam.PTransform):
 
     Args:
       num_shards: The number of shards, a side input.
+      sources: What names the images, in order: of several rows that name one image, the row of the
+        first source counts, and of that the first row.
       earlier: The pieces of earlier attempts; None for a first attempt.
     """
 
-    def __init__(self, *, num_shards: Any, earlier: EarlierPieces | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        num_shards: Any,
+        sources: Sequence[Source] = (),
+        earlier: EarlierPieces | None = None,
+    ) -> None:
         super().__init__()
         self._num_shards = num_shards
+        self._places = places_of(sources)
         self._earlier = earlier
 
     def expand(self, refs: Any) -> Any:
@@ -79,7 +89,7 @@ class AssignShards(beam.PTransform):
             | "HashToShard" >> beam.FlatMap(_by_shard, self._num_shards)
             | "GroupByShard" >> beam.GroupByKey()
             | "OrderAndDedupe"
-            >> beam.ParDo(_OrderDoFn(self._earlier)).with_outputs(
+            >> beam.ParDo(_OrderDoFn(self._places, self._earlier)).with_outputs(
                 "duplicates", "earlier", main="slices"
             )
         )
@@ -105,14 +115,15 @@ def _refs_of(slice_: tuple[int, bytes]) -> Iterator[ImageRef]:
 
 
 class _OrderDoFn(beam.DoFn):
-    def __init__(self, earlier: EarlierPieces | None) -> None:
+    def __init__(self, places: Mapping[str, int], earlier: EarlierPieces | None) -> None:
+        self._places = places
         self._earlier = earlier
         self._duplicates = Metrics.counter(NAMESPACE, "assign_shards/duplicates")
         self._kept = Metrics.counter(NAMESPACE, "assign_shards/kept")
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         shard, packs = group
-        unique, duplicates = sorted_once(packs)
+        unique, duplicates = sorted_once(packs, self._places)
         if duplicates:
             self._duplicates.inc(duplicates)
             yield TaggedOutput("duplicates", duplicates)

@@ -15,6 +15,7 @@ from apache_beam.utils.shared import Shared
 
 from image_features.models.engines import PreparedModel, load
 from image_features.models.feature_function import FeatureFunction
+from image_features.models.first_line import first_line
 from image_features.transforms.runtime.concurrency import BoundedPool, cpu_pool, in_global_window
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
 from image_features.transforms.values import DecodedImage, ImageError, ImageFeatures, Reason, Stage
@@ -107,7 +108,9 @@ class _ExtractDoFn(beam.DoFn):
             finite: list[bool] = np.isfinite(features).all(axis=1).tolist()  # type: ignore[assignment]
             rows = [_row(*row) for row in zip(batch, features, finite, strict=True)]
         except Exception as error:  # Whatever the module raises fails this batch only.
-            _LOG.warning("A batch of %d failed, retrying row by row: %s", len(batch), error)
+            _LOG.warning(
+                "A batch of %d failed, retrying row by row: %s", len(batch), first_line(error)
+            )
             rows = [self._run_alone(image) for image in batch]
         return rows, time.perf_counter() - start
 
@@ -116,7 +119,7 @@ class _ExtractDoFn(beam.DoFn):
             vector = self._model(image.pixels[np.newaxis])[0]
             return _row(image, vector, bool(np.isfinite(vector).all()))
         except Exception as error:
-            message = f"The module failed on this image: {error}"[:500]
+            message = f"The module failed on this image ({first_line(error)})."
             return ImageError(image.ref, Stage.EXTRACT, Reason.INFERENCE_FAILED, message)
 
     def _count(self, rows: list[ImageFeatures | ImageError], seconds: float) -> Iterator[Any]:

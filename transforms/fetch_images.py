@@ -65,7 +65,7 @@ class _FetchDoFn(beam.DoFn):
         self._attempts = Metrics.distribution(NAMESPACE, "fetch/attempts")
 
     def setup(self) -> None:
-        self._fetcher = Fetcher(self._policy)
+        self._fetcher = Fetcher.shared(self._policy)
         self._typical: float = _TYPICAL_BYTES
         self._local_seconds = 0.0
 

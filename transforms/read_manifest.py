@@ -56,18 +56,21 @@ class ReadManifest(beam.PTransform):
 
 def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | ImageError]:
     """Yields the rows of one source in its own order."""
+    schema = spec.schema
     if source.format is None:
         for uri, version in list_images(source):
             try:
                 uri.encode()
+                columns = conform({}, schema)
             except UnicodeEncodeError:
                 yield _bad_row(
                     ManifestRow(0, uri), uri, source.location, f"{uri!r:.200} is not UTF-8"
                 )
+            except ColumnError as error:
+                yield _bad_row(ManifestRow(0, uri), uri, source.location, str(error))
             else:
-                yield ImageRef(uri, image_key(uri), source.location, version=version)
+                yield ImageRef(uri, image_key(uri), source.location, 0, columns, version=version)
         return
-    schema = spec.schema
     rows = read_rows(
         source.location,
         format=source.format,
@@ -116,6 +119,7 @@ def _bad_row(
     uri = uri.encode(errors="backslashreplace").decode()
     ref = ImageRef(uri, key, location, row.number, tuple(row.values.items()))
     message = f"Row {row.number} of {location}: {problem}."
+    message = message.encode(errors="backslashreplace").decode()
     return ImageError(ref, Stage.READ_MANIFEST, reason, message, unread=row.unread)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,7 @@ class Reason(enum.StrEnum):
     HTTP_ERROR = "http_error"
     SERVER_ERROR = "server_error"
     READ_FAILED = "read_failed"
+    MISSING_LIBRARY = "missing_library"
     EMPTY_FILE = "empty_file"
     TOO_MANY_BYTES = "too_many_bytes"
     TOO_MANY_PIXELS = "too_many_pixels"
@@ -51,6 +52,62 @@ class Reason(enum.StrEnum):
     CORRUPT = "corrupt"
     INFERENCE_FAILED = "inference_failed"
     NOT_FINITE = "not_finite"
+
+
+class Cause(enum.StrEnum):
+    """What a failure tells of: the row, or something around it that fails every row alike."""
+
+    ROW = "row"
+    NETWORK = "network"
+    RIGHTS = "rights"
+    MACHINE = "machine"
+    MODEL = "model"
+    INSTALLATION = "installation"
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What a reason tells of, and what to do about it.
+
+    Attributes:
+      cause: What is at fault.
+      remedy: The way out, in a phrase for the user; empty where the row itself has to change.
+    """
+
+    cause: Cause
+    remedy: str = ""
+
+
+# A test fails where a new reason is missing here. Where most rows fail by one cause other than
+# themselves, the run tells of its surroundings and not of the images, and is not committed.
+DIAGNOSES: Mapping[Reason, Diagnosis] = {
+    Reason.BAD_MANIFEST_ROW: Diagnosis(Cause.ROW, "correct the manifest, or --column_types"),
+    Reason.URI_TOO_LONG: Diagnosis(Cause.ROW),
+    Reason.UNSUPPORTED_SCHEME: Diagnosis(Cause.ROW, "copy the images to a store that can be read"),
+    Reason.NOT_FOUND: Diagnosis(Cause.ROW, "check the manifest's addresses"),
+    Reason.ACCESS_DENIED: Diagnosis(Cause.RIGHTS, "check the credentials and what they may do"),
+    Reason.BLOCKED_HOST: Diagnosis(Cause.ROW, "--allow_private_hosts, if you trust the manifest"),
+    Reason.CONNECTION_FAILED: Diagnosis(Cause.NETWORK, "check the network and the server"),
+    Reason.TIMEOUT: Diagnosis(Cause.NETWORK, "--read_timeout, --total_timeout, --fetch_threads"),
+    Reason.TOO_MANY_REDIRECTS: Diagnosis(Cause.ROW, "--max_redirects"),
+    Reason.HTTP_ERROR: Diagnosis(Cause.NETWORK, "see what the server answers, and --fetch_threads"),
+    Reason.SERVER_ERROR: Diagnosis(Cause.NETWORK, "try later, or with fewer --fetch_threads"),
+    Reason.READ_FAILED: Diagnosis(Cause.MACHINE, "check the disk or store, and its settings"),
+    Reason.MISSING_LIBRARY: Diagnosis(Cause.INSTALLATION),
+    Reason.EMPTY_FILE: Diagnosis(Cause.ROW),
+    Reason.TOO_MANY_BYTES: Diagnosis(Cause.ROW, "--max_megabytes"),
+    Reason.TOO_MANY_PIXELS: Diagnosis(Cause.ROW, "--max_megapixels"),
+    Reason.NOT_AN_IMAGE: Diagnosis(Cause.ROW, "check what the addresses lead to"),
+    Reason.TRUNCATED: Diagnosis(Cause.ROW, "--allow_truncated takes what there is"),
+    Reason.CORRUPT: Diagnosis(Cause.ROW),
+    Reason.INFERENCE_FAILED: Diagnosis(Cause.MODEL, "try a smaller --batch_size, or --engine"),
+    Reason.NOT_FINITE: Diagnosis(Cause.MODEL, "try --precision=float32, or another model"),
+}
+
+
+def cause_of(reason: str) -> Cause:
+    """Returns what a reason tells of; one of another version's words counts as the row's."""
+    return DIAGNOSES[Reason(reason)].cause if reason in DIAGNOSES else Cause.ROW
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ submit_template() {
     --sdk-language=PYTHON \
     --metadata-file="$here/metadata.json"
   exec gcloud dataflow flex-template run \
-    "${JOB_NAME:-image-features-$(date -u +%Y%m%d-%H%M%S)}" \
+    "${JOB_NAME:-image-features-$(date -u +%Y%m%d-%H%M%S)-$RANDOM}" \
     --project="$PROJECT" \
     --region="$REGION" \
     --template-file-gcs-location="$template" \

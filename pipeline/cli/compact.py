@@ -9,7 +9,7 @@ from image_features.pipeline.argument_types import positive
 from image_features.pipeline.cli.again import command_again
 from image_features.pipeline.cli.parsing import parse_with_beam
 from image_features.pipeline.process import log_to_stderr
-from image_features.pipeline.terminal import say
+from image_features.pipeline.streams import say
 
 HELP = "merge a dataset's runs into one, of each image the latest row"
 
@@ -92,12 +92,12 @@ def run(argv: list[str]) -> int:
         say(f"{options.path}: nothing to merge.")
         return EXIT_OK
     if isinstance(work, AlreadyCommitted):
-        say(str(work))
+        say(work)
         return EXIT_OK
     again = command_again("compact", argv, work.run.run_id)
     outcome = run_job(work, beam_options, Terms(again=again))
     if outcome.run is None or outcome.result is None:
-        say(str(AlreadyCommitted(work.run.layout.directory)))
+        say(AlreadyCommitted(work.run.layout.directory))
         return EXIT_OK
     counts, lineage = outcome.run.counts, work.lineage
     say(

@@ -15,13 +15,13 @@ from image_features.pipeline.argument_types import web_address
 from image_features.pipeline.cli.again import command_again
 from image_features.pipeline.cli.parsing import make_parser, parse_extract
 from image_features.pipeline.process import log_to_stderr
-from image_features.pipeline.terminal import complain, say
+from image_features.pipeline.streams import complain, say
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from image_features.pipeline.dataset.counts import RunCounts
-from image_features.pipeline.dataset.run import Run
+    from image_features.pipeline.dataset.run import Run
 
 HELP = "read image URIs, write one feature vector an image as TFRecord shards"
 _LOG = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def run(argv: list[str]) -> int:
     address = notify_address(options.notify, wait=options.wait)
     work = prepare(options, beam_options)
     if isinstance(work, AlreadyCommitted):
-        say(str(work))
+        say(work)
         return EXIT_OK
     terms = Terms(
         wait=options.wait,
@@ -94,7 +94,7 @@ def run(argv: list[str]) -> int:
     if committed is None:
         return EXIT_OK
     if outcome.result is None:
-        say(str(AlreadyCommitted(committed.directory)))
+        say(AlreadyCommitted(committed.directory))
         return EXIT_OK
     _summarize(committed, outcome.seconds, incremental=work.known is not None)
     stages = profile.stages(outcome.result)
@@ -102,8 +102,7 @@ def run(argv: list[str]) -> int:
         took = ", ".join(f"{name} {stage['seconds']:.2f} s" for name, stage in stages.items())
         say(f"  time in each step, added up over threads: {took}")
     if profiled:
-        for line in profile.write_stages(profiled, stages, outcome.seconds):
-            say(line)
+        say(*profile.write_stages(profiled, stages, outcome.seconds))
     if terms.notify:
         notify_commit(terms.notify, committed.record)
     return _judge(committed.counts, options.error_budget)
@@ -136,6 +135,9 @@ def notify_address(given: str | None, *, wait: bool) -> str | None:
 
 
 def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
+    from image_features.pipeline.dataset.failures import ErrorShards, in_words
+    from image_features.pipeline.dataset.layout import RunLayout
+
     counts, drift = committed.counts, committed.drift
     known = ""
     if incremental:
@@ -144,8 +146,14 @@ def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
         f"{committed.directory}: {counts.rows_out} of {counts.rows_in} images, "
         f"{counts.rows_failed} failed, {known}{counts.rows_done / seconds:.1f} images/s"
     )
+    errors = ErrorShards.among(RunLayout(committed.directory), committed.files("errors"))
+    found = errors.messages(counts.failed_by_reason)
     for reason, count in counts.failed_by_reason.items():
-        say(f"  {count} {reason}")
+        say(f"  {in_words(reason, count, found.get(reason))}")
+    if errors.paths:
+        say(f"  the rows that failed: {errors}")
+    for sentence in committed.unchecked:
+        say(f"  {sentence}")
     if drift and drift["drifted"]:
         _LOG.warning(
             "The features have drifted from the run %s: stability index %.3g, difference of means "

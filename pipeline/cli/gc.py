@@ -17,7 +17,7 @@ from image_features.errors import (
 from image_features.paths import absolute
 from image_features.pipeline.argument_types import not_negative
 from image_features.pipeline.cli.parsing import parse_with_beam
-from image_features.pipeline.terminal import complain, say
+from image_features.pipeline.streams import complain, say, show
 
 if TYPE_CHECKING:
     from image_features.pipeline.dataset.garbage import Garbage
@@ -84,20 +84,21 @@ def run(argv: list[str]) -> int:
     except (ValueError, OSError, FetchError) as error:
         raise UsageError(f"{options.path} cannot be cleaned: {explain(error)}.") from error
     failed = 0
+    tell = show if options.dry_run else say
     for garbage in found:
         verb = "would remove" if options.dry_run else "removed"
         try:
             if not options.dry_run:
                 remove(garbage)
         except RunHeldError as error:
-            say(f"{options.path}: {garbage.directory} is kept: {error}.")
+            tell(f"{options.path}: {garbage.directory} is kept: {error}.")
         except Exception as error:  # Each file system has exceptions of its own.
             failed += 1
             complain(f"{garbage.directory} cannot be removed: {explain(error)}.")
         else:
-            say(f"{verb} {garbage.directory} ({garbage.why}, {garbage.bytes / 1e6:.1f} MB)")
+            tell(f"{verb} {garbage.directory} ({garbage.why}, {garbage.bytes / 1e6:.1f} MB)")
     if not found:
-        say(f"{options.path}: nothing to remove{' yet' if waiting else ''}.")
+        tell(f"{options.path}: nothing to remove{' yet' if waiting else ''}.")
     seen = {garbage.directory for garbage in found}
     _tell_waiting([garbage for garbage in waiting if garbage.directory not in seen], options)
     return EXIT_FAILED if failed else EXIT_OK

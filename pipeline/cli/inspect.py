@@ -7,7 +7,7 @@ import json
 
 from image_features.errors import EXIT_FAILED, EXIT_OK, UsageError
 from image_features.pipeline.cli.parsing import parse
-from image_features.pipeline.terminal import complain, say
+from image_features.pipeline.streams import complain, show
 
 HELP = "show what is in a run, and verify its checksums"
 
@@ -43,20 +43,16 @@ def run(argv: list[str]) -> int:
     try:
         runs = committed_runs(options.path)
         committed, series = runs[0], Series.of(unreplaced(runs))
-        if options.json:
-            print(json.dumps(committed.record, indent=2))
-        else:
-            for line in inspection.summarize(committed, series):
-                say(line)
+        lines = [json.dumps(committed.record, indent=2)] if options.json else []
+        lines += [] if options.json else inspection.summarize(committed, series)
         problems = [] if options.no_verify else inspection.verify(committed)
-        for problem in problems:
-            complain(problem)
-        if problems:
-            return EXIT_FAILED
-        if not options.json:
-            for line in inspection.sample_rows(committed, options.samples):
-                say(line)
-            say("verified  " + ("not asked for" if options.no_verify else "every checksum"))
+        if not problems and not options.json:
+            lines += inspection.sample_rows(committed, options.samples)
+            how = "not asked for" if options.no_verify else "every checksum"
+            lines.append(f"verified  {how}")
     except (ValueError, OSError) as error:
         raise UsageError(f"{options.path} cannot be inspected: {explain(error)}.") from error
-    return EXIT_OK
+    for problem in problems:
+        complain(problem)
+    show(*lines, exact=options.json)
+    return EXIT_FAILED if problems else EXIT_OK

@@ -19,7 +19,9 @@ from image_features.pipeline.process import (
     log_to_stderr,
     quieten,
 )
-from image_features.pipeline.terminal import PROGRAM, complain, say
+from image_features.pipeline.streams import complain, open_closed_streams, say, show
+from image_features.pipeline.terminal import PROGRAM
+from image_features.transforms.stores.gcs_credentials import check_credentials
 
 # Each command is the module of this name beside this one.
 _COMMANDS = ("extract", "inspect", "compact", "gc", "search", "report", "model", "samples")
@@ -52,18 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
       number.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        sys.stdout.write(_help())
-        return EXIT_OK if arguments else EXIT_USAGE
-    if "--version" in arguments[:2]:
-        say(f"{PROGRAM} {importlib.metadata.version('image-feature-extractor')}")
-        return EXIT_OK
     quieten()
     log_to_stderr()
     try:
-        return _command(arguments[0]).run(arguments[1:])
+        return _run(arguments)
     except ImageFeaturesError as error:
-        complain(str(error))
+        complain(error)
         for note in getattr(error, "__notes__", ()):
             complain(note)
         return error.exit_code
@@ -72,11 +68,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         complain(f"{explain(error)}.")
         return EXIT_FAILED
-    except SystemExit as end:  # A parser ends this way when it has printed its help.
+    except SystemExit as end:  # Some parsers end this way when they have printed their help.
         return end.code if isinstance(end.code, int) else EXIT_FAILED
     except KeyboardInterrupt:
         complain("interrupted before any work.")
         return 128 + signal.SIGINT
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        show(_help().rstrip("\n"), exact=True)
+        return EXIT_OK if arguments else EXIT_USAGE
+    if "--version" in arguments[:2]:
+        show(f"{PROGRAM} {importlib.metadata.version('image-feature-extractor')}")
+        return EXIT_OK
+    if any("gs://" in argument.lower() for argument in arguments):
+        check_credentials()
+    return _command(arguments[0]).run(arguments[1:])
 
 
 def _command(name: str) -> Command:
@@ -99,8 +107,8 @@ def console() -> NoReturn:
     """The console script: runs `main`, and ends without waiting for fetches of a failed run."""
     limit_garbage_collection()
     limit_heaps()
+    open_closed_streams()
     code = main()
     atexit._run_exitfuncs()  # Stops the job servers that Beam has started.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    say()
     os._exit(code)

@@ -14,7 +14,7 @@ from image_features.errors import ModelError, UsageError
 from image_features.models.quiet import import_tensorflow
 from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import OptionParser, parse
-from image_features.pipeline.terminal import say
+from image_features.pipeline.streams import say, show
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,7 +138,7 @@ def run(argv: list[str]) -> int:
 def _describe(options: argparse.Namespace) -> int:
     from image_features.models.describe import describe
 
-    print(json.dumps(describe(options.handle), indent=2, default=str))
+    show(json.dumps(describe(options.handle), indent=2, default=str), exact=True)
     return 0
 
 
@@ -173,7 +173,8 @@ def _verify(options: argparse.Namespace) -> int:
         pixels = _pixels(options.images, first.image_size)
     difference = compare(first, second, pixels)
     within = difference.max_abs <= options.tolerance
-    print(json.dumps({**dataclasses.asdict(difference), "within_tolerance": within}, indent=2))
+    told = {**dataclasses.asdict(difference), "within_tolerance": within}
+    show(json.dumps(told, indent=2), exact=True)
     return 0 if within else 1
 
 

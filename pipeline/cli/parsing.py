@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from image_features.errors import UsageError
+from image_features.pipeline.streams import show
 from image_features.transforms.stores.uris import redact_uri
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ class OptionParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")
+
+    def print_help(self, file: Any = None) -> None:
+        show(self.format_help().rstrip("\n"), exact=True)
 
 
 AddArguments = Callable[[argparse.ArgumentParser], None]

@@ -10,7 +10,7 @@ import zlib
 from image_features.errors import EXIT_OK, UsageError
 from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import parse
-from image_features.pipeline.terminal import say
+from image_features.pipeline.streams import say
 
 HELP = "write a page that shows a dataset: runs, errors, features, neighbours"
 

@@ -10,7 +10,7 @@ from image_features.disks import named_file
 from image_features.errors import EXIT_OK, UsageError
 from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import parse
-from image_features.pipeline.terminal import say
+from image_features.pipeline.streams import say
 
 HELP = "write sample photographs to try things with"
 # These photographs, in colour and grey, are in scikit-image's wheel; it would download others.

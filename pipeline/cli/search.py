@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from image_features.errors import EXIT_OK
 from image_features.pipeline.cli.parsing import parse
-from image_features.pipeline.terminal import say
+from image_features.pipeline.streams import show
 
 if TYPE_CHECKING:
     from image_features.pipeline.search.nearest import Neighbour
@@ -65,12 +65,13 @@ def run(argv: list[str]) -> int:
         index=options.index,
         allow_private_hosts=options.allow_private_hosts,
     )
-    for rank, row in enumerate(found, 1):
-        if options.json:
-            print(_json(rank, row))
-        else:
-            say(f"{rank:>4}  {1 - row.distance:.4f}  {row.uri}")
+    lines = [_json(*ranked) if options.json else _line(*ranked) for ranked in enumerate(found, 1)]
+    show(*lines, exact=options.json)
     return EXIT_OK
+
+
+def _line(rank: int, row: Neighbour) -> str:
+    return f"{rank:>4}  {1 - row.distance:.4f}  {row.uri}"
 
 
 def _json(rank: int, row: Neighbour) -> str:

@@ -11,6 +11,7 @@ from apache_beam.pvalue import AsSingleton
 
 from image_features.errors import CommitError
 from image_features.pipeline.commit.counts import RowTally, add_up
+from image_features.pipeline.commit.drift import Comparison
 from image_features.pipeline.commit.publish import draft, in_order, publish
 from image_features.pipeline.commit.tidy_up import remove_leftovers
 from image_features.pipeline.config import RunConfig
@@ -89,8 +90,9 @@ def _commit(
     record = draft(run, files, counts, health)
     record |= {"replaces": dict(lineage.replaces), "as_of": lineage.as_of}
 
-    def check(_: dict[str, Any]) -> None:
+    def check(_: dict[str, Any]) -> Comparison:
         _check_still_current(lineage, run.layout.dataset)
+        return Comparison()
 
     return publish(run, record, files, health, before=check)
 

@@ -102,7 +102,7 @@ def commit(
     files = in_order(shards)
     record = draft(run, files, add_up(files, tally), health)
 
-    def compare(document: dict[str, Any]) -> drift.Drift | None:
+    def compare(document: dict[str, Any]) -> drift.Comparison:
         return drift.find(run.layout.directory, run.provenance, document)
 
     return publish(run, record, files, health, before=compare)

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from apache_beam.io.filesystems import FileSystems
@@ -16,6 +16,7 @@ from image_features.pipeline.dataset.layout import HEALTH_FILE, dataset_of, run_
 from image_features.pipeline.dataset.provenance import Provenance
 from image_features.pipeline.dataset.run import Run
 from image_features.transforms.stores.files import open_plain
+from image_features.transforms.stores.uris import redact_text
 
 _LOG = logging.getLogger(__name__)
 _GROUPS = 10
@@ -143,7 +144,19 @@ def _mean_difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> float:
     return float(np.minimum(capped, _LARGEST_DIFFERENCE).mean()) if len(capped) else 0.0
 
 
-def find(directory: str, provenance: Provenance, health: Mapping[str, Any]) -> Drift | None:
+class Comparison(NamedTuple):
+    """An attempt to compare a run with an earlier one.
+
+    Attributes:
+      drift: How far they are apart, if they could be compared.
+      lacking: Why they could not; empty also where that was not asked for.
+    """
+
+    drift: Drift | None = None
+    lacking: str = ""
+
+
+def find(directory: str, provenance: Provenance, health: Mapping[str, Any]) -> Comparison:
     """Compares a run with the latest committed one beside it that can be compared.
 
     The two have the same model and preprocessing, and `MIN_ROWS` rows measured in each. A run
@@ -155,15 +168,20 @@ def find(directory: str, provenance: Provenance, health: Mapping[str, Any]) -> D
       health: The content of the new run's health.json.
     """
     if health["rows"] < MIN_ROWS:
-        return None
+        return Comparison(
+            None, f"the run has {health['rows']} rows with features, below {MIN_ROWS}"
+        )
     try:
         for path in _latest_first(directory):
             found = _read(path, provenance)
             if found is not None:
-                return compare(health, found[1], found[0])
+                return Comparison(compare(health, found[1], found[0]))
     except Exception as error:  # Each file system has exceptions of its own.
         _LOG.warning("No earlier run could be compared: %s", error)
-    return None
+        return Comparison(None, f"no earlier run could be read ({redact_text(str(error))})")
+    return Comparison(
+        None, f"no earlier run of this model and preprocessing has {MIN_ROWS} rows with features"
+    )
 
 
 def _latest_first(directory: str) -> Iterator[str]:

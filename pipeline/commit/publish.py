@@ -20,11 +20,12 @@ from image_features.pipeline.commit.descriptions import (
     write_description,
     write_schemas,
 )
-from image_features.pipeline.commit.drift import Drift
-from image_features.pipeline.commit.guards import check, record_broken
+from image_features.pipeline.commit.drift import Comparison, Drift
+from image_features.pipeline.commit.guards import check, guards_section, record_broken
 from image_features.pipeline.commit.prometheus import exposition
 from image_features.pipeline.config import RunConfig, utc_now
 from image_features.pipeline.dataset.counts import RunCounts
+from image_features.pipeline.dataset.failures import ErrorShards
 from image_features.pipeline.dataset.layout import HEALTH_FILE, METRICS_FILE, RUN_FILE
 from image_features.pipeline.dataset.run import FORMAT_VERSION, read_record
 from image_features.transforms.measure_features import FeatureStatistics
@@ -52,7 +53,7 @@ def draft(
         "counts": counts.to_json(),
         "health": health_section(health),
         "drift": None,
-        "guards": run.guards.to_json(),
+        "guards": {},
         **run.provenance.to_json(),
         "compression": run.layout.compression,
         "versions": versions(),
@@ -66,7 +67,7 @@ def publish(
     files: Sequence[ShardFile],
     health: FeatureStatistics,
     *,
-    before: Callable[[dict[str, Any]], Drift | None],
+    before: Callable[[dict[str, Any]], Comparison],
 ) -> dict[str, Any]:
     """Completes run.json, asks the guards, and writes it last and once.
 
@@ -91,10 +92,18 @@ def publish(
     if (found := read_record(layout.directory)) is not None:
         return _check_same(found, record, layout.path(RUN_FILE))
     document = health_document(health)
-    drift = before(document)
+    drift, lacking = before(document)
     counts = RunCounts.from_json(record["counts"])
     seconds = _complete(record, run, counts, drift)
-    if broken := check(run.guards, counts, seconds=seconds, drift=drift):
+    record["guards"] = guards_section(run.guards, lacking)
+    errors = ErrorShards.among(layout, files)
+    if broken := check(
+        run.guards,
+        counts,
+        seconds=seconds,
+        drift=drift,
+        errors=errors,
+    ):
         record_broken(layout.staging, run.started, broken)
         raise GuardError(f"The run {run.run_id} is not committed: {' '.join(broken)}")
     # Everything that takes time is done, and another job may have committed meanwhile.

@@ -96,9 +96,14 @@ def check_column_names(columns: tuple[Column, ...]) -> None:
     """Refuses names that the record or TFDS's nesting cannot hold.
 
     Raises:
-      ValueError: a name collides with the record's own or nests under another column.
+      ValueError: a name is not UTF-8, collides with the record's own or nests under another column.
     """
     names = {column.name for column in columns}
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"The manifest's column {name!r} is not UTF-8; rename it.") from None
     for name in names:
         parts = name.split("/")
         above = {"/".join(parts[:i]) for i in range(1, len(parts))}

@@ -130,10 +130,14 @@ class Claim:
             # An attempt may have succeeded whose answer was lost.
             return written or self._read().get("holder") == self._holder
         part = f"{self._path}.{self._holder}"
-        with open(part, "wb") as file:
-            file.write(data)
-            sync_file(file)
-        os.replace(part, self._path)
+        try:
+            with open(part, "wb") as file:
+                file.write(data)
+                sync_file(file)
+            os.replace(part, self._path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
         return True
 
     @contextlib.contextmanager

@@ -58,6 +58,8 @@ def summarize(run: Run, series: Series | None = None) -> Iterator[str]:
     for reason, count in counts.failed_by_reason.items():
         yield f"failed    {count:>8}  {reason}"
     yield from _health(run)
+    for sentence in run.unchecked:
+        yield f"unchecked {sentence}"
     if series and series.hidden:
         yield f"hidden    {series.hidden_in_words()}"
 

@@ -85,7 +85,7 @@ def known_files(runs: Sequence[Run]) -> tuple[KnownFile, ...]:
                 run.run_id,
             )
         files += [
-            KnownFile(run.path(file), kind, age, file.rows)
+            KnownFile(run.path(file), kind, age, file.rows, file.sha256)
             for kind in _KINDS
             for file in run.files(kind)
             if file.rows

@@ -144,7 +144,8 @@ def shard_keys(run: Run, number: int) -> Keys:
     """Returns the keys of a run's shard, bytes16 [rows], in the order of its records."""
     indexes = run.files(INDEX_KIND)
     if indexes:
-        return key_array(read_index(run.path(indexes[number]), ["key"])["key"])
+        index = indexes[number]
+        return key_array(read_index(run.path(index), ["key"], index.sha256)["key"])
     # The version that wrote this run wrote no indexes.
     entry = run.files()[number]
     if not entry.rows:
@@ -155,4 +156,5 @@ def shard_keys(run: Run, number: int) -> Keys:
 
 
 def _tombstones(run: Run, entry: ShardFile) -> Keys:
-    return np.array(read_tombstones(run.path(entry)) if entry.rows else [], "S16")
+    keys = read_tombstones(run.path(entry), entry.sha256) if entry.rows else []
+    return np.array(keys, "S16")

@@ -21,6 +21,8 @@ STAGING_NAME = ".staging"
 # The kinds of shards that list rows missing from the input: reported, or also hidden from readers.
 REMOVED = "removed"
 TOMBSTONES = "tombstones"
+# The name of a run may have 128 characters, and that of a piece within it 90.
+_LONGEST_NAME = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,11 +116,20 @@ def run_directories(dataset: str) -> dict[str, float]:
 
 
 def check_path(path: str) -> None:
-    """Makes sure that no object store takes a path for a pattern of other paths.
+    """Makes sure that a dataset can be at a path, and that no store takes it for a pattern.
 
     Raises:
-      ValueError: the path would be taken for a pattern.
+      ValueError: it cannot, as the message says.
     """
+    if path == "/":
+        raise ValueError("it is the root of all paths; name a directory below it")
+    try:
+        size = len(path.encode())
+    except UnicodeEncodeError:
+        # Engines hand the paths of files on as text.
+        raise ValueError("its name is not UTF-8; name a directory whose path is") from None
+    if "://" not in path and size + _LONGEST_NAME > os.pathconf("/", "PC_PATH_MAX"):
+        raise ValueError(f"its path is too long, {size} bytes; name a directory with a shorter one")
     found = sorted(set(path) & set("*?[]"))
     if found and "://" in path:
         raise ValueError(

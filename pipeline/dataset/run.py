@@ -22,6 +22,7 @@ from image_features.pipeline.dataset.layout import (
 from image_features.pipeline.dataset.provenance import Provenance
 from image_features.transforms.manifests.columns import Column
 from image_features.transforms.shards.shard_file import ShardFile
+from image_features.transforms.stores import libraries
 from image_features.transforms.stores.files import open_plain
 from image_features.transforms.stores.listing import Listed, list_files
 
@@ -49,7 +50,15 @@ class Run:
           OSError: the directory cannot be read.
         """
         record = read_record(directory)
-        return None if record is None else cls(directory, record)
+        if record is None:
+            return None
+        run = cls(directory, record)
+        try:
+            # What every reader needs is looked at once, here.
+            _ = run.run_id, run.seconds, run.counts, run.provenance, run.all_files
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(FileSystems.join(directory, RUN_FILE), error) from error
+        return run
 
     @property
     def run_id(self) -> str:
@@ -132,6 +141,11 @@ class Run:
         """The rows that the input of the run before did not name already, as the guards counted."""
         return int(self.record["guards"].get("removed_before", 0))
 
+    @property
+    def unchecked(self) -> Sequence[str]:
+        """A sentence for each guard that had nothing to compare with."""
+        return list(self.record["guards"].get("unchecked", ()))
+
     @functools.cached_property
     def all_files(self) -> tuple[ShardFile, ...]:
         """Every file that the commit lists: shards, indexes and descriptions."""
@@ -146,17 +160,15 @@ class Run:
         return FileSystems.join(self.directory, file.name)
 
 
-# What every version has written, and readers rely on.
-_NEEDED = frozenset({"run_id", "started", "finished", "counts", "files", "model", "compression"})
-
-
 def read_record(directory: str) -> dict[str, Any] | None:
     """Returns run.json of a directory as it is, or None if that is not a committed run.
 
     Raises:
       UnreadableRunError: run.json is there but is not one of ours.
       OSError: the directory cannot be read.
+      ValueError: a library that the directory needs is missing.
     """
+    libraries.check([directory])
     path = FileSystems.join(directory, RUN_FILE)
     with only_os_errors():
         if not FileSystems.exists(path):
@@ -164,17 +176,25 @@ def read_record(directory: str) -> dict[str, Any] | None:
         with open_plain(path) as file:
             data = file.read()
     try:
-        record = json.loads(data)
-        version = record["format_version"]
-        if version <= FORMAT_VERSION and (missing := _NEEDED - record.keys()):
-            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise UnreadableRunError(f"{path} is not a run's commit file: {error}.") from error
+        record = dict(json.loads(data))
+        version = int(record["format_version"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(path, error if data.strip(b"\0") else "it is empty") from error
     if version > FORMAT_VERSION:
         raise UnreadableRunError(
             f"{path} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade."
         )
-    return dict(record)
+    return record
+
+
+def _damaged(path: str, why: object) -> UnreadableRunError:
+    if isinstance(why, KeyError):
+        why = f"it lacks {why}"
+    return UnreadableRunError(
+        f"{path} is not a run's commit file ({why}). Copy it from a backup, or without one "
+        "delete the run's directory and extract it again. Nothing of the dataset is read until "
+        "then, since the run may hold rows that count."
+    )
 
 
 def committed_runs(path: str) -> list[Run]:
@@ -183,7 +203,7 @@ def committed_runs(path: str) -> list[Run]:
     Raises:
       RunNotFoundError: there is no committed run.
       UnreadableRunError: one of them is not as this version or an earlier one writes it.
-      ValueError: the path would be taken for a pattern.
+      ValueError: the path would be taken for a pattern, or a library that it needs is missing.
     """
     path = absolute(path)
     run = Run.read(path)

@@ -15,7 +15,7 @@ from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.images.reader import ImageReader
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import ManifestSpec, examine
+from image_features.transforms.manifests.spec import ManifestSpec, check_whole, examine
 from image_features.transforms.read_manifest import read_source
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import FetchError
@@ -54,7 +54,8 @@ def examine_images(
     """
     try:
         sources = find_sources([location])
-        spec, _ = examine(sources, uri_column=uri_column, declared={}, http=HttpPolicy())
+        spec = examine(sources, uri_column=uri_column, declared={}, http=HttpPolicy()).spec
+        check_whole(spec)
     except FetchError as error:
         raise UsageError(f"{location} cannot be read: {error}") from error
     except (ValueError, OSError) as error:

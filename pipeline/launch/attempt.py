@@ -66,8 +66,8 @@ def find_attempt(output: str, run_id: str | None, *, compression: str) -> Attemp
     if dataset == "/":
         raise UsageError(f"--output={output} is the root of all paths; name a directory below it.")
     try:
-        layout = RunLayout(FileSystems.join(dataset, run_id), compression)
         check_path(dataset)
+        layout = RunLayout(FileSystems.join(dataset, run_id), compression)
         state = _state_of(layout)
         if "://" not in dataset:
             make_directories(dataset)

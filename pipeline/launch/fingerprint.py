@@ -14,11 +14,14 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
+from image_features.errors import UsageError
 from image_features.models.engines import PreparedModel
 from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.manifests.spec import ManifestSpec
-from image_features.transforms.stores.uris import is_http
+from image_features.transforms.stores.http import HttpClient, HttpPolicy
+from image_features.transforms.stores.retries import FetchError
+from image_features.transforms.stores.uris import canonical_uri, is_http
 
 _PACKAGES = ("ai-edge-litert", "tensorflow", "numpy", "pillow")
 
@@ -33,12 +36,16 @@ def fingerprint(
 ) -> str:
     """Returns 16 hexadecimal digits that attempts at the same run have in common.
 
-    A manifest counts by its size and time of change, one over http(s) and a listing by their
-    names only: images that come or go are rows of the next attempt like others. Where an image
-    changes between two attempts, either version may be taken.
+    A manifest counts by its size and time of change, over http(s) by the version that its server
+    tells, or else by its content. A listing counts by its name only: images that come or go are
+    rows of the next attempt like others. Where an image changes between two attempts, either
+    version may be taken.
+
+    Raises:
+      UsageError: a manifest on http(s) cannot be fetched any more.
     """
     parts: dict[str, Any] = {
-        "sources": [_identity(source) for source in manifest.sources],
+        "sources": [_identity(source, manifest.http) for source in manifest.sources],
         "uri_column": manifest.uri_column,
         "columns": [column.to_json() for column in manifest.columns],
         "model": [model.content_hash, str(model.engine), str(model.precision)],
@@ -53,15 +60,30 @@ def fingerprint(
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _identity(source: Source) -> list[Any]:
+def _identity(source: Source, http: HttpPolicy) -> list[Any]:
+    if is_http(source.location):
+        # It may be signed anew for every attempt.
+        return [canonical_uri(source.location), source.format, _served(source.location, http)]
     identity: list[Any] = [source.location, source.format]
     if source.format is not None and "://" not in source.location:
         status = os.stat(source.location)
         identity += [status.st_size, status.st_mtime]
-    elif source.format is not None and not is_http(source.location):
+    elif source.format is not None:
         for file in FileSystems.match([source.location])[0].metadata_list:
             identity += [file.size_in_bytes, file.last_updated_in_seconds]
     return identity
+
+
+def _served(location: str, http: HttpPolicy) -> str:
+    """Returns the version of what is served now, or a hash of it if the server tells none."""
+    client = HttpClient(http)
+    try:
+        if version := client.version(location, ""):
+            return version
+        with contextlib.closing(client.open_stream(location)) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FetchError as error:
+        raise UsageError(f"The input cannot be read: {error}") from error
 
 
 def _version(package: str) -> str:

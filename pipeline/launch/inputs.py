@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import difflib
 from collections.abc import Mapping, Sequence
 
 from apache_beam.io.filesystems import FileSystems
@@ -14,9 +16,9 @@ from image_features.pipeline.dataset.run import Run, committed_runs
 from image_features.pipeline.locations import explain
 from image_features.pipeline.options import FeatureExtractorOptions
 from image_features.transforms.manifests.columns import Column, parse_column_types
-from image_features.transforms.manifests.formats import ManifestFormat, check_whole
+from image_features.transforms.manifests.formats import ManifestFormat
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import ManifestSpec, examine
+from image_features.transforms.manifests.spec import Examined, ManifestSpec, check_whole, examine
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import FetchError
 
@@ -49,25 +51,44 @@ def examine_input(options: FeatureExtractorOptions, http: HttpPolicy) -> Manifes
     chosen = _failed_rows(options) if options.retry_errors else _manifests(options)
     try:
         sources = find_sources(chosen.locations, chosen.format)
-        spec, any_row = examine(
+        found = examine(
             sources,
             uri_column=chosen.uri_column,
-            declared=dict(chosen.columns) | parse_column_types(options.column_types),
+            declared=parse_column_types(options.column_types),
             http=http,
             version_column=options.version_column,
+            earlier=chosen.columns,
             quotes={"yes": True, "no": False}.get(options.manifest_quotes),
         )
-        for source in sources:
-            if source.format is not None:
-                check_whole(source.location, http=http)
-        check_column_names(spec.columns)
+        check_whole(found.spec)
+        check_column_names(found.spec.columns)
     except FetchError as error:
         raise UsageError(f"The input cannot be read: {error}") from error
     except (ValueError, OSError) as error:
         raise UsageError(f"The input cannot be used: {explain(error)}.") from error
-    if not any_row and not options.allow_empty:
+    if not found.any_row and not options.allow_empty:
         raise UsageError(f"{chosen.empty}; if that may be, pass --allow_empty.")
-    return spec
+    _check_declared(found, options)
+    return found.spec
+
+
+def _check_declared(found: Examined, options: FeatureExtractorOptions) -> None:
+    """Refuses types of columns that are nowhere, which are misspelled ones mostly.
+
+    A column that the dataset has may be missing from what is added to it.
+    """
+    unseen = set(found.unseen)
+    if unseen and options.incremental:
+        with contextlib.suppress(RunNotFoundError):
+            runs = committed_runs(absolute(options.output))
+            unseen -= {column.name for run in runs for column in run.columns}
+    for name in sorted(unseen):
+        names = [column.name for column in found.spec.columns if column.name not in found.unseen]
+        near = difflib.get_close_matches(name, names, 1)
+        advice = (
+            f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names) or 'none'}."
+        )
+        raise UsageError(f"--column_types names the column {name!r}, which no input has; {advice}")
 
 
 def _manifests(options: FeatureExtractorOptions) -> _Input:

@@ -14,7 +14,13 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from image_features.errors import GuardError, ImageFeaturesError, RunFailedError, RunHeldError
+from image_features.errors import (
+    GuardError,
+    ImageFeaturesError,
+    RunFailedError,
+    RunHeldError,
+    UsageError,
+)
 from image_features.models.staging import stage
 from image_features.pipeline.commit.guards import recorded_broken
 from image_features.pipeline.compact import Compaction
@@ -25,8 +31,9 @@ from image_features.pipeline.extract import Extraction
 from image_features.pipeline.launch.notify import notify_failure, notify_interruption
 from image_features.pipeline.launch.progress import watch
 from image_features.pipeline.launch.stop import stopped_by_signals, stopped_in_time
+from image_features.pipeline.locations import explain
 from image_features.pipeline.runners import runner
-from image_features.pipeline.terminal import say
+from image_features.pipeline.streams import say
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.uris import redact_text
 
@@ -130,6 +137,11 @@ def _take(claim: Claim, run: RunConfig) -> Run | None:
         raise RunHeldError(f"{run.layout.directory} is held: {error}.") from error
     except FetchError as error:
         raise ImageFeaturesError(f"the run cannot be claimed: {error}") from error
+    except OSError as error:
+        directory = run.layout.directory
+        raise UsageError(
+            f"The output {directory} cannot be written to: {explain(error)}."
+        ) from error
     committed = Run.read(run.layout.directory)
     if committed is not None:
         claim.give_up()

@@ -7,10 +7,12 @@ import dataclasses
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from image_features import descriptors
 from image_features.errors import ModelError, UsageError
 from image_features.models.engines import PreparedModel
 from image_features.models.engines import prepare as prepare_model
 from image_features.models.identity import Engine, Precision
+from image_features.paths import absolute
 from image_features.pipeline.config import Guards, RunConfig, utc_now
 from image_features.pipeline.dataset.known_runs import (
     all_runs,
@@ -36,6 +38,7 @@ from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.skip_known import Known
 from image_features.transforms.stores.http import MIB, HttpPolicy
+from image_features.transforms.stores.libraries import missing
 from image_features.transforms.stores.retries import RetryPolicy
 from image_features.transforms.stores.uris import redact_uri
 
@@ -68,7 +71,9 @@ def prepare(
     started = utc_now()
     FileSystems.set_options(beam_options)
     _check_options(options)
-    runner.check(beam_options, wait=options.wait, inputs=options.input or (), output=options.output)
+    _check_libraries(options)
+    inputs, output = [absolute(location) for location in options.input or ()], options.output
+    runner.check(beam_options, wait=options.wait, inputs=inputs, output=absolute(output))
     attempt = find_attempt(options.output, options.run_id, compression=options.compression)
     fetch = _fetch_policy(options)
     manifest = examine_input(options, fetch.http)
@@ -113,6 +118,11 @@ def prepare(
 
 
 def _check_options(options: FeatureExtractorOptions) -> None:
+    if descriptors.limit() < descriptors.FEWEST:
+        raise UsageError(
+            f"Only {descriptors.limit()} files may be open at once here, and a run needs "
+            f"{descriptors.FEWEST}: raise the limit, as by ulimit -n 1024."
+        )
     for flag in ("input", "output", "model"):
         if not getattr(options, flag) and not (flag == "input" and options.retry_errors):
             raise UsageError(f"--{flag} is missing; see image-features extract --help.")
@@ -130,6 +140,19 @@ def _check_options(options: FeatureExtractorOptions) -> None:
                     f"--{flag} would count every row that did not fail: leave it out with "
                     "--retry_errors."
                 )
+
+
+def _check_libraries(options: FeatureExtractorOptions) -> None:
+    named = {
+        "output": [options.output],
+        "model": [options.model],
+        "input": options.input or (),
+        "retry_errors": [options.retry_errors or ""],
+    }
+    for flag, locations in named.items():
+        for location in locations:
+            if problem := missing(location):
+                raise UsageError(f"--{flag}={redact_uri(location)} cannot be used: {problem}.")
 
 
 def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
@@ -216,8 +239,21 @@ def _go_on(
         files = known_files(runs)
     except (ValueError, OSError) as error:
         raise _cannot_go_on(attempt.layout, error) from error
-    known = Known(files, options.verify_content, removals=not options.retry_errors)
-    return known, dataclasses.replace(guards, removed_before=removed_before(runs))
+    known = Known(
+        files,
+        options.verify_content,
+        removals=not options.retry_errors,
+        hides=options.tombstone_removed,
+    )
+    unchecked = guards.unchecked
+    if guards.max_removed_rate is not None and not any(run.rows for run in runs):
+        unchecked += ("--max_removed_rate had nothing to compare with: no earlier rows are there.",)
+    return known, dataclasses.replace(
+        guards,
+        removed_before=removed_before(runs),
+        failed_before=runs[0].counts.failed_by_reason if runs else {},
+        unchecked=unchecked,
+    )
 
 
 def _cannot_go_on(layout: RunLayout, error: Exception) -> UsageError:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
+from image_features.pipeline.dataset.failures import examples
 from image_features.pipeline.dataset.latest_rows import LatestRows
 from image_features.pipeline.dataset.run import Run, unreplaced
 from image_features.pipeline.dataset.series import Series
 from image_features.pipeline.report.contents import Failures, Report
 from image_features.pipeline.report.sample import Sample
 from image_features.pipeline.report.tally import Tally
-from image_features.transforms.stores.files import read_lines
 
 _ERROR_SAMPLES = 3
-_ERROR_LINES = 100_000
-_ERROR_TEXT = 2000
 
 
 def gather(path: str, runs: Sequence[Run], max_points: int) -> Report:
@@ -54,19 +51,7 @@ def gather(path: str, runs: Sequence[Run], max_points: int) -> Report:
 
 def _failures(run: Run) -> tuple[Failures, ...]:
     counts = run.counts.failed_by_reason
-    samples: dict[str, list[tuple[str, str]]] = {reason: [] for reason in counts}
-    missing, lines = _ERROR_SAMPLES * len(counts), 0
-    for shard in run.files("errors"):
-        if not shard.rows or not missing:
-            continue
-        for line in read_lines(run.path(shard)):
-            error = json.loads(line)
-            found = samples.setdefault(error["reason"], [])
-            if len(found) < _ERROR_SAMPLES:
-                found.append((str(error["uri"])[:_ERROR_TEXT], str(error["message"])[:_ERROR_TEXT]))
-                missing -= 1
-            lines += 1
-            if not missing or lines > _ERROR_LINES:
-                break
+    shards = [run.path(shard) for shard in run.files("errors") if shard.rows]
+    samples = examples(shards, counts, _ERROR_SAMPLES)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return tuple(Failures(name, count, tuple(samples[name])) for name, count in ordered)

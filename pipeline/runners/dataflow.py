@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     DebugOptions,
@@ -22,6 +21,7 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 
 from image_features.errors import UsageError
 from image_features.models.identity import Engine
+from image_features.transforms.stores.files import cause_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -112,10 +112,9 @@ def _check_access(cloud: GoogleCloudOptions) -> None:
         try:
             FileSystems.match([FileSystems.join(location, "**")], [1])
         except Exception as error:  # Beam would try to stage there for ten minutes.
-            cause: BaseException = error
-            while isinstance(cause, BeamIOError) and cause.exception_details:
-                cause = next(iter(cause.exception_details.values()))
-            raise UsageError(f"{location} cannot be used to stage the job: {cause}.") from error
+            raise UsageError(
+                f"{location} cannot be used to stage the job: {cause_of(error)}."
+            ) from error
 
 
 def complete_options(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int | None:

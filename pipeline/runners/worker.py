@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from image_features.pipeline.process import limit_garbage_collection, limit_heaps, quieten
+from image_features.pipeline.streams import open_closed_streams, say
 
 _LOG = logging.getLogger(__name__)
 _PROVISION_SECONDS = 60.0
@@ -112,7 +112,7 @@ def environment(
 
 def console() -> NoReturn:
     """The console script: runs `main`, and ends the process with its code."""
+    open_closed_streams()
     code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    say()
     os._exit(code)  # An ordinary end would wait for fetches that nobody needs.

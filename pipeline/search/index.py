@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
+from image_features.disks import sync_file
 from image_features.models.cache import cache_root
 from image_features.pipeline.dataset.latest_rows import LatestRows
 from image_features.pipeline.dataset.layout import TOMBSTONES
@@ -61,6 +62,8 @@ class Index:
         part = f"{path}.{uuid.uuid4().hex}"
         try:
             index.save(part)
+            with open(part, "rb") as file:
+                sync_file(file)
             os.replace(part, path)
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -122,3 +125,14 @@ def index_file(path: str, runs: Sequence[Run]) -> str:
                 with contextlib.suppress(OSError):
                     os.unlink(old)
     return file
+
+
+def open_index(path: str, runs: Sequence[Run]) -> Index:
+    """Opens the index of runs, which `index_file` finds or makes; a damaged one is made anew."""
+    file = index_file(path, runs)
+    try:
+        return Index(runs, file)
+    except (ValueError, RuntimeError, OSError) as error:
+        _LOG.warning("%s is damaged (%s): it is made anew.", file, error)
+        os.unlink(file)
+        return Index(runs, index_file(path, runs))

@@ -21,7 +21,7 @@ from image_features.pipeline.dataset.records import Floats
 from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.dataset.series import open_series
 from image_features.pipeline.locations import explain
-from image_features.pipeline.search.index import Index, index_file
+from image_features.pipeline.search.index import open_index
 from image_features.pipeline.search.nearest import Neighbour, nearest
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.reader import ImageReader
@@ -172,4 +172,4 @@ def _method(
         return exact
     if not any(run.rows for run in runs):
         return exact
-    return Index(runs, index_file(path, runs)).nearest
+    return open_index(path, runs).nearest

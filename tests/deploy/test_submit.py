@@ -142,7 +142,7 @@ def test_a_template(submit):
 
 def test_a_templates_job_is_named_by_the_time(submit):
     _, (_, run) = submit("template", "--input=gs://b/a.csv")
-    assert re.fullmatch(r"image-features-\d{8}-\d{6}", run[4])
+    assert re.fullmatch(r"image-features-\d{8}-\d{6}-\d{1,5}", run[4])
 
 
 def test_a_template_that_is_not_built_is_not_run(submit):

@@ -23,7 +23,6 @@ from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.values import Reason
 from tests import gcs, images, runs
 
-BEAM = ["--no_auth", "--project=p"]
 PHOTOS = 8
 
 
@@ -52,7 +51,7 @@ def proxy(place, bucket):
 
 def extract(*options, run_id="run", output="gs://images/out", model="untrained"):
     arguments = [f"--model={model}", f"--output={output}", f"--run_id={run_id}", "--num_shards=2"]
-    return cli.main(["extract", *arguments, *options, *BEAM])
+    return cli.main(["extract", *arguments, *options])
 
 
 def names(bucket, prefix):
@@ -156,7 +155,7 @@ def test_a_kept_claim_is_renewed_and_given_up(bucket):
 )
 def test_what_is_not_there_is_said_before_any_work(bucket, capsys, options, says):
     before = names(bucket, "")
-    arguments = ["--output=gs://images/nothing", "--model=untrained", *options, *BEAM]
+    arguments = ["--output=gs://images/nothing", "--model=untrained", *options]
     assert cli.main(["extract", *arguments]) == 2
     error = capsys.readouterr().err
     assert says in error
@@ -223,7 +222,7 @@ def test_nights_on_gs(bucket, proxy, source, capsys):
     assert sorted(before.uris) == [f"gs://images/{folder}/{i}.jpg" for i in range(1, 5)]
 
     proxy.trouble = lambda method, path, times: None
-    assert cli.main(["compact", output, "--run_id=all", *BEAM]) == 0
+    assert cli.main(["compact", output, "--run_id=all"]) == 0
     assert inspection.verify(latest_run(f"{output}/all")) == []
     after = dataset.load_numpy(output)
     order, now = np.argsort(before.keys), np.argsort(after.keys)
@@ -231,9 +230,9 @@ def test_nights_on_gs(bucket, proxy, source, capsys):
     np.testing.assert_array_equal(after.features[now], before.features[order])
     prefix = output.removeprefix("gs://images/")
     whole = names(bucket, f"{prefix}/")
-    assert cli.main(["gc", output, "--merged_hours=0", "--dry_run", *BEAM]) == 0
+    assert cli.main(["gc", output, "--merged_hours=0", "--dry_run"]) == 0
     assert names(bucket, f"{prefix}/") == whole
-    assert cli.main(["gc", output, "--merged_hours=0", *BEAM]) == 0
+    assert cli.main(["gc", output, "--merged_hours=0"]) == 0
     assert f"removed {output}/1 (merged into all" in capsys.readouterr().out
     assert {name.split("/")[1] for name in names(bucket, f"{prefix}/")} == {"all"}
     assert sorted(dataset.load_numpy(output).uris) == sorted(after.uris)

@@ -24,7 +24,7 @@ def bucket(tf1_dir: str, archive: str) -> Iterator[str]:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     with pytest.MonkeyPatch.context() as patch, emulator(patch, "models") as target:
-        FileSystems.set_options(PipelineOptions(["--no_auth", "--project=p"]))
+        FileSystems.set_options(PipelineOptions())
         for root, _, names in os.walk(tf1_dir):
             for name in names:
                 path = Path(root) / name

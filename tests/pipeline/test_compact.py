@@ -97,6 +97,7 @@ def test_errors_that_nothing_has_settled_are_kept_once(tmp_path):
         ("gone.jpg", "not_found"),
     ]
     options = ["--model=untrained", f"--output={tmp_path}/out", "--retry_errors=all"]
+    options.append("--max_error_rate=1")
     assert cli.main(["extract", *options, "--run_id=again"]) == 0
     assert read_record(str(tmp_path / "out" / "again"))["counts"]["rows_failed"] == 4
 

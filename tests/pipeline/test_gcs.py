@@ -27,11 +27,10 @@ def test_a_run_on_gs(bucket):
     bucket.blob("in/m.csv").upload_from_string(
         "uri,label\n" + "".join(f"{i}.jpg,x\n" for i in range(6))
     )
-    beam = ["--no_auth", "--project=p"]
     for source, failed in (("gs://images/in/m.csv", 1), ("gs://images/in", 0)):
         output = f"gs://images/out-{failed}"
         arguments = [f"--input={source}", f"--output={output}", "--run_id=run", "--num_shards=2"]
-        assert cli.main(["extract", "--model=untrained", *arguments, *beam]) == 0
+        assert cli.main(["extract", "--model=untrained", *arguments]) == 0
         found = latest_run(output)
         directory, run = found.directory, found.record
         assert directory.rstrip("/") == f"{output}/run"
@@ -44,7 +43,7 @@ def test_a_run_on_gs(bucket):
         names = {blob.name for blob in bucket.client.list_blobs("images", prefix=f"out-{failed}/")}
         assert not [name for name in names if ".staging" in name]
         # Once more: it is done.
-        assert cli.main(["extract", "--model=untrained", *arguments, *beam]) == 0
+        assert cli.main(["extract", "--model=untrained", *arguments]) == 0
 
 
 def test_a_dataset_on_gs_is_searched_and_reported_on(bucket, tmp_path, capsys):
@@ -53,7 +52,7 @@ def test_a_dataset_on_gs_is_searched_and_reported_on(bucket, tmp_path, capsys):
     for i in range(6):
         bucket.blob(f"in/{i}.jpg").upload_from_string(images.encode(images.noise(i)))
     bucket.blob("m.txt").upload_from_string("in/3.jpg")
-    arguments = ["--output=gs://images/out", "--num_shards=2", "--no_auth", "--project=p"]
+    arguments = ["--output=gs://images/out", "--num_shards=2"]
     for run, source in (("first", "in"), ("second", "m.txt")):
         options = [f"--input=gs://images/{source}", f"--run_id={run}", *arguments]
         assert cli.main(["extract", "--model=untrained", *options]) == 0

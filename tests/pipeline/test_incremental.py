@@ -86,9 +86,11 @@ def test_a_server_is_asked_whether_anything_changed(night, tmp_path, conditional
         server.validators["date"]["Last-Modified"] = "Wed, 25 Nov 2026 10:00:00 GMT"
         third = night("3", *options, input=manifest)
         assert names(third) == ["date", "none", "tag"]
-        # A server that is gone: the rows fail, and readers keep what there is.
+        # A server that is gone: nothing is committed unless that is meant, and readers keep what
+        # there is.
         server.down.set()
-        fourth = night("4", *options, input=manifest)
+        night("4", *options, input=manifest, code=5)
+        fourth = night("4", *options, "--max_error_rate=1", input=manifest)
         assert counts(fourth) == (4, 0, 4, 0, 0)
     assert names(fourth.parent) == ["date", "none", "tag", "weak"]
 

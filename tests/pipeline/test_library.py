@@ -60,7 +60,10 @@ def test_several_inputs_and_failed_rows(photos, tmp_path):
         input=[str(photos), str(manifest)], output=output, model="untrained", run_id="all"
     )
     assert (run.counts.rows_read, run.counts.duplicates) == (5, 1)
-    retried = image_features.extract(output=output, model="untrained", retry_errors="all")
+    again = {"output": output, "model": "untrained", "retry_errors": "all"}
+    with pytest.raises(image_features.GuardError, match="None of the 1 rows has features"):
+        image_features.extract(**again)
+    retried = image_features.extract(**again, max_error_rate=1)
     assert (retried.counts.rows_in, retried.counts.rows_failed) == (1, 1)
     assert [found.run_id for found in image_features.runs(output)] == [retried.run_id, "all"]
 

@@ -13,7 +13,8 @@ import pytest
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset.reading import load_numpy
 from image_features.pipeline.process import PACKAGE, log_to_stderr
-from image_features.pipeline.terminal import complain, printable, say, shown
+from image_features.pipeline.streams import complain, say
+from image_features.pipeline.terminal import printable, shown
 from tests import datasets, images
 
 # Each of these may stand in the name of a file, or in a manifest's column.

@@ -12,20 +12,21 @@ from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import read_source
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ImageError, ImageRef, Reason
+from image_features.transforms.write_rows import _error_line
 
 
 def read(path, *, uri_column=None, declared=None, quotes=None):
     sources = find_sources([str(path)])
-    spec, any_row = examine(
+    found = examine(
         sources,
         uri_column=uri_column,
         declared=declared or {},
         http=HttpPolicy(),
         quotes=quotes,
     )
-    rows = [row for source in spec.sources for row in read_source(source, spec)]
-    assert any_row == bool(rows)
-    return spec, rows
+    rows = [row for source in found.spec.sources for row in read_source(source, found.spec)]
+    assert found.any_row == bool(rows)
+    return found.spec, rows
 
 
 def test_text_skips_blanks_and_comments_and_resolves_relative_uris(tmp_path):
@@ -141,12 +142,23 @@ def test_a_bad_row_names_its_image_and_is_read_once(tmp_path):
 
 
 def test_declared_types_settle_what_manifests_disagree_on(tmp_path):
-    for name, value in (("1", "null"), ("2", "5")):
+    for name, value in (("1", "[7]"), ("2", "5")):
         (tmp_path / f"{name}.jsonl").write_text(f'{{"uri": "{name}.jpg", "n": {value}}}\n')
-    with pytest.raises(ValueError, match="settle it with --column_types"):
+    with pytest.raises(ValueError, match=r"'n' is int64\[\] in .*1.jsonl and int64 in .*settle it"):
         read(tmp_path / "*.jsonl")
-    _, rows = read(tmp_path / "*.jsonl", declared=parse_column_types("n:int64?"))
-    assert [dict(row.columns) for row in rows] == [{"n": None}, {"n": 5}]
+    _, rows = read(tmp_path / "*.jsonl", declared=parse_column_types("n:int64"))
+    assert [type(row) for row in rows] == [ImageError, ImageRef]
+
+
+@pytest.mark.parametrize("names", [("1", "2"), ("2", "1")])
+def test_a_source_without_values_settles_no_type(tmp_path, names):
+    for name, value in zip(names, ('{"n": null, "l": []}', '{"n": 5, "l": [2]}'), strict=True):
+        line = json.dumps({"uri": f"{name}.jpg"} | json.loads(value))
+        (tmp_path / f"{name}.jsonl").write_text(line + "\n")
+    spec, rows = read(tmp_path / "*.jsonl")
+    assert spec.schema["n"] == Column("n", Kind.INT64, nullable=True)
+    assert spec.schema["l"] == Column("l", Kind.INT64, repeated=True)
+    assert {row.columns[0] for row in rows} == {("n", None), ("n", 5)}
 
 
 def test_a_glob_of_manifests(tmp_path):
@@ -176,3 +188,133 @@ def test_an_errors_shard_needs_no_options_and_keeps_its_columns(tmp_path):
         assert good.uri == "/a.jpg"
         assert dict(good.columns) == {"uri": "mine", "stage": "s", "url": "u"}
         assert "'uri' holds no URI" in bad.message
+
+
+def test_json_that_python_would_change_is_one_error(tmp_path):
+    lines = [
+        '{"uri": "a.jpg", "n": 1, "m": {"k": 1}, "l": ["x"]}',
+        '{"uri": "b.jpg", "n": 1, "n": 2}',
+        '{"uri": "c.jpg", "n": 1, "m": {"k": 1, "k": 2}}',
+        '{"uri": "d.jpg", "uri": "e.jpg", "n": 1}',
+        '{"uri": "f.jpg", "n": 1e400}',
+        '{"uri": "g.jpg", "n": 1, "l": ["x", null]}',
+        '{"uri": "h.jpg", "n": 1, "\\ud800": 1}',
+        '{"uri": "i.jpg", "n": 1, "l": [{"base64": "eA=="}]}',
+    ]
+    path = tmp_path / "m.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    declared = parse_column_types("n:int64?,m:string?,l:string[]")
+    _, rows = read(path, declared=declared)
+    assert [type(row) for row in rows] == [ImageRef] + [ImageError] * 6 + [ImageRef]
+    for row, words in zip(
+        rows[1:],
+        ("'n' twice", "'k' twice", "'uri' twice", "1e400 is too large", "null", "not UTF-8"),
+        strict=False,
+    ):
+        assert words in row.message
+    # What would go on without the image being named would count it as removed.
+    named = [row.ref.uri.removeprefix(f"{tmp_path}/") for row in rows[1:7]]
+    assert named == ["b.jpg", "c.jpg", "", "", "g.jpg", "h.jpg"]
+    assert dict(rows[7].columns)["l"] == ["x"]
+
+    # When it is tried again it fails again, and is not settled by one of the two values.
+    shard = tmp_path / "errors-00000-of-00001.jsonl"
+    failed = [row for row in rows if isinstance(row, ImageError)]
+    shard.write_text("".join(_error_line(row, True)[2].decode() for row in failed))
+    _, again = read(shard, declared=declared)
+    assert [type(row) for row in again] == [ImageError] * 6
+
+
+def test_a_column_that_one_source_lacks_may_be_absent(tmp_path):
+    (tmp_path / "a.csv").write_text("uri,label\na.jpg,1\n")
+    (tmp_path / "b.csv").write_text("uri,other\nb.jpg,x\n")
+    (tmp_path / "c.txt").write_text("c.jpg\n")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "d.jpg").write_bytes(b"x")
+    for names in (("a.csv", "photos"), ("a.csv", "c.txt"), ("a.csv", "b.csv"), ("b.csv", "a.csv")):
+        found = examine(
+            find_sources([str(tmp_path / name) for name in names]),
+            uri_column=None,
+            declared=parse_column_types("label:int64"),
+            http=HttpPolicy(),
+        )
+        assert found.spec.schema["label"] == Column("label", Kind.INT64, nullable=True)
+        rows = [row for source in found.spec.sources for row in read_source(source, found.spec)]
+        labels = {row.uri[-5:]: dict(row.columns)["label"] for row in rows}
+        assert labels.pop("a.jpg") == 1
+        assert list(labels.values()) == [None]
+
+
+@pytest.mark.parametrize(
+    ("names", "declared", "unseen"),
+    [
+        (("a.csv",), "lable:int64", ("lable",)),
+        (("a.csv", "photos"), "lable:int64?,label:int64", ("lable",)),
+        (("head.csv", "photos"), "label:int64", ()),
+        (("empty.jsonl",), "label:int64", ()),
+        (("few.jsonl",), "label:int64?", ("label",)),
+        (("many.jsonl",), "label:int64?", ()),
+        (("many.jsonl",), "label:int64", ("label",)),
+    ],
+)
+def test_declared_columns_that_nothing_has_are_told(tmp_path, names, declared, unseen):
+    (tmp_path / "a.csv").write_text("uri,label\na.jpg,1\n")
+    (tmp_path / "head.csv").write_text("uri,label\n")
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "few.jsonl").write_text('{"uri": "a.jpg"}\n' * 3)
+    (tmp_path / "many.jsonl").write_text('{"uri": "a.jpg"}\n' * 1001)
+    (tmp_path / "photos").mkdir()
+    found = examine(
+        find_sources([str(tmp_path / name) for name in names]),
+        uri_column=None,
+        declared=parse_column_types(declared),
+        http=HttpPolicy(),
+    )
+    assert found.unseen == unseen
+
+
+@pytest.mark.parametrize("name", ["m.txt", "m.csv", "m.jsonl"])
+def test_a_uri_that_is_too_long_is_a_short_error(tmp_path, name):
+    long = f"https://u:pw@h.example/?token={'s' * 500_000}"
+    uris = ["x/" * 4090 + "a.jpg", long, "b.jpg"]
+    if name == "m.jsonl":
+        text = "\n".join(json.dumps({"uri": uri}) for uri in uris)
+    else:
+        text = "\n".join(["uri"] * (name == "m.csv") + uris)
+    (tmp_path / name).write_text(text)
+    first, bad, last = read(tmp_path / name)[1]
+    assert (first.uri, last.uri) == (f"{tmp_path}/{uris[0]}", f"{tmp_path}/b.jpg")
+    assert (bad.reason, bad.unread) == (Reason.URI_TOO_LONG, False)
+    # What is left of it names nothing that could be fetched in its place.
+    assert bad.ref.uri == "(longer than 8192) https://REDACTED@h.example/?token=REDACTED"
+    assert "token=REDACTED" in bad.message
+    assert len(bad.message) < 500
+
+
+def test_uris_that_no_file_can_have_are_errors(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"uri": "a\\ud800.jpg"}\n{"uri": "b\\u0000.jpg"}\n{"uri": "c.jpg"}\n')
+    surrogate, zero, good = read(path)[1]
+    assert "is not UTF-8" in surrogate.message
+    assert surrogate.unread
+    assert "zero byte" in zero.message
+    assert good.uri == f"{tmp_path}/c.jpg"
+    surrogate.message.encode()
+
+
+def test_a_bad_row_of_csv_names_its_image_where_it_is_plain(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text('uri,n\na.jpg,"1\nb.jpg,2,3\nc.jpg,4\n')
+    named, unnamed, good = read(path)[1]
+    assert (named.ref.uri, named.ref.row, named.unread) == (f"{tmp_path}/a.jpg", 2, False)
+    assert (unnamed.ref.uri, unnamed.ref.row, unnamed.unread) == ("", 3, True)
+    assert (good.uri, good.row) == (f"{tmp_path}/c.jpg", 4)
+
+
+def test_large_rows_are_not_all_held_for_the_types(tmp_path, monkeypatch):
+    monkeypatch.setattr("image_features.transforms.manifests.spec._SAMPLE_BYTES", 1000)
+    path = tmp_path / "m.csv"
+    path.write_text("uri,n\n" + f"a.jpg,{'x' * 400}\n" * 2 + f"b.jpg,{'y' * 400},z\n" * 1000)
+    spec, rows = read(path)
+    assert len(rows) == 1002
+    assert list(spec.schema) == ["n"]

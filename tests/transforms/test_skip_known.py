@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -109,12 +110,12 @@ def test_rows_are_new_or_known_as_the_model_says(tmp_path_factory, runs, manifes
     rows = {}
     for ref in refs:
         rows.setdefault(partition_of(ref.key, partitions), []).append(pack([row_of(ref)]))
-    do_fn = _CheckDoFn(Known(files), FetchPolicy(threads=2))
+    do_fn = _CheckDoFn(Known(files), FetchPolicy(threads=2), {})
     do_fn.setup()
     out = {"refs": [], "unchanged": 0, "duplicates": 0, "removed": []}
     for number in range(partitions):
         group = {"rows": rows.get(number, []), "known": parts.get(number, []), "unread": []}
-        for item in do_fn.process((number, group), 0):
+        for item in do_fn.process((number, group), False):
             if not isinstance(item, TaggedOutput):
                 out["refs"].append(item)
             elif item.tag == "removed":
@@ -197,10 +198,12 @@ def test_the_first_mention_counts_in_any_order(mentions, rng):
         row_of(ImageRef(f"u{image}", f"{image:032x}", f"s{source}", row))
         for row, (image, source) in enumerate(mentions)
     ]
-    once, more = sorted_once([pack(rows)])
+    places = {"s2": 0, "s0": 1, "s1": 2}  # The input has no s3.
+    once, more = sorted_once([pack(rows)], places)
     rng.shuffle(rows)
-    assert sorted_once([pack([row]) for row in rows]) == (once, more)
-    assert once == [min(r for r in rows if r[0] == key) for key in sorted({r[0] for r in rows})]
+    assert sorted_once([pack([row]) for row in rows], places) == (once, more)
+    rows.sort(key=lambda row: (row[0], places.get(row[1], 3), row[2]))
+    assert once == [next(group) for _, group in itertools.groupby(rows, lambda row: row[0])]
     assert len(once) + more == len(rows)
     assert [row_of(ref_of(row)) for row in once] == once
 
@@ -228,11 +231,11 @@ def test_files_are_looked_at_in_place(tmp_path, verify):
     pathlib.Path(uris["overwritten"]).write_bytes(data)
     os.utime(uris["overwritten"], ns=(status.st_atime_ns, status.st_mtime_ns))
     os.unlink(uris["gone"])
-    do_fn = _CheckDoFn(Known(files, verify_content=verify), FetchPolicy(threads=4))
+    do_fn = _CheckDoFn(Known(files, verify_content=verify), FetchPolicy(threads=4), {})
     do_fn.setup()
     rows = [row_of(ImageRef(uri, image_key(uri))) for uri in uris.values()]
     group = {"rows": [pack(rows)], "known": divided(files, 1, verify)[0], "unread": []}
-    out = [item for item in do_fn.process((0, group), 0) if not isinstance(item, TaggedOutput)]
+    out = [item for item in do_fn.process((0, group), False) if not isinstance(item, TaggedOutput)]
     changed = "overwritten" if verify else "touched"
     assert sorted(ref.uri for ref in out) == sorted([uris["gone"], uris[changed]])
 
@@ -244,7 +247,7 @@ def test_what_a_bad_row_names_is_not_removed(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"uri": "/data/a.jpg", "n": "?"}\n{"n": 1}\n')
     spec = ManifestSpec(tuple(find_sources([str(tmp_path / "m.jsonl")])), tuple(columns.values()))
 
-    def check(removals, expected):
+    def check(removals, expected, hides=True):
         def are_expected(items):
             found = []
             for path, places in items:
@@ -254,7 +257,7 @@ def test_what_a_bad_row_names_is_not_removed(tmp_path):
 
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
             rows = pipeline | "Read" >> ReadManifest(spec=spec)
-            known = Known(files, removals=removals)
+            known = Known(files, removals=removals, hides=hides)
             skipped = {"refs": rows.refs, "errors": rows.errors} | "Skip" >> SkipKnown(
                 known=known, fetch=FetchPolicy(threads=2)
             )
@@ -266,6 +269,11 @@ def test_what_a_bad_row_names_is_not_removed(tmp_path):
 
     check(True, uris[1:])
     check(False, [])
+    # This line may have been any of them.
+    with open(tmp_path / "m.jsonl", "ab") as file:
+        file.write(b'{"uri": "/data/b.jp')
+    check(True, [])
+    check(True, uris[1:], hides=False)
 
 
 def test_keys_that_end_in_zeros_are_found():

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable
+from typing import ClassVar
 
-from image_features.transforms.stores import beam
+from image_features.timed_sockets import has_no_descriptor
+from image_features.transforms.stores import beam, libraries
 from image_features.transforms.stores.gcs import GcsClient
 from image_features.transforms.stores.gcs_store import GcsStore
 from image_features.transforms.stores.http import MIB, HttpClient, HttpPolicy
 from image_features.transforms.stores.local import LocalStore
 from image_features.transforms.stores.retries import FetchError
-from image_features.transforms.stores.store import Store
+from image_features.transforms.stores.store import Content, Store
 from image_features.transforms.stores.uris import redact_text, redact_uri
 from image_features.transforms.values import EncodedImage, ImageError, ImageRef, Reason, Stage
+
+# That a process has no descriptor left says nothing about a file, and passes.
+_WAITS_FOR_A_DESCRIPTOR = 300
+_SECONDS_TO_A_DESCRIPTOR = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +51,36 @@ class Fetcher:
       sleep: Waits between attempts; a fake in tests.
     """
 
+    _shared: ClassVar[dict[FetchPolicy, Fetcher]] = {}
+    _sharing: ClassVar[threading.Lock] = threading.Lock()
+
     def __init__(self, policy: FetchPolicy, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._policy = policy
+        self._sleep = sleep
+        self._users = 1
         self._local = LocalStore(policy.max_bytes)
         self._remote = _remote_stores(policy, sleep)
+
+    @classmethod
+    def shared(cls, policy: FetchPolicy) -> Fetcher:
+        """Returns the fetcher of this process for a policy, which closes when its last user does.
+
+        A step has an instance for every bundle at a time. Had each its own connections, they would
+        take all descriptors.
+        """
+        with cls._sharing:
+            fetcher = cls._shared.get(policy)
+            if fetcher is None:
+                fetcher = cls._shared[policy] = cls(policy)
+            else:
+                fetcher._users += 1
+            return fetcher
 
     def fetch(self, ref: ImageRef) -> EncodedImage | ImageError:
         """Returns the image's bytes, or the error row that stands for it."""
         uri = ref.uri
         try:
-            data, version, attempts = self._store(uri).read(uri)
+            data, version, attempts = self._read(uri)
             if not data:
                 raise FetchError(Reason.EMPTY_FILE, f"{redact_uri(uri)} is empty.", attempts)
             # A version that was told before the fetch is never newer than what was fetched.
@@ -75,14 +103,33 @@ class Fetcher:
             return False
 
     def close(self) -> None:
-        """Closes idle connections."""
+        """Closes idle connections, when nobody else uses this fetcher."""
+        with self._sharing:
+            self._users -= 1
+            if self._users > 0:
+                return
+            if self._shared.get(self._policy) is self:
+                del self._shared[self._policy]
         for store in self._remote.values():
             store.close()
+
+    def _read(self, uri: str) -> Content:
+        """Reads a file, if need be when other files of this process have been closed."""
+        for _ in range(_WAITS_FOR_A_DESCRIPTOR):
+            try:
+                return self._store(uri).read(uri)
+            except OSError as error:
+                if not has_no_descriptor(error):
+                    raise
+            self._sleep(_SECONDS_TO_A_DESCRIPTOR)
+        return self._store(uri).read(uri)
 
     def _store(self, uri: str) -> Store:
         scheme, separator, _ = uri.partition("://")
         if not separator:
             return self._local
+        if problem := libraries.missing(uri):
+            raise FetchError(Reason.MISSING_LIBRARY, f"{problem}.")
         store = self._remote.get(scheme.lower())
         if scheme.lower() == "file":
             raise FetchError(Reason.UNSUPPORTED_SCHEME, f"{uri} names no file of this machine.")

@@ -58,7 +58,7 @@ class _LoadDoFn(beam.DoFn):
 
     def setup(self) -> None:
         lift_pillow_limit()
-        self._fetcher = Fetcher(self._fetch)
+        self._fetcher = Fetcher.shared(self._fetch)
 
     def process(self, batch: Sequence[Row]) -> Iterator[LoadedRow]:
         cells = [_cell(row, column) for row in batch for column in self._columns]

@@ -11,13 +11,18 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import math
 import re
-from collections.abc import Iterable, Mapping
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from image_features.transforms.values import Columns, ColumnValue, Scalar
 
 _SPEC = re.compile(r"^(?P<kind>[a-z0-9]+)(?P<list>\[\])?(?P<null>\?)?$")
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,30}\s*\Z")
+_NUMBERS = ("int64", "float32", "bool")
+_FLOAT32 = struct.Struct("<f")
 _ALIASES = {
     "int": "int64",
     "float": "float32",
@@ -134,11 +139,23 @@ def infer_columns(rows: Iterable[Mapping[str, ColumnValue]]) -> dict[str, Column
             if isinstance(value, list):
                 repeated.add(name)
             for item in value if isinstance(value, list) else [value]:
-                kinds[name].add(_kind_of(item))
+                if item is not None:
+                    kinds[name].add(_kind_of(item))
     return {
         name: Column(name, _widest(found), name in repeated, seen.get(name, 0) < total)
         for name, found in kinds.items()
     }
+
+
+def without_values(rows: Sequence[Mapping[str, ColumnValue]]) -> set[str]:
+    """Returns the columns of which sample rows hold no value, so that their type is unknown."""
+    names = {name for row in rows for name in row}
+    for row in rows:
+        for name, value in row.items():
+            items = value if isinstance(value, list) else [value]
+            if any(item is not None for item in items):
+                names.discard(name)
+    return names
 
 
 def conform(row: Mapping[str, ColumnValue], schema: Mapping[str, Column]) -> Columns:
@@ -159,6 +176,8 @@ def conform(row: Mapping[str, ColumnValue], schema: Mapping[str, Column]) -> Col
 
 
 def _fit(value: ColumnValue, column: Column) -> ColumnValue:
+    if value == "" and column.nullable and column.kind in _NUMBERS and not column.repeated:
+        value = None  # A field of CSV has no other way to be absent.
     if value is None:
         if column.is_sequence:
             return None
@@ -175,42 +194,87 @@ def _fit(value: ColumnValue, column: Column) -> ColumnValue:
     return _fit_scalar(value, column)
 
 
-def _fit_scalar(value: Scalar, column: Column) -> Scalar:
-    """Converts only where nothing is lost, or where text spells the value out."""
-    kind = column.kind
+def _fit_scalar(value: Scalar | None, column: Column) -> Scalar:
+    """Converts only where nothing is lost, or where text spells the value out.
+
+    A float becomes the nearest one of 32 bits, as its type says.
+    """
     try:
-        if kind is Kind.STRING:
-            if isinstance(value, str):
-                value.encode()  # A lone surrogate is not text.
-                return value
-            if isinstance(value, bytes):
-                return value.decode()
-            return json.dumps(value)
-        if kind is Kind.BYTES and isinstance(value, bytes | str):
-            return value if isinstance(value, bytes) else value.encode()
-        if kind is Kind.BOOL:
-            if isinstance(value, bool):
-                return value
-            if isinstance(value, str) and value.lower() in ("true", "false", "0", "1"):
-                return value.lower() in ("true", "1")
-        if (
-            kind is Kind.INT64
-            and isinstance(value, int | str)
-            and -(2**63) <= (number := int(value)) < 2**63
-        ):
-            return number
-        if kind is Kind.FLOAT32 and isinstance(value, int | float | str):
-            return float(value)
+        fitted = _FIT[column.kind](value)
     except (ValueError, OverflowError):
-        pass
-    raise ColumnError(f"column {column.name!r} holds {value!r:.80}, which is not {kind}")
+        fitted = None
+    if fitted is not None:
+        return fitted
+    if value is None:
+        raise ColumnError(f"column {column.name!r} holds a null within its list")
+    shown = f"column {column.name!r} holds {value!r:.80}"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ColumnError(
+            f"{shown}, which {column.kind} cannot hold; as text it may stay, by "
+            f"--column_types={column.name}:string"
+        )
+    raise ColumnError(f"{shown}, which is not {column.kind}")
+
+
+def _as_string(value: Scalar | None) -> str | None:
+    if isinstance(value, str):
+        value.encode()  # A lone surrogate is not text.
+        return value
+    if isinstance(value, bytes):
+        return value.decode()
+    return None if value is None else json.dumps(value)
+
+
+def _as_bytes(value: Scalar | None) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode()
+    return value if isinstance(value, bytes) else None
+
+
+def _as_bool(value: Scalar | None) -> bool | None:
+    if isinstance(value, str) and value.lower() in ("true", "false", "0", "1"):
+        return value.lower() in ("true", "1")
+    return value if isinstance(value, bool) else None
+
+
+def _as_int64(value: Scalar | None) -> int | None:
+    if isinstance(value, str) and _INTEGER.match(value):
+        value = int(value)
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)  # Tables with absent values often hold integers so.
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if -(2**63) <= value < 2**63 else None
+
+
+def _as_float32(value: Scalar | None) -> float | None:
+    number: Scalar | None = value
+    if isinstance(value, str):
+        number = float(value)
+        if "_" in value or (math.isinf(number) and "n" not in value.lower()):
+            return None  # Python reads 1_0 as ten, and 1e400 as infinite.
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return None
+    # Packing raises an OverflowError where the nearest float32 is infinite.
+    (nearest,) = _FLOAT32.unpack(_FLOAT32.pack(float(number)))
+    return None if isinstance(number, int) and nearest != number else float(number)
+
+
+_FIT: dict[Kind, Callable[[Scalar | None], Scalar | None]] = {
+    Kind.INT64: _as_int64,
+    Kind.FLOAT32: _as_float32,
+    Kind.BOOL: _as_bool,
+    Kind.STRING: _as_string,
+    Kind.BYTES: _as_bytes,
+}
 
 
 def _kind_of(value: Scalar) -> Kind:
     if isinstance(value, bool):
         return Kind.BOOL
     if isinstance(value, int):
-        return Kind.INT64
+        # Text holds all digits of what int64 cannot hold.
+        return Kind.INT64 if -(2**63) <= value < 2**63 else Kind.STRING
     if isinstance(value, float):
         return Kind.FLOAT32
     return Kind.BYTES if isinstance(value, bytes) else Kind.STRING

@@ -179,7 +179,9 @@ class _Table:
         fields = self._split(line)
         if len(fields) != len(self.names):
             return ""
-        uri = fields[self.uri].strip().strip('"')
+        uri = fields[self.uri].strip('"')
+        if uri != uri.strip():
+            return ""  # It is a word of a text.
         if uri.startswith("/") or "://" in uri[:16]:
             return uri if len(uri.split()) == 1 else ""
         return uri if os.path.splitext(uri)[1].lower() in IMAGE_SUFFIXES else ""
@@ -254,6 +256,8 @@ def _hint(names: list[str], dialect: Dialect) -> str:
 def _explain(error: csv.Error, lines: list[Line]) -> str:
     if len(lines) > 1 or "end of data" in str(error):
         return f"a quote that opens in line {lines[0].number} is not closed as it should be"
+    if "expected after" in str(error):
+        return "there is text behind a closed quote; a quote within a field must be doubled"
     return f"the line is not CSV: {error}"
 
 

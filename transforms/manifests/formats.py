@@ -10,10 +10,10 @@ from image_features.transforms.manifests.jsonl import read_jsonl
 from image_features.transforms.manifests.parquet import read_parquet
 from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.manifests.text import read_text
-from image_features.transforms.stores.compression import Decompressed, without_suffix
+from image_features.transforms.stores.compression import without_suffix
 from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
-from image_features.transforms.stores.uris import is_http
+from image_features.transforms.stores.uris import is_http, redact_uri
 
 
 class ManifestFormat(enum.StrEnum):
@@ -26,7 +26,6 @@ class ManifestFormat(enum.StrEnum):
     PARQUET = "parquet"
 
 
-_BLOCK = 2**20
 _SUFFIXES = {
     "txt": ManifestFormat.TEXT,
     "lst": ManifestFormat.TEXT,
@@ -81,18 +80,8 @@ def read_rows(
                 dialect = Dialect("," if is_csv else "\t", is_csv if quotes is None else quotes)
                 yield from read_delimited(file, location, uri_column, dialect)
     except (OSError, ValueError) as error:
-        if location in str(error):
+        shown = redact_uri(location)
+        if location in str(error) or shown in str(error):
             raise
         problem = " ".join(str(error).split()) or type(error).__name__
-        raise OSError(f"{location} cannot be read: {problem}") from error
-
-
-def check_whole(location: str, *, http: HttpPolicy) -> None:
-    """Reads a manifest to its end if it is compressed; damage hides all rows behind it.
-
-    Raises:
-      OSError, transforms.stores.retries.FetchError: the file cannot be read to its end.
-    """
-    with open_binary(location, http=http) as file:
-        while isinstance(file, Decompressed) and file.read(_BLOCK):
-            pass
+        raise OSError(f"{shown} cannot be read: {problem}") from error

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import re
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 from image_features.transforms.manifests.lines import read_lines, too_long
-from image_features.transforms.manifests.rows import ManifestRow, make_row, plain, unread_row
+from image_features.transforms.manifests.rows import (
+    UNREADABLE,
+    ManifestRow,
+    make_row,
+    plain,
+    unread_row,
+)
 
 ERROR_FIELDS = ("key", "stage", "reason", "message", "attempts")
 COLLISION_PREFIX = "column/"
@@ -24,21 +32,21 @@ def read_jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterat
       ManifestError: the file is not UTF-8.
     """
     is_errors_shard = bool(_ERRORS_SHARD.search(location))
+    reader = _ObjectReader()
     for line in read_lines(file, location):
-        data = line.data.strip()
         if line.cut:
             yield too_long(line)
             continue
-        if not data:
+        if not line.data.strip():
             continue
         number = line.number
         try:
-            values = json.loads(data.decode("utf-8-sig"))
+            values = reader.read(line.data.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
-            yield unread_row(number, f"the line is not JSON ({error}): {data[:80]!r}")
+            yield unread_row(number, f"the line is not JSON ({error}): {line.data[:80]!r}")
             continue
         if not isinstance(values, dict):
-            yield unread_row(number, f"the line is not a JSON object: {data[:80]!r}")
+            yield unread_row(number, f"the line is not a JSON object: {line.data[:80]!r}")
             continue
         column = uri_column
         if is_errors_shard:
@@ -48,4 +56,56 @@ def read_jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterat
             column = _ERRORS_URI
             values[column] = values.pop("uri", None)
             values = {name.removeprefix(COLLISION_PREFIX): v for name, v in values.items()}
-        yield make_row(number, {k: plain(v) for k, v in values.items()}, column)
+        row = make_row(number, {k: plain(v) for k, v in values.items()}, column)
+        if reader.problem:
+            row = dataclasses.replace(row, problem=reader.problem, unread=not row.uri)
+        yield row
+
+
+class _ObjectReader:
+    """Reads lines of JSON, and notices what a dictionary of Python would pass over.
+
+    Attributes:
+      problem: What is wrong with the line that was read last; empty if nothing is.
+    """
+
+    def __init__(self) -> None:
+        self.problem = ""
+        self._decoder = json.JSONDecoder(object_pairs_hook=self._object, parse_float=_finite)
+
+    def read(self, line: str) -> Any:
+        """Returns the value of a line; values that cannot be trusted are `UNREADABLE`.
+
+        Raises:
+          ValueError, RecursionError: the line is not JSON.
+        """
+        self.problem = ""
+        value = self._decoder.decode(line)
+        if isinstance(value, dict):
+            try:
+                "".join(value).encode()
+            except UnicodeEncodeError:
+                self.problem = "a name in the line is not UTF-8"
+            if self.problem:
+                return {
+                    name: UNREADABLE if isinstance(item, list | dict) else item
+                    for name, item in value.items()
+                }
+        return value
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            for name in found:
+                if names.count(name) > 1:
+                    self.problem = f"the line names {name!r:.80} twice"
+                    found[name] = UNREADABLE
+        return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"the number {text:.40} is too large")
+    return number

@@ -35,7 +35,7 @@ def read_lines(file: IO[bytes], location: str) -> Iterator[Line]:
     once.
 
     Raises:
-      ManifestError: the file is in UTF-16 or UTF-32.
+      ManifestError: the file is Parquet, or in UTF-16 or UTF-32.
     """
     number, rest, start = 1, b"", None
     for block in _blocks(file, location):
@@ -75,6 +75,8 @@ def _blocks(file: IO[bytes], location: str) -> Iterator[bytes]:
     # Without a mark, every other byte of such text is zero.
     if head.startswith(_WIDE) or head[:4].count(0) >= 2:
         raise ManifestError(f"{location} looks like UTF-16, not UTF-8; save it as UTF-8.")
+    if head.startswith(b"PAR1"):
+        raise ManifestError(f"{location} is Parquet; say --input_format=parquet.")
     if head := head.removeprefix(codecs.BOM_UTF8):
         yield head
     while block := file.read(_BLOCK):

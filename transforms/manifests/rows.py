@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
-import datetime
-import decimal
 import json
 from typing import Any
 
 from image_features.transforms.values import ColumnValue
 
 URI_COLUMNS = ("uri", "url", "image_uri", "image_url", "path", "file", "filename")
+# This stands for a value that cannot be carried, as a list of nothing fits no column: an errors
+# shard that holds it fails again when it is read.
+UNREADABLE: ColumnValue = [None]  # type: ignore[list-item]
 
 # The suffixes of images, in small letters.
 IMAGE_SUFFIXES = frozenset(
@@ -88,31 +90,42 @@ def make_row(number: int, values: dict[str, ColumnValue], uri_column: str | None
         name = find_uri_column(list(values), uri_column, "the row")
     except ManifestError as error:
         return ManifestRow(number, values=values, problem=str(error))
-    uri = values.pop(name)
+    uri: Any = values.pop(name)
+    if isinstance(uri, bytes):
+        with contextlib.suppress(UnicodeDecodeError):
+            uri = uri.decode()
     if not isinstance(uri, str) or not uri.strip():
         shown = name.lstrip("\0")
-        return ManifestRow(
-            number, values=values, problem=f"column {shown!r} holds no URI but {uri!r:.80}"
-        )
+        problem = f"column {shown!r} holds no URI but {uri!r:.80}"
+        # Something that is spoiled may have been any image's URI.
+        spoiled = isinstance(uri, bytes | list)
+        return ManifestRow(number, values=values, problem=problem, unread=spoiled)
     return ManifestRow(number, uri.strip(), values)
 
 
 def plain(value: Any) -> ColumnValue:
-    """Converts a JSON or Arrow value to one that a record can hold."""
-    if isinstance(value, dict):
-        if set(value) == {"base64"} and isinstance(value["base64"], str):
-            try:
-                return base64.b64decode(value["base64"], validate=True)
-            except ValueError:
-                pass
-        return json.dumps(value, sort_keys=True, default=str)
+    """Converts a JSON value to one that a record can hold; a null in a list stays one."""
     if isinstance(value, list):
-        return [
-            item if isinstance(item, int | float | str | bytes) else json.dumps(item, default=str)
-            for item in value
-        ]
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, decimal.Decimal | datetime.timedelta):
-        return str(value)
-    return value
+        return [_plain_item(item) for item in value]
+    if isinstance(value, dict):
+        data = _bytes_of(value)
+        return json.dumps(value, sort_keys=True) if data is None else data
+    found: ColumnValue = value
+    return found
+
+
+def _plain_item(item: Any) -> Any:
+    if isinstance(item, list):
+        return json.dumps(item)
+    if isinstance(item, dict):
+        data = _bytes_of(item)
+        return json.dumps(item) if data is None else data
+    return item
+
+
+def _bytes_of(value: dict[str, Any]) -> bytes | None:
+    """Returns the bytes that an object stands for, as error rows spell them; None for another."""
+    if set(value) == {"base64"} and isinstance(value["base64"], str):
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(value["base64"], validate=True)
+    return None

@@ -67,7 +67,14 @@ def find_sources(locations: Sequence[str], format: ManifestFormat | None = None)
                 _check_manifest(path)
             sources += [Source(p, format or format_of(p) or ManifestFormat.TEXT) for p in paths]
         elif _is_directory(location):
-            sources.append(Source(location, None))
+            listing = Source(location, None)
+            if (format or suffix_format) and next(list_images(listing), None) is None:
+                suffix = str(format or suffix_format).replace("text", "txt")
+                raise ValueError(
+                    f"--input={location} is a directory and holds no image; name the manifests in "
+                    f"it, as by {location.rstrip('/')}/*.{suffix}"
+                )
+            sources.append(listing)
         elif not FileSystems.exists(location):
             raise ValueError(f"--input={location} does not exist.")
         elif format or suffix_format:
@@ -105,8 +112,6 @@ def _check_manifest(path: str) -> None:
     """Raises ValueError if a manifest on a disk is no file, which all workers can read."""
     if "://" in path:
         return
-    if os.path.isdir(path):
-        raise ValueError(f"--input={path} is a directory, not a manifest; name the files in it")
     if path.startswith(_DESCRIPTORS) or not os.path.isfile(path):
         raise ValueError(
             f"--input={path} is no file but a pipe or the like, which can be read only once; "

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
-from image_features.transforms.manifests.columns import Column, infer_columns
+from image_features.transforms.manifests.columns import Column, infer_columns, without_values
 from image_features.transforms.manifests.formats import ManifestFormat, read_rows
 from image_features.transforms.manifests.parquet import parquet_columns
 from image_features.transforms.manifests.rows import ManifestRow, find_uri_column
 from image_features.transforms.manifests.sources import Source, list_images
+from image_features.transforms.stores import libraries
+from image_features.transforms.stores.compression import Decompressed
+from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
-from image_features.transforms.values import ColumnValue
 
 _SAMPLE_ROWS = 1000
+_BLOCK = 2**20
 _SAMPLE_BYTES = 64 * 2**20
 
 
@@ -44,6 +47,50 @@ class ManifestSpec:
         return {column.name: column for column in self.columns}
 
 
+@dataclasses.dataclass(frozen=True)
+class Examined:
+    """What the heads of all sources tell.
+
+    Attributes:
+      spec: The spec to run with.
+      any_row: Whether at least one row was seen.
+      unseen: The columns that the user has declared and that no source has.
+    """
+
+    spec: ManifestSpec
+    any_row: bool
+    unseen: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Head:
+    """What the first rows of a source tell of its columns.
+
+    Attributes:
+      source: The source.
+      rows: The number of rows that were read; 1 for a listing, which is looked at in the end.
+      columns: The columns by name.
+      undecided: The names of those columns of which no value was seen.
+      complete: Whether there can be no other columns further down.
+    """
+
+    source: Source
+    rows: int = 1
+    columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
+    undecided: Set[str] = frozenset()
+    complete: bool = True
+
+    def lacks(self, name: str) -> bool:
+        """Whether rows of the source have no such column, as far as was read."""
+        return bool(self.rows) and name not in self.columns
+
+    def excludes(self, column: Column) -> bool:
+        """Whether a declared column is not in the source, or all rows that were read lack it."""
+        if self.complete or (self.rows and not column.nullable):
+            return column.name not in self.columns
+        return False
+
+
 def examine(
     sources: Sequence[Source],
     *,
@@ -51,9 +98,12 @@ def examine(
     declared: Mapping[str, Column],
     http: HttpPolicy,
     version_column: str | None = None,
+    earlier: Mapping[str, Column] | None = None,
     quotes: bool | None = None,
-) -> tuple[ManifestSpec, bool]:
+) -> Examined:
     """Reads the head of every source, for the types of the columns.
+
+    A column that one of the sources lacks may be absent from a row, whatever is declared.
 
     Args:
       sources: The manifests and listings.
@@ -61,76 +111,126 @@ def examine(
       declared: The columns whose types the user has declared, by name.
       http: How manifests are fetched over http(s).
       version_column: The column that holds the images' versions; None if there is none.
+      earlier: The columns of the run whose failed rows are read, by name, which stay as they are.
       quotes: Whether fields of CSV and TSV may be in quotes; None stands for CSV only.
-
-    Returns:
-      The spec to run with, and True if at least one row was seen.
 
     Raises:
       ValueError, OSError, transforms.stores.retries.FetchError: a source cannot be read.
     """
-    schema: dict[str, Column] = {}
-    any_row = False
-    for source in sources:
-        if source.format is None:
-            any_row = any_row or next(list_images(source), None) is not None
-            continue
-        rows = read_rows(
-            source.location,
-            format=source.format,
-            uri_column=uri_column,
-            http=http,
-            quotes=quotes,
-        )
-        head = _head(rows)
-        rows.close()  # type: ignore[attr-defined]
-        any_row = any_row or bool(head)
-        for column in _columns_of(source, head, uri_column, http):
-            first = schema.setdefault(column.name, column)
-            if not first.holds_as(column) and column.name not in declared:
-                raise ValueError(
-                    f"Column {column.name!r} is {column.kind} in {source.location} and "
-                    f"{first.kind} in another manifest; settle it with --column_types."
-                )
-            if column.nullable:
-                schema[column.name] = column
-    for name in declared:
-        schema[name] = declared[name]
+    heads = [
+        _look_at(source, uri_column=uri_column, http=http, quotes=quotes) for source in sources
+    ]
+    settled = {**(earlier or {}), **declared}
+    schema = _merged(heads, settled)
+    for name in schema.keys() - (earlier or {}).keys():
+        if any(head.lacks(name) for head in heads):
+            schema[name] = dataclasses.replace(schema[name], nullable=True)
     if version_column and version_column not in schema:
         raise ValueError(
             f"No manifest has the column --version_column={version_column}; the columns are "
             f"{', '.join(schema) or 'none'}."
         )
     columns = tuple(schema.values())
-    spec = ManifestSpec(tuple(sources), columns, uri_column, http, version_column, quotes)
-    return spec, any_row
+    return Examined(
+        ManifestSpec(tuple(sources), columns, uri_column, http, version_column, quotes),
+        _any_row(heads),
+        tuple(
+            name
+            for name, column in declared.items()
+            if name not in (earlier or {}) and all(head.excludes(column) for head in heads)
+        ),
+    )
 
 
-def _head(rows: Iterator[ManifestRow]) -> list[ManifestRow]:
-    """Returns the first rows, fewer where they are large."""
-    head: list[ManifestRow] = []
-    size = 0
-    for row in itertools.islice(rows, _SAMPLE_ROWS):
-        head.append(row)
-        size += len(row.uri) + sum(
-            len(value) for value in row.values.values() if isinstance(value, str | bytes | list)
-        )
-        if size > _SAMPLE_BYTES:
-            break
-    return head
+def _any_row(heads: Sequence[_Head]) -> bool:
+    listings = (head.source for head in heads if head.source.format is None)
+    return any(head.rows for head in heads if head.source.format is not None) or any(
+        next(list_images(listing), None) is not None for listing in listings
+    )
 
 
-def _columns_of(
-    source: Source, head: list[ManifestRow], uri_column: str | None, http: HttpPolicy
-) -> list[Column]:
-    samples: list[dict[str, ColumnValue]] = [row.values for row in head if not row.problem]
+def check_whole(spec: ManifestSpec) -> None:
+    """Reads the manifests that are compressed to their ends; damage hides all rows behind it.
+
+    Raises:
+      OSError, transforms.stores.retries.FetchError: a manifest cannot be read to its end.
+    """
+    for source in spec.sources:
+        if source.format is not None:
+            with open_binary(source.location, http=spec.http) as file:
+                while isinstance(file, Decompressed) and file.read(_BLOCK):
+                    pass
+
+
+def _merged(heads: Sequence[_Head], settled: Mapping[str, Column]) -> dict[str, Column]:
+    """Returns the columns of all sources, in the order in which they are mentioned."""
+    names = dict.fromkeys(name for head in heads for name in head.columns)
+    found = {name: settled[name] if name in settled else _agreed(name, heads) for name in names}
+    return found | dict(settled)
+
+
+def _agreed(name: str, heads: Sequence[_Head]) -> Column:
+    """Returns a column of the type that it has in all sources that tell one.
+
+    Raises:
+      ValueError: two sources hold it with different types.
+    """
+    having = [head for head in heads if name in head.columns]
+    having.sort(key=lambda head: (name in head.undecided, not head.columns[name].repeated))
+    column = having[0].columns[name]
+    for head in having[1:]:
+        other = head.columns[name]
+        if name in head.undecided:
+            agrees = column.repeated or not other.repeated
+        else:
+            agrees = column.holds_as(other)
+        if not agrees:
+            shown = [dataclasses.replace(found, nullable=False) for found in (column, other)]
+            raise ValueError(
+                f"Column {name!r} is {shown[0]} in {having[0].source.location} and {shown[1]} in "
+                f"{head.source.location}; settle it with --column_types."
+            )
+    nullable = any(head.columns[name].nullable for head in having)
+    return dataclasses.replace(column, nullable=nullable)
+
+
+def _look_at(
+    source: Source, *, uri_column: str | None, http: HttpPolicy, quotes: bool | None
+) -> _Head:
+    if source.format is None:
+        return _Head(source)
+    rows = read_rows(
+        source.location, format=source.format, uri_column=uri_column, http=http, quotes=quotes
+    )
+    # They are read first: of a damaged Parquet file this raises an exception, where pyarrow may end
+    # the process when it is asked about columns.
+    head = list(_first(rows))
+    whole = next(rows, None) is None
+    rows.close()  # type: ignore[attr-defined]
+    libraries.check(row.uri for row in head)
     if source.format is ManifestFormat.PARQUET:
-        exact = parquet_columns(source.location, http=http)
-        exact.pop(find_uri_column(list(exact), uri_column, source.location))
-        return list(exact.values())
+        columns, unknown = parquet_columns(source.location, http=http)
+        columns.pop(find_uri_column(list(columns), uri_column, source.location))
+        return _Head(source, len(head), columns, unknown)
+    samples = [row.values for row in head if not row.problem]
     if source.format is ManifestFormat.JSONL and head and not samples:
         raise ValueError(
             f"None of the first {len(head)} rows of {source.location} names an image: "
             f"{head[0].problem}."
         )
-    return list(infer_columns(samples).values())
+    # A table tells its columns in any row, JSONL in all of them.
+    complete = bool(samples) and (whole or source.format is not ManifestFormat.JSONL)
+    complete = complete or source.format is ManifestFormat.TEXT
+    return _Head(source, len(head), infer_columns(samples), without_values(samples), complete)
+
+
+def _first(rows: Iterator[ManifestRow]) -> Iterator[ManifestRow]:
+    """Yields the first rows, fewer where they are large."""
+    size = 0
+    for row in itertools.islice(rows, _SAMPLE_ROWS):
+        yield row
+        size += len(row.uri) + sum(
+            len(value) for value in row.values.values() if isinstance(value, str | bytes | list)
+        )
+        if size > _SAMPLE_BYTES:
+            return

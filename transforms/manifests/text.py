@@ -23,7 +23,7 @@ def read_text(file: IO[bytes], location: str) -> Iterator[ManifestRow]:
             # Whoever takes the row sees that a line that was cut is too long for a URI.
             text = data.decode(errors="replace" if line.cut else "strict").lstrip(_BOM).strip()
         except UnicodeDecodeError:
-            yield unread_row(line.number, f"the line is not UTF-8: {data[:80]!r}")
+            yield unread_row(line.number, f"the line is not UTF-8: {line.data[:80]!r}")
             continue
         if line.cut and not text:
             yield too_long(line)

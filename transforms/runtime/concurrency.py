@@ -17,6 +17,8 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from image_features.descriptors import fetches_at_once
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -113,9 +115,17 @@ def cpu_pool(threads: int | None) -> CpuPool:
 _cpu_pool = functools.cache(CpuPool)
 
 
-@functools.cache
 def io_pool(threads: int) -> ThreadPoolExecutor:
-    """Returns the threads that wait for storage and servers in this process."""
+    """Returns the threads that wait for storage and servers in this process.
+
+    Args:
+      threads: The number of threads, of which there are fewer where few files may be open at once.
+    """
+    return _io_pool(min(threads, fetches_at_once()))
+
+
+@functools.cache
+def _io_pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="io")
 
 

@@ -5,6 +5,7 @@ An incremental run reads what a dataset has from indexes, without features: some
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 from collections.abc import Sequence
@@ -65,8 +66,13 @@ def index_file(keys: npt.NDArray[np.bytes_], notes: Sequence[bytes]) -> bytes:
     return out.getvalue()
 
 
-def read_index(path: str, columns: Sequence[str]) -> Any:
+def read_index(path: str, columns: Sequence[str], sha256: str = "") -> Any:
     """Reads columns of an index.
+
+    Args:
+      path: The path of the index.
+      columns: The names of the columns.
+      sha256: The digest of the file, hexadecimal; empty to believe it as it is.
 
     Returns:
       A pyarrow.Table: `key` binary(16), `version` string, `sha256` binary(32), `uri` string.
@@ -78,12 +84,25 @@ def read_index(path: str, columns: Sequence[str]) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with open_plain(path) as file:
-        data = file.read()
+    data = read_verified(path, sha256)
     try:
         return pq.read_table(io.BytesIO(data), columns=list(columns))
     except (pa.ArrowException, OSError) as error:  # Decompression fails with the latter.
         raise damaged(path, error) from error
+
+
+def read_verified(path: str, sha256: str) -> bytes:
+    """Reads a whole file that decides which rows there are, so that a wrong one would hide some.
+
+    Raises:
+      ValueError: the file has another digest.
+      OSError: the file cannot be read.
+    """
+    with open_plain(path) as file:
+        data = file.read()
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise damaged(path, ValueError("it is not the file that was committed"))
+    return data
 
 
 def key_array(column: Any) -> npt.NDArray[np.bytes_]:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from image_features.transforms.shards.index import INDEX_KIND, key_array, read_index
-from image_features.transforms.stores.files import read_lines
+from image_features.transforms.shards.index import INDEX_KIND, key_array, read_index, read_verified
 
 # A partition is held in memory, with some hundred bytes a row.
 _ROWS_PER_PARTITION = 50_000
@@ -29,12 +28,14 @@ class KnownFile:
       kind: The kind of the file: "index", "tombstones" or "errors".
       age: The number of the run, 0 for the latest; what the latest one says of a key holds.
       rows: The number of rows in the file.
+      sha256: The digest of the file, hexadecimal; empty to believe it as it is.
     """
 
     path: str
     kind: str
     age: int
     rows: int
+    sha256: str = ""
 
 
 def count_partitions(rows: int) -> int:
@@ -74,10 +75,11 @@ def read_known(batch: Iterable[tuple[int, KnownFile]], verify: bool) -> Iterator
     tables = []
     for number, file in batch:
         if file.kind == INDEX_KIND:
-            read = read_index(file.path, ["key", "sha256" if verify else "version"])
+            columns = ["key", "sha256" if verify else "version"]
+            read = read_index(file.path, columns, file.sha256)
             keys, validators = read.column(0), read.column(1).cast(pa.binary())
         else:
-            keys = pa.array(read_tombstones(file.path), pa.binary(16))
+            keys = pa.array(read_tombstones(file.path, file.sha256), pa.binary(16))
             number, validators = TOMBSTONE, pa.nulls(len(keys), pa.binary())
         count = len(keys)
         tables.append(
@@ -94,9 +96,15 @@ def read_known(batch: Iterable[tuple[int, KnownFile]], verify: bool) -> Iterator
     yield pa.concat_tables(tables)
 
 
-def read_tombstones(path: str) -> list[bytes]:
-    """Returns the keys of a shard of tombstones, 16 bytes each."""
-    return [bytes.fromhex(json.loads(line)["key"]) for line in read_lines(path)]
+def read_tombstones(path: str, sha256: str = "") -> list[bytes]:
+    """Returns the keys of a shard of tombstones, 16 bytes each.
+
+    Raises:
+      ValueError: the file has another digest than the one given.
+      OSError: the file cannot be read.
+    """
+    lines = read_verified(path, sha256).splitlines()
+    return [bytes.fromhex(json.loads(line)["key"]) for line in lines]
 
 
 def split_table(table: Any, partitions: int) -> Iterator[tuple[int, bytes]]:

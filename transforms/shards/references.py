@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from image_features.transforms.manifests.sources import Source
 from image_features.transforms.runtime.packing import PlainRow, unpack
 from image_features.transforms.values import ImageRef
 
-KEY, URI, VERSION = 0, 3, 5
-_MENTION = operator.itemgetter(0, 1, 2, 3)
+KEY, SOURCE, URI, VERSION = 0, 1, 3, 5
+_MENTION = operator.itemgetter(1, 2, 3)
 
 
 def row_of(ref: ImageRef) -> PlainRow:
-    """Returns a reference as a row; rows sort by key, then by where the manifests have them."""
+    """Returns a reference as a row."""
     return ref.key, ref.source, ref.row, ref.uri, ref.columns, ref.version
 
 
@@ -23,20 +25,33 @@ def ref_of(row: PlainRow, shard: int = -1) -> ImageRef:
     return ImageRef(uri, key, source, number, columns, shard, version)
 
 
-def sorted_once(packs: Iterable[bytes]) -> tuple[list[PlainRow], int]:
+def sorted_once(packs: Iterable[bytes], places: Mapping[str, int]) -> tuple[list[PlainRow], int]:
     """Sorts the rows of packs by key, and keeps the first mention of each image.
 
     The result is the same in whatever order the runner delivers the packs.
 
+    Args:
+      packs: The packed rows.
+      places: The places of the sources in the input; those that are not there come last.
+
     Returns:
       The rows, and the number of further mentions.
     """
+
+    def mention(row: PlainRow) -> tuple[Any, ...]:
+        return places.get(row[SOURCE], len(places)), *_MENTION(row)
+
     rows = [row for pack in packs for row in unpack(pack)]
     rows.sort(key=operator.itemgetter(KEY))
     once: list[PlainRow] = []
     for row in rows:
         if once and row[KEY] == once[-1][KEY]:
-            once[-1] = min(once[-1], row, key=_MENTION)
+            once[-1] = min(once[-1], row, key=mention)
         else:
             once.append(row)
     return once, len(rows) - len(once)
+
+
+def places_of(sources: Iterable[Source]) -> dict[str, int]:
+    """Returns the places of sources in the input, by their locations."""
+    return {source.location: place for place, source in enumerate(sources)}

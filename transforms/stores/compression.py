@@ -82,7 +82,6 @@ class Decompressed(io.RawIOBase):
 
     def __init__(self, file: IO[bytes], suffix: str, shown: str) -> None:
         self._shown = shown
-        self._size = 0
         if suffix == ".gz":
             self._content: Any = gzip.GzipFile(fileobj=file)
         elif suffix == ".xz":
@@ -100,12 +99,8 @@ class Decompressed(io.RawIOBase):
         try:
             block = self._content.read(min(len(buffer), _BLOCK))
         except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-            raise DamagedFileError(
-                f"{self._shown} is damaged or cut short behind {self._size} bytes of its content: "
-                f"{error}"
-            ) from error
+            raise DamagedFileError(f"{self._shown} is damaged or cut short: {error}") from error
         buffer[: len(block)] = block
-        self._size += len(block)
         return len(block)
 
     def close(self) -> None:

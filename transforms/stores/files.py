@@ -211,6 +211,16 @@ def _link(part: str, path: str) -> bool:
     return True
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """Returns what a file system has failed with, out of what Beam wraps it in."""
+    while isinstance(error, BeamIOError) and error.exception_details:
+        inner = next(iter(error.exception_details.values()))
+        if not isinstance(inner, Exception):
+            break
+        error = inner
+    return error
+
+
 def reason_of(error: BaseException) -> Reason:
     """Returns the reason for a file system's error.
 

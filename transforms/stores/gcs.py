@@ -7,7 +7,9 @@ object's description first: 14 to 20 ms of processor time an image, where decodi
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import threading
@@ -19,6 +21,7 @@ from urllib.parse import quote, unquote
 
 import urllib3
 
+from image_features.transforms.stores.gcs_credentials import authorized, is_refused
 from image_features.transforms.stores.retries import (
     FetchError,
     PassingError,
@@ -31,9 +34,9 @@ from image_features.transforms.values import Reason
 
 SCHEME = "gs://"
 _ENDPOINT = "https://storage.googleapis.com"
-_SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _BLOCK = 1024 * 1024
+_EXPLANATION = 2**16
 # A client without credentials that is denied something looks for them again, but not more often.
 _LOOK_AGAIN_SECONDS = 60.0
 # The commit is the last object of a night's work, so that some minutes of trouble are waited for.
@@ -46,7 +49,8 @@ class GcsClient:
     Credentials are the application's default ones; where there are none, or with
     STORAGE_EMULATOR_HOST, requests are anonymous, as public buckets allow. A metadata server may
     just be slow to start, so that a request that is denied without credentials looks for them
-    again. `google.auth` comes with the extra [gcp].
+    again. API_ENDPOINT_OVERRIDE names another endpoint, as it does for Google's own client.
+    `google.auth` comes with the extra [gcp].
 
     Args:
       connect_timeout: The most seconds that connecting may take.
@@ -57,9 +61,11 @@ class GcsClient:
     def __init__(self, *, connect_timeout: float, read_timeout: float, pool_size: int) -> None:
         self._timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
         self._lock = threading.Lock()
-        self._pool = urllib3.PoolManager(maxsize=pool_size)
+        # The requests for tokens have the pool's own timeout.
+        self._pool = urllib3.PoolManager(maxsize=pool_size, timeout=self._timeout)
         self._http: Any = None
         self._endpoint = ""
+        self._is_emulated = False
         self._looked = 0.0
 
     def read(self, uri: str, max_bytes: int) -> bytes:
@@ -78,16 +84,13 @@ class GcsClient:
         path = f"/storage/v1/b/{bucket}/o/{name}?alt=media"
         with self._answer("GET", path, uri) as response:
             _check_status(uri, response)
-            announced = response.headers.get("Content-Length", "")
             body = bytearray()
             while block := response.read(_BLOCK):
                 body += block
                 if len(body) > max_bytes:
                     raise too_large(uri, max_bytes)
-            if announced.isdigit() and len(body) != int(announced):
-                raise PassingError(
-                    Reason.READ_FAILED, f"{uri} ended after {len(body)} of {announced} bytes."
-                )
+            if not _is_intact(body, response.headers):
+                raise PassingError(Reason.READ_FAILED, f"{uri} came with another checksum.")
             return bytes(body), response.headers.get("X-Goog-Generation", "")
 
     def generation(self, uri: str) -> int:
@@ -150,8 +153,8 @@ class GcsClient:
         headers: dict[str, str] | None = None,
     ) -> Iterator[Any]:
         """Yields an answer, whose connection is used again if all of the body is read."""
-        http = self._client()
         try:
+            http = self._client()
             response = http.urlopen(
                 method,
                 self._endpoint + path,
@@ -174,6 +177,8 @@ class GcsClient:
         except Exception as error:  # urllib3, google.auth and sockets have errors of their own.
             verb = "read" if method == "GET" else "written"
             message = f"{uri} cannot be {verb}: {type(error).__name__}: {str(error)[:300]}"
+            if is_refused(error):
+                raise FetchError(Reason.ACCESS_DENIED, message) from error
             raise PassingError(Reason.READ_FAILED, message) from error
 
     def close(self) -> None:
@@ -183,9 +188,11 @@ class GcsClient:
     def _client(self) -> Any:
         with self._lock:
             if self._http is None:
-                emulator = os.environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/")
-                self._endpoint = emulator or _ENDPOINT
-                self._http = self._pool if emulator else _authorized(self._pool)
+                emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+                endpoint = emulator or os.environ.get("API_ENDPOINT_OVERRIDE") or _ENDPOINT
+                self._endpoint = endpoint.rstrip("/")
+                self._is_emulated = bool(emulator)
+                self._http = self._pool if emulator else authorized(self._pool)
                 self._looked = time.monotonic()
             return self._http
 
@@ -194,7 +201,7 @@ class GcsClient:
         with self._lock:
             if http is not self._http:
                 return True  # Another thread has looked meanwhile.
-            is_anonymous = http is self._pool and self._endpoint == _ENDPOINT
+            is_anonymous = http is self._pool and not self._is_emulated
             if not is_anonymous or time.monotonic() - self._looked < _LOOK_AGAIN_SECONDS:
                 return False
             self._http = None
@@ -248,24 +255,11 @@ def _split(uri: str) -> tuple[str, str]:
     return quote(bucket, safe=""), quote(name, safe="")
 
 
-def _authorized(pool: urllib3.PoolManager) -> Any:
-    """Returns the pool with the application's credentials, or as it is where there are none."""
-    import google.auth
-    from google.auth.exceptions import DefaultCredentialsError
-    from google.auth.transport.urllib3 import AuthorizedHttp
-
-    try:
-        credentials, _ = google.auth.default(scopes=list(_SCOPES))
-    except DefaultCredentialsError:
-        return pool
-    return AuthorizedHttp(credentials, http=pool)
-
-
 def _check_status(uri: str, response: Any) -> None:
     status = response.status
     if status == 200:
         return
-    message = f"{uri} answered {status}."
+    message = f"{uri} answered {status}{_explanation(response)}."
     if status in _RETRIED:
         wait = retry_after(response.headers.get("Retry-After"))
         raise PassingError(Reason.SERVER_ERROR, message, wait)
@@ -274,3 +268,28 @@ def _check_status(uri: str, response: Any) -> None:
     if status in (401, 403):
         raise FetchError(Reason.ACCESS_DENIED, message)
     raise FetchError(Reason.READ_FAILED, message)
+
+
+def _explanation(response: Any) -> str:
+    """Returns what a server says about a failure, as the end of a sentence."""
+    try:
+        text = response.read(_EXPLANATION).decode()
+        with contextlib.suppress(ValueError):
+            text = str(json.loads(text)["error"]["message"])
+    except Exception:  # It would only have been a help.
+        return ""
+    line = " ".join(text.split()).rstrip(".")
+    return f": {line[:300]}" if line.isprintable() and line[:1] not in ("", "<", "{") else ""
+
+
+def _is_intact(body: bytearray, headers: Any) -> bool:
+    """Tells whether an object has its checksum, if the server tells one of what it sends."""
+    stored = headers.get("X-Goog-Stored-Content-Encoding", "identity")
+    if stored != "identity" or "Content-Encoding" in headers:
+        return True  # The checksum is that of the compressed bytes.
+    told = headers.get("X-Goog-Hash", "").split(",")
+    sums = dict(pair.strip().split("=", 1) for pair in told if "=" in pair)
+    if "md5" not in sums:  # Composed objects have no MD5.
+        return True
+    digest = hashlib.md5(body, usedforsecurity=False).digest()
+    return base64.b64encode(digest).decode() == sums["md5"]

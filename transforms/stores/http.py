@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
+from image_features.deadlines import Deadline
 from image_features.transforms.stores import versions
-from image_features.transforms.stores.deadlines import Deadline
 from image_features.transforms.stores.http_body import BLOCK, blocks
 from image_features.transforms.stores.http_connections import IDLE
 from image_features.transforms.stores.http_session import MIB, HttpPolicy, HttpSession, leave
-from image_features.transforms.stores.retries import too_large, with_retries
+from image_features.transforms.stores.retries import (
+    FetchError,
+    PassingError,
+    too_large,
+    with_retries,
+)
 from image_features.transforms.stores.store import Content
 from image_features.transforms.stores.uris import redact_uri
+from image_features.transforms.values import Reason
 
 __all__ = ["MIB", "HttpClient", "HttpPolicy"]
 
@@ -86,17 +92,50 @@ class HttpClient:
     def open_stream(self, url: str) -> Any:
         """Opens a body for reading as a stream, whatever its size, as of a manifest.
 
-        Raises:
-          FetchError: the body cannot be had.
-        """
+        The body may be long but must not be slow: the total timeout is for each MiB of it. One
+        that breaks off is fetched again and read on, if its server tells that it is the same.
 
-        def open_it(url: str, deadline: Deadline) -> Any:
+        Raises:
+          FetchError: the body cannot be had, also while it is read.
+        """
+        return io.BufferedReader(_Stream(self._long_body(url, *self._open(url))), BLOCK)
+
+    def _open(self, url: str) -> tuple[Any, Deadline]:
+        def open_it(url: str, deadline: Deadline) -> tuple[Any, Deadline]:
             response = self._session.get(url, deadline)
             self._session.check_status(url, response)
-            body = blocks(response, redact_uri(url), deadline)
-            return io.BufferedReader(_Stream(response, body, deadline), BLOCK)
+            return response, deadline
 
         return self._retrying(url, open_it)[0]
+
+    def _long_body(
+        self, url: str, response: Any, deadline: Deadline
+    ) -> Generator[bytes, None, None]:
+        version, shown = versions.of_answer(response.headers), redact_uri(url)
+        done = failures = since_renewed = 0
+        while True:
+            known = done
+            try:
+                for block in blocks(response, shown, deadline):
+                    since_renewed += len(block)
+                    if since_renewed >= MIB:
+                        deadline.renew()
+                        since_renewed = failures = 0
+                    new, known = block[known:], max(0, known - len(block))
+                    done += len(new)
+                    if new:
+                        yield new
+                return
+            except PassingError:
+                failures += 1
+                if not version or failures >= self._policy.retries.max_attempts:
+                    raise
+            finally:
+                response.close()
+            response, deadline = self._open(url)
+            if versions.of_answer(response.headers) != version:
+                response.close()
+                raise FetchError(Reason.READ_FAILED, f"{shown} has changed while it was read.")
 
     def close(self) -> None:
         """Closes the idle connections of this process."""
@@ -127,14 +166,11 @@ class HttpClient:
 
 
 class _Stream(io.RawIOBase):
-    """The body of an answer as a file, which may be long but must not be slow."""
+    """What comes in blocks as a file."""
 
-    def __init__(self, response: Any, body: Iterator[bytes], deadline: Deadline) -> None:
-        self._response = response
+    def __init__(self, body: Generator[bytes, None, None]) -> None:
         self._body = body
-        self._deadline = deadline
         self._left = memoryview(b"")
-        self._since_renewed = 0
 
     def readable(self) -> bool:
         return True
@@ -142,14 +178,10 @@ class _Stream(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if not self._left:
             self._left = memoryview(next(self._body, b""))
-            self._since_renewed += len(self._left)
-            if self._since_renewed >= MIB:
-                self._deadline.renew()
-                self._since_renewed = 0
         size = min(len(buffer), len(self._left))
         buffer[:size], self._left = self._left[:size], self._left[size:]
         return size
 
     def close(self) -> None:
-        self._response.close()
+        self._body.close()
         super().close()

@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import http.client
 import re
-import ssl
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from typing import Any
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
-from urllib3.util.ssl_ import create_urllib3_context
 
 from image_features.descriptors import fetches_at_once
-from image_features.transforms.stores.deadlines import Deadline
-from image_features.transforms.stores.http_guard import TimedSocket, connect
+from image_features.timed_connections import TERMS, TimedHttp, TimedHttps
+from image_features.timed_sockets import tls
+from image_features.transforms.stores.http_guard import check_public
 
 _MOST_INTERIM_ANSWERS = 20
-# A line that begins with a space goes on with the field before it.
-_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:|[ \t]")
-
-
-class _Terms(threading.local):
-    """What the request that a thread is about to make must keep to.
-
-    Attributes:
-      deadline: The end of the request.
-      fresh: Whether it needs a connection of its own.
-      reused: Whether it was given one that had been used before.
-    """
-
-    deadline: Deadline
-    fresh = False
-    reused = False
-
-
-_terms = _Terms()
-
-
-@contextlib.contextmanager
-def terms(deadline: Deadline, *, fresh: bool) -> Iterator[_Terms]:
-    """Sets what the requests of this thread must keep to."""
-    _terms.deadline, _terms.fresh, _terms.reused = deadline, fresh, False
-    yield _terms
+_LONGEST_HEAD = 2**20
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:|[ \t]")
+_USED = frozenset(
+    [
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"etag",
+        b"last-modified",
+        b"location",
+        b"retry-after",
+        b"set-cookie",
+        b"transfer-encoding",
+    ]
+)
 
 
 class IdleConnections:
@@ -83,9 +67,8 @@ class IdleConnections:
 
     def give(self, host: Hashable, connection: Any) -> None:
         """Keeps a connection whose answer was read to its end, or closes it."""
-        if not _is_silent(connection):
-            connection.close()
-            return
+        if connection.sock is None:
+            return  # The server wanted it closed.
         late = []
         with self._lock:
             self._hosts.setdefault(host, []).append(connection)
@@ -125,42 +108,39 @@ def _is_silent(connection: Any) -> bool:
     return pending is None or not pending()
 
 
-class _TimedTls(ssl.SSLSocket):
-    """A TimedSocket within TLS, which makes it by itself."""
-
-    deadline: Deadline | None = None
-    patience: float = 0.0
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        if self.deadline is not None:
-            self.settimeout(self.deadline.at_most(self.patience))
-        return super().recv_into(*args, **kwargs)
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """Returns what all connections share: reading the authorities takes 20 ms."""
-    context = create_urllib3_context()
-    context.load_default_certs()
-    context.sslsocket_class = _TimedTls
-    return context
-
-
 class _Fields:
-    """The lines of an answer's head, without those that are no header fields.
+    """The lines of an answer's head, of which only the fields that are used are given on.
 
-    Python would take the first of these for the end of the head, and never see what follows, such
-    as the length of the body.
+    Python gives up at the hundredth field and at a long one, and takes a line that is no field for
+    the end of the head, so that it never sees the length of the body. A head has no end, too, where
+    a server means ill.
     """
 
     def __init__(self, lines: Any) -> None:
         self.lines = lines
+        self._size = 0
+        self._is_used = False
 
     def readline(self, limit: int = -1, /) -> bytes:
         while True:
             line: bytes = self.lines.readline(limit)
-            if not line.strip() or _FIELD.match(line):
+            end = line
+            while len(end) == limit and not end.endswith(b"\n"):
+                end = self._counted(self.lines.readline(limit))
+            self._counted(line)
+            if not line.strip():
                 return line
+            if field := _FIELD.match(line):
+                # A line that begins with a space goes on with the field before it.
+                self._is_used = self._is_used if field[1] is None else field[1].lower() in _USED
+                if self._is_used:
+                    return line
+
+    def _counted(self, line: bytes) -> bytes:
+        self._size += len(line)
+        if self._size > _LONGEST_HEAD:
+            raise http.client.LineTooLong("head")
+        return line
 
 
 class _Answer(http.client.HTTPResponse):
@@ -183,53 +163,30 @@ class _Answer(http.client.HTTPResponse):
         raise http.client.HTTPException("too many interim answers")
 
 
-class _TimedMixin:
-    """Checks the address on connecting, and hands the deadline to the socket."""
-
-    guarded = True
-    response_class: Any = _Answer
-
-    def _new_conn(self: Any) -> TimedSocket:
-        try:
-            return connect(
-                self._dns_host.strip("[]"),
-                self.port,
-                guarded=self.guarded,
-                patience=self.timeout,
-                deadline=_terms.deadline,
-            )
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, "connecting took too long") from error
-        except OSError as error:  # As it is, urllib3 would ignore some.
-            raise NewConnectionError(self, "no connection") from error
-
-    def getresponse(self: Any) -> Any:
-        self.sock.deadline, self.sock.patience = _terms.deadline, self.timeout
-        return super().getresponse()  # type: ignore[misc]
+class _OpenHttp(TimedHttp):
+    response_class = _Answer
+    make_room = staticmethod(IDLE.close)
 
 
-class _Http(_TimedMixin, HTTPConnection):
-    pass
+class _OpenHttps(TimedHttps):
+    response_class = _Answer
+    make_room = staticmethod(IDLE.close)
 
 
-class _Https(_TimedMixin, HTTPSConnection):
-    pass
+class _Http(_OpenHttp):
+    check = staticmethod(check_public)
 
 
-class _OpenHttp(_Http):
-    guarded = False
-
-
-class _OpenHttps(_Https):
-    guarded = False
+class _Https(_OpenHttps):
+    check = staticmethod(check_public)
 
 
 class _SharingMixin:
     """A pool that keeps its connections with those of all other hosts."""
 
     def _get_conn(self: Any, timeout: float | None = None) -> Any:
-        found = None if _terms.fresh else IDLE.take(self._key)
-        _terms.reused = found is not None
+        found = None if TERMS.fresh else IDLE.take(self._key)
+        TERMS.reused = found is not None
         return found or self._new_conn()
 
     def _put_conn(self: Any, conn: Any) -> None:
@@ -242,24 +199,28 @@ class _SharingMixin:
 
 
 class _HttpPool(_SharingMixin, urllib3.HTTPConnectionPool):
-    ConnectionCls = _Http
+    ConnectionCls: Any = _Http
 
 
 class _HttpsPool(_SharingMixin, urllib3.HTTPSConnectionPool):
-    ConnectionCls = _Https
+    ConnectionCls: Any = _Https
+
+    def __init__(self, host: str, port: int | None = None, **options: Any) -> None:
+        # Most runs need it never, and reading the authorities takes its time.
+        super().__init__(host, port, ssl_context=tls(), **options)
 
 
-class _OpenHttpPool(_SharingMixin, urllib3.HTTPConnectionPool):
+class _OpenHttpPool(_HttpPool):
     ConnectionCls = _OpenHttp
 
 
-class _OpenHttpsPool(_SharingMixin, urllib3.HTTPSConnectionPool):
+class _OpenHttpsPool(_HttpsPool):
     ConnectionCls = _OpenHttps
 
 
 def pools(*, allow_private_hosts: bool) -> urllib3.PoolManager:
     """Returns connections by their hosts."""
-    manager = urllib3.PoolManager(num_pools=64, ssl_context=_tls())
+    manager = urllib3.PoolManager(num_pools=64)
     if allow_private_hosts:
         manager.pool_classes_by_scheme = {"http": _OpenHttpPool, "https": _OpenHttpsPool}
     else:

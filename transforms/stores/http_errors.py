@@ -15,12 +15,9 @@ from urllib3.exceptions import (
 )
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
-from image_features.transforms.stores.deadlines import Deadline
-from image_features.transforms.stores.http_guard import (
-    BlockedHostError,
-    UnknownHostError,
-    has_no_descriptor,
-)
+from image_features.deadlines import Deadline
+from image_features.timed_sockets import UnknownHostError, has_no_descriptor
+from image_features.transforms.stores.http_guard import BlockedHostError
 from image_features.transforms.stores.retries import FetchError, PassingError
 from image_features.transforms.values import Reason
 
@@ -94,7 +91,7 @@ def _explained(error: BaseException) -> str:
     if isinstance(error, http.client.IncompleteRead | IncompleteRead):
         return "the end of its body is missing"
     if isinstance(error, http.client.LineTooLong):
-        return "it has a header field that is too long"
+        return "its head has no end"
     if isinstance(error, http.client.BadStatusLine):
         return "what answers speaks no HTTP"
     if str(error).startswith("got more than"):

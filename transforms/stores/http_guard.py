@@ -1,57 +1,16 @@
-"""Sockets to public addresses only, which are connected in time."""
+"""Which addresses may be reached on behalf of a manifest that is not trusted."""
 
 from __future__ import annotations
 
-import errno
 import ipaddress
-import socket
-import threading
-import time
-from concurrent.futures import Future
-from typing import Any
-
-from image_features.transforms.stores.deadlines import Deadline
 
 # These addresses embed an IPv4 one, which is what is really reached: RFC 6052, RFC 3056.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _SIX_TO_FOUR = ipaddress.ip_network("2002::/16")
-# A lookup cannot be interrupted. Those that hang hold no more threads than these.
-_LOOKUPS = threading.BoundedSemaphore(32)
-_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
-_SECONDS_TO_A_DESCRIPTOR = 0.2
 
 
 class BlockedHostError(Exception):
     """A host resolves to an address that must not be reached."""
-
-
-class UnknownHostError(OSError):
-    """A host has no address."""
-
-
-class TimedSocket(socket.socket):
-    """A socket on which data is waited for until a deadline, however often some comes.
-
-    A timeout of sockets begins anew with every byte, so that a server that drips its headers or its
-    body would hold a thread for hours.
-
-    Attributes:
-      deadline: The end of all waits; None for no end.
-      patience: The most seconds that one wait may take.
-    """
-
-    deadline: Deadline | None = None
-    patience: float = 0.0
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        if self.deadline is not None:
-            self.settimeout(self.deadline.at_most(self.patience))
-        return super().recv_into(*args, **kwargs)
-
-
-def has_no_descriptor(error: BaseException) -> bool:
-    """Whether an error is that this process, or this machine, has too many files open."""
-    return isinstance(error, OSError) and error.errno in _NO_DESCRIPTOR
 
 
 def is_public(address: str) -> bool:
@@ -68,82 +27,11 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
-def connect(
-    host: str, port: int, *, guarded: bool, patience: float, deadline: Deadline
-) -> TimedSocket:
-    """Resolves, checks and connects in one step, so that what was checked is what is reached.
-
-    Args:
-      host: The name or address.
-      port: The port.
-      guarded: Whether addresses that are not public are refused.
-      patience: The most seconds that connecting may take, all addresses of the host together.
-      deadline: The end of everything.
+def check_public(host: str, address: str) -> None:
+    """Refuses an address of a host that is not public.
 
     Raises:
-      BlockedHostError: an address is not public.
-      UnknownHostError: the host has no address.
-      TimeoutError: it took too long.
-      OSError: no address can be connected to; the error is that of the last one.
+      BlockedHostError: it is not.
     """
-    found = _addresses(host, port, deadline)
-    ends = Deadline(deadline.at_most(patience))
-    problem: OSError = UnknownHostError(f"{host} has no address")
-    for number, (family, kind, protocol, _, address) in enumerate(found, 1):
-        if guarded and not is_public(str(address[0])):
-            raise BlockedHostError(f"{host} is at {address[0]}, which is not a public address")
-        if ends.left() <= 0:
-            raise TimeoutError("connecting took too long")
-        sock = _new_socket(family, kind, protocol, ends)
-        try:
-            # The first ones may be dead, so that they must leave time to the others.
-            left = ends.at_most(patience)
-            sock.settimeout(left if number == len(found) else left / 2)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.connect(address)
-            sock.settimeout(deadline.at_most(patience))  # This is for the handshake of TLS.
-            return sock
-        except OSError as error:
-            problem = error
-            sock.close()
-    raise problem
-
-
-def _new_socket(family: int, kind: int, protocol: int, ends: Deadline) -> TimedSocket:
-    """Opens a socket, if need be as soon as another file of this process has been closed."""
-    while True:
-        try:
-            return TimedSocket(family, kind, protocol)
-        except OSError as error:
-            if not has_no_descriptor(error) or ends.left() <= _SECONDS_TO_A_DESCRIPTOR:
-                raise
-        time.sleep(_SECONDS_TO_A_DESCRIPTOR)
-
-
-def _addresses(host: str, port: int, deadline: Deadline) -> list[Any]:
-    """Resolves a host in a thread of its own, which is left behind when it takes too long."""
-    try:
-        return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
-    except (socket.gaierror, UnicodeError):
-        pass  # It is a name.
-    answer: Future[list[Any]] = Future()
-
-    def look_up() -> None:
-        try:
-            answer.set_result(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
-        except BaseException as error:
-            answer.set_exception(error)
-        finally:
-            _LOOKUPS.release()
-
-    if not _LOOKUPS.acquire(timeout=deadline.at_most(deadline.seconds)):
-        raise TimeoutError("other names are still being looked up")
-    try:
-        threading.Thread(target=look_up, name="lookup", daemon=True).start()
-    except RuntimeError:
-        _LOOKUPS.release()
-        raise
-    try:
-        return answer.result(max(0.0, deadline.left()))
-    except (socket.gaierror, UnicodeError) as error:
-        raise UnknownHostError(f"{host} has no address: {error}") from error
+    if not is_public(address):
+        raise BlockedHostError(f"{host} is at {address}, which is not a public address")

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.exceptions import LocationParseError, ProtocolError
 
-from image_features.transforms.stores.deadlines import Deadline
-from image_features.transforms.stores.http_connections import pools, terms
+from image_features.deadlines import Deadline
+from image_features.timed_connections import terms
+from image_features.transforms.stores.http_connections import pools
 from image_features.transforms.stores.http_errors import too_late, translated
 from image_features.transforms.stores.http_urls import authorization, escaped, redirected
 from image_features.transforms.stores.retries import (
@@ -90,17 +91,18 @@ class HttpSession:
           PassingError: the next attempt may work.
           FetchError: the URL is refused or leads nowhere, or the deadline has passed.
         """
-        seen: set[str] = set()
-        hop = url
+        seen: set[tuple[str, str]] = set()
+        hop, cookies = url, _Cookies()
         while True:
-            response = self.send("GET", hop, deadline, extra or {})
+            response = self.send("GET", hop, deadline, {**(extra or {}), **cookies.of(hop)})
             target = response.headers.get("Location")
             if response.status not in _REDIRECTS or not target:
                 return response
             leave(response)
-            seen.add(hop)
+            seen.add((hop, str(cookies.of(hop))))
+            cookies.keep(hop, response.headers)
             hop = redirected(hop, target)
-            if hop in seen or len(seen) > self._policy.max_redirects:
+            if (hop, str(cookies.of(hop))) in seen or len(seen) > self._policy.max_redirects:
                 raise FetchError(
                     Reason.TOO_MANY_REDIRECTS,
                     f"{redact_uri(url)} redirects in a circle or more than "
@@ -192,6 +194,31 @@ class HttpSession:
         elif status in _REDIRECTS:
             message = f"{shown} answered {status} without a Location."
         raise FetchError(Reason.SERVER_ERROR if status >= 500 else Reason.HTTP_ERROR, message)
+
+
+class _Cookies:
+    """What hosts want to be told again within one fetch: some redirect until they are."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, dict[str, str]] = {}
+
+    def keep(self, url: str, headers: Any) -> None:
+        """Keeps what an answer sets for its host."""
+        kept = self._hosts.setdefault(_origin(url), {})
+        for field in headers.getlist("Set-Cookie"):
+            name, _, value = " ".join(field.split()).partition(";")[0].partition("=")
+            kept[name.strip()] = value.strip()
+
+    def of(self, url: str) -> dict[str, str]:
+        """Returns the header for a URL's host, or no header."""
+        kept = self._hosts.get(_origin(url)) if self._hosts else None
+        pairs = "; ".join(f"{name}={value}" for name, value in kept.items()) if kept else ""
+        return {"Cookie": pairs} if pairs else {}
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
 
 
 def leave(response: Any) -> None:

@@ -12,9 +12,14 @@ from image_features.errors import UsageError
 from image_features.paths import is_file_uri, path_of
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
-# Its scheme does not matter, and looking for one takes quadratic time in a long line.
-_AFTER_SCHEME = re.compile(r"://[^\s'\"<>]+")
+# Looking for the whole of a URL, its scheme first, would take quadratic time in a long line.
+_UP_TO_SPACE = re.compile(r"[^\s'\"<>]*")
 REDACTED = "REDACTED"
+_HIDDEN = rf"\1={REDACTED}"
+
+# What follows these schemes is the name of a file, in which `?`, `&` and `#` mean nothing.
+_NAMES = frozenset({"gs", "s3", "hdfs", "azfs", "file"})
+_NAMES_AT_END = re.compile(f"(?<![a-z0-9+.-])(?:{'|'.join(sorted(_NAMES))})$")
 
 # These parameters sign a URL without changing what it names: signed URLs V2 and V4 of Google Cloud
 # Storage, signatures V2 and V4 of Amazon S3.
@@ -65,6 +70,18 @@ _SECRET = frozenset(
         "sessionid",
     ]
 )
+
+
+def _parameters(names: frozenset[str]) -> re.Pattern[str]:
+    """Returns what finds parameters of a query by their names, and those that sign a URL."""
+    prefixes = [f"{re.escape(prefix)}[^=&]*" for prefix in _SIGNING_PREFIXES]
+    either = "|".join([*prefixes, *map(re.escape, sorted(names))])
+    return re.compile(f"((?<![^&])(?=[^&=])(?:{either}))=[^&]*", re.IGNORECASE)
+
+
+_SECRETS = _parameters(_SECRET | _SIGNING)
+_SECRETS_OF_AZURE = _parameters(_SECRET | _SIGNING | _AZURE)
+_IS_OF_AZURE = re.compile("(?<![^&])sig(?![^=&])", re.IGNORECASE)
 
 
 def is_http(uri: str) -> bool:
@@ -119,27 +136,44 @@ def key_of_text(text: str) -> str:
 
 
 def redact_uri(uri: str) -> str:
-    """Replaces credentials, signatures and secret-looking parameters; never raises."""
-    if not _SCHEME.match(uri):
+    """Replaces credentials, signatures and secret-looking parameters of a URL; never raises.
+
+    The name of a file or object stays as it is.
+    """
+    scheme = _SCHEME.match(uri)
+    if not scheme:
         return uri
+    if scheme[0][: -len("://")].lower() in _NAMES:
+        return _without_user(uri, REDACTED + "@")
     body, hash_, fragment = uri.partition("#")
-    head, query = _split_query(body)
-    parts = query.split("&") if query else []
-    azure = _AZURE if "sig" in {_name(part) for part in parts} else frozenset()
-    shown = []
-    for part in parts:
-        name = _name(part)
-        secret = _is_signing(name) or name in _SECRET or name in azure
-        shown.append(f"{part.split('=', 1)[0]}={REDACTED}" if secret and "=" in part else part)
-    tail = "?" + "&".join(shown) if query else body[len(head) :]
+    head, mark, query = body.partition("?")
+    secrets = _SECRETS_OF_AZURE if _IS_OF_AZURE.search(query) else _SECRETS
     if fragment and "=" in fragment:
         fragment = REDACTED
-    return _without_user(head, REDACTED + "@") + tail + hash_ + fragment
+    return (
+        f"{_without_user(head, REDACTED + '@')}{mark}{secrets.sub(_HIDDEN, query)}{hash_}{fragment}"
+    )
 
 
 def redact_text(text: str) -> str:
     """Redacts every URL inside a message."""
-    return _AFTER_SCHEME.sub(lambda match: redact_uri(f"x{match.group()}")[1:], text)
+    shown = []
+    done = end = 0
+    while (at := text.find("://", done)) >= 0:
+        if at >= end:
+            word = _UP_TO_SPACE.match(text, at)
+            end = word.end() if word else at
+        found = _NAMES_AT_END.search(text[max(0, at - 8) : at].lower())
+        # Another URL may follow a name after a comma, or the like.
+        stop = text.find("://", at + 1, end) if found else -1
+        stop = end if stop < 0 else stop
+        rest = text[at:stop]
+        if not found or "@" in rest:
+            scheme = found[0] if found else "x"
+            rest = redact_uri(f"{scheme}{rest}")[len(scheme) :]
+        shown += [text[done:at], rest]
+        done = stop
+    return "".join([*shown, text[done:]])
 
 
 def shard_of(key: str, num_shards: int) -> int:

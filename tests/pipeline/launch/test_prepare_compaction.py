@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from image_features.pipeline.cli import main as cli
-from tests.datasets import compact, files, rewrite, run_ids
+from tests.datasets import compact, files, run_ids
 
 
 def test_merging_twice_does_it_once(nights, capsys):
@@ -47,9 +47,6 @@ def test_what_cannot_be_merged_is_refused(nights, capsys, tmp_path):
     assert "was extracted" in refused(nights, "--run_id=1")
     assert "Unknown option '--input=x'" in refused(nights, "--input=x")
     assert "did you mean --num_shards?" in refused(nights, "--num_shard=1")
-    rewrite(nights / "1", lambda run: run.update(columns=[{"name": "a", "kind": "int64"}]))
-    rewrite(nights / "2", lambda run: run.update(columns=[{"name": "a", "kind": "string"}]))
-    assert "The column 'a'" in refused(nights)
 
 
 @pytest.mark.parametrize("kind", ["features", "index", "errors", "tombstones"])

@@ -1,6 +1,7 @@
 """The nearest images of a dataset, from the command line."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading as dataset
 from image_features.pipeline.dataset.latest_rows import LatestRows
-from image_features.pipeline.dataset.run import committed_runs
+from image_features.pipeline.dataset.run import committed_runs, comparable, current_runs
 from image_features.pipeline.search import nearest as search
+from image_features.pipeline.search.index import index_file, open_index
 from image_features.transforms.stores.uris import image_key
 from tests import images
 from tests.datasets import read_examples
@@ -161,7 +163,19 @@ def test_what_cannot_be_searched_is_refused(extract, photos, capsys, caplog, tmp
     extract(photos, "--resize=pad", "--new_series", run_id="other")
     capsys.readouterr()
     assert cli.main(["search", str(run.parent), query]) == 0
-    assert "11 rows are hidden, in 1 other run(s)" in caplog.text
+    assert " rows are hidden, in 1 other run(s) such as run," in caplog.text
     shard = run / "features-00000-of-00001.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-3])
     assert "cut short" in refused(run, query)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.999])
+def test_a_search_index_that_is_damaged_is_made_again(nights, part, caplog):
+    pytest.importorskip("usearch")
+    runs = comparable(current_runs(str(nights)))
+    file = index_file(str(nights), runs)
+    size = os.path.getsize(file)
+    os.truncate(file, int(part * size))
+    open_index(str(nights), runs)
+    assert f"{file} is damaged" in caplog.text
+    assert os.path.getsize(file) == size

@@ -51,6 +51,20 @@ def test_types_are_inferred_and_widened_without_loss():
         (1, Column("x", Kind.INT64, repeated=True)),
         ("yes", Column("x", Kind.BOOL)),
         ("\udcff", Column("x", Kind.STRING)),
+        (True, Column("x", Kind.INT64)),
+        (True, Column("x", Kind.FLOAT32)),
+        (1, Column("x", Kind.BOOL)),
+        ("1_000", Column("x", Kind.INT64)),
+        ("1_000", Column("x", Kind.FLOAT32)),
+        (1e300, Column("x", Kind.FLOAT32)),
+        ("-1e300", Column("x", Kind.FLOAT32)),
+        ("1e400", Column("x", Kind.FLOAT32)),
+        (2**24 + 1, Column("x", Kind.FLOAT32)),
+        (10**400, Column("x", Kind.FLOAT32)),
+        (float("nan"), Column("x", Kind.INT64)),
+        ("", Column("x", Kind.INT64)),
+        (["a", None], Column("x", Kind.STRING, repeated=True)),
+        ([None], Column("x", Kind.FLOAT32, repeated=True)),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(value, column):
@@ -62,6 +76,27 @@ def test_text_that_spells_a_value_is_that_value():
     schema = parse_column_types("a:int64,b:float32,c:bool,d:bytes")
     values = conform({"a": "7", "b": "0.5", "c": "True", "d": "x"}, schema)
     assert values == (("a", 7), ("b", 0.5), ("c", True), ("d", b"x"))
+
+
+def test_numbers_are_taken_where_nothing_is_lost():
+    schema = parse_column_types("a:float32,b:float32,c:float32,d:int64,e:int64,f:string")
+    values = {"a": 2**24, "b": -(2.0**127), "c": float("-inf"), "d": 3.0, "e": " -7 ", "f": 2**64}
+    fitted = (2**24, -(2.0**127), float("-inf"), 3, -7, "18446744073709551616")
+    assert tuple(value for _, value in conform(values, schema)) == fitted
+
+
+def test_an_empty_field_is_no_number_but_absent():
+    schema = parse_column_types("a:int64?,b:float32?,c:bool?,d:string?")
+    values = conform(dict.fromkeys("abcd", ""), schema)
+    assert values == (("a", None), ("b", None), ("c", None), ("d", ""))
+
+
+def test_integers_beyond_int64_are_inferred_as_text():
+    rows = [{"a": 2**63, "b": [1, None]}, {"a": 1, "b": []}]
+    assert infer_columns(rows) == {
+        "a": Column("a", Kind.STRING),
+        "b": Column("b", Kind.INT64, repeated=True),
+    }
 
 
 def test_a_column_nobody_declared_is_refused():

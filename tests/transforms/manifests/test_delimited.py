@@ -72,7 +72,7 @@ def test_captions_over_lines_are_one_row():
     ]
     captions += [
         "old\rmac",
-        "see https://h/x.jpg,\nor not",
+        "see https://h/x.jpg,\nor, y.jpg",
         "\x85 \u2028 \x0b\n\x1c",
         '"\n"',
         "plain",
@@ -144,6 +144,7 @@ def test_excel_says_its_delimiter():
     [
         ("uri;n\na.jpg;1\n", "by semicolons; save it with commas"),
         ("uri\tn\na.jpg\t1\n", "by tabs; say --input_format=tsv"),
+        (b"PAR1\x15\x04", "is Parquet; say --input_format=parquet"),
         (b"uri,caf\xe9\na.jpg,1\n", "is not UTF-8"),
         ("uri,caption\n".encode("utf-16"), "looks like UTF-16"),
         ("uri,caption\n".encode("utf-16-be"), "looks like UTF-16"),

@@ -54,4 +54,4 @@ def test_memory_stays_flat_whatever_is_long():
         tracemalloc.stop()
         assert last == Line(number + 1, b"last\n")
         assert peak < 100e6
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 60

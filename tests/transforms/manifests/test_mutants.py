@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from image_features.transforms.manifests.formats import check_whole
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import examine
+from image_features.transforms.manifests.spec import check_whole, examine
 from image_features.transforms.read_manifest import read_source
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ImageError, ImageRef
@@ -84,8 +83,8 @@ def test_mutants_end_in_rows_or_a_sentence(tmp_path, format, gz):
         begun = time.monotonic()
         try:
             sources = find_sources([str(path)])
-            spec, _ = examine(sources, uri_column=None, declared={}, http=HTTP)
-            check_whole(str(path), http=HTTP)
+            spec = examine(sources, uri_column=None, declared={}, http=HTTP).spec
+            check_whole(spec)
         except (ValueError, OSError) as error:
             # The command shows it as it is.
             assert str(path) in str(error), repr(error)

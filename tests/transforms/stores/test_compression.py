@@ -5,7 +5,9 @@ import lzma
 import pyarrow as pa
 import pytest
 
-from image_features.transforms.manifests.formats import ManifestFormat, check_whole, format_of
+from image_features.transforms.manifests.formats import ManifestFormat, format_of
+from image_features.transforms.manifests.sources import Source
+from image_features.transforms.manifests.spec import ManifestSpec, check_whole
 from image_features.transforms.stores.compression import DamagedFileError
 from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
@@ -30,6 +32,10 @@ def content(path, **options):
     return data
 
 
+def check(path):
+    check_whole(ManifestSpec((Source(str(path), ManifestFormat.TEXT),)))
+
+
 @pytest.fixture(params=list(COMPRESS))
 def suffix(request):
     return request.param
@@ -45,7 +51,7 @@ def test_compressed_files_are_read_whatever_they_are_called(tmp_path, suffix):
     ):
         (tmp_path / name).write_bytes(data)
         assert content(tmp_path / name) == TEXT
-        check_whole(str(tmp_path / name), http=HTTP)
+        check(tmp_path / name)
     (tmp_path / "empty").write_bytes(compress(b""))
     assert content(tmp_path / "empty") == b""
     with open_binary(str(tmp_path / "plain.txt"), http=HTTP, seekable=True) as file:
@@ -70,7 +76,7 @@ def test_damage_names_the_file_wherever_it_is(tmp_path, suffix):
         path = tmp_path / f"m.txt{suffix}"
         path.write_bytes(damaged)
         with pytest.raises(DamagedFileError, match=r"/m\.txt") as caught:
-            check_whole(str(path), http=HTTP)
+            check(path)
         assert "\n" not in str(caught.value)
 
 

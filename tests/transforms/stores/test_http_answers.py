@@ -1,5 +1,6 @@
 """What servers answer, byte by byte, and what is read of it."""
 
+import dataclasses
 import gzip
 import socket
 import time
@@ -73,6 +74,9 @@ READ = {
         DATA, 'Content-Disposition: attachment; filename="\u65e5.jpg"', "X-Bad\u00e9: 1"
     ),
     "/no-colon": answer(DATA, "not a field", f"Content-Length: {len(DATA)}"),
+    "/long-field": answer(DATA, "X: " + "a" * 200_000, "X: " + "b" * 65536),
+    "/continued": answer(DATA, "X: a", " ETag: b", "Content-Encoding:", "  identity"),
+    "/many-fields": answer(DATA, *[f"X-{i}: y" for i in range(5000)]),
     "/cookies": answer(DATA, *[f"Set-Cookie: a{i}=b" for i in range(60)]),
     "/loc-utf8": answer(b"", "Location: /caf\u00e9/\u65e5.jpg", status="302 Found"),
     "/caf%C3%A9/%E6%97%A5.jpg": answer(DATA),
@@ -122,6 +126,23 @@ def test_a_url_is_sent_as_people_write_it(path, sent):
         assert list(server.hits) == [sent]
 
 
+def test_a_manifest_that_breaks_off_is_read_on():
+    cut = f"Content-Length: {len(DATA)}"
+    tag = 'ETag: "1"'
+    halves = [answer(DATA[:n], cut, tag, "Connection: close", length=False) for n in (99, 0, 700)]
+    with RawServer({"/a": [*halves, answer(DATA, tag)]}) as server:
+        client = HttpClient(dataclasses.replace(POLICY, retries=RetryPolicy(4, 0.01)))
+        with client.open_stream(server.url("/a")) as stream:
+            assert stream.read() == DATA
+        server.scripts["/b"] = [halves[0], answer(DATA, 'ETag: "2"')]
+        with pytest.raises(FetchError, match="has changed while it was read"):
+            client.open_stream(server.url("/b")).read()
+        server.scripts["/c"] = halves[2]
+        with pytest.raises(FetchError, match="the end of its body is missing"):
+            client.open_stream(server.url("/c")).read()
+        assert server.hits["/c"] == 4
+
+
 BROKEN = {
     "/cut": (answer(SHORT, "Content-Length: 5120", "Connection: close", length=False), "missing"),
     "/chunk-cut": (
@@ -137,8 +158,9 @@ BROKEN = {
     "/silence": (lambda client: None, "without an answer"),
     "/reset": (reset, "reset"),
     "/http09": (lambda client: client.sendall(DATA), "speaks no HTTP"),
-    "/long-field": (answer(DATA, "X: " + "a" * 70_000), "field that is too long"),
-    "/fields": (answer(DATA, *["X: y"] * 150), "too many header fields"),
+    "/long-head": (answer(DATA, *["X: " + "a" * 70_000] * 20), "its head has no end"),
+    "/long-field": (answer(DATA, "ETag: " + "a" * 70_000), "its head has no end"),
+    "/fields": (answer(DATA, *["ETag: y"] * 150), "too many header fields"),
     "/hints": (HINTS * 1000 + answer(DATA), "broke off"),
 }
 
@@ -266,6 +288,20 @@ def test_what_follows_a_body_is_not_the_next_answer(late):
         assert client.read(server.url("/a")).data == DATA
         time.sleep(0.1)
         assert client.read(server.url("/b")).data == b"right"
+
+
+def test_a_server_that_redirects_until_it_sees_its_cookie_does():
+    def wants_cookie(client):
+        seen = b"\nCookie: a=1; b=2\n" in server.heads[-1]
+        again = answer(
+            b"", "Set-Cookie: a=1; Path=/", "Set-Cookie: b=2", "Location: /", status="302"
+        )
+        client.sendall(answer(DATA) if seen else again)
+
+    with RawServer({"/": wants_cookie}) as server:
+        assert HttpClient(POLICY).read(server.url("/")).data == DATA
+        assert HttpClient(POLICY).read(server.url("/")).data == DATA
+        assert server.hits["/"] == 4  # No fetch knows another one's.
 
 
 def test_credentials_stay_with_their_host():
