@@ -107,6 +107,10 @@ def compile_module(
     target = os.path.join(cache_root(), f"compiled-{name}")
     found = _read(target)
     if found is None:
+        _log.info(
+            "Compiling the model %s, once for this machine; that takes up to a minute.",
+            shown(module.handle),
+        )
         make_entry(target, lambda staging: _write(module, precision, staging))
         found = _read(target)
     if found is None:

@@ -34,6 +34,9 @@ def import_tensorflow(*, threads_per_operation: int | None = None) -> None:
         is set at the first import only, as TensorFlow takes it before its first operation only.
     """
     first = "tensorflow" not in sys.modules
+    if first:
+        # Whoever has imported it before, or has set this, wants to hear what it says.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with muted_stderr():
         import tensorflow as tf
     if first and threads_per_operation is not None:

@@ -8,6 +8,7 @@ import gc
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from image_features.transforms.stores.uris import redact_text
 
 _M_ARENA_MAX = -8  # The value is in glibc's malloc.h.
 PACKAGE = "image_features"
+_FORESEEN = re.compile(r"image_features\.errors\.\w+Error: |OSError: \[Errno ")
 
 
 def limit_garbage_collection() -> None:
@@ -66,9 +68,13 @@ def _event(message: str) -> dict[str, Any] | None:
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Drops Beam's traceback of an error that the command tells in a sentence when it ends."""
+    if not record.name.startswith("apache_beam."):
+        return True
     error = record.exc_info[1] if record.exc_info else None
-    foreseen = isinstance(error, OSError | ImageFeaturesError)
-    return not (foreseen and record.name.startswith("apache_beam."))
+    # What a worker in another process has logged comes as text.
+    text = record.getMessage()
+    told = isinstance(error, OSError | ImageFeaturesError)
+    return not (told or (record.exc_info is None and _FORESEEN.search(text)))
 
 
 class _TextFormatter(logging.Formatter):

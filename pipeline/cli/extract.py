@@ -70,7 +70,7 @@ def run(argv: list[str]) -> int:
     # Beam must find the logs already quiet.
     from image_features.pipeline.launch import profile
     from image_features.pipeline.launch.job import Terms, run_job
-    from image_features.pipeline.launch.notify import notify
+    from image_features.pipeline.launch.notify import notify_commit
     from image_features.pipeline.launch.prepare import AlreadyCommitted, prepare
 
     profiled = absolute(options.profile) if options.profile else None
@@ -104,7 +104,7 @@ def run(argv: list[str]) -> int:
     if profiled:
         say(*profile.write_stages(profiled, stages, outcome.seconds))
     if terms.notify:
-        notify(terms.notify, committed.record)
+        notify_commit(terms.notify, committed.record)
     return _judge(committed.counts, options.error_budget)
 
 

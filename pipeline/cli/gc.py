@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from image_features.errors import (
     EXIT_FAILED,
@@ -16,6 +18,9 @@ from image_features.paths import absolute
 from image_features.pipeline.argument_types import not_negative
 from image_features.pipeline.cli.parsing import parse_with_beam
 from image_features.pipeline.streams import complain, say, show
+
+if TYPE_CHECKING:
+    from image_features.pipeline.dataset.garbage import Garbage
 
 HELP = "remove runs that were merged into others, and what died"
 _HOUR = 3600.0
@@ -66,12 +71,14 @@ def run(argv: list[str]) -> int:
 
     FileSystems.set_options(beam_options)
     now = time.time()
+    dataset = absolute(options.path)
     try:
         found = find_garbage(
-            absolute(options.path),
+            dataset,
             merged_before=now - _HOUR * options.merged_hours,
             died_before=now - _DAY * options.died_days,
         )
+        waiting = find_garbage(dataset, merged_before=now, died_before=now)
     except UnsoundRunError:
         raise
     except (ValueError, OSError, FetchError) as error:
@@ -91,5 +98,24 @@ def run(argv: list[str]) -> int:
         else:
             tell(f"{verb} {garbage.directory} ({garbage.why}, {garbage.bytes / 1e6:.1f} MB)")
     if not found:
-        tell(f"{options.path}: nothing to remove.")
+        tell(f"{options.path}: nothing to remove{' yet' if waiting else ''}.")
+    seen = {garbage.directory for garbage in found}
+    _tell_waiting([garbage for garbage in waiting if garbage.directory not in seen], options)
     return EXIT_FAILED if failed else EXIT_OK
+
+
+def _tell_waiting(waiting: Sequence[Garbage], options: argparse.Namespace) -> None:
+    """Says what will be removed when its time has come."""
+    merged = [garbage for garbage in waiting if not garbage.staging]
+    died = [garbage for garbage in waiting if garbage.staging]
+    if merged:
+        say(
+            f"{options.path}: {len(merged)} merged runs are kept for {options.merged_hours:g} "
+            "hours after the merging, since somebody may be reading them; --merged_hours=0 "
+            "removes them."
+        )
+    if died:
+        say(
+            f"{options.path}: {len(died)} attempts are kept for {options.died_days:g} days after "
+            "they last wrote, since somebody may take them up; --died_days=0 removes them."
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import importlib
+import importlib.metadata
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from image_features.pipeline.process import (
     quieten,
 )
 from image_features.pipeline.streams import complain, open_closed_streams, say, show
+from image_features.pipeline.terminal import PROGRAM
 from image_features.transforms.stores.gcs_credentials import check_credentials
 
 # Each command is the module of this name beside this one.
@@ -77,6 +79,9 @@ def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         show(_help().rstrip("\n"), exact=True)
         return EXIT_OK if arguments else EXIT_USAGE
+    if "--version" in arguments[:2]:
+        show(f"{PROGRAM} {importlib.metadata.version('image-feature-extractor')}")
+        return EXIT_OK
     if any("gs://" in argument.lower() for argument in arguments):
         check_credentials()
     return _command(arguments[0]).run(arguments[1:])
@@ -94,7 +99,7 @@ def _help() -> str:
         "usage: image-features COMMAND [options]\n\n"
         "Extracts feature vectors from images in batches, at any scale.\n\n"
         f"commands:\n{commands}\n"
-        "`image-features COMMAND --help` tells more.\n"
+        "`image-features COMMAND --help` tells more, `image-features --version` the version.\n"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import re
 import time
@@ -27,7 +28,7 @@ from image_features.pipeline.config import RunConfig
 from image_features.pipeline.dataset.claim import LEASE_SECONDS, Claim
 from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.extract import Extraction
-from image_features.pipeline.launch.notify import notify_failure
+from image_features.pipeline.launch.notify import notify_failure, notify_interruption
 from image_features.pipeline.launch.progress import watch
 from image_features.pipeline.launch.stop import stopped_by_signals, stopped_in_time
 from image_features.pipeline.locations import explain
@@ -162,7 +163,8 @@ def _stopped_from_outside(
 
     with contextlib.ExitStack() as stack:
         if terms.owns_process:
-            stack.enter_context(stopped_by_signals(local=local, advice=terms.advice))
+            tell = functools.partial(notify_interruption, terms.notify, run)
+            stack.enter_context(stopped_by_signals(local=local, advice=terms.advice, tell=tell))
             if local and terms.deadline is not None:
                 # A job that runs elsewhere is cancelled by `wait_for_commit`.
                 stack.enter_context(stopped_in_time(terms.deadline, give_up))

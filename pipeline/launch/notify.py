@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import time
@@ -32,6 +33,7 @@ _POLICY = HttpPolicy(
     retries=RetryPolicy(max_attempts=4, backoff_base=1.0, backoff_max=10.0),
     allow_private_hosts=True,
 )
+_HASTY = dataclasses.replace(_POLICY, total_timeout=5.0, retries=RetryPolicy(max_attempts=1))
 
 
 def notify(
@@ -66,21 +68,43 @@ def notify(
     return True
 
 
+def notify_commit(url: str, record: Mapping[str, Any]) -> None:
+    """Posts the run.json of a committed run, and its state."""
+    notify(url, {**record, "state": "COMMITTED"})
+
+
 def notify_failure(url: str | None, run: RunConfig, error: ImageFeaturesError) -> None:
     """Posts what went wrong with a run; without an address it posts nothing."""
+    state = "STOPPED_BY_GUARD" if error.exit_code == EXIT_GUARDED else "FAILED"
+    _notify_end(url, run, state, str(error), error.exit_code)
+
+
+def notify_interruption(url: str | None, run: RunConfig, exit_code: int) -> None:
+    """Posts that a signal ends a run, within the seconds that whoever sent it may grant."""
+    error = "The run was interrupted by a signal; it is not committed."
+    _notify_end(url, run, "INTERRUPTED", error, exit_code, _HASTY)
+
+
+def _notify_end(
+    url: str | None,
+    run: RunConfig,
+    state: str,
+    error: str,
+    exit_code: int,
+    policy: HttpPolicy = _POLICY,
+) -> None:
     if url is None:
         return
-    guarded = error.exit_code == EXIT_GUARDED
     message = {
         "run_id": run.run_id,
-        "state": "STOPPED_BY_GUARD" if guarded else "FAILED",
-        "error": str(error),
-        "exit_code": error.exit_code,
+        "state": state,
+        "error": error,
+        "exit_code": exit_code,
         "directory": redact_uri(run.layout.directory),
         "started": run.started,
         "finished": utc_now(),
     }
-    notify(url, message)
+    notify(url, message, policy=policy)
 
 
 def _post(session: HttpSession, url: str, data: bytes, deadline: Deadline) -> None:

@@ -12,9 +12,13 @@ from collections.abc import Callable, Iterator
 from image_features.errors import EXIT_FAILED
 from image_features.pipeline.terminal import PROGRAM, shown
 
+_TELLING_SECONDS = 6.0
+
 
 @contextlib.contextmanager
-def stopped_by_signals(*, local: bool, advice: str = "") -> Iterator[None]:
+def stopped_by_signals(
+    *, local: bool, advice: str = "", tell: Callable[[int], object] = lambda code: None
+) -> Iterator[None]:
     """Ends the process on Ctrl-C or SIGTERM while the body runs.
 
     A local run ends at once, since the runner would take an exception for a failing row's, and
@@ -25,11 +29,19 @@ def stopped_by_signals(*, local: bool, advice: str = "") -> Iterator[None]:
     Args:
       local: Whether the job runs in this process.
       advice: A line that tells how to go on with the run; empty for none.
+      tell: A function that is called with the exit code when a signal ends a local run; it is
+        given a few seconds.
     """
 
     def stop(number: int, _: object) -> None:
         if local:
             _say("interrupted; the run is not committed.", advice)
+            for again in (signal.SIGINT, signal.SIGTERM):  # A second one does not wait.
+                signal.signal(again, lambda number, _: os._exit(128 + number))
+            # This thread may hold locks that it needs.
+            telling = threading.Thread(target=tell, args=(128 + number,), daemon=True)
+            telling.start()
+            telling.join(_TELLING_SECONDS)
             os._exit(128 + number)
         _say("interrupted; a job that was submitted goes on.")
         raise SystemExit(128 + number)

@@ -7,7 +7,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from image_features.transforms.runtime.concurrency import available_cores
 
 # By the name "DirectRunner" Beam would first look for another runner on the network.
-IN_PROCESS_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+IN_PROCESS_RUNNER = "image_features.pipeline.runners.local_runner.LocalRunner"
 # An interpreter's lock serves this many cores, each of which takes about a tenth of it
 # (docs/performance.md).
 CORES_PER_PROCESS = 4

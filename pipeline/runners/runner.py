@@ -30,7 +30,9 @@ class Runner(enum.StrEnum):
 
 
 _NAMES = {
-    **dict.fromkeys(("", "local", "direct", "directrunner", "fnapirunner"), Runner.LOCAL),
+    **dict.fromkeys(
+        ("", "local", "localrunner", "direct", "directrunner", "fnapirunner"), Runner.LOCAL
+    ),
     "prismrunner": Runner.PRISM,
     "flinkrunner": Runner.FLINK,
     "dataflowrunner": Runner.DATAFLOW,

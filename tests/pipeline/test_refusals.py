@@ -31,13 +31,13 @@ def full_disk(size):
 
 
 @pytest.fixture
-def refused(capsys, caplog):
+def refused(capfd, caplog):
     """Runs a command that must end in a sentence; returns it, and what is said after it."""
 
     def run(code, *arguments):
-        capsys.readouterr()
+        capfd.readouterr()
         assert cli.main([str(argument) for argument in arguments]) == code
-        told = capsys.readouterr().err
+        told = capfd.readouterr().err
         assert "Traceback" not in told + caplog.text
         lines = [line for line in told.splitlines() if line.startswith("image-features: ")]
         assert lines == told.splitlines()
@@ -62,8 +62,12 @@ def test_a_full_output(photos, tmp_path, refused):
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_guard(photos, tmp_path, refused):
+@pytest.mark.parametrize("mode", ["in_memory", "multi_threading", "multi_processing"])
+def test_a_guard(photos, tmp_path, refused, mode):
+    """Workers in threads and processes, of which many cores get several, print no traceback."""
     options = ["--model=untrained", f"--input={photos}", f"--output={tmp_path}/out"]
+    if mode != "in_memory":
+        options += [f"--direct_running_mode={mode}", "--direct_num_workers=2"]
     said = refused(5, "extract", *options, "--min_rows=100")
     assert "fewer than --min_rows=100" in said
 

@@ -1,6 +1,7 @@
 """Bad arguments: one sentence, exit code 2, before any work."""
 
 import pathlib
+from importlib.metadata import version
 
 import pytest
 
@@ -91,3 +92,25 @@ def test_inspect_shows_a_run(photo, capsys):
 def test_model_describe(capsys):
     assert cli.main(["model", "describe", "untrained"]) == 0
     assert '"num_features": 1280' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [[], ["extract"], ["gc"], ["model"]])
+def test_the_version(capsys, command):
+    assert cli.main([*command, "--version"]) == 0
+    assert capsys.readouterr().out == f"image-features {version('image-feature-extractor')}\n"
+
+
+def test_gc_says_what_it_keeps_and_until_when(photo, capsys):
+    for name in ("1", "2"):
+        arguments = [f"--input={photo}/list.txt", f"--output={photo}/out", f"--run_id={name}"]
+        assert cli.main(["extract", "--model=untrained", *arguments]) == 0
+    assert cli.main(["compact", f"{photo}/out"]) == 0
+    capsys.readouterr()
+    assert cli.main(["gc", f"{photo}/out"]) == 0
+    nothing, merged = capsys.readouterr().out.splitlines()
+    assert nothing.endswith("nothing to remove yet.")
+    assert "2 merged runs are kept for 24 hours" in merged and "--merged_hours=0" in merged
+    assert cli.main(["gc", f"{photo}/out", "--merged_hours=0"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert cli.main(["gc", f"{photo}/out"]) == 0
+    assert capsys.readouterr().out == f"{photo}/out: nothing to remove.\n"

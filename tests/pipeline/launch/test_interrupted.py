@@ -14,6 +14,7 @@ from image_features.pipeline.dataset import reading as dataset
 from image_features.pipeline.dataset.run import latest_run
 from tests import images
 from tests.http_server import ImageServer
+from tests.pipeline.launch.test_notify import Hook
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from tests.http_server import ImageServer
 )
 def test_a_stopped_run_is_not_committed(tmp_path, number, code):
     # Half of the images never arrive, so the signal comes in the middle of the run.
-    with ImageServer({"a.jpg": images.encode(images.noise(1))}) as server:
+    with ImageServer({"a.jpg": images.encode(images.noise(1))}) as server, Hook() as hook:
         manifest = tmp_path / "m.txt"
         rows = [server.url(f"a.jpg?{i}") for i in range(500)] + [server.url("slow")] * 2
         manifest.write_text("\n".join(rows))
@@ -34,6 +35,7 @@ def test_a_stopped_run_is_not_committed(tmp_path, number, code):
             f"--input={manifest}",
             f"--output={tmp_path}/out",
             "--allow_private_hosts",
+            f"--notify=http://{hook.address}/",
             "--num_shards=2",
         ]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -52,7 +54,11 @@ def test_a_stopped_run_is_not_committed(tmp_path, number, code):
         assert "interrupted; the run is not committed" in error
         # What a user copies has the name that the run got, whatever the time is then.
         again = error.splitlines()[-1].partition("To go on where this run ended: ")[2]
-        assert shlex.split(again) == [*command, f"--run_id={run.name}"]
+        named = [word if "--notify" not in word else "--notify=REDACTED" for word in command]
+        assert shlex.split(again, comments=True) == [*named, f"--run_id={run.name}"]
+        ((_, _, message),) = hook.posts
+        assert (message["state"], message["exit_code"]) == ("INTERRUPTED", 130)
+        assert message["run_id"] == run.name
     for path in (tmp_path / "out", run):
         with pytest.raises(RunNotFoundError):
             latest_run(str(path))

@@ -103,9 +103,12 @@ def photos(tmp_path):
 
 def test_a_commit_and_a_failure_are_posted(extract, photos, monkeypatch):
     posted = []
-    monkeypatch.setattr(notification, "notify", lambda url, run: posted.append((url, run)))
+    monkeypatch.setattr(notification, "notify", lambda url, run, **_: posted.append((url, run)))
     run = extract(photos, "--notify=http://hook/x", run_id="good")
-    assert posted.pop() == ("http://hook/x", read_record(str(run)))
+    assert posted.pop() == (
+        "http://hook/x",
+        {**read_record(str(run)), "state": "COMMITTED"},
+    )
     run = extract(photos, "--notify=http://hook/x", "--min_rows=5", run_id="guarded", code=5)
     ((_, message),) = posted
     assert message["run_id"] == "guarded" and message["directory"] == str(run)
@@ -137,7 +140,7 @@ def test_the_address_may_be_in_a_variable(extract, photos, monkeypatch):
         extract(photos, "--min_rows=5", run_id="guarded", code=5)
         extract(photos, f"--notify=http://{named.address}/", run_id="named")
     assert [path for path, _, _ in other.posts] == ["/hush", "/hush"]
-    assert other.posts[0][2] == read_record(str(run))
+    assert other.posts[0][2] == {**read_record(str(run)), "state": "COMMITTED"}
     assert other.posts[1][2]["state"] == "STOPPED_BY_GUARD"
     assert [message["run_id"] for _, _, message in named.posts] == ["named"]
 
