@@ -100,7 +100,7 @@ def _named(location: str) -> Iterator[None]:
     try:
         yield
     except ManifestError as error:
-        raise ManifestError(f"{location} cannot be used: {error}.") from error
+        raise ManifestError(f"{location} cannot be read, since {error}.") from error
 
 
 def _row(number: int, names: list[str], row: tuple[Any, ...], uri_name: str) -> ManifestRow:
@@ -125,7 +125,7 @@ def _parts(parquet: Any, index: int) -> Iterator[Any]:
             part = group.column(index)
             if part.physical_type != stored:
                 # Asked for statistics, pyarrow would end the process.
-                raise ManifestError(f"its footer is damaged at the column {part.path_in_schema!r}")
+                raise ManifestError(f"the footer is damaged at the column {part.path_in_schema!r}")
             yield part.statistics
 
 
