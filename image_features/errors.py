@@ -5,6 +5,7 @@
      |   +- MissingLibraryError   a location needs a library   (transforms.stores.libraries)
      +- ModelError            a model cannot be resolved, loaded, converted or exported
      +- ManifestError         a manifest cannot be read   (transforms.manifests.rows)
+     +- DamagedFileError      a compressed file is damaged (transforms.stores.compression)
      +- FetchError            a location cannot be read   (transforms.stores.retries)
      +- DecodeError           a file gives no pixels      (transforms.images.pixels)
      +- ImageColumnError      a row holds no usable image (transforms.inference.columns)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from image_features.transforms.manifests.delimited import Dialect, read_delimited
 from image_features.transforms.manifests.jsonl import read_jsonl
 from image_features.transforms.manifests.parquet import read_parquet
-from image_features.transforms.manifests.rows import ManifestRow
+from image_features.transforms.manifests.rows import ManifestError, ManifestRow
 from image_features.transforms.manifests.text import read_text
 from image_features.transforms.stores.compression import without_suffix
 from image_features.transforms.stores.files import open_binary
@@ -84,4 +84,4 @@ def read_rows(
         if location in str(error) or shown in str(error):
             raise
         problem = " ".join(str(error).split()) or type(error).__name__
-        raise OSError(f"{shown} cannot be read: {problem}") from error
+        raise ManifestError(f"{shown} cannot be read: {problem}.") from error

@@ -8,6 +8,8 @@ import lzma
 import zlib
 from typing import IO, Any, BinaryIO, cast
 
+from image_features.errors import ImageFeaturesError
+
 # What files begin with, by the suffixes that tell the same.
 _MAGIC = {
     ".gz": b"\x1f\x8b",
@@ -27,7 +29,7 @@ _BEHIND_BZH = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
 _BLOCK = 2**18
 
 
-class DamagedFileError(OSError):
+class DamagedFileError(ImageFeaturesError, OSError):
     """A compressed file that does not hold what it should; the message is for the user."""
 
 
