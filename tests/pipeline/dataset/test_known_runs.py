@@ -62,7 +62,7 @@ def test_a_column_must_hold_what_it_held(night, photos, tmp_path, capsys):
     run("1", 1)
     assert not run("2", 1.5, code=2).exists()
     assert "say --column_types=n:int64" in capsys.readouterr().err
-    run("2", 2.0, "--column_types=n:int64?")
+    run("2", 2.5, "--column_types=n:int64?")
     assert lines(tmp_path / "out" / "2", "errors")[0]["reason"] == "bad_manifest_row"
     assert sorted(dataset.load_numpy(str(tmp_path / "out")).columns["n"]) == [1]
 
