@@ -62,7 +62,7 @@ class Claim:
             if found and found["holder"] != self._holder and not _is_dead(found):
                 raise RunHeldError(
                     f"{found['host']} (process {found['process']}) works on it since "
-                    f"{found['since']}; its claim ends in {found['expires'] - time.time():.0f} s "
+                    f"{found.get('since', 'earlier')}; its claim ends in {found['expires'] - time.time():.0f} s "
                     "unless it is renewed"
                 )
             if not self._write():
@@ -161,7 +161,7 @@ def _claim_in(data: bytes) -> dict[str, Any]:
     try:
         found = dict(json.loads(data))
         int(found["process"]), float(found["expires"])
-        return found if {"holder", "host", "since"} <= found.keys() else {}
+        return found if {"holder", "host"} <= found.keys() else {}
     except (ValueError, TypeError, KeyError, RecursionError):
         return {}
 
