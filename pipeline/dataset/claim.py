@@ -60,10 +60,11 @@ class Claim:
         with self._locked():
             found = self._read()
             if found and found["holder"] != self._holder and not _is_dead(found):
+                left = found["expires"] - time.time()
                 raise RunHeldError(
                     f"{found['host']} (process {found['process']}) works on it since "
-                    f"{found['since']}; its claim ends in {found['expires'] - time.time():.0f} s "
-                    "unless it is renewed"
+                    f"{found.get('since', 'earlier')}; its claim ends in {left:.0f} s unless it is "
+                    "renewed"
                 )
             if not self._write():
                 raise RunHeldError("another launcher took it at this moment")
@@ -161,7 +162,7 @@ def _claim_in(data: bytes) -> dict[str, Any]:
     try:
         found = dict(json.loads(data))
         int(found["process"]), float(found["expires"])
-        return found if {"holder", "host", "since"} <= found.keys() else {}
+        return found if {"holder", "host"} <= found.keys() else {}
     except (ValueError, TypeError, KeyError, RecursionError):
         return {}
 

@@ -16,6 +16,7 @@ from image_features.paths import absolute
 from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.layout import (
     RUN_FILE,
+    check_path,
     only_os_errors,
     run_directories,
 )
@@ -206,6 +207,7 @@ def committed_runs(path: str) -> list[Run]:
       ValueError: the path would be taken for a pattern, or a library that it needs is missing.
     """
     path = absolute(path)
+    check_path(path)
     run = Run.read(path)
     if run is not None:
         return [run]

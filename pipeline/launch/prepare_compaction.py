@@ -77,8 +77,8 @@ def prepare_compaction(
 
 def _runs(path: str) -> list[Run]:
     try:
-        alone = Run.read(path) is not None
         runs = list(open_series(path).runs)
+        alone = Run.read(path) is not None
     except (ValueError, OSError) as error:
         raise UsageError(f"{path} cannot be merged: {explain(error)}.") from error
     if alone:

@@ -159,7 +159,7 @@ def test_what_cannot_be_removed_is_said(nights, capsys, monkeypatch):
 
     monkeypatch.setattr(shutil, "rmtree", refuse)
     assert cli.main(["gc", str(nights), "--merged_hours=0"]) == 1
-    assert f"{nights}/2 cannot be removed: access is denied" in capsys.readouterr().err
+    assert f"{nights}/2 cannot be removed: {nights}/2: Permission denied" in capsys.readouterr().err
     # No reader takes what is left for a run.
     assert read_record(str(nights / "2")) is None
     assert not (nights / "1").exists() and not (nights / "3").exists()
