@@ -177,7 +177,8 @@ def _problems(case: Case, calm: Calm, disk: Disk, kind: Kind, ended: Ended) -> I
 
 
 def _is_told(error: str) -> bool:
-    return error.rstrip().rpartition("\n")[2].startswith("image-features: ")
+    last = error.rstrip().rpartition("\n")[2]
+    return last.startswith("image-features: ") and "Traceback" not in error
 
 
 def _row(name: str, trials: Sequence[_Trial]) -> dict[str, object]:

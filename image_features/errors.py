@@ -4,6 +4,7 @@
      +- UsageError            something asked for cannot be done; no work has started
      |   +- MissingLibraryError   a location needs a library   (transforms.stores.libraries)
      +- ModelError            a model cannot be resolved, loaded, converted or exported
+     +- ManifestError         a manifest cannot be read   (transforms.manifests.rows)
      +- FetchError            a location cannot be read   (transforms.stores.retries)
      +- DecodeError           a file gives no pixels      (transforms.images.pixels)
      +- ImageColumnError      a row holds no usable image (transforms.inference.columns)

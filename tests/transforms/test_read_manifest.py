@@ -293,8 +293,12 @@ def test_a_uri_that_is_too_long_is_a_short_error(tmp_path, name):
 
 def test_uris_that_no_file_can_have_are_errors(tmp_path):
     path = tmp_path / "m.jsonl"
-    path.write_text('{"uri": "a\\ud800.jpg"}\n{"uri": "b\\u0000.jpg"}\n{"uri": "c.jpg"}\n')
-    surrogate, zero, good = read(path)[1]
+    twice = '{"uri": "a.jpg", "uri": "b.jpg"}'
+    path.write_text(
+        f'{{"uri": "a\\ud800.jpg"}}\n{{"uri": "b\\u0000.jpg"}}\n{twice}\n{{"uri": "c.jpg"}}'
+    )
+    surrogate, zero, ambiguous, good = read(path)[1]
+    assert ambiguous.unread
     assert "is not UTF-8" in surrogate.message
     assert surrogate.unread
     assert "zero byte" in zero.message

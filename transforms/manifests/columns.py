@@ -176,7 +176,7 @@ def conform(row: Mapping[str, ColumnValue], schema: Mapping[str, Column]) -> Col
 
 
 def _fit(value: ColumnValue, column: Column) -> ColumnValue:
-    if value == "" and column.nullable and column.kind in _NUMBERS and not column.repeated:
+    if column.nullable and value == "" and column.kind in _NUMBERS and not column.repeated:
         value = None  # A field of CSV has no other way to be absent.
     if value is None:
         if column.is_sequence:

@@ -100,7 +100,7 @@ def _named(location: str) -> Iterator[None]:
     try:
         yield
     except ManifestError as error:
-        raise ManifestError(f"{location} cannot be used: {error}.") from error
+        raise ManifestError(f"{location} cannot be read, since {error}.") from error
 
 
 def _row(number: int, names: list[str], row: tuple[Any, ...], uri_name: str) -> ManifestRow:
@@ -125,7 +125,7 @@ def _parts(parquet: Any, index: int) -> Iterator[Any]:
             part = group.column(index)
             if part.physical_type != stored:
                 # Asked for statistics, pyarrow would end the process.
-                raise ManifestError(f"its footer is damaged at the column {part.path_in_schema!r}")
+                raise ManifestError(f"the footer is damaged at the column {part.path_in_schema!r}")
             yield part.statistics
 
 
@@ -152,7 +152,8 @@ def _open(file: IO[bytes], location: str) -> tuple[Any, Any]:
             )
             schema = pa.schema([f.with_type(with_plain_lists(f.type)) for f in schema])
     except Exception as error:
-        raise ManifestError(f"{location} cannot be read as Parquet: {error}.") from error
+        problem = " ".join(str(error).split()).rstrip(".")
+        raise ManifestError(f"{location} cannot be read as Parquet: {problem}.") from error
     with _named(location):
         for field in schema:
             check_type(field.name, field.type)

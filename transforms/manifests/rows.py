@@ -8,6 +8,7 @@ import dataclasses
 import json
 from typing import Any
 
+from image_features.errors import ImageFeaturesError
 from image_features.transforms.values import ColumnValue
 
 URI_COLUMNS = ("uri", "url", "image_uri", "image_url", "path", "file", "filename")
@@ -37,7 +38,7 @@ IMAGE_SUFFIXES = frozenset(
 _SHOWN = 20  # So many columns are named in a message.
 
 
-class ManifestError(ValueError):
+class ManifestError(ImageFeaturesError, ValueError):
     """A manifest that cannot be read at all; the message is for the user."""
 
 

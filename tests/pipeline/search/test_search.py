@@ -10,7 +10,7 @@ import pytest
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading as dataset
 from image_features.pipeline.dataset.latest_rows import LatestRows
-from image_features.pipeline.dataset.run import committed_runs, comparable, current_runs
+from image_features.pipeline.dataset.run import committed_runs, current_runs
 from image_features.pipeline.search import nearest as search
 from image_features.pipeline.search.index import index_file, open_index
 from image_features.transforms.stores.uris import image_key
@@ -172,7 +172,7 @@ def test_what_cannot_be_searched_is_refused(extract, photos, capsys, caplog, tmp
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.999])
 def test_a_search_index_that_is_damaged_is_made_again(nights, part, caplog):
     pytest.importorskip("usearch")
-    runs = comparable(current_runs(str(nights)))
+    runs = current_runs(str(nights))
     file = index_file(str(nights), runs)
     size = os.path.getsize(file)
     os.truncate(file, int(part * size))

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from image_features.errors import ImageFeaturesError
 from image_features.transforms.manifests.columns import Column, ColumnError, Kind, conform
 from image_features.transforms.manifests.parquet import parquet_columns, read_parquet
 from image_features.transforms.manifests.rows import ManifestError
@@ -414,6 +415,7 @@ def test_a_damaged_file_is_named(tmp_path):
     data = bytearray(path.read_bytes())
     data[data.index(b"8999.jpg")] ^= 1
     path.write_bytes(data)
+    assert issubclass(ManifestError, ImageFeaturesError)  # It is told without a traceback.
     rows = list(read_parquet(io.BytesIO(data), str(path), None))
     assert [row.number for row in rows] == list(range(1, 9001))
     assert [row.uri for row in rows[:4500]] == named(4500)
