@@ -67,19 +67,44 @@ def _show_bar(staging: str, stop: threading.Event) -> None:
         TimeRemainingColumn(),
     )
     start = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    # A bar for nothing would stay on the terminal: there may be no rows to show any more.
+    while not _something(read_snapshot(staging)):
+        if stop.wait(_BAR_SECONDS):
+            return
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("extracting", total=None, rate=0.0, failed=0)
-        stopped = False
-        while not stopped:
-            stopped = stop.wait(_BAR_SECONDS)
-            snapshot = read_snapshot(staging)
-            finished = snapshot.done + snapshot.failed
-            if not finished and not snapshot.total:
-                continue
-            progress.update(
-                task,
-                completed=finished,
-                total=snapshot.total or None,
-                failed=snapshot.failed,
-                rate=finished / (time.monotonic() - start),
-            )
+        with _logs_above_the_bar():
+            stopped = False
+            while not stopped:
+                stopped = stop.wait(_BAR_SECONDS)
+                snapshot = read_snapshot(staging)
+                finished = snapshot.done + snapshot.failed
+                if not _something(snapshot):
+                    continue
+                progress.update(
+                    task,
+                    completed=finished,
+                    total=snapshot.total or None,
+                    failed=snapshot.failed,
+                    rate=finished / (time.monotonic() - start),
+                )
+
+
+def _something(snapshot: Snapshot) -> bool:
+    return bool(snapshot.done or snapshot.failed or snapshot.total)
+
+
+@contextlib.contextmanager
+def _logs_above_the_bar() -> Iterator[None]:
+    """Sends log lines where the bar makes room for them, and not into the bar."""
+    handlers = [
+        (handler, handler.setStream(sys.stderr))  # It is the bar's now.
+        for handler in logging.getLogger().handlers
+        if type(handler) is logging.StreamHandler
+    ]
+    try:
+        yield
+    finally:
+        for handler, before in handlers:
+            if before is not None:
+                handler.setStream(before)

@@ -34,7 +34,7 @@ def photo(tmp_path):
         (["--input=none-*.csv"], "matches"),
         (["--input=a.jpg"], "one image"),
         (["--input=empty.txt"], "--allow_empty"),
-        (["--input=bad.parquet"], "not a Parquet file"),
+        (["--input=bad.parquet"], "read as Parquet"),
         (["--input=no_uri.csv"], "--uri_column"),
         (["--input=reserved.csv"], "rename"),
         (["--input=torn.csv.gz"], "cannot be used"),
