@@ -72,7 +72,7 @@ def test_links_lead_to_files(page):
 
 def sentences():
     """Every text in the code, with `...` for what is filled in."""
-    for folder in ("models", "transforms", "pipeline"):
+    for folder in ("models", "transforms", "pipeline", "image_features"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.JoinedStr):

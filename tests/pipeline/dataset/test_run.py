@@ -68,12 +68,16 @@ def test_a_file_that_decides_which_rows_count_is_believed_as_committed_only(
     data = path.read_bytes()
     spoiled = bytes(byte ^ (60 < position < 70) for position, byte in enumerate(data))
     path.write_bytes(spoiled)
-    with pytest.raises(ValueError, match=f"{name} is not the file that was committed"):
+    with pytest.raises(
+        ValueError, match=f"{name} is damaged \\(it is not the file that was committed"
+    ):
         reading.load_numpy(str(nights))
     assert cli.main(["search", str(nights), f"--key={'0' * 32}"]) == 2
-    assert f"{path} is not the file that was committed" in capsys.readouterr().err
+    assert f"{path} is damaged (it is not the file that was committed" in capsys.readouterr().err
     runs = known_files(current_runs(str(nights)))
-    with pytest.raises(ValueError, match=f"{name} is not the file that was committed"):
+    with pytest.raises(
+        ValueError, match=f"{name} is damaged \\(it is not the file that was committed"
+    ):
         list(read_known(enumerate(runs), verify=False))
 
 
