@@ -6,7 +6,6 @@ import runpy
 import sys
 
 import pytest
-from apache_beam.internal.gcp import auth
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     StandardOptions,
@@ -29,7 +28,7 @@ from tests.deploy.files import (
     THE_LAUNCHERS,
     parse,
 )
-from tests.gcs import emulator
+from tests.gcs import Access, emulator
 
 
 def test_google_reads_the_metadata():
@@ -247,9 +246,8 @@ def test_what_only_the_launcher_knows_is_left_out(monkeypatch, capsys):
 
 def test_a_launch_writes_the_jobs_description(monkeypatch, tmp_path):
     """The real main.py, with Cloud Storage on loopback: what a launch on Dataflow comes to."""
-    # Beam looks for credentials for a quarter of a minute before it does without.
-    monkeypatch.setattr(auth._Credentials, "_credentials_init", True)
-    with emulator(monkeypatch, "images") as bucket:
+    # The launcher names an account to impersonate, at Google's own address.
+    with emulator(monkeypatch, "images", Access.EMULATOR) as bucket:
         bucket.blob("in/a.jpg").upload_from_string(images.encode(images.noise(1)))
         asked = [
             *(each.replace("gs://b/", "gs://images/") for each in LAUNCHER_ARGUMENTS),
