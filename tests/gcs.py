@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import urllib3
 
+from image_features.transforms.images.fetcher import Fetcher
 from tests import tools
 from tests.http_server import QuietServer
 from tests.sign_in import VARIABLE, SignIn
@@ -87,6 +88,7 @@ def _known(patch: pytest.MonkeyPatch, proxy: Proxy, access: Access) -> Iterator[
     from google.cloud import storage
 
     patch.setenv("NO_GCE_CHECK", "true")  # Without it google.auth waits for a metadata server.
+    patch.setattr(Fetcher, "_shared", {})  # Others may know a server that is gone.
     anonymous = AnonymousCredentials()
     if access is Access.EMULATOR:
         patch.setenv("STORAGE_EMULATOR_HOST", proxy.url)

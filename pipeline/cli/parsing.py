@@ -107,8 +107,9 @@ def _check_known(
     if unknown:
         known = [*parser._option_string_actions, *more]
         name = unknown[0].split("=", 1)[0]
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"see image-features {command} --help."
+        bare = [option.lstrip("-") for option in known]  # All are alike in their dashes.
+        close = difflib.get_close_matches(name.lstrip("-"), bare, 1)
+        hint = f"did you mean --{close[0]}?" if close else f"see image-features {command} --help."
         # The value is not repeated, since it may be a secret.
         raise UsageError(f"Unknown option {name!r}: {hint}")
 

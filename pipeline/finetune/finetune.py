@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from image_features.disks import fault_of, make_directories
+from image_features.disks import fault_of
 from image_features.errors import UsageError
 from image_features.models.convert import ModelFormat, convert
 from image_features.models.entries import stated_image_size
@@ -112,10 +112,10 @@ def _check_writable(option: str, directory: str) -> None:
     Raises:
       UsageError: it cannot be made or written.
     """
-    try:
-        make_directories(directory)
-    except OSError as error:
-        raise UsageError(f"{option}: {directory} cannot be made: {error.strerror}.") from error
+    while not os.path.lexists(directory):
+        directory = os.path.dirname(directory)
+    if not os.path.isdir(directory):
+        raise UsageError(f"{option}: {directory} is not a directory.")
     if not os.access(directory, os.W_OK | os.X_OK):
         raise UsageError(f"{option}: {directory} is not writable.")
 

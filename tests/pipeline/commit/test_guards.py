@@ -309,10 +309,13 @@ def test_a_local_run_that_lasts_too_long_ends(tmp_path):
             timeout=60,
         )
     assert ended.returncode == 1
-    assert ended.stderr.strip().splitlines()[-1] == (
+    sentence, advice = ended.stderr.strip().splitlines()[-2:]
+    assert sentence == (
         "image-features: The run run lasted longer than --max_duration=4 and was stopped; "
         "it is not committed."
     )
+    assert advice.startswith("image-features: To go on where this run ended: ")
+    assert advice.endswith(" --run_id=run --allow_private_hosts --max_duration=4")
     assert read_record(str(tmp_path / "out" / "run")) is None
 
 

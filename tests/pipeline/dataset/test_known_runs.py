@@ -54,15 +54,15 @@ def test_another_preprocessing_or_model_makes_all_anew(night):
 def test_a_column_must_hold_what_it_held(night, photos, tmp_path, capsys):
     manifest = tmp_path / "m.jsonl"
 
-    def run(name, value, *options, code=0):
-        row = {"uri": str(photos / f"{name}.jpg"), "n": value}
-        manifest.write_text(json.dumps(row))
+    def run(name, *values, options=(), code=0):
+        rows = [{"uri": str(photos / f"{i}.jpg"), "n": value} for i, value in enumerate(values)]
+        manifest.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         return night(name, *options, input=manifest, code=code)
 
     run("1", 1)
     assert not run("2", 1.5, code=2).exists()
     assert "say --column_types=n:int64" in capsys.readouterr().err
-    run("2", 2.5, "--column_types=n:int64?")
+    run("2", 1, 2.5, options=["--column_types=n:int64?"])
     assert lines(tmp_path / "out" / "2", "errors")[0]["reason"] == "bad_manifest_row"
     assert sorted(dataset.load_numpy(str(tmp_path / "out")).columns["n"]) == [1]
 

@@ -45,7 +45,9 @@ def test_what_cannot_be_merged_is_refused(nights, capsys, tmp_path):
     assert "no committed run" in refused(tmp_path / "nothing")
     assert "is one run" in refused(nights / "1")
     assert "was extracted" in refused(nights, "--run_id=1")
-    assert "Unknown option '--input=x'" in refused(nights, "--input=x")
+    assert "Unknown option '--input': see image-features compact --help." in refused(
+        nights, "--input=x"
+    )
     assert "did you mean --num_shards?" in refused(nights, "--num_shard=1")
 
 

@@ -91,8 +91,8 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(manifest, tmp_path):
 
 
 def events(error, name):
-    lines = [line[line.index("{") :] for line in error.splitlines() if f'"{name}"' in line]
-    return [json.loads(line) for line in lines]
+    lines = [json.loads(line) for line in error.splitlines() if line.startswith("{")]
+    return [line for line in lines if line.get("event") == name]
 
 
 @pytest.mark.slow
@@ -101,7 +101,7 @@ def test_what_was_made_is_not_made_again(manifest, tmp_path):
         pytest.fail("The run was over before it could be killed.")
     pieces = (tmp_path / "out" / "run" / ".staging").glob("features-*/*")
     made = {key for piece in pieces if piece.suffix != PART_SUFFIX for key in read_keys(str(piece))}
-    done = extract(manifest, tmp_path / "out")
+    done = extract(manifest, tmp_path / "out", "--log_format=json")
     assert done.returncode == 0, done.stderr
     assert "Takes up the run run" in done.stderr
     kept = events(done.stderr, "taken_over")

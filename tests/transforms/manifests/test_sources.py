@@ -50,6 +50,8 @@ def test_what_is_not_there_is_refused(tmp_path, name):
 
 
 def test_a_manifest_counts_once_however_it_is_named(tmp_path, monkeypatch):
+    tmp_path /= "above/here"
+    tmp_path.mkdir(parents=True)
     for name in ("a.csv", "b.csv.gz"):
         (tmp_path / name).write_text("uri\n")
     (tmp_path / "b.txt").write_text("a.jpg\n")
