@@ -11,10 +11,10 @@ import shutil
 import uuid
 from collections.abc import Callable
 
-from image_features.disks import fault_of
 from image_features.errors import ModelError, UsageError
 from image_features.models.files import SEAL, content_hash, staged_directory
-from image_features.paths import absolute
+from image_features.system.disks import fault_of
+from image_features.system.paths import absolute
 
 CACHE_VARIABLE = "IMAGE_FEATURES_CACHE"
 _DEFAULT_CACHE = os.path.join("~", ".cache", "image-features", "modules")

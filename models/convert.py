@@ -13,7 +13,7 @@ from image_features.models.export import export_tf1_hub, export_tf2
 from image_features.models.files import staged_directory
 from image_features.models.handles import BUILTIN, UNTRAINED, resolve
 from image_features.models.weights import NetworkWeights, is_weights_file, read_weights
-from image_features.paths import absolute
+from image_features.system.paths import absolute
 
 
 class ModelFormat(enum.StrEnum):

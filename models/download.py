@@ -10,10 +10,10 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from image_features.deadlines import Deadline
 from image_features.errors import ModelError
 from image_features.models import limits
 from image_features.models.addresses import shown
+from image_features.system.deadlines import Deadline
 
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 2**20
@@ -45,7 +45,7 @@ def download_http(url: str, path: str, *, seconds: float = _SECONDS_FOR_A_MIB) -
     """
     import urllib3
 
-    from image_features.timed_connections import DeadlineError, terms
+    from image_features.system.timed_connections import DeadlineError, terms
 
     retries = urllib3.Retry(
         total=_RETRIES + _REDIRECTS,
@@ -118,8 +118,8 @@ def _pools(url: str) -> Any:
     """Returns connections that keep their deadline, over the proxy that the environment names."""
     import urllib3
 
-    from image_features.timed_connections import TimedHttp, TimedHttps
-    from image_features.timed_sockets import tls
+    from image_features.system.timed_connections import TimedHttp, TimedHttps
+    from image_features.system.timed_sockets import tls
 
     class HttpPool(urllib3.HTTPConnectionPool):
         ConnectionCls = TimedHttp

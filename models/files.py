@@ -11,8 +11,8 @@ import shutil
 import uuid
 from collections.abc import Iterator
 
-from image_features.disks import fault_of, sync_directory, sync_tree
 from image_features.errors import ModelError
+from image_features.system.disks import fault_of, sync_directory, sync_tree
 
 _CHUNK_BYTES = 2**20
 # The file in which the cache keeps an entry's hash.

@@ -20,7 +20,7 @@ from image_features.models.download import copy_remote_directory, copy_remote_fi
 from image_features.models.files import content_hash
 from image_features.models.mobilenet_v2 import Weights
 from image_features.models.quiet import import_tensorflow
-from image_features.paths import absolute
+from image_features.system.paths import absolute
 
 BUILTIN = "builtin"
 UNTRAINED = "untrained"

@@ -10,12 +10,12 @@ import time
 from typing import TYPE_CHECKING
 
 from image_features.errors import EXIT_OK, EXIT_OVER_BUDGET, UsageError
-from image_features.paths import absolute
 from image_features.pipeline.argument_types import web_address
 from image_features.pipeline.cli.again import command_again
 from image_features.pipeline.cli.parsing import make_parser, parse_extract
 from image_features.pipeline.process import log_to_stderr
 from image_features.pipeline.streams import complain, say
+from image_features.system.paths import absolute
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions

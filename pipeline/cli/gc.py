@@ -14,10 +14,10 @@ from image_features.errors import (
     UnsoundRunError,
     UsageError,
 )
-from image_features.paths import absolute
 from image_features.pipeline.argument_types import not_negative
 from image_features.pipeline.cli.parsing import parse_with_beam
 from image_features.pipeline.streams import complain, say, show
+from image_features.system.paths import absolute
 
 if TYPE_CHECKING:
     from image_features.pipeline.dataset.garbage import Garbage

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from image_features.errors import ModelError, UsageError
 from image_features.models.quiet import import_tensorflow
-from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import OptionParser, parse
 from image_features.pipeline.streams import say, show
+from image_features.system.paths import absolute
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,9 +8,9 @@ import uuid
 import zlib
 
 from image_features.errors import EXIT_OK, UsageError
-from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import parse
 from image_features.pipeline.streams import say
+from image_features.system.paths import absolute
 
 HELP = "write a page that shows a dataset: runs, errors, features, neighbours"
 

@@ -6,11 +6,11 @@ import argparse
 import contextlib
 import os
 
-from image_features.disks import named_file
 from image_features.errors import EXIT_OK, UsageError
-from image_features.paths import absolute
 from image_features.pipeline.cli.parsing import parse
 from image_features.pipeline.streams import say
+from image_features.system.disks import named_file
+from image_features.system.paths import absolute
 
 HELP = "write sample photographs to try things with"
 # These photographs, in colour and grey, are in scikit-image's wheel; it would download others.

@@ -20,10 +20,10 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.disks import sync_file
 from image_features.errors import RunHeldError
 from image_features.pipeline.dataset.holder import is_killed, this_process
 from image_features.pipeline.dataset.layout import CLAIM_FILE
+from image_features.system.disks import sync_file
 from image_features.transforms.stores import gcs
 from image_features.transforms.stores.files import remove_file
 

@@ -12,7 +12,6 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import RunNotFoundError, UnreadableRunError
-from image_features.paths import absolute
 from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.layout import (
     RUN_FILE,
@@ -21,6 +20,7 @@ from image_features.pipeline.dataset.layout import (
     run_directories,
 )
 from image_features.pipeline.dataset.provenance import Provenance
+from image_features.system.paths import absolute
 from image_features.transforms.manifests.columns import Column
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores import libraries

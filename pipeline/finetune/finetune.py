@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from image_features.disks import fault_of
 from image_features.errors import UsageError
 from image_features.models.convert import ModelFormat, convert
 from image_features.models.entries import stated_image_size
@@ -23,6 +22,7 @@ from image_features.models.handles import resolve
 from image_features.models.module import DEFAULT_IMAGE_SIZE, FeatureModule, load_saved_model
 from image_features.models.tuner import FinetuneConfig, Finetuner
 from image_features.pipeline.finetune.labelled import Images, examine_images, read_images
+from image_features.system.disks import fault_of
 from image_features.transforms.images.pixels import DecodePolicy
 from image_features.transforms.stores.uris import redact_uri
 

@@ -12,14 +12,14 @@ import uuid
 
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.disks import make_directories
 from image_features.errors import UnreadableRunError, UsageError
-from image_features.paths import absolute
 from image_features.pipeline.config import default_run_id, is_run_id
 from image_features.pipeline.dataset.claim import is_held
 from image_features.pipeline.dataset.layout import LAUNCH_FILE, RunLayout, check_path
 from image_features.pipeline.dataset.run import read_record
 from image_features.pipeline.locations import explain
+from image_features.system.disks import make_directories
+from image_features.system.paths import absolute
 from image_features.transforms.runtime import progress
 from image_features.transforms.stores.files import create_once, open_plain, remove_file
 

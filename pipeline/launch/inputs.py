@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import RunNotFoundError, UnreadableRunError, UsageError
-from image_features.paths import absolute
 from image_features.pipeline.commit.schema import check_column_names
 from image_features.pipeline.dataset.run import Run, committed_runs
 from image_features.pipeline.locations import explain
 from image_features.pipeline.options import FeatureExtractorOptions
+from image_features.system.paths import absolute
 from image_features.transforms.manifests.columns import Column, parse_column_types
 from image_features.transforms.manifests.formats import ManifestFormat
 from image_features.transforms.manifests.sources import find_sources

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from image_features.deadlines import Deadline
 from image_features.errors import EXIT_GUARDED, ImageFeaturesError
 from image_features.pipeline.config import RunConfig, utc_now
+from image_features.system.deadlines import Deadline
 from image_features.transforms.stores.http_session import HttpPolicy, HttpSession
 from image_features.transforms.stores.retries import (
     FetchError,

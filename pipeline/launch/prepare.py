@@ -7,12 +7,10 @@ import dataclasses
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from image_features import descriptors
 from image_features.errors import ModelError, UsageError
 from image_features.models.engines import PreparedModel
 from image_features.models.engines import prepare as prepare_model
 from image_features.models.identity import Engine, Precision
-from image_features.paths import absolute
 from image_features.pipeline.config import Guards, RunConfig, utc_now
 from image_features.pipeline.dataset.known_runs import (
     all_runs,
@@ -32,6 +30,8 @@ from image_features.pipeline.launch.inputs import examine_input
 from image_features.pipeline.locations import explain
 from image_features.pipeline.options import FeatureExtractorOptions
 from image_features.pipeline.runners import runner
+from image_features.system import descriptors
+from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.pixels import DecodePolicy

@@ -8,7 +8,6 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from image_features.errors import UsageError
-from image_features.paths import absolute
 from image_features.pipeline.compact import Compaction, compaction_of, fingerprint_of, shards_of
 from image_features.pipeline.config import utc_now
 from image_features.pipeline.dataset.run import Run
@@ -17,6 +16,7 @@ from image_features.pipeline.launch.attempt import State, begin_attempt, find_at
 from image_features.pipeline.launch.prepare import AlreadyCommitted
 from image_features.pipeline.locations import explain
 from image_features.pipeline.runners import runner
+from image_features.system.paths import absolute
 from image_features.transforms.shards.index import INDEX_KIND
 
 

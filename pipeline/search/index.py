@@ -12,13 +12,13 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from image_features.disks import sync_file
 from image_features.models.cache import cache_root
 from image_features.pipeline.dataset.latest_rows import LatestRows
 from image_features.pipeline.dataset.layout import TOMBSTONES
 from image_features.pipeline.dataset.records import OFFSET_BITS, Floats, blocks, open_shard
 from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.search.nearest import Neighbour, merge_nearest
+from image_features.system.disks import sync_file
 
 _LOG = logging.getLogger(__name__)
 # The number of candidates for each neighbour asked for, which are then compared exactly.

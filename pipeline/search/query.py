@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from image_features.errors import ModelError, UsageError
 from image_features.models.engines import load, prepare
-from image_features.paths import absolute, expand_home
 from image_features.pipeline.dataset.latest_rows import find_vector
 from image_features.pipeline.dataset.records import Floats
 from image_features.pipeline.dataset.run import Run
@@ -23,6 +22,7 @@ from image_features.pipeline.dataset.series import open_series
 from image_features.pipeline.locations import explain
 from image_features.pipeline.search.index import open_index
 from image_features.pipeline.search.nearest import Neighbour, nearest
+from image_features.system.paths import absolute, expand_home
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.reader import ImageReader
 from image_features.transforms.stores.http import HttpPolicy

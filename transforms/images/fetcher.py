@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import ClassVar
 
-from image_features.timed_sockets import has_no_descriptor
+from image_features.system.timed_sockets import has_no_descriptor
 from image_features.transforms.stores import beam, libraries
 from image_features.transforms.stores.gcs import GcsClient
 from image_features.transforms.stores.gcs_store import GcsStore

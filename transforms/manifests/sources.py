@@ -11,7 +11,7 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.paths import absolute
+from image_features.system.paths import absolute
 from image_features.transforms.manifests.formats import ManifestFormat, format_of
 from image_features.transforms.manifests.rows import IMAGE_SUFFIXES
 from image_features.transforms.stores import versions

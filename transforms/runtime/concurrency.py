@@ -17,7 +17,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from image_features.descriptors import fetches_at_once
+from image_features.system.descriptors import fetches_at_once
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -9,7 +9,7 @@ from typing import Any
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.paths import absolute
+from image_features.system.paths import absolute
 from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.retries import (
     FetchError,

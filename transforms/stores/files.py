@@ -13,7 +13,7 @@ from typing import IO, Any, BinaryIO, cast
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.disks import named_file, sync_directory, sync_file
+from image_features.system.disks import named_file, sync_directory, sync_file
 from image_features.transforms.stores import gcs
 from image_features.transforms.stores.compression import Decompressed, decompressed
 from image_features.transforms.stores.http import HttpClient, HttpPolicy

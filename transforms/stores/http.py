@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
-from image_features.deadlines import Deadline
+from image_features.system.deadlines import Deadline
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.http_body import BLOCK, blocks
 from image_features.transforms.stores.http_connections import IDLE

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from image_features.deadlines import Deadline
+from image_features.system.deadlines import Deadline
 from image_features.transforms.stores.http_errors import broken_off, too_late, translated
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.values import Reason

@@ -11,9 +11,9 @@ from typing import Any
 
 import urllib3
 
-from image_features.descriptors import fetches_at_once
-from image_features.timed_connections import TERMS, TimedHttp, TimedHttps
-from image_features.timed_sockets import tls
+from image_features.system.descriptors import fetches_at_once
+from image_features.system.timed_connections import TERMS, TimedHttp, TimedHttps
+from image_features.system.timed_sockets import tls
 from image_features.transforms.stores.http_guard import check_public
 
 _MOST_INTERIM_ANSWERS = 20

@@ -15,8 +15,8 @@ from urllib3.exceptions import (
 )
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
-from image_features.deadlines import Deadline
-from image_features.timed_sockets import UnknownHostError, has_no_descriptor
+from image_features.system.deadlines import Deadline
+from image_features.system.timed_sockets import UnknownHostError, has_no_descriptor
 from image_features.transforms.stores.http_guard import BlockedHostError
 from image_features.transforms.stores.retries import FetchError, PassingError
 from image_features.transforms.values import Reason

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.exceptions import LocationParseError, ProtocolError
 
-from image_features.deadlines import Deadline
-from image_features.timed_connections import terms
+from image_features.system.deadlines import Deadline
+from image_features.system.timed_connections import terms
 from image_features.transforms.stores.http_connections import pools
 from image_features.transforms.stores.http_errors import too_late, translated
 from image_features.transforms.stores.http_urls import authorization, escaped, redirected

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import tenacity
 
-from image_features.deadlines import Deadline
 from image_features.errors import ImageFeaturesError
+from image_features.system.deadlines import Deadline
 from image_features.transforms.values import Reason
 
 Out = TypeVar("Out")

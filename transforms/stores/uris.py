@@ -9,7 +9,7 @@ import re
 from urllib.parse import urljoin
 
 from image_features.errors import UsageError
-from image_features.paths import is_file_uri, path_of
+from image_features.system.paths import is_file_uri, path_of
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 # Looking for the whole of a URL, its scheme first, would take quadratic time in a long line.

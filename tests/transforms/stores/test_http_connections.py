@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from image_features import descriptors, timed_sockets
+from image_features.system import descriptors, timed_sockets
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.runtime.concurrency import io_pool
 from image_features.transforms.stores import http_connections

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from image_features import timed_sockets
-from image_features.deadlines import Deadline
 from image_features.errors import ModelError
 from image_features.models.download import download_http
 from image_features.pipeline.launch.notify import notify
+from image_features.system import timed_sockets
+from image_features.system.deadlines import Deadline
 from image_features.transforms.stores.http import HttpClient, HttpPolicy
 from image_features.transforms.stores.retries import (
     FetchError,

@@ -10,8 +10,8 @@ from typing import Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from image_features.deadlines import Deadline
-from image_features.timed_sockets import TimedSocket, connect
+from image_features.system.deadlines import Deadline
+from image_features.system.timed_sockets import TimedSocket, connect
 
 
 class DeadlineError(Exception):

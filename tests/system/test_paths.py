@@ -7,9 +7,9 @@ import pwd
 
 import pytest
 
-from image_features import paths
 from image_features.errors import ModelError, UsageError
 from image_features.models.cache import cache_root
+from image_features.system import paths
 
 
 @pytest.mark.parametrize(

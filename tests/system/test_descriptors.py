@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from image_features import descriptors
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset.run import latest_run
+from image_features.system import descriptors
 from tests import images
 from tests.datasets import counts
 from tests.http_server import ImageServer

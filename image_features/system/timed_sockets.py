@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from urllib3.util.ssl_ import create_urllib3_context
 
-from image_features.deadlines import Deadline
+from image_features.system.deadlines import Deadline
 
 Out = TypeVar("Out")
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from image_features import disks
+from image_features.system import disks
 from image_features.transforms.stores.files import create_once, create_whole
 
 

@@ -1,0 +1,1 @@
+"""What the operating system gives: paths, disks, descriptors, sockets that keep a deadline."""
