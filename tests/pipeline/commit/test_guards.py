@@ -4,16 +4,12 @@ import dataclasses
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import time
 
-import numpy as np
 import pytest
 
-from image_features.errors import CommitError, GuardError, RunFailedError
+from image_features.errors import CommitError, GuardError
 from image_features.pipeline.commit import drift
-from image_features.pipeline.commit.descriptions import health_document
 from image_features.pipeline.commit.guards import check, record_broken, recorded_broken
 from image_features.pipeline.config import Guards
 from image_features.pipeline.dataset import inspection
@@ -21,10 +17,7 @@ from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.failures import ErrorShards
 from image_features.pipeline.dataset.layout import RunLayout
 from image_features.pipeline.dataset.run import Run, latest_run, read_record
-from image_features.pipeline.launch import job as launched
-from image_features.transforms.measure_features import FeatureStatistics
 from tests import images, runs
-from tests.http_server import ImageServer
 from tests.runs import ERRORS, FEATURES, INDEX
 
 NOTHING = RunCounts(rows_read=0, duplicates=0, rows_in=0, rows_out=0, rows_failed=0)
@@ -125,46 +118,6 @@ def test_no_rows_and_no_earlier_run_break_nothing_by_themselves():
     guards = Guards(max_error_rate=0.0, fail_on_drift=True)
     assert check(guards, NOTHING, seconds=0.0, drift=None) == []
     assert len(check(Guards(min_rows=1), NOTHING, seconds=0.0, drift=None)) == 1
-
-
-def measure(new, old):
-    return drift.compare(health_document(new), health_document(old), "before")
-
-
-def test_the_measures_are_what_they_are_said_to_be():
-    """Two normal distributions of norms that lie apart by d have an index of d squared."""
-    rng = np.random.default_rng(0)
-    one, two = (
-        FeatureStatistics.of(np.float32(100 + 5 * rng.normal(size=(200_000, 1)) + move))
-        for move in (0, 2.5)
-    )
-    found = measure(two, one)
-    assert found.mean_difference == pytest.approx(0.5, abs=0.01)
-    # Ten groups see a little less than the whole distributions.
-    assert 0.2 < found.psi < 0.25
-    assert measure(one, two).mean_difference == pytest.approx(found.mean_difference)
-
-
-@pytest.mark.parametrize("rows", [drift.MIN_ROWS, 200, 5000])
-def test_chance_is_not_drift(rows):
-    false = 0
-    for seed in range(300):
-        found = measure(runs.health(seed, rows), runs.health(1000 + seed, rows))
-        false += found.exceeds(1e-9)
-    assert false <= 4
-
-
-@pytest.mark.parametrize(("shift", "scale"), [(0.5, 1), (-0.5, 1), (0, 2)])
-def test_drift_is_seen(shift, scale):
-    assert measure(runs.health(1, 2000, shift, scale), runs.health(2)).exceeds(0.25)
-
-
-def test_vectors_that_do_not_vary_can_be_compared():
-    ones = FeatureStatistics.of(np.ones((100, 3), np.float32))
-    twos = FeatureStatistics.of(np.full((100, 3), 2, np.float32))
-    same = measure(ones, ones)
-    assert (same.psi, same.mean_difference) == (0, 0)
-    assert measure(twos, ones).exceeds(5) and measure(twos, ones).mean_difference == 10
 
 
 @pytest.fixture
@@ -294,77 +247,3 @@ def test_a_guarded_run_goes_on_under_other_limits(extract, photos, capsys):
 def test_a_budget_commits_where_a_guard_does_not(extract, photos):
     run = extract(photos, "--max_error_rate=0.5", "--error_budget=0.1", code=3)
     assert latest_run(str(run)).record["counts"]["rows_failed"] == 1
-
-
-def test_a_local_run_that_lasts_too_long_ends(tmp_path):
-    with ImageServer({}) as server:
-        manifest = tmp_path / "m.txt"
-        manifest.write_text(server.url("slow"))
-        command = [sys.executable, "-m", "image_features", "extract", "--model=untrained"]
-        options = ["--run_id=run", "--allow_private_hosts", "--max_duration=4"]
-        ended = subprocess.run(
-            [*command, f"--input={manifest}", f"--output={tmp_path}/out", *options],
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-        )
-    assert ended.returncode == 1
-    sentence, advice = ended.stderr.strip().splitlines()[-2:]
-    assert sentence == (
-        "image-features: The run run lasted longer than --max_duration=4 and was stopped; "
-        "it is not committed."
-    )
-    assert advice.startswith("image-features: To go on where this run ended: ")
-    assert advice.endswith(" --run_id=run --allow_private_hosts --max_duration=4")
-    assert read_record(str(tmp_path / "out" / "run")) is None
-
-
-class Job:
-    """A job on an engine, as Beam shows it."""
-
-    def __init__(self, state="RUNNING", cancels=True):
-        self.state = state
-        self.cancelled = False
-        self._cancels = cancels
-
-    def wait_until_finish(self, duration=None):
-        time.sleep(duration / 1000)
-        return self.state
-
-    def cancel(self):
-        self.cancelled = True
-        if not self._cancels:
-            raise NotImplementedError("no cancelling here")
-        self.state = "CANCELLED"
-
-
-@pytest.mark.parametrize("cancels", [True, False])
-def test_a_job_that_lasts_too_long_is_cancelled(tmp_path, monkeypatch, caplog, cancels):
-    monkeypatch.setattr(launched, "_CANCEL_SECONDS", 0.1)
-    config = dataclasses.replace(runs.config(str(tmp_path)), guards=Guards(max_duration=7))
-    job = Job(cancels=cancels)
-    with pytest.raises(RunFailedError, match="--max_duration=7 and was stopped"):
-        launched.wait_for_commit(config, job, deadline=time.monotonic() + 0.1)
-    assert job.cancelled
-    assert ("could not be cancelled: no cancelling here" in caplog.text) == (not cancels)
-
-
-def test_a_job_that_commits_in_time_is_left_alone(tmp_path):
-    (tmp_path / ".staging").mkdir()
-    config = runs.config(str(tmp_path))
-    runs.commit(config, [FEATURES, INDEX, ERRORS], 7)
-    job = Job("DONE")
-    run = launched.wait_for_commit(config, job, deadline=time.monotonic() + 0.1)
-    assert run.record == read_record(str(tmp_path))
-    assert not job.cancelled
-
-
-def test_a_failed_job_is_asked_for_its_guards(tmp_path):
-    config = runs.config(str(tmp_path))
-    (tmp_path / ".staging").mkdir()
-    record_broken(config.layout.staging, config.started, ["It is too little."])
-    with pytest.raises(GuardError, match=r"not committed: It is too little\."):
-        launched.wait_for_commit(config, Job("FAILED"), deadline=time.monotonic())
-    (tmp_path / ".staging" / "guard.json").write_text(json.dumps({"started": "other"}))
-    with pytest.raises(RunFailedError, match="ended FAILED"):
-        launched.wait_for_commit(config, Job("FAILED"), deadline=time.monotonic())
