@@ -59,6 +59,7 @@ def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
     Raises:
       RunNotFoundError: there is no committed run.
       ValueError: a run has lost a shard, or a part of one.
+      tf.errors.DataLossError: a record is damaged, while rows are read; `inspect` tells its shard.
     """
     import_tensorflow()
     import tensorflow as tf
