@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import json
 import os
 import threading
@@ -19,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
+import google_crc32c
 import urllib3
 
 from image_features.transforms.stores.gcs_credentials import authorized, is_refused
@@ -289,7 +289,6 @@ def _is_intact(body: bytearray, headers: Any) -> bool:
         return True  # The checksum is that of the compressed bytes.
     told = headers.get("X-Goog-Hash", "").split(",")
     sums = dict(pair.strip().split("=", 1) for pair in told if "=" in pair)
-    if "md5" not in sums:  # Composed objects have no MD5.
+    if "crc32c" not in sums:
         return True
-    digest = hashlib.md5(body, usedforsecurity=False).digest()
-    return base64.b64encode(digest).decode() == sums["md5"]
+    return google_crc32c.value(bytes(body)).to_bytes(4, "big") == base64.b64decode(sums["crc32c"])

@@ -2,11 +2,11 @@
 
 import base64
 import gzip
-import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import google_crc32c
 import pytest
 
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
@@ -147,11 +147,11 @@ def test_an_object_is_one_request_and_the_connection_is_kept(server):
     fetcher.close()
 
 
-MD5 = base64.b64encode(hashlib.md5(b"object").digest()).decode()
+CRC = base64.b64encode(google_crc32c.Checksum(b"object").digest()).decode()
 
 
 def test_an_object_that_comes_with_another_checksum_is_asked_for_again(server):
-    server.headers = {"X-Goog-Hash": f"crc32c=AAAAAA==, md5={MD5}"}
+    server.headers = {"X-Goog-Hash": f"crc32c={CRC}, md5=AAAA"}
     server.answers = ["damaged"]
     row = fetch("gs://b/o")
     assert (row.data, row.attempts) == (b"object", 2)
@@ -171,7 +171,7 @@ def test_an_object_that_comes_with_another_checksum_is_asked_for_again(server):
     ],
 )
 def test_an_object_that_is_stored_compressed_is_read(server, body, headers):
-    server.body, server.headers = body, {"X-Goog-Hash": "md5=AAAA", **headers}
+    server.body, server.headers = body, {"X-Goog-Hash": "crc32c=AAAAAA==", **headers}
     row = fetch("gs://b/o")
     assert (row.data, row.attempts) == (b"object", 1)
 
