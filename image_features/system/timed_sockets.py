@@ -28,8 +28,8 @@ class UnknownHostError(OSError):
     """A host has no address."""
 
 
-class TimedSocket(socket.socket):
-    """A socket on which data is waited for until a deadline, however often some comes.
+class _TimedMixin:
+    """Data is waited for until a deadline, however often some comes.
 
     A timeout of sockets begins anew with every byte, so that a server that drips its headers or its
     body would hold a thread for hours.
@@ -42,22 +42,18 @@ class TimedSocket(socket.socket):
     deadline: Deadline | None = None
     patience: float = 0.0
 
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+    def recv_into(self: Any, *args: Any, **kwargs: Any) -> int:
         if self.deadline is not None:
             self.settimeout(self.deadline.at_most(self.patience))
-        return super().recv_into(*args, **kwargs)
+        return super().recv_into(*args, **kwargs)  # type: ignore[misc]
 
 
-class TimedTls(ssl.SSLSocket):
-    """A TimedSocket within TLS, which makes it by itself."""
+class TimedSocket(_TimedMixin, socket.socket):
+    """A socket that keeps a deadline."""
 
-    deadline: Deadline | None = None
-    patience: float = 0.0
 
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        if self.deadline is not None:
-            self.settimeout(self.deadline.at_most(self.patience))
-        return super().recv_into(*args, **kwargs)
+class TimedTls(_TimedMixin, ssl.SSLSocket):
+    """The same within TLS, which makes it by itself."""
 
 
 @functools.cache

@@ -63,8 +63,6 @@ def find_attempt(output: str, run_id: str | None, *, compression: str) -> Attemp
     if not is_run_id(run_id):
         raise UsageError(f"--run_id={run_id} must be letters, digits, dots, dashes, underscores.")
     dataset = absolute(output)
-    if dataset == "/":
-        raise UsageError(f"--output={output} is the root of all paths; name a directory below it.")
     try:
         check_path(dataset)
         layout = RunLayout(FileSystems.join(dataset, run_id), compression)
