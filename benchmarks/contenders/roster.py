@@ -141,7 +141,7 @@ class Product(Contender):
         return run
 
     def stage_seconds(self, printed: str) -> dict[str, float]:
-        line = next((line for line in printed.splitlines() if "threads' time:" in line), "")
+        line = next((line for line in printed.splitlines() if "added up over threads:" in line), "")
         return {name: float(value) for name, value in _STAGE.findall(line)}
 
 

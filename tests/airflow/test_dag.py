@@ -12,7 +12,7 @@ from image_features import errors as exits
 from tests import tools
 from tests.airflow.settings import DAG_FILE, DATAFLOW, DEPLOY, FLINK, LOCAL, environment
 from tests.deploy.files import OURS, PARAMETERS
-from tests.gcs import emulator
+from tests.gcs import Access, emulator
 
 SCRIPT = pathlib.Path(sys.executable).with_name("image-features")
 WRONG = {
@@ -94,7 +94,10 @@ def found(tmp_path_factory):
         "launches": ["2026-11-01", "2026-11-02", "2026-11-04", "2026-10-31"],
     }
     programs = tools.airflow()
-    with pytest.MonkeyPatch.context() as patch, emulator(patch, "bucket") as bucket:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        emulator(patch, "bucket", Access.EMULATOR) as bucket,
+    ):
         bucket.blob("features/2026-11-01/run.json").upload_from_string("{}")
         merged = {"replaces": {"2026-10-31": "2026-10-31T01:00:00+00:00"}}
         bucket.blob("features/merged/run.json").upload_from_string(json.dumps(merged))

@@ -68,8 +68,12 @@ def launch(service: Service, *options: str, run_id: str = "run") -> tuple[int, s
 
 
 def last_line(error: str) -> str:
-    """Returns a launcher's last line, before which it logs only warnings and the job's messages."""
-    *before, last = error.splitlines()
+    """Returns a launcher's last line, before which it logs only warnings and the job's messages.
+
+    The command that goes on may follow it.
+    """
+    lines = [line for line in error.splitlines() if ": To go on where this run ended: " not in line]
+    *before, last = lines
     assert not [line for line in before if "dataflow_runner.py" in line or "HTTP status" in line]
     return last
 

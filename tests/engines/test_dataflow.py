@@ -30,6 +30,7 @@ from tests.engines.dataflow_jobs import (
     staged,
     work,
 )
+from tests.gcs import Access
 
 PHOTOS = 8
 IMAGE = "europe-docker.pkg.dev/my-project/images/image-features:1"
@@ -39,7 +40,10 @@ TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 3, in proce
 
 @pytest.fixture(scope="module")
 def bucket():
-    with pytest.MonkeyPatch.context() as patch, gcs.server(patch, "images") as (bucket, _):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        gcs.server(patch, "images", Access.EMULATOR) as (bucket, _),
+    ):
         for i in range(PHOTOS):
             bucket.blob(f"in/{i}.jpg").upload_from_string(images.encode(images.noise(i)))
         rows = [f"{i}.jpg,{i}" for i in range(PHOTOS)]
@@ -68,7 +72,7 @@ def test_a_whole_job(bucket, service):
     (job,) = service.jobs
     assert output.startswith(f"submitted job {job.id}: {console(job)}\n")
     assert f"gs://images/out/run: {PHOTOS} of {PHOTOS + 1} images, 1 failed" in output
-    assert "threads' time: fetch 9.00 s" in output
+    assert "added up over threads: fetch 9.00 s" in output
     local = ["--no_auth", *arguments(output="gs://images/local", runner=None)]
     assert cli.main(["extract", *local]) == 0
     assert runs.shard_files("gs://images/out/run") == runs.shard_files("gs://images/local/run")
@@ -235,8 +239,8 @@ def test_a_launcher_that_is_interrupted_leaves_the_job(service):
         ({"temp_location": "gs://images"}, "temp_location"),
         ({"temp_location": "gs://no-such-bucket/x"}, "gs://no-such-bucket/x cannot be used"),
         ({"staging_location": "/tmp/x"}, "staging_location"),
-        ({"output": "out"}, "--output=out is on this machine"),
-        ({"input": "m.csv"}, "--input=m.csv is on this machine"),
+        ({"output": "out"}, "/out is on this machine"),
+        ({"input": "m.csv"}, "/m.csv is on this machine"),
         ({"project": "12345", "dataflow_endpoint": None}, "not project number"),
         ({"job_name": "My_Job", "dataflow_endpoint": None}, "Invalid job_name (My_Job)"),
         ({"template_location": "gs://images/t"}, "use the Flex Template"),

@@ -179,7 +179,8 @@ def test_an_output_that_cannot_be_written_ends_the_job_cleanly(
         subprocess.run(["chattr", "-i", str(run)], check=True)
     assert code == 1
     # Above it is what the engine says, with the worker's traceback.
-    says = error.splitlines()[-1]
+    says, advice = error.splitlines()[-2:]
+    assert "To go on where this run ended: " in advice
     assert says.startswith("image-features: The run run failed and is not committed: ")
     assert "Operation not permitted" in says
     assert read_record(str(run)) is None

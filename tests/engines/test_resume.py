@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 
 import psutil
@@ -112,9 +113,9 @@ def taken_up(command, output, server, kept):
 
 def rows_taken_over(log):
     """Rows by what the events of this name say; each of the two attempts has told one a shard."""
-    lines = (line for line in log.splitlines() if '"event": "taken_over"' in line)
-    events = [json.JSONDecoder().raw_decode(line[line.index("{") :])[0] for line in lines]
-    return sum(event["rows"] for event in events)
+    # Workers tell it as JSON, and a launcher on this machine in words.
+    told = r'"event": "taken_over".*?"rows": (\d+)|an earlier attempt left (\d+) rows'
+    return sum(int(rows or words) for rows, words in re.findall(told, log))
 
 
 def as_undisturbed(manifest, output, calm):
