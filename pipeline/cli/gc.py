@@ -65,20 +65,20 @@ def run(argv: list[str]) -> int:
     options, beam_options = parse_with_beam("gc", add_arguments, argv)
     from apache_beam.io.filesystems import FileSystems
 
-    from image_features.pipeline.dataset.garbage import find_garbage, remove
+    from image_features.pipeline.dataset.garbage import find_garbage, look_at, remove
     from image_features.pipeline.locations import explain
     from image_features.transforms.stores.retries import FetchError
 
     FileSystems.set_options(beam_options)
     now = time.time()
-    dataset = absolute(options.path)
     try:
+        contents = look_at(absolute(options.path))
         found = find_garbage(
-            dataset,
+            contents,
             merged_before=now - _HOUR * options.merged_hours,
             died_before=now - _DAY * options.died_days,
         )
-        waiting = find_garbage(dataset, merged_before=now, died_before=now)
+        waiting = find_garbage(contents, merged_before=now, died_before=now)
     except UnsoundRunError:
         raise
     except (ValueError, OSError, FetchError) as error:

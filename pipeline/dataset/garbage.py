@@ -36,17 +36,23 @@ class Garbage:
     staging: str = ""
 
 
-def find_garbage(dataset: str, *, merged_before: float, died_before: float) -> list[Garbage]:
-    """Finds what can be removed.
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What lies in a dataset.
 
-    Args:
-      dataset: The directory of runs.
-      merged_before: The Unix time after which a merging is too young for its runs to be removed,
-        since somebody may still be reading them.
-      died_before: The Unix time after which an attempt that has written something is kept.
+    Attributes:
+      runs: The committed runs, the latest first.
+      files: The files by directory of the dataset and path within that.
+    """
+
+    runs: Sequence[Run]
+    files: Mapping[str, Mapping[str, Listed]]
+
+
+def look_at(dataset: str) -> Contents:
+    """Lists a dataset, once for all that is asked of it.
 
     Raises:
-      UnsoundRunError: a merged run lacks files that run.json lists.
       RunNotFoundError: there is no committed run and no attempt at one.
       UnreadableRunError: a run.json cannot be read, and it may name runs that are to be kept.
     """
@@ -57,6 +63,22 @@ def find_garbage(dataset: str, *, merged_before: float, died_before: float) -> l
     files = _files_by_run(dataset)
     if not runs and not any(_is_attempt(names) for names in files.values()):
         raise RunNotFoundError(f"There is no run in {dataset}, and no attempt at one.")
+    return Contents(runs, files)
+
+
+def find_garbage(contents: Contents, *, merged_before: float, died_before: float) -> list[Garbage]:
+    """Finds what can be removed.
+
+    Args:
+      contents: What lies in the dataset.
+      merged_before: The Unix time after which a merging is too young for its runs to be removed,
+        since somebody may still be reading them.
+      died_before: The Unix time after which an attempt that has written something is kept.
+
+    Raises:
+      UnsoundRunError: a merged run lacks files that run.json lists.
+    """
+    runs, files = contents.runs, contents.files
     found = list(_replaced(runs, files, merged_before))
     gone = {garbage.directory for garbage in found}
     committed = {run.directory for run in runs}

@@ -50,7 +50,9 @@ def test_a_run_that_has_the_place_of_a_merged_one_stays(nights, nights_photos, l
     merged = compact(nights)
     if left:
         (nights / "1" / "run.json").unlink()
-    listed = garbage.find_garbage(str(nights), merged_before=time.time(), died_before=0)
+    listed = garbage.find_garbage(
+        garbage.look_at(str(nights)), merged_before=time.time(), died_before=0
+    )
     shutil.rmtree(nights / "1")
     datasets.extract(nights_photos, nights, "1")
     for found in listed:
