@@ -15,7 +15,9 @@ import numpy as np
 
 from image_features.models.handles import resolve
 from image_features.models.module import FeatureModule
-from image_features.transforms.images.pixels import DecodeError, DecodePolicy, decode_image
+from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.images.pixels import decode_image
+from image_features.transforms.images.policy import DecodePolicy
 
 ROUNDS = 3
 

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from image_features.transforms.decode_images import DecodeImages
     from image_features.transforms.extract_features import ExtractFeatures
     from image_features.transforms.fetch_images import FetchImages, FetchPolicy
-    from image_features.transforms.images.pixels import DecodeError, DecodePolicy
+    from image_features.transforms.images.decode_error import DecodeError
+    from image_features.transforms.images.policy import DecodePolicy
     from image_features.transforms.inference.embeddings import FeatureVectorEmbeddings
     from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
     from image_features.transforms.read_manifest import ReadManifest
@@ -76,7 +77,8 @@ _MODULES = {
     "transforms.decode_images": ("DecodeImages",),
     "transforms.extract_features": ("ExtractFeatures",),
     "transforms.fetch_images": ("FetchImages", "FetchPolicy"),
-    "transforms.images.pixels": ("DecodeError", "DecodePolicy"),
+    "transforms.images.decode_error": ("DecodeError",),
+    "transforms.images.policy": ("DecodePolicy",),
     "transforms.inference.embeddings": ("FeatureVectorEmbeddings",),
     "transforms.inference.model_handler": ("FeatureVectorModelHandler",),
     "transforms.read_manifest": ("ReadManifest",),

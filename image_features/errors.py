@@ -7,7 +7,7 @@
      +- ManifestError         a manifest cannot be read   (transforms.manifests.rows)
      +- DamagedFileError      a compressed file is damaged (transforms.stores.compression)
      +- FetchError            a location cannot be read   (transforms.stores.retries)
-     +- DecodeError           a file gives no pixels      (transforms.images.pixels)
+     +- DecodeError           a file gives no pixels      (transforms.images.decode_error)
      +- ImageColumnError      a row holds no usable image (transforms.inference.columns)
      +- RunNotFoundError      there is no committed run where one was asked for
      +- UnreadableRunError    a commit file was not written by this version or an earlier one

@@ -75,6 +75,13 @@ def add_decode(group: Any) -> None:
         metavar="N",
         help="Larger images fail before they are decoded (64).",
     )
+    group.add_argument(
+        "--decode_timeout",
+        type=positive_float,
+        default=30.0,
+        metavar="SECONDS",
+        help="For the decoding of one image, which fails as too_costly after it (30).",
+    )
 
 
 def add_fetch(group: Any) -> None:

@@ -15,7 +15,7 @@ from image_features.pipeline.dataset.layout import RunLayout
 from image_features.pipeline.dataset.provenance import Provenance
 from image_features.pipeline.dataset.run import read_record
 from image_features.transforms.assign_shards import ShardPolicy
-from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.measure_features import FeatureStatistics
 from image_features.transforms.shards.shard_file import ShardFile
 

@@ -9,12 +9,9 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from image_features.transforms.images.pixels import (
-    MIB,
-    DecodePolicy,
-    file_digest,
-    lift_pillow_limit,
-)
+from image_features.transforms.images.picture import lift_pillow_limit
+from image_features.transforms.images.pixels import file_digest
+from image_features.transforms.images.policy import MIB, DecodePolicy
 from image_features.transforms.images.reader import decode
 from image_features.transforms.runtime.concurrency import BoundedPool, cpu_pool, in_global_window
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter

@@ -47,9 +47,13 @@ class Reason(enum.StrEnum):
     EMPTY_FILE = "empty_file"
     TOO_MANY_BYTES = "too_many_bytes"
     TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_COSTLY = "too_costly"
     NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    UNSUPPORTED_PIXELS = "unsupported_pixels"
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
+    DECODER_CRASHED = "decoder_crashed"
     INFERENCE_FAILED = "inference_failed"
     NOT_FINITE = "not_finite"
 
@@ -97,9 +101,13 @@ DIAGNOSES: Mapping[Reason, Diagnosis] = {
     Reason.EMPTY_FILE: Diagnosis(Cause.ROW),
     Reason.TOO_MANY_BYTES: Diagnosis(Cause.ROW, "--max_megabytes"),
     Reason.TOO_MANY_PIXELS: Diagnosis(Cause.ROW, "--max_megapixels"),
+    Reason.TOO_COSTLY: Diagnosis(Cause.ROW, "--decode_timeout, --max_megapixels"),
+    Reason.UNSUPPORTED_FORMAT: Diagnosis(Cause.ROW, "convert them, as to JPEG or PNG"),
+    Reason.UNSUPPORTED_PIXELS: Diagnosis(Cause.ROW, "convert them, as to PNG of 8 bits"),
     Reason.NOT_AN_IMAGE: Diagnosis(Cause.ROW, "check what the addresses lead to"),
     Reason.TRUNCATED: Diagnosis(Cause.ROW, "--allow_truncated takes what there is"),
     Reason.CORRUPT: Diagnosis(Cause.ROW),
+    Reason.DECODER_CRASHED: Diagnosis(Cause.ROW),
     Reason.INFERENCE_FAILED: Diagnosis(Cause.MODEL, "try a smaller --batch_size, or --engine"),
     Reason.NOT_FINITE: Diagnosis(Cause.MODEL, "try --precision=float32, or another model"),
 }

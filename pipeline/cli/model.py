@@ -180,7 +180,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _pixels(location: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     from image_features.pipeline.finetune.labelled import read_images
-    from image_features.transforms.images.pixels import DecodePolicy
+    from image_features.transforms.images.policy import DecodePolicy
 
     return read_images(location, policy=DecodePolicy(size)).pixels
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from image_features.models.identity import ModelIdentity
 from image_features.transforms.images.fetcher import FetchPolicy
-from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.manifests.columns import Column
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import RetryPolicy
@@ -34,6 +34,8 @@ VECTORS_DEPEND_ON: Mapping[type, Mapping[str, bool]] = {
         "max_pixels": False,
         "max_bytes": False,
         "background": True,
+        "timeout": False,
+        "revision": True,
     },
     FetchPolicy: {
         "http": False,

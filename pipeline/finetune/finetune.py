@@ -23,7 +23,7 @@ from image_features.models.module import DEFAULT_IMAGE_SIZE, FeatureModule, load
 from image_features.models.tuner import FinetuneConfig, Finetuner
 from image_features.pipeline.finetune.labelled import Images, examine_images, read_images
 from image_features.system.disks import fault_of
-from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.stores.uris import redact_uri
 
 _log = logging.getLogger(__name__)

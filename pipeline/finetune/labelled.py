@@ -12,7 +12,7 @@ import numpy.typing as npt
 from image_features.errors import UsageError
 from image_features.pipeline.locations import explain
 from image_features.transforms.fetch_images import FetchPolicy
-from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.images.reader import ImageReader
 from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import ManifestSpec, check_whole, examine

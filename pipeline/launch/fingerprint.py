@@ -16,7 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import UsageError
 from image_features.models.engines import PreparedModel
-from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.stores.http import HttpClient, HttpPolicy

@@ -34,7 +34,7 @@ from image_features.system import descriptors
 from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.fetch_images import FetchPolicy
-from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.skip_known import Known
 from image_features.transforms.stores.http import MIB, HttpPolicy
@@ -194,6 +194,8 @@ def _provenance(
         allow_truncated=options.allow_truncated,
         max_pixels=int(options.max_megapixels * 1e6),
         max_bytes=fetch.max_bytes,
+        timeout=options.decode_timeout,
+        revision=DecodePolicy.NEWEST,
     )
     return Provenance(
         inputs=tuple(redact_uri(source.location) for source in manifest.sources),

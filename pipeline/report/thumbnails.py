@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
 
 from image_features.transforms.fetch_images import FetchPolicy
-from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.images.reader import ImageReader
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import RetryPolicy

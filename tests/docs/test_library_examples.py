@@ -13,7 +13,8 @@ from apache_beam.options.pipeline_options import StandardOptions
 from PIL import Image
 
 from image_features.models.engines import FeatureFunction, load, prepare
-from image_features.transforms.images.pixels import DecodePolicy, decode_image
+from image_features.transforms.images.pixels import decode_image
+from image_features.transforms.images.policy import DecodePolicy
 from tests.images import encode, noise
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "library.md"

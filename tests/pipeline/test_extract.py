@@ -13,7 +13,8 @@ from image_features.models.handles import resolve
 from image_features.pipeline.dataset import inspection
 from image_features.pipeline.dataset import reading as dataset
 from image_features.pipeline.dataset.run import latest_run
-from image_features.transforms.images.pixels import DecodePolicy, decode_image
+from image_features.transforms.images.pixels import decode_image
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.stores.uris import image_key
 from tests import images
 from tests.datasets import read_examples

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
-from image_features.transforms.images.pixels import (
-    DecodeError,
-    DecodePolicy,
-    Pixels,
-    decode_image,
-    lift_pillow_limit,
-)
+from image_features.transforms.images.picture import Pixels, lift_pillow_limit
+from image_features.transforms.images.pixels import decode_image
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.values import EncodedImage, ImageError, ImageRef, Stage
 
 

@@ -11,8 +11,11 @@ from PIL import Image, ImageOps
 
 from image_features.errors import ImageFeaturesError
 from image_features.transforms.images.colour import to_rgb
+from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.fetcher import Fetcher
-from image_features.transforms.images.pixels import DecodeError, DecodePolicy, decode_image, resize
+from image_features.transforms.images.pixels import decode_image
+from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.resizing import resize
 from image_features.transforms.stores.uris import image_key, resolve_uri
 from image_features.transforms.values import ImageError, ImageRef, Reason
 

@@ -11,7 +11,7 @@ from apache_beam.ml.transforms.base import EmbeddingsManager
 
 from image_features.models.feature_function import FeatureFunction
 from image_features.transforms.images.fetcher import FetchPolicy
-from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.inference.columns import ImageColumnError
 from image_features.transforms.inference.load_images import LoadedRow, LoadImages, Row, fields_of
 from image_features.transforms.inference.model_handler import FeatureVectorModelHandler

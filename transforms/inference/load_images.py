@@ -9,8 +9,10 @@ from typing import Any
 
 import apache_beam as beam
 
+from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
-from image_features.transforms.images.pixels import DecodeError, DecodePolicy, lift_pillow_limit
+from image_features.transforms.images.picture import lift_pillow_limit
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.inference.columns import Pixels, decode_value, fetch_value
 from image_features.transforms.runtime.concurrency import BoundedPool, cpu_pool, io_pool
 from image_features.transforms.values import Reason

@@ -14,7 +14,7 @@ from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset.provenance import VECTORS_DEPEND_ON, Provenance
 from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.dataset.series import Series, check_fit
-from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.manifests.columns import parse_column_types
 from tests import images, runs
 

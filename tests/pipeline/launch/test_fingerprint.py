@@ -6,7 +6,7 @@ from image_features.errors import UsageError
 from image_features.models.engines import PreparedModel
 from image_features.models.identity import ModelIdentity
 from image_features.pipeline.launch.fingerprint import fingerprint
-from image_features.transforms.images.pixels import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.manifests.formats import ManifestFormat
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.manifests.spec import ManifestSpec

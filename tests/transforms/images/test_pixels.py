@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from image_features.transforms.images.pixels import DecodeError, DecodePolicy, decode_image
+from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.images.pixels import decode_image
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.values import Reason
 from tests import images
 
@@ -250,7 +252,7 @@ def test_random_bytes_are_no_image(data):
 
 
 def test_a_policy_is_kept_as_json_under_fixed_names():
-    policy = DecodePolicy((96, 64), "pad", "exact", True, 10, 20, (1, 2, 3))
+    policy = DecodePolicy((96, 64), "pad", "exact", True, 10, 20, (1, 2, 3), 7.0)
     options = {
         "image_size": [96, 64],
         "resize": "pad",
@@ -259,8 +261,12 @@ def test_a_policy_is_kept_as_json_under_fixed_names():
         "max_pixels": 10,
         "max_bytes": 20,
         "background": [1, 2, 3],
+        "timeout": 7.0,
+        "revision": 2,
     }
     assert json.dumps(policy.to_json()) == json.dumps(options)
     assert DecodePolicy.from_json(options | {"max_fetch_bytes": 30}) == policy
-    # What an earlier version did not write has its default.
-    assert DecodePolicy.from_json({"image_size": [96, 64]}) == DecodePolicy((96, 64))
+    # What an earlier version did not write has its default; its rules were the first edition.
+    first = DecodePolicy((96, 64), revision=1)
+    assert DecodePolicy.from_json({"image_size": [96, 64]}) == first
+    assert "revision" not in first.to_json()

@@ -1,7 +1,8 @@
 import numpy as np
 
 from image_features.transforms.images.fetcher import FetchPolicy
-from image_features.transforms.images.pixels import DecodePolicy, decode_image
+from image_features.transforms.images.pixels import decode_image
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.images.reader import ImageReader
 from image_features.transforms.values import ImageError, ImageRef, Reason, Stage
 from tests import images

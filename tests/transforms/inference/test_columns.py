@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from image_features.transforms.images.pixels import DecodePolicy, decode_image
+from image_features.transforms.images.pixels import decode_image
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.inference.columns import decode_value
 from tests.images import encode, noise
 

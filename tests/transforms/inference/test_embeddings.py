@@ -20,7 +20,8 @@ from PIL import Image
 
 from image_features.errors import ModelError
 from image_features.transforms.fetch_images import FetchPolicy
-from image_features.transforms.images.pixels import DecodePolicy, decode_image
+from image_features.transforms.images.pixels import decode_image
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.inference import load_images
 from image_features.transforms.inference.embeddings import FeatureVectorEmbeddings
 from image_features.transforms.inference.model_handler import FeatureVectorModelHandler

@@ -1,0 +1,20 @@
+"""The failure of one file to become pixels."""
+
+from __future__ import annotations
+
+from image_features.errors import ImageFeaturesError
+from image_features.transforms.values import Reason
+
+
+class DecodeError(ImageFeaturesError):
+    """A file that gives no pixels.
+
+    Attributes:
+      reason: The reason, in a word of the closed vocabulary.
+      message: A sentence for the user.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message

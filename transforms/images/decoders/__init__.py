@@ -1,0 +1,1 @@
+"""The decoders of samples: from a file and what its header says to a Raster."""

@@ -1,0 +1,1 @@
+"""What image files say of their pixels, read without decoding any: a module for each format."""

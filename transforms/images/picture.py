@@ -1,0 +1,88 @@
+"""The journey of one file to its pixels, within the process that calls."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from image_features.transforms.images.colour import to_rgb
+from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.images.decoders.pillow import decode_jpeg, decode_pillow
+from image_features.transforms.images.headers.header import Header
+from image_features.transforms.images.orientation import TRANSPOSED, turn
+from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.raster import Raster
+from image_features.transforms.images.resizing import resize
+from image_features.transforms.images.table import Decoder, rule_for
+from image_features.transforms.values import Reason
+
+_DECODERS: Mapping[Decoder, Callable[[bytes, Header, DecodePolicy], Raster]] = {
+    Decoder.JPEG: decode_jpeg,
+    Decoder.PILLOW: decode_pillow,
+}
+_TRUNCATED_WORDS = ("truncated", "not enough data", "unexpected end", "broken data stream")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """A decoded image.
+
+    Attributes:
+      pixels: uint8 [height, width, 3], RGB, at the policy's size.
+      format: Pillow's name of the format in lower case.
+      width: The width of the original in pixels, after EXIF orientation.
+      height: The height of the original in pixels, after EXIF orientation.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    format: str
+    width: int
+    height: int
+
+
+def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
+    """Decodes a file by its row of the table, turns it upright, makes it RGB and resizes it.
+
+    Raises:
+      DecodeError: the file gives no pixels, whatever is wrong with it.
+    """
+    decoder = _DECODERS[rule_for(header).decoder]
+    try:
+        raster = decoder(data, header, policy)
+        upright = turn(to_rgb(raster.image, policy.background), raster.orientation)
+        pixels = resize(upright, policy.image_size, policy.resize, policy.background)
+    except DecodeError:
+        raise
+    except MemoryError as error:
+        raise DecodeError(
+            Reason.TOO_COSTLY,
+            f"The image takes more than {policy.max_memory} bytes of memory to decode; see "
+            "--max_megapixels.",
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise DecodeError(Reason.TOO_MANY_PIXELS, str(error)) from error
+    except Exception as error:  # Decoders may raise anything.
+        raise _damage(error) from error
+    width, height = header.width, header.height
+    if raster.orientation in TRANSPOSED:
+        width, height = height, width
+    return Pixels(np.asarray(pixels, np.uint8), header.format, width, height)
+
+
+def lift_pillow_limit() -> None:
+    """Leaves the limit of pixels to the policy: Pillow's own would refuse what that allows."""
+    Image.MAX_IMAGE_PIXELS = None
+
+
+def _damage(error: Exception) -> DecodeError:
+    text = str(error) or type(error).__name__
+    cut = isinstance(error, EOFError | struct.error) or any(
+        word in text.lower() for word in _TRUNCATED_WORDS
+    )
+    reason = Reason.TRUNCATED if cut else Reason.CORRUPT
+    return DecodeError(reason, f"The image cannot be decoded: {text[:300]}")
