@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import re
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -49,7 +50,24 @@ def samples() -> list[Sample]:
         _odd,
         _refused,
     )
-    return list(itertools.chain.from_iterable(make() for make in each))
+    return [_told(sample) for sample in itertools.chain.from_iterable(make() for make in each)]
+
+
+# Where ImageMagick 6 or libvips show something else, by the names of samples.
+_TOLD = (
+    (r"white0_(?!16_|8_|1_|alpha)\d|white0_alpha", "ImageMagick does not invert it"),
+    (r"int(8|16)$", "viewers take signed samples for unsigned"),
+    (r"predictor2_32", "white is anywhere"),
+    (r"float|predictor3", "libvips does not multiply floats by 255"),
+    (r"grey_alpha", "ImageMagick misreads grey with alpha of its own plane or of 12 bits"),
+    (r"icclab8", "viewers take it for CIELab"),
+    (r"ycbcr", "viewers read chroma otherwise"),
+)
+
+
+def _told(sample: Sample) -> Sample:
+    told = next((told for pattern, told in _TOLD if re.search(pattern, sample.name)), "")
+    return dataclasses.replace(sample, comparable=sample.comparable or told)
 
 
 def _scaled(values: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:
@@ -134,6 +152,7 @@ def _floats() -> Iterator[Sample]:
                 data = tiff_of((values / 255).astype(f"f{bits // 8}"), bits, photometric, layout)
                 kind = f"float{bits}{'_planar' * planar}"
                 yield Sample(f"tiff_{name}_{kind}", data, expected, 1)
+    yield Sample("tiff_grey_float24", _of_24_bits(), as_rgb(grey()), 1, "libvips refuses it")
     kept, stretched = grey().astype(np.float32) * 0.75, grey().astype(np.float32) * 40 - 3000
     told = "viewers cut what is above 1"
     data = tiff_of(kept, 32, _GREY)
@@ -146,6 +165,19 @@ def _floats() -> Iterator[Sample]:
     expected[0, 3], expected[2, 5], expected[3, 3] = 0, 255, 0
     data = tiff_of(holes, 32, _GREY)
     yield Sample("tiff_grey_float32_holes", data, expected, 1, "viewers differ about no numbers")
+
+
+def _of_24_bits() -> bytes:
+    """Floats of a sign, 7 bits of exponent and 16 of fraction, as Adobe's technical note 3 has."""
+    fractions, exponents = np.frexp(grey() / 255)
+    numbers = np.rint((fractions * 2 - 1) * 2**16).astype(np.int64)
+    numbers += (exponents - 1 + 63).astype(np.int64) << 16
+    numbers[grey() == 0] = 0
+    octets = numbers.astype(">u4").view(np.uint8).reshape(12, 16, 4)[..., 1:]
+    blob = octets.tobytes()
+    entries = {256: (4, [16]), 257: (4, [12]), 258: (3, [24]), 259: (3, [1]), 262: (3, [_GREY])}
+    entries |= {273: (4, [0]), 277: (3, [1]), 279: (4, [len(blob)]), 339: (3, [3])}
+    return file_of(entries, [blob], order=">")
 
 
 def _alphas() -> Iterator[Sample]:
@@ -271,6 +303,16 @@ def _coded() -> Iterator[Sample]:
         data = _pillow(converted, compression="jpeg", quality=98)
         expected = np.asarray(converted.convert("RGB"))
         yield Sample(f"tiff_jpeg_{mode.lower()}", data, expected, 6)
+    alpha = Image.linear_gradient("L").resize(image.size)
+    for mode in ("LA", "RGBA"):
+        image.putalpha(alpha)
+        shown = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        shown.alpha_composite(image.convert(mode).convert("RGBA"))
+        data = _pillow(image.convert(mode), compression="jpeg", quality=98)
+        expected = np.asarray(shown.convert("RGB"))
+        told = "ImageMagick takes the alpha for a colour"
+        yield Sample(f"tiff_jpeg_{mode.lower()}", data, expected, 6, told)
+    image = image.convert("RGB")
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=98, subsampling=0)
     stream = jpeg.getvalue()
@@ -348,6 +390,8 @@ def _odd() -> Iterator[Sample]:
     loop = data[:end] + struct.pack("<I", place) + data[end + 4 :]
     yield Sample("tiff_loop_of_pages", loop, expected, 0)
     nowhere = data[:end] + struct.pack("<I", 2**32 - 2) + data[end + 4 :]
+    words = np.frombuffer(b"CR\2\0IIII" * 24, np.uint8).reshape(12, 16)
+    yield Sample("tiff_pixels_like_a_raw", tiff_of(words, 8, _GREY), as_rgb(words), 0)
     yield Sample("tiff_next_page_nowhere", nowhere, expected, 0)
 
 
@@ -371,6 +415,7 @@ def _refused() -> Iterator[Sample]:
             tiff_of(grey() >> 4, 4, _GREY, Layout(compression=5), {317: (3, [2])}),
         ),
         ("predictor_9", tiff_of(grey(), 8, _GREY, Layout(compression=5), {317: (3, [9])})),
+        ("fax_of_words", tiff_of(grey() >> 7, 1, _GREY, Layout(), {259: (3, [32771])})),
         ("log_luv", tiff_of(half, 8, 32845)),
         (
             "jpeg_of_12_bits",
@@ -381,7 +426,12 @@ def _refused() -> Iterator[Sample]:
     raw = Reason.UNSUPPORTED_FORMAT
     yield Sample("tiff_dng", tiff_of(half, 8, _RGB, Layout(), {50706: (1, [1, 4, 0, 0])}), raw)
     yield Sample("tiff_sensor", tiff_of(_scaled(grey(), 16), 16, 32803), raw)
-    yield Sample("tiff_cr2", whole[:8] + b"CR\2\0" + whole[12:], raw)
+    for magic in (
+        b"II*\0\x10\0\0\0CR\2\0",
+        b"II*\0\xb8\0\0\0IIII\1waR",
+        b"MM\0*\0\0\0\xb8MMMMRaw\1",
+    ):
+        yield Sample(f"tiff_raw_{magic[8:].hex()}", magic + bytes(300), raw)
     sensor = tiff_of(_scaled(grey(), 16), 16, 32803)
     nef = tiff_of(half, 8, _RGB, Layout(), {254: (4, [1]), 330: (4, [0])})
     nef = nef + b"\0" * (len(nef) % 2)
@@ -392,12 +442,8 @@ def _refused() -> Iterator[Sample]:
     for magic in (b"IIRO\x08\0\0\0", b"IIU\0\x18\0\0\0", b"FUJIFILMCCD-RAW 0201"):
         yield Sample(f"raw_{magic[:4].hex()}", magic + bytes(100), raw)
     yield Sample("tiff_cut", whole[: len(whole) // 4], Reason.TRUNCATED)
-    late = tiff_of(_scaled(picture(), 16), 16, _RGB, Layout(rows=12), {273: (4, [500])})
-    blob = struct.unpack_from("<I", whole, 4)[0]
-    beyond = whole[:blob].ljust(blob, b"\0") + whole[blob:]
     beyond = tiff_of(half, 8, _RGB, Layout(rows=3), {279: (4, [20] * 4)})
     yield Sample("tiff_short_strips", beyond, Reason.TRUNCATED)
-    del late
     damaged = tiff_of(half, 8, _RGB, Layout(compression=8))
     yield Sample("tiff_damaged_deflate", damaged[:12] + b"\xff" * 8 + damaged[20:], Reason.CORRUPT)
     words = tiff_of(np.full((12, 16), 4000, np.uint16), 10, _GREY, Layout(words=True))
@@ -407,8 +453,6 @@ def _refused() -> Iterator[Sample]:
     yield Sample("tiff_too_few_strips", few, Reason.CORRUPT)
     huge = tiff_of(grey(), 8, _GREY, Layout(tile=(16, 16)), {322: (4, [32768]), 323: (4, [16384])})
     yield Sample("tiff_huge_tile", huge, Reason.TOO_COSTLY)
-    many = tiff_of(grey(), 8, _GREY, Layout(rows=1), {256: (4, [1]), 257: (4, [10**6])})
-    yield Sample("tiff_a_million_strips", many, Reason.TOO_COSTLY)
     yield Sample("tiff_no_page", b"II*\0\0\0\0\0" + bytes(40), Reason.CORRUPT)
     yield Sample("tiff_ends_in_its_directory", whole[: len(whole) - 60], Reason.TRUNCATED)
     yield Sample("tiff_nothing_but_magic", b"MM\0*", Reason.TRUNCATED)
