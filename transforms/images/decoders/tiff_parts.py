@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import lzma
-import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ import numpy.typing as npt
 from PIL import ImageFile
 
 from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.images.decoders.tiff_codecs import decompressed
 from image_features.transforms.images.headers.header import Header, Sample
 from image_features.transforms.images.headers.tiff_page import (
     FILL_ORDER,
@@ -24,7 +23,6 @@ from image_features.transforms.values import Reason
 
 _LETTERS = {Sample.UNSIGNED: "u", Sample.SIGNED: "i", Sample.FLOAT: "f"}
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_LZMA_MEMORY = 2**27
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ class _Reader:
         """
         page = self._page
         rows = page.down if TILE_WIDTH in page.tags else min(page.down, rows_left)
-        content, ends_early = self._content(index, page.down * self._row_bytes, rows)
+        content, ends_early = self._content(index, self._row_bytes, rows)
         found = min(rows, len(content) // self._row_bytes)
         if found < rows and not ImageFile.LOAD_TRUNCATED_IMAGES:
             raise DecodeError(
@@ -110,21 +108,18 @@ class _Reader:
 
         Only the number of bytes says it.
         """
-        rows = self._page.down
-        words = 2 * self._row * rows
+        rows, words = self._page.down, 2 * self._row
+        if words == self._packed:
+            return False
         if self._page.compression == 1:
-            return self._page.places[0][1] == words != self._packed * rows
-        content, _ = self._content(0, words, rows)
-        return len(content) == words != self._packed * rows
+            return self._page.places[0][1] == words * rows
+        try:
+            return len(self._content(0, words, rows)[0]) == words * rows
+        except DecodeError:
+            return False
 
-    def _content(self, index: int, size: int, rows: int) -> tuple[bytes, bool]:
-        """Returns the bytes of a strip or tile, no more than `size`, and whether the file is cut.
-
-        Args:
-          index: The strip or tile.
-          size: The bytes of as many rows as strips or tiles have.
-          rows: The rows of this one, which may be fewer.
-        """
+    def _content(self, index: int, row_bytes: int, rows: int) -> tuple[bytes, bool]:
+        """Returns the bytes of so many rows of a strip or tile, and whether the file is cut."""
         page = self._page
         offset, count = page.places[index]
         is_plain = page.compression == 1
@@ -132,9 +127,9 @@ class _Reader:
             count = 0  # No strip or tile can be there: the writer has left it out.
         elif not count or (is_plain and page.segments == 1):
             # As libtiff does where the count is missing, or is wrong as that of one strip may be.
-            count = size if is_plain else len(page.tags.data) - offset
+            count = rows * row_bytes if is_plain else len(page.tags.data) - offset
         if is_plain:
-            count = min(count, size)
+            count = min(count, rows * row_bytes)
         content = page.tags.data[offset : offset + count]
         ends_early = len(content) < count
         if page.tags.number(FILL_ORDER, 1) == 2:
@@ -144,7 +139,7 @@ class _Reader:
         try:
             if page.compression == WEBP:
                 return self._webp(content, rows), ends_early
-            return _DECOMPRESSORS[page.compression](content, size), ends_early
+            return decompressed(page.compression, content, row_bytes, rows), ends_early
         except MemoryError:
             raise
         except Exception as error:  # Each codec has an error of its own.
@@ -196,39 +191,3 @@ class _Reader:
         differences = values.view(f"=u{values.dtype.itemsize}")
         summed = np.asarray(imagecodecs.delta_decode(differences, axis=-2))
         return summed.view(values.dtype)
-
-
-def _lzw(content: bytes, size: int) -> bytes:
-    import imagecodecs
-
-    return bytes(imagecodecs.lzw_decode(content, out=size))
-
-
-def _packbits(content: bytes, size: int) -> bytes:
-    import imagecodecs
-
-    return bytes(imagecodecs.packbits_decode(content, out=size))
-
-
-def _zstandard(content: bytes, size: int) -> bytes:
-    import imagecodecs
-
-    return bytes(imagecodecs.zstd_decode(content, out=size))
-
-
-def _deflate(content: bytes, size: int) -> bytes:
-    return zlib.decompressobj().decompress(content, size)
-
-
-def _lzma(content: bytes, size: int) -> bytes:
-    return lzma.LZMADecompressor(memlimit=_LZMA_MEMORY).decompress(content, size)
-
-
-_DECOMPRESSORS: Mapping[int, Callable[[bytes, int], bytes]] = {
-    5: _lzw,
-    8: _deflate,
-    32773: _packbits,
-    32946: _deflate,
-    34925: _lzma,
-    50000: _zstandard,
-}
