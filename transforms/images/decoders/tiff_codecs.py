@@ -9,10 +9,11 @@ import zlib
 from PIL import Image
 
 _LZW, _PACKBITS, _LZMA, _ZSTANDARD = 5, 32773, 34925, 50000
-_LZMA_MEMORY = 2**27
+# What is fed to zlib and taken from it at once.
+_PIECE, _MOST_AT_ONCE = 2**16, 2**20
 
 
-def decompressed(compression: int, content: bytes, row_bytes: int, rows: int) -> bytes:
+def decompressed(compression: int, content: bytes, row_bytes: int, rows: int) -> bytes | bytearray:
     """Returns what a strip or tile holds, up to so many rows of so many bytes.
 
     Args:
@@ -28,12 +29,28 @@ def decompressed(compression: int, content: bytes, row_bytes: int, rows: int) ->
     if compression in (_LZW, _PACKBITS):
         return _by_libtiff(compression, content, row_bytes, rows)
     if compression == _LZMA:
-        return lzma.LZMADecompressor(memlimit=_LZMA_MEMORY).decompress(content, size)
+        return lzma.LZMADecompressor().decompress(content, size)
     if compression == _ZSTANDARD:
         import imagecodecs
 
         return bytes(imagecodecs.zstd_decode(content, out=size))
-    return zlib.decompressobj().decompress(content, size)
+    return _inflated(content, size)
+
+
+def _inflated(content: bytes, size: int) -> bytearray:
+    """Inflates to no more than so many bytes, and with no second copy of them."""
+    out, filled, codec = bytearray(size), 0, zlib.decompressobj()
+    for start in range(0, len(content), _PIECE):
+        piece = content[start : start + _PIECE]
+        while piece and filled < size:
+            inflated = codec.decompress(piece, min(_MOST_AT_ONCE, size - filled))
+            out[filled : filled + len(inflated)] = inflated
+            filled += len(inflated)
+            piece = codec.unconsumed_tail
+        if filled == size or codec.eof:
+            break
+    del out[filled:]
+    return out
 
 
 def _by_libtiff(compression: int, content: bytes, row_bytes: int, rows: int) -> bytes:

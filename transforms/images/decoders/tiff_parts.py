@@ -22,12 +22,14 @@ from image_features.transforms.images.headers.tiff_page import (
 from image_features.transforms.values import Reason
 
 _LETTERS = {Sample.UNSIGNED: "u", Sample.SIGNED: "i", Sample.FLOAT: "f"}
+# A strip may be the whole picture: what is made of it is made of so many samples at once.
+_BAND = 2**20
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
-    """A strip or tile, or what is left of it.
+    """A strip or tile, or some rows of it.
 
     Attributes:
       top: The row of the picture at which it begins.
@@ -43,7 +45,7 @@ class Part:
 
 
 def read_parts(page: TiffPage, header: Header, planes: Collection[int | None]) -> Iterator[Part]:
-    """Yields the strips or tiles of a page whose compression knows nothing of samples.
+    """Yields the strips or tiles of a page, in bands, whose compression knows nothing of samples.
 
     Where Pillow is told to load truncated images, what is missing is left out.
 
@@ -71,7 +73,9 @@ def read_parts(page: TiffPage, header: Header, planes: Collection[int | None]) -
                 continue
             raise
         values = values[: page.height - top, : page.width - left]
-        yield Part(top, left, plane if page.planar else None, values)
+        band = max(1, _BAND // (values[:1].size or 1))
+        for down in range(0, len(values), band):
+            yield Part(top + down, left, plane if page.planar else None, values[down : down + band])
 
 
 class _Reader:
@@ -100,7 +104,7 @@ class _Reader:
                 f"Strip or tile {index} of the TIFF has {found} rows of pixels, of {rows}"
                 + ("; the file ends before." if ends_early else "."),
             )
-        values = self._unpacked(content[: found * self._row_bytes])
+        values = self._unpacked(memoryview(content)[: found * self._row_bytes])
         return self._unpredicted(values.reshape(found, page.across, self._samples))
 
     def _has_words(self) -> bool:
@@ -118,7 +122,7 @@ class _Reader:
         except DecodeError:
             return False
 
-    def _content(self, index: int, row_bytes: int, rows: int) -> tuple[bytes, bool]:
+    def _content(self, index: int, row_bytes: int, rows: int) -> tuple[bytes | bytearray, bool]:
         """Returns the bytes of so many rows of a strip or tile, and whether the file is cut."""
         page = self._page
         offset, count = page.places[index]
@@ -156,7 +160,7 @@ class _Reader:
         imagecodecs.webp_decode(content, hasalpha=self._samples == 4, out=out)
         return out.tobytes()
 
-    def _unpacked(self, content: bytes) -> npt.NDArray[Any]:
+    def _unpacked(self, content: memoryview) -> npt.NDArray[Any]:
         bits, sample, order = self._header.bits, self._header.sample, self._page.tags.order
         if self._row_bytes != self._packed:
             values = np.frombuffer(content, order + "u2").astype(np.uint16)
@@ -173,10 +177,12 @@ class _Reader:
         import imagecodecs
 
         if sample is Sample.FLOAT:
-            unpacked = imagecodecs.float24_decode(content, byteorder="<" if order == "<" else ">")
+            unpacked = imagecodecs.float24_decode(
+                bytes(content), byteorder="<" if order == "<" else ">"
+            )
         else:
             dtype = np.dtype(np.uint8 if bits < 8 else np.uint16)
-            unpacked = imagecodecs.packints_decode(content, dtype, bits, runlen=self._row)
+            unpacked = imagecodecs.packints_decode(bytes(content), dtype, bits, runlen=self._row)
         return np.asarray(unpacked)
 
     def _unpredicted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:

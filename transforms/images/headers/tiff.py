@@ -48,12 +48,14 @@ _COLOURS = {
     9: Colour.LAB,
 }
 _FORMATS = {1: Sample.UNSIGNED, 2: Sample.SIGNED, 3: Sample.FLOAT, 4: Sample.UNSIGNED}
+_LEAN = frozenset({1, 8, 32946})  # They are decompressed with no second copy.
+_MOST_PLANES = 5  # Inks and alpha.
 _CAMERA_PHOTOMETRICS = frozenset({32803, 34892})
 _DNG_VERSION, _LEAF_DATA = 50706, 34310
 # Canon's second raw and Phase One's have words of their own behind the place of the directory.
 _MAKERS = re.compile(rb"II\*\0(\x10\0\0\0CR\x02|....IIII.waR)|MM\0\*....MMMMRaw", re.DOTALL)
-# No honest file has more strips or tiles that are smaller. Each takes some 20 microseconds.
-_MOST_SEGMENTS, _SMALL_SEGMENT = 2**18, 4096
+# No honest file has more strips or tiles that are smaller. Each takes up to 150 microseconds.
+_MOST_SEGMENTS, _SMALL_SEGMENT = 2**16, 4096
 # A tile that is larger than the picture is decoded as a whole.
 _LARGE_TILE = 2**24
 _PAGES_TO_ASK = 8
@@ -80,7 +82,7 @@ def read_tiff(data: bytes) -> Header:
         page.planar,
         _coding(page),
         passes=2 if page.format == 3 or max(page.bits) > 16 else 1,
-        steps=page.segments,
+        steps=_steps(page),
         pixel_bytes=_pixel_bytes(page),
         unsupported=_unsupported(page),
     )
@@ -123,10 +125,10 @@ def _check_segments(page: TiffPage) -> None:
             Reason.CORRUPT,
             f"The TIFF has {found} strips or tiles; its size takes {page.segments}.",
         )
-    if page.segments > max(_MOST_SEGMENTS, pixels // _SMALL_SEGMENT):
+    if _steps(page) > max(_MOST_SEGMENTS, pixels // _SMALL_SEGMENT):
         raise DecodeError(
             Reason.TOO_COSTLY,
-            f"The TIFF of {page.width} x {page.height} pixels is divided into {page.segments} "
+            f"The TIFF of {page.width} x {page.height} pixels is divided into {_steps(page)} "
             "strips or tiles. Write it again, with larger ones.",
         )
     if page.across * page.down > max(_LARGE_TILE, 4 * pixels):
@@ -137,12 +139,17 @@ def _check_segments(page: TiffPage) -> None:
         )
 
 
+def _steps(page: TiffPage) -> int:
+    """Returns the strips or tiles that are decoded; of many bands, only the first are."""
+    return page.columns * page.rows * (min(page.samples, _MOST_PLANES) if page.planar else 1)
+
+
 def _pixel_bytes(page: TiffPage) -> int:
-    """Returns the bytes for a pixel: a segment as stored and as numbers, the picture, and RGB."""
+    """Returns the bytes for a pixel: a strip or tile as numbers, the picture, and its RGB."""
     stored = 1 if page.planar else page.samples
     segment = page.across * page.down * stored * (max(page.bits) + 7) // 8
-    pixels = max(1, page.width * page.height)
-    return 8 + -(-2 * segment // pixels)
+    copies = 1 if page.compression in _LEAN else 3
+    return 12 + -(-copies * segment // max(1, page.width * page.height))
 
 
 def _refuse_camera_raw(data: bytes) -> None:
