@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import lzma
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -291,6 +293,21 @@ def _pillow(image: Image.Image, **options: Any) -> bytes:
     return out.getvalue()
 
 
+def _jpeg(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=98, subsampling=0)
+    return out.getvalue()
+
+
+def _old_lzw(content: bytes) -> bytes:
+    """LZW as before TIFF 5, its bits from the lowest; cleared before codes grow beyond 9 bits."""
+    codes = []
+    for start in range(0, len(content), 200):
+        codes += [256, *content[start : start + 200]]
+    bits = "".join(f"{code:09b}"[::-1] for code in [*codes, 257])
+    return np.packbits([int(bit) for bit in bits], bitorder="little").tobytes()
+
+
 def _coded() -> Iterator[Sample]:
     bilevel = (grey() > 127).astype(np.uint8) * 255
     for compression in ("tiff_ccitt", "group3", "group4"):
@@ -313,13 +330,21 @@ def _coded() -> Iterator[Sample]:
         told = "ImageMagick takes the alpha for a colour"
         yield Sample(f"tiff_jpeg_{mode.lower()}", data, expected, 6, told)
     image = image.convert("RGB")
-    jpeg = io.BytesIO()
-    image.save(jpeg, "JPEG", quality=98, subsampling=0)
-    stream = jpeg.getvalue()
+    stream = _jpeg(image)
     entries = {256: (4, [32]), 257: (4, [32]), 258: (3, [8, 8, 8]), 259: (3, [7]), 262: (3, [6])}
     entries |= {273: (4, [0]), 277: (3, [3]), 278: (4, [32]), 279: (4, [len(stream)])}
     entries |= {530: (3, [1, 1])}
     yield Sample("tiff_jpeg_ycbcr", file_of(entries, [stream]), smooth, 6)
+    planes = [np.ascontiguousarray(smooth[..., i]) for i in range(3)]
+    streams = [_jpeg(Image.fromarray(plane)) for plane in planes]
+    entries |= {262: (3, [_RGB]), 273: (4, [0] * 3), 284: (3, [2])}
+    entries |= {279: (4, [len(part) for part in streams])}
+    yield Sample("tiff_jpeg_planar", file_of(entries, streams), smooth, 6)
+    entries |= {258: (3, [8]), 262: (3, [_WHITE_IS_ZERO]), 273: (4, [0]), 277: (3, [1])}
+    entries |= {279: (4, [len(streams[0])]), 284: (3, [1])}
+    data = file_of(entries, streams[:1])
+    yield Sample("tiff_jpeg_white0", data, as_rgb(255 - smooth[..., 0]), 6)
+    entries |= {258: (3, [8] * 3), 262: (3, [_YCBCR]), 277: (3, [3])}
     entries[259] = (3, [6])
     entries |= {513: (4, [0]), 514: (4, [len(stream)])}
     # Both tags point to the stream, as old writers have it.
@@ -371,6 +396,18 @@ def _odd() -> Iterator[Sample]:
     data = tiff_of(values, 16, _GREY, Layout(rows=12), {279: (4, [10**6])})
     yield Sample("tiff_one_strip_with_a_count_beyond_the_file", data, expected, 0)
     data = tiff_of(values, 16, _GREY, Layout(rows=4), {339: (3, [4])})
+    for compression, encoded in ((5, _old_lzw), (8, zlib.compress), (34925, lzma.compress)):
+        # The last strip has as many rows as others, of which the picture has no use.
+        rows = np.concatenate([grey(), grey()[:3]])
+        blobs = [encoded(rows[top : top + 5].tobytes()) for top in (0, 5, 10)]
+        entries = {256: (4, [16]), 257: (4, [12]), 258: (3, [8]), 259: (3, [compression])}
+        entries |= {262: (3, [_GREY]), 273: (4, [0] * 3), 277: (3, [1]), 278: (4, [5])}
+        entries |= {279: (4, [len(blob) for blob in blobs])}
+        name = f"tiff_strips_of_too_many_rows_{compression}"
+        yield Sample(name, file_of(entries, blobs), expected, 0)
+    for rows in (0, 2**32 - 1):
+        data = tiff_of(values, 16, _GREY, Layout(rows=12), {278: (4, [rows])})
+        yield Sample(f"tiff_{rows}_rows_in_a_strip", data, expected, 0)
     yield Sample("tiff_samples_of_no_format", data, expected, 0)
     data = tiff_of(
         values, 16, _GREY, Layout(), {700: (1, list(b"<x:xmpmeta tiff:Orientation='6'/>"))}
@@ -389,6 +426,9 @@ def _odd() -> Iterator[Sample]:
     end = place + 2 + 12 * struct.unpack_from("<H", data, place)[0]
     loop = data[:end] + struct.pack("<I", place) + data[end + 4 :]
     yield Sample("tiff_loop_of_pages", loop, expected, 0)
+    damaged = struct.pack("<IHHHII", len(data), 1, 262, 12, 1, 0)
+    after = data[:end] + damaged[:4] + data[end + 4 :] + damaged[4:]
+    yield Sample("tiff_damaged_second_page", after, expected, 0)
     nowhere = data[:end] + struct.pack("<I", 2**32 - 2) + data[end + 4 :]
     words = np.frombuffer(b"CR\2\0IIII" * 24, np.uint8).reshape(12, 16)
     yield Sample("tiff_pixels_like_a_raw", tiff_of(words, 8, _GREY), as_rgb(words), 0)

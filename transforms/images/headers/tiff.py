@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 import struct
 from collections.abc import Iterator
@@ -50,7 +52,8 @@ _COLOURS = {
 _FORMATS = {1: Sample.UNSIGNED, 2: Sample.SIGNED, 3: Sample.FLOAT, 4: Sample.UNSIGNED}
 _LEAN = frozenset({1, 8, 32946})  # They are decompressed with no second copy.
 _MOST_PLANES = 5  # Inks and alpha.
-_CAMERA_PHOTOMETRICS = frozenset({32803, 34892})
+# Photometric interpretations of a colour filter before the sensor, and of a linear raw.
+_SENSORS = frozenset({(32803,), (34892,)})
 _DNG_VERSION, _LEAF_DATA = 50706, 34310
 # Canon's second raw and Phase One's have words of their own behind the place of the directory.
 _MAKERS = re.compile(rb"II\*\0(\x10\0\0\0CR\x02|....IIII.waR)|MM\0\*....MMMMRaw", re.DOTALL)
@@ -162,34 +165,35 @@ def _refuse_camera_raw(data: bytes) -> None:
 
 
 def _has_sensor_data(data: bytes) -> bool:
-    return any(
-        _DNG_VERSION in tags
-        or _LEAF_DATA in tags
-        or tags.number(PHOTOMETRIC, 0) in _CAMERA_PHOTOMETRICS
-        for tags in _directories(data)
+    first = read_tags(data)
+    within = _numbers(first, SUB_DIRECTORIES, _PAGES_TO_ASK)
+    return (
+        _DNG_VERSION in first
+        or _LEAF_DATA in first
+        or any(
+            PHOTOMETRIC in tags and _numbers(tags, PHOTOMETRIC, 1)[:1] in _SENSORS
+            for tags in itertools.chain([first], _found(data, within), _following(first))
+        )
     )
 
 
-def _directories(data: bytes) -> Iterator[TiffTags]:
-    """Yields the first directory, and a few of those within and after it that can be read."""
-    first = read_tags(data)
-    yield first
-    try:
-        within = first.numbers(SUB_DIRECTORIES, _PAGES_TO_ASK)
-    except (DecodeError, struct.error):
-        within = ()
-    following = first.next
-    for place in within:
-        try:
+def _found(data: bytes, places: tuple[int, ...]) -> Iterator[TiffTags]:
+    """Yields the directories at some places, but for those that are damaged."""
+    for place in places:
+        with contextlib.suppress(DecodeError, struct.error):
             yield read_tags(data, place)
-        except (DecodeError, struct.error):
-            continue
-    for _ in range(_PAGES_TO_ASK):
-        if not following:
-            return
-        try:
-            tags = read_tags(data, following)
-        except (DecodeError, struct.error):
-            return
-        yield tags
-        following = tags.next
+
+
+def _following(tags: TiffTags) -> Iterator[TiffTags]:
+    """Yields a few pages more, as long as there are; they may go in a circle."""
+    with contextlib.suppress(DecodeError, struct.error):
+        for _ in range(_PAGES_TO_ASK):
+            tags = read_tags(tags.data, tags.next)
+            yield tags
+
+
+def _numbers(tags: TiffTags, tag: int, most: int) -> tuple[int, ...]:
+    try:
+        return tags.numbers(tag, most)
+    except (DecodeError, struct.error):  # What is damaged here is no matter of the first page.
+        return ()
