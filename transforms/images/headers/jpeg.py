@@ -26,7 +26,7 @@ def read_jpeg(data: bytes) -> Header:
     while True:
         position = data.find(b"\xff", position)
         if position < 0 or position + 4 > len(data):
-            raise DecodeError(Reason.TRUNCATED, "The JPEG ends before its frame header.")
+            raise DecodeError(Reason.CORRUPT, "The JPEG ends before its frame header.")
         marker = data[position + 1]
         if marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD8:
             position += 1
