@@ -59,7 +59,7 @@ OTHER = {
     "max_pixels": 7,
     "max_bytes": 7,
     "timeout": 7.0,
-    "revision": 7,
+    "decode_revision": 7,
 }
 
 

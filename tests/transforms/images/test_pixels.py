@@ -262,11 +262,11 @@ def test_a_policy_is_kept_as_json_under_fixed_names():
         "max_bytes": 20,
         "background": [1, 2, 3],
         "timeout": 7.0,
-        "revision": 2,
+        "decode_revision": 2,
     }
     assert json.dumps(policy.to_json()) == json.dumps(options)
     assert DecodePolicy.from_json(options | {"max_fetch_bytes": 30}) == policy
     # What an earlier version did not write has its default; its rules were the first edition.
-    first = DecodePolicy((96, 64), revision=1)
+    first = DecodePolicy((96, 64), decode_revision=1)
     assert DecodePolicy.from_json({"image_size": [96, 64]}) == first
-    assert "revision" not in first.to_json()
+    assert "decode_revision" not in first.to_json()
