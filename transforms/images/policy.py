@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 MIB = 2**20
+# The packages beside Pillow and numpy of whose versions pixels depend.
+DECODING_PACKAGES = ("imagecodecs", "pillow-heif", "tifffile")
 
 
 @dataclasses.dataclass(frozen=True)
