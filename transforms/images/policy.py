@@ -27,8 +27,8 @@ class DecodePolicy:
       max_bytes: The most bytes of a file; larger ones fail before they are opened.
       background: The RGB colour behind transparent pixels, and around a padded image.
       timeout: The seconds that the decoding of one file may take.
-      decode_revision: The edition of the rules in docs/images.md. Only the newest can be computed; an
-        older one tells what a dataset was made with.
+      decode_revision: The edition of the rules in docs/images.md. Only the newest can be
+        computed; an older one tells what a dataset was made with.
     """
 
     NEWEST: ClassVar[int] = 2
