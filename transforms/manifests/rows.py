@@ -18,22 +18,8 @@ UNREADABLE: ColumnValue = [None]  # type: ignore[list-item]
 
 # The suffixes of images, in small letters.
 IMAGE_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".jp2",
-        ".ppm",
-        ".pgm",
-    ]
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .ico .tif .tiff .avif .heic .heif "
+    ".hif .jp2 .jpx .j2k .pbm .pgm .ppm .pnm .pam .pfm".split()
 )
 _SHOWN = 20  # So many columns are named in a message.
 
