@@ -13,6 +13,7 @@ from PIL import Image
 from image_features.transforms.images.colour import to_rgb
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.decoders.pillow import decode_jpeg, decode_pillow
+from image_features.transforms.images.decoders.tiff import decode_libtiff, decode_tiff
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.orientation import TRANSPOSED, turn
 from image_features.transforms.images.policy import DecodePolicy
@@ -24,6 +25,8 @@ from image_features.transforms.values import Reason
 _DECODERS: Mapping[Decoder, Callable[[bytes, Header, DecodePolicy], Raster]] = {
     Decoder.JPEG: decode_jpeg,
     Decoder.PILLOW: decode_pillow,
+    Decoder.TIFF: decode_tiff,
+    Decoder.LIBTIFF: decode_libtiff,
 }
 _TRUNCATED_WORDS = ("truncated", "not enough data", "unexpected end", "broken data stream")
 

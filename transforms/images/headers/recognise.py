@@ -9,11 +9,13 @@ from collections.abc import Callable
 from PIL import Image, UnidentifiedImageError
 
 from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.images.headers.camera_raw import CAMERA_RAWS, refuse_camera_raw
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.headers.jpeg import read_jpeg
+from image_features.transforms.images.headers.tiff import read_tiff
 from image_features.transforms.values import Reason
 
-_FORMATS = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "JPEG2000")
+_FORMATS = ("PNG", "WEBP", "GIF", "BMP", "AVIF", "PPM", "ICO", "JPEG2000")
 Image.init()
 
 
@@ -46,4 +48,8 @@ def _opened(data: bytes) -> Header:
         ) from error
 
 
-_READERS: tuple[tuple[bytes, Callable[[bytes], Header]], ...] = ((b"\xff\xd8\xff", read_jpeg),)
+_READERS: tuple[tuple[bytes, Callable[[bytes], Header]], ...] = (
+    (b"\xff\xd8\xff", read_jpeg),
+    *((magic, read_tiff) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    *((magic, refuse_camera_raw) for magic in CAMERA_RAWS),
+)
