@@ -12,7 +12,8 @@ from PIL import Image
 
 from image_features.transforms.images.colour import to_rgb
 from image_features.transforms.images.decode_error import DecodeError
-from image_features.transforms.images.decoders.pillow import decode_jpeg, decode_pillow
+from image_features.transforms.images.decoders.jpeg import decode_deep_jpeg, decode_jpeg
+from image_features.transforms.images.decoders.pillow import decode_pillow
 from image_features.transforms.images.decoders.tiff import decode_libtiff, decode_tiff
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.orientation import TRANSPOSED, turn
@@ -24,6 +25,7 @@ from image_features.transforms.values import Reason
 
 _DECODERS: Mapping[Decoder, Callable[[bytes, Header, DecodePolicy], Raster]] = {
     Decoder.JPEG: decode_jpeg,
+    Decoder.DEEP_JPEG: decode_deep_jpeg,
     Decoder.PILLOW: decode_pillow,
     Decoder.TIFF: decode_tiff,
     Decoder.LIBTIFF: decode_libtiff,
@@ -57,7 +59,8 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
     decoder = _DECODERS[rule_for(header).decoder]
     try:
         raster = decoder(data, header, policy)
-        upright = turn(to_rgb(raster.image, policy.background), raster.orientation)
+        rgb = to_rgb(raster.image, policy.background, raster.profile)
+        upright = turn(rgb, raster.orientation)
         pixels = resize(upright, policy.image_size, policy.resize, policy.background)
     except DecodeError:
         raise

@@ -19,6 +19,7 @@ class Decoder(enum.StrEnum):
     """What reads the samples of a file; `picture.py` has the function of each."""
 
     JPEG = "Pillow (libjpeg-turbo), which may drop scales"
+    DEEP_JPEG = "imagecodecs (libjpeg-turbo)"
     PILLOW = "Pillow"
     TIFF = "our reader of strips and tiles, with imagecodecs"
     LIBTIFF = "Pillow (libtiff)"
@@ -123,9 +124,33 @@ _TIFF = (
     _libtiff(_GREYS, (1,), becomes="as it is", codings=("CCITT",)),
 )
 RULES: tuple[Rule, ...] = (
-    Rule(("jpeg",), (Colour.GREY,), (8,), Decoder.JPEG, "as it is"),
-    Rule(("jpeg",), (Colour.RGB, Colour.YCBCR), (8,), Decoder.JPEG, "as it is"),
-    Rule(("jpeg",), (Colour.CMYK,), (8,), Decoder.JPEG, "to RGB; ink of 0 is none, of Adobe's all"),
+    # JPEG.
+    Rule(("jpeg",), (Colour.GREY,), (8,), Decoder.JPEG, "as it is", codings=("",)),
+    Rule(("jpeg",), (Colour.RGB, Colour.YCBCR), (8,), Decoder.JPEG, "to RGB", codings=("",)),
+    Rule(
+        ("jpeg",),
+        (Colour.CMYK,),
+        (8,),
+        Decoder.JPEG,
+        "to RGB; with Adobe's marker, also YCCK, 0 is all ink, else none",
+        codings=("",),
+    ),
+    Rule(
+        ("jpeg",),
+        (Colour.GREY, Colour.RGB, Colour.YCBCR),
+        (12,),
+        Decoder.DEEP_JPEG,
+        "to RGB, then to eight bits",
+        codings=("",),
+    ),
+    Rule(
+        ("jpeg",),
+        (Colour.GREY, Colour.RGB),
+        tuple(range(2, 17)),
+        Decoder.DEEP_JPEG,
+        "to eight bits",
+        codings=("lossless",),
+    ),
     *_TIFF,
     # To be divided by format.
     Rule(
@@ -141,11 +166,6 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-@functools.lru_cache(maxsize=256)
-def _row(kind: Header) -> Rule | None:
-    return next((rule for rule in RULES if rule.is_for(kind)), None)
-
-
 def rule_for(header: Header) -> Rule:
     """Returns the row of the table that a file's pixels are of.
 
@@ -153,11 +173,33 @@ def rule_for(header: Header) -> Rule:
       DecodeError: there is none, with the reason `unsupported_pixels`.
     """
     if not header.unsupported:
-        # Nothing but the columns of the table decides, so that few headers are different.
-        kind = dataclasses.replace(header, width=0, height=0, passes=1, steps=0)
-        if rule := _row(kind):
+        rule = _row(
+            header.format,
+            header.colour,
+            header.bits,
+            header.sample,
+            header.alpha,
+            header.planar,
+            header.coding,
+        )
+        if rule:
             return rule
     raise DecodeError(Reason.UNSUPPORTED_PIXELS, _refusal(header))
+
+
+@functools.lru_cache(maxsize=256)
+def _row(
+    format: str,
+    colour: Colour,
+    bits: int,
+    sample: Sample,
+    alpha: Alpha,
+    planar: bool,
+    coding: str,
+) -> Rule | None:
+    """Returns the row by the columns alone, of which few are ever different."""
+    header = Header(format, 0, 0, colour, bits, sample, alpha, planar, coding)
+    return next((rule for rule in RULES if rule.is_for(header)), None)
 
 
 def _refusal(header: Header) -> str:
