@@ -20,6 +20,10 @@ class Decoder(enum.StrEnum):
 
     JPEG = "Pillow (libjpeg-turbo), which may drop scales"
     PILLOW = "Pillow"
+    BITMAP = "numpy"
+    ICON = "numpy, with the icon's mask"
+    ENCLOSED = "what reads the PNG"
+    NETPBM = "numpy, by netpbm's rules"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +66,14 @@ class Rule:
 
 
 _ANY_ALPHA = tuple(Alpha)
+_ANY_MASK = tuple(range(1, 33))
 RULES: tuple[Rule, ...] = (
     Rule(("jpeg",), (Colour.GREY,), (8,), Decoder.JPEG, "as it is"),
     Rule(("jpeg",), (Colour.RGB, Colour.YCBCR), (8,), Decoder.JPEG, "as it is"),
     Rule(("jpeg",), (Colour.CMYK,), (8,), Decoder.JPEG, "to RGB; ink of 0 is none, of Adobe's all"),
     # To be divided by format.
     Rule(
-        ("png", "webp", "gif", "bmp", "tiff", "avif", "ppm", "ico", "jpeg2000"),
+        ("png", "webp", "gif", "tiff", "avif", "jpeg2000"),
         tuple(Colour),
         tuple(range(1, 65)),
         Decoder.PILLOW,
@@ -76,6 +81,83 @@ RULES: tuple[Rule, ...] = (
         tuple(Sample),
         _ANY_ALPHA,
         None,
+    ),
+    # BMP, ICO and CUR. A mask may have any number of bits.
+    Rule(
+        ("bmp",),
+        (Colour.PALETTE,),
+        (1, 2, 4, 8),
+        Decoder.BITMAP,
+        "through the palette; an index that it lacks is black",
+        codings=("",),
+    ),
+    Rule(
+        ("bmp",),
+        (Colour.PALETTE,),
+        (4, 8),
+        Decoder.BITMAP,
+        "through the palette; pixels that the run lengths skip have its first colour",
+        codings=("run lengths",),
+    ),
+    Rule(
+        ("bmp",),
+        (Colour.RGB,),
+        _ANY_MASK,
+        Decoder.BITMAP,
+        "white is all bits of a colour's mask; bits of no mask, as the fourth byte, do not count",
+    ),
+    Rule(
+        ("bmp",),
+        (Colour.RGB,),
+        _ANY_MASK,
+        Decoder.BITMAP,
+        "the same; alpha that is 0 everywhere does not count",
+        alphas=(Alpha.STRAIGHT,),
+    ),
+    Rule(
+        ("ico", "cur"),
+        (Colour.PALETTE,),
+        (1, 2, 4, 8),
+        Decoder.ICON,
+        "the largest picture, the deepest of several; transparent where its mask says so",
+        alphas=(Alpha.STRAIGHT,),
+        codings=("",),
+    ),
+    Rule(
+        ("ico", "cur"),
+        (Colour.RGB,),
+        _ANY_MASK,
+        Decoder.ICON,
+        "the same; the fourth byte is alpha, and the mask counts where that is 0 everywhere",
+        alphas=(Alpha.STRAIGHT,),
+        codings=("",),
+    ),
+    Rule(
+        ("ico", "cur"),
+        tuple(Colour),
+        (1, 2, 4, 8, 16),
+        Decoder.ENCLOSED,
+        "the largest picture, where that is a PNG, as the PNG that it is",
+        alphas=_ANY_ALPHA,
+        codings=("png",),
+    ),
+    # PBM, PGM, PPM, PAM and PFM. White may be any number of up to 16 bits.
+    Rule(("ppm",), (Colour.WHITE_IS_ZERO,), (1,), Decoder.NETPBM, "as it is: 1 is black"),
+    Rule(
+        ("ppm",),
+        (Colour.GREY, Colour.RGB),
+        tuple(range(1, 17)),
+        Decoder.NETPBM,
+        "white is what the file says, not what the bits could hold",
+        alphas=(Alpha.NONE, Alpha.STRAIGHT),
+    ),
+    Rule(
+        ("ppm",),
+        (Colour.GREY, Colour.RGB),
+        (32,),
+        Decoder.NETPBM,
+        "floats, by the rule above; all colours by the same range",
+        (Sample.FLOAT,),
     ),
 )
 
