@@ -20,11 +20,8 @@ _PLUGINS = {
     "png": "PNG",
     "webp": "WEBP",
     "gif": "GIF",
-    "bmp": "BMP",
     "tiff": "TIFF",
     "avif": "AVIF",
-    "ppm": "PPM",
-    "ico": "ICO",
     "jpeg2000": "JPEG2000",
 }
 # Image.open knows only the commonest of these formats before all plugins are registered.
