@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 
+from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.header import Alpha, Colour, Header, Sample
 from image_features.transforms.images.rules.bmp import BMP
 from image_features.transforms.images.rules.jpeg import JPEG
 from image_features.transforms.images.rules.pnm import PNM
 from image_features.transforms.images.rules.rule import Decoder, Rule
 from image_features.transforms.images.rules.tiff import TIFF
+from image_features.transforms.values import Reason
 
 RULES: tuple[Rule, ...] = (
     *JPEG,
