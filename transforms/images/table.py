@@ -6,151 +6,34 @@ row with the reason `unsupported_pixels`: nothing is guessed.
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import functools
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.header import Alpha, Colour, Header, Sample
+from image_features.transforms.images.rules.bmp import BMP
+from image_features.transforms.images.rules.jpeg import JPEG
+from image_features.transforms.images.rules.pnm import PNM
+from image_features.transforms.images.rules.rule import Decoder, Rule
+from image_features.transforms.images.rules.tiff import TIFF
 from image_features.transforms.values import Reason
 
-
-class Decoder(enum.StrEnum):
-    """What reads the samples of a file; `picture.py` has the function of each."""
-
-    JPEG = "Pillow (libjpeg-turbo), which may drop scales"
-    PILLOW = "Pillow"
-    TIFF = "our reader of strips and tiles, with imagecodecs"
-    LIBTIFF = "Pillow (libtiff)"
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """A row of the table.
-
-    Attributes:
-      formats: The formats, by Pillow's names in lower case.
-      colours: What the samples may mean.
-      bits: The bits that a sample may have.
-      decoder: What reads them.
-      becomes: What is done, in a phrase for the documentation.
-      samples: How a sample may be a number.
-      alphas: How transparency may be told.
-      planar: Whether channels may be stored on their own: None for both.
-      codings: The codings that the row is for; None for all.
-    """
-
-    formats: tuple[str, ...]
-    colours: tuple[Colour, ...]
-    bits: tuple[int, ...]
-    decoder: Decoder
-    becomes: str
-    samples: tuple[Sample, ...] = (Sample.UNSIGNED,)
-    alphas: tuple[Alpha, ...] = (Alpha.NONE,)
-    planar: bool | None = False
-    codings: tuple[str, ...] | None = None
-
-    def is_for(self, header: Header) -> bool:
-        """Tells whether a file's pixels are of this row."""
-        return (
-            header.format in self.formats
-            and header.colour in self.colours
-            and header.bits in self.bits
-            and header.sample in self.samples
-            and header.alpha in self.alphas
-            and self.planar in (None, header.planar)
-            and (self.codings is None or header.coding in self.codings)
-        )
-
-
-_ANY_ALPHA = tuple(Alpha)
-# TIFF: samples in compressions of bytes, then compressions that know of pixels.
-_BYTES = ("no compression", "LZW", "Deflate", "PackBits", "LZMA", "Zstandard")
-_TO_WHITE = "the highest number that the bits allow is white, or black where white is zero"
-_SIGNED = "the lowest number is black and the highest white, or the other way where white is zero"
-_WIDE = "divided by 257 within 16 bits, else stretched from lowest to highest"
-_FLOAT = "within [0, 1] times 255, within [0, 255] kept, else stretched from lowest to highest"
-_GREYS = (Colour.GREY, Colour.WHITE_IS_ZERO)
-_ALPHAS = (Alpha.NONE, Alpha.STRAIGHT, Alpha.PREMULTIPLIED)
-_UP_TO_16 = tuple(range(1, 17))
-_strips = functools.partial(
-    Rule, ("tiff",), decoder=Decoder.TIFF, planar=None, codings=_BYTES, alphas=(Alpha.NONE,)
-)
-_libtiff = functools.partial(Rule, ("tiff",), decoder=Decoder.LIBTIFF)
-_TIFF = (
-    _strips((Colour.GREY, Colour.RGB), _UP_TO_16, becomes=_TO_WHITE, alphas=_ALPHAS),
-    _strips((Colour.WHITE_IS_ZERO,), _UP_TO_16, becomes=_TO_WHITE, alphas=_ALPHAS[:2]),
-    _strips((*_GREYS, Colour.RGB), (8, 16), becomes=_SIGNED, samples=(Sample.SIGNED,)),
-    _strips(
-        (*_GREYS, Colour.RGB),
-        (32, 64),
-        becomes=_WIDE + "; inverted where white is zero",
-        samples=(Sample.UNSIGNED, Sample.SIGNED),
-    ),
-    _strips(
-        (Colour.GREY, Colour.RGB),
-        (16, 24, 32, 64),
-        becomes=_FLOAT,
-        samples=(Sample.FLOAT,),
-        alphas=_ALPHAS,
-    ),
-    _strips(
-        (Colour.WHITE_IS_ZERO,),
-        (16, 24, 32, 64),
-        becomes=_FLOAT + "; then inverted",
-        samples=(Sample.FLOAT,),
-    ),
-    _strips(
-        (Colour.PALETTE,),
-        _UP_TO_16,
-        becomes="the colours of the palette",
-        alphas=_ALPHAS[:2],
-        planar=False,
-    ),
-    _strips((Colour.CMYK,), (8, 16), becomes="to RGB; ink of 0 is none"),
-    _strips((Colour.LAB,), (8, 16), becomes="to sRGB"),
-    _strips(
-        (Colour.RGB,),
-        (8,),
-        becomes="as it is",
-        alphas=_ALPHAS[:2],
-        planar=False,
-        codings=("WebP",),
-    ),
-    _libtiff((Colour.YCBCR,), (8,), becomes="to RGB", codings=(*_BYTES, "JPEG", "old JPEG")),
-    _libtiff((*_GREYS, Colour.RGB), (8,), becomes="as it is", planar=None, codings=("JPEG",)),
-    _libtiff(
-        (Colour.GREY, Colour.RGB),
-        (8,),
-        becomes="as it is",
-        alphas=(Alpha.STRAIGHT,),
-        codings=("JPEG",),
-    ),
-    _libtiff((Colour.CMYK,), (8,), becomes="to RGB; ink of 0 is none", codings=("JPEG",)),
-    _libtiff(_GREYS, (1,), becomes="as it is", codings=("CCITT",)),
-)
 RULES: tuple[Rule, ...] = (
-    Rule(("jpeg",), (Colour.GREY,), (8,), Decoder.JPEG, "as it is"),
-    Rule(("jpeg",), (Colour.RGB, Colour.YCBCR), (8,), Decoder.JPEG, "as it is"),
-    Rule(("jpeg",), (Colour.CMYK,), (8,), Decoder.JPEG, "to RGB; ink of 0 is none, of Adobe's all"),
-    *_TIFF,
+    *JPEG,
+    *TIFF,
+    *BMP,
+    *PNM,
     # To be divided by format.
     Rule(
-        ("png", "webp", "gif", "bmp", "avif", "ppm", "ico", "jpeg2000"),
+        ("png", "webp", "gif", "avif", "jpeg2000"),
         tuple(Colour),
         tuple(range(1, 65)),
         Decoder.PILLOW,
         "as Pillow reads it",
         tuple(Sample),
-        _ANY_ALPHA,
+        tuple(Alpha),
         None,
     ),
 )
-
-
-@functools.lru_cache(maxsize=256)
-def _row(kind: Header) -> Rule | None:
-    return next((rule for rule in RULES if rule.is_for(kind)), None)
 
 
 def rule_for(header: Header) -> Rule:
@@ -160,11 +43,33 @@ def rule_for(header: Header) -> Rule:
       DecodeError: there is none, with the reason `unsupported_pixels`.
     """
     if not header.unsupported:
-        # Nothing but the columns of the table decides, so that few headers are different.
-        kind = dataclasses.replace(header, width=0, height=0, passes=1, steps=0)
-        if rule := _row(kind):
+        rule = _row(
+            header.format,
+            header.colour,
+            header.bits,
+            header.sample,
+            header.alpha,
+            header.planar,
+            header.coding,
+        )
+        if rule:
             return rule
     raise DecodeError(Reason.UNSUPPORTED_PIXELS, _refusal(header))
+
+
+@functools.lru_cache(maxsize=256)
+def _row(
+    format: str,
+    colour: Colour,
+    bits: int,
+    sample: Sample,
+    alpha: Alpha,
+    planar: bool,
+    coding: str,
+) -> Rule | None:
+    """Returns the row by the columns alone, of which few are ever different."""
+    header = Header(format, 0, 0, colour, bits, sample, alpha, planar, coding)
+    return next((rule for rule in RULES if rule.is_for(header)), None)
 
 
 def _refusal(header: Header) -> str:
