@@ -22,7 +22,7 @@ from image_features.transforms.images.headers.tiff_tags import TiffTags, read_ta
 from image_features.transforms.values import Reason
 
 # Compressions of bytes, which know nothing of samples.
-CODED_BYTES = {
+_CODED_BYTES = {
     1: "no compression",
     5: "LZW",
     8: "Deflate",
@@ -31,13 +31,30 @@ CODED_BYTES = {
     34925: "LZMA",
     50000: "Zstandard",
 }
-CODED_PIXELS = {
+_CODED_PIXELS = {
     2: "CCITT",
     3: "CCITT",
     4: "CCITT",
     6: "old JPEG",
     7: "JPEG",
     WEBP: "WebP",
+}
+# What is not read, for its refusal.
+_OTHER_CODINGS = {
+    32771: "CCITT of whole words",
+    32809: "ThunderScan",
+    33003: "JPEG 2000",
+    33004: "JPEG 2000",
+    33005: "JPEG 2000",
+    34661: "JBIG",
+    34676: "LogLuv",
+    34677: "LogLuv",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34933: "PNG",
+    34934: "JPEG XR",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
 }
 _COLOURS = {
     0: Colour.WHITE_IS_ZERO,
@@ -99,7 +116,7 @@ def _alpha(page: TiffPage) -> Alpha:
 
 
 def _coding(page: TiffPage) -> str:
-    known = CODED_BYTES | CODED_PIXELS
+    known = _CODED_BYTES | _CODED_PIXELS | _OTHER_CODINGS
     return known.get(page.compression, f"compression {page.compression}")
 
 
