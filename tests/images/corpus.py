@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tests.images import gif, png, webp
 from tests.images.sample import Sample
 
 # The modules of the formats, each with a function `samples`.
-_MODULES = ()
+_MODULES = (gif, png, webp)
 
 
 def corpus() -> list[Sample]:

@@ -12,7 +12,10 @@ from PIL import Image
 
 from image_features.transforms.images.colour import to_rgb
 from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.images.decoders.gif import decode_gif
 from image_features.transforms.images.decoders.pillow import decode_jpeg, decode_pillow
+from image_features.transforms.images.decoders.png import decode_png
+from image_features.transforms.images.decoders.webp import decode_webp
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.orientation import TRANSPOSED, turn
 from image_features.transforms.images.policy import DecodePolicy
@@ -23,6 +26,9 @@ from image_features.transforms.values import Reason
 
 _DECODERS: Mapping[Decoder, Callable[[bytes, Header, DecodePolicy], Raster]] = {
     Decoder.JPEG: decode_jpeg,
+    Decoder.PNG: decode_png,
+    Decoder.GIF: decode_gif,
+    Decoder.WEBP: decode_webp,
     Decoder.PILLOW: decode_pillow,
 }
 _TRUNCATED_WORDS = ("truncated", "not enough data", "unexpected end", "broken data stream")

@@ -19,6 +19,9 @@ class Decoder(enum.StrEnum):
     """What reads the samples of a file; `picture.py` has the function of each."""
 
     JPEG = "Pillow (libjpeg-turbo), which may drop scales"
+    PNG = "Pillow, from the chunks that carry pixels"
+    GIF = "Pillow, from the first frame"
+    WEBP = "libwebp (imagecodecs), from the first frame"
     PILLOW = "Pillow"
 
 
@@ -62,13 +65,81 @@ class Rule:
 
 
 _ANY_ALPHA = tuple(Alpha)
+_BLENDED = "; what is transparent is blended with the background"
 RULES: tuple[Rule, ...] = (
     Rule(("jpeg",), (Colour.GREY,), (8,), Decoder.JPEG, "as it is"),
     Rule(("jpeg",), (Colour.RGB, Colour.YCBCR), (8,), Decoder.JPEG, "as it is"),
     Rule(("jpeg",), (Colour.CMYK,), (8,), Decoder.JPEG, "to RGB; ink of 0 is none, of Adobe's all"),
+    # PNG. The colours that a row lists together are decoded alike.
+    Rule(
+        ("png",),
+        (Colour.GREY, Colour.PALETTE),
+        (1, 2, 4, 8),
+        Decoder.PNG,
+        "the highest number of the bits is white; a palette's colours as they are",
+    ),
+    Rule(
+        ("png",),
+        (Colour.GREY,),
+        (1, 2, 4),
+        Decoder.PNG,
+        "the highest number of the bits is white" + _BLENDED,
+        alphas=(Alpha.KEY,),
+    ),
+    Rule(
+        ("png",),
+        (Colour.PALETTE,),
+        (1, 2, 4, 8),
+        Decoder.PNG,
+        "as it is; each colour of the palette may have its alpha" + _BLENDED,
+        alphas=(Alpha.STRAIGHT,),
+    ),
+    Rule(("png",), (Colour.RGB,), (8,), Decoder.PNG, "as it is"),
+    Rule(
+        ("png",),
+        (Colour.GREY, Colour.RGB),
+        (8,),
+        Decoder.PNG,
+        "as it is" + _BLENDED,
+        alphas=(Alpha.KEY, Alpha.STRAIGHT),
+    ),
+    Rule(
+        ("png",),
+        (Colour.GREY, Colour.RGB),
+        (16,),
+        Decoder.PNG,
+        "rounded to 8 bits",
+    ),
+    Rule(
+        ("png",),
+        (Colour.GREY, Colour.RGB),
+        (16,),
+        Decoder.PNG,
+        "rounded to 8 bits; the transparent colour is compared with all 16" + _BLENDED,
+        alphas=(Alpha.KEY, Alpha.STRAIGHT),
+    ),
+    # GIF.
+    Rule(
+        ("gif",),
+        (Colour.PALETTE,),
+        (8,),
+        Decoder.GIF,
+        "the first frame on its canvas; the background shows where no pixel does",
+        alphas=(Alpha.NONE, Alpha.KEY),
+    ),
+    # WebP.
+    Rule(("webp",), (Colour.YCBCR, Colour.RGB), (8,), Decoder.WEBP, "as it is"),
+    Rule(
+        ("webp",),
+        (Colour.YCBCR, Colour.RGB),
+        (8,),
+        Decoder.WEBP,
+        "as it is, the first frame on its canvas" + _BLENDED,
+        alphas=(Alpha.STRAIGHT,),
+    ),
     # To be divided by format.
     Rule(
-        ("png", "webp", "gif", "bmp", "tiff", "avif", "ppm", "ico", "jpeg2000"),
+        ("bmp", "tiff", "avif", "ppm", "ico", "jpeg2000"),
         tuple(Colour),
         tuple(range(1, 65)),
         Decoder.PILLOW,

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from PIL import Image, UnidentifiedImageError
 
 from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.images.headers.gif import read_gif
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.headers.jpeg import read_jpeg
+from image_features.transforms.images.headers.png import read_png
+from image_features.transforms.images.headers.webp import read_webp
 from image_features.transforms.values import Reason
 
-_FORMATS = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "JPEG2000")
+_FORMATS = ("BMP", "TIFF", "AVIF", "PPM", "ICO", "JPEG2000")
 Image.init()
 
 
@@ -46,4 +49,10 @@ def _opened(data: bytes) -> Header:
         ) from error
 
 
-_READERS: tuple[tuple[bytes, Callable[[bytes], Header]], ...] = ((b"\xff\xd8\xff", read_jpeg),)
+_READERS: tuple[tuple[bytes, Callable[[bytes], Header]], ...] = (
+    (b"\xff\xd8\xff", read_jpeg),
+    (b"\x89PNG", read_png),
+    (b"GIF87a", read_gif),
+    (b"GIF89a", read_gif),
+    (b"RIFF", read_webp),
+)
