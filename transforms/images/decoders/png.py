@@ -51,13 +51,14 @@ _GREY_ALPHA, _RGBA = 4, 6
 def decode_png(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
     """Decodes the still picture of a PNG, also of one that is animated."""
     chunks = find_chunks(data)
-    _check(chunks)
+    _check(chunks, header)
     image = _deep(chunks, header) if header.bits == 16 else _shallow(chunks, header)
     return Raster(image, _profile(chunks), _orientation(chunks))
 
 
-def _check(chunks: Chunks) -> None:
-    for kind in (b"PLTE", b"tRNS"):
+def _check(chunks: Chunks, header: Header) -> None:
+    # A tRNS that the header does not count is out of its place, and says nothing.
+    for kind in (b"PLTE", b"tRNS") if header.alpha is not Alpha.NONE else (b"PLTE",):
         if kind in chunks.spans and not chunks.is_whole(chunks.spans[kind]):
             raise DecodeError(Reason.CORRUPT, f"The chunk {kind.decode()} of the PNG is damaged.")
     if ImageFile.LOAD_TRUNCATED_IMAGES:

@@ -88,9 +88,7 @@ def find_frame(data: bytes) -> Frame:
         position += 1
         blocks += 1
         if blocks > _MOST_BLOCKS:
-            raise DecodeError(
-                Reason.TOO_COSTLY, f"The GIF has {_MOST_BLOCKS} blocks before its first frame."
-            )
+            raise _too_many_blocks()
     left, top, across, down, flags = struct.unpack_from("<HHHHB", data, position + 1)
     position += 10
     if not across or not down:
@@ -113,11 +111,24 @@ def find_frame(data: bytes) -> Frame:
 
 
 def end_of_blocks(data: bytes, position: int) -> int:
-    """Returns where blocks of data end, the empty last one included, or where the file does."""
-    size = len(data)
+    """Returns where blocks of pixels end, the empty last one included, or where the file does.
+
+    Raises:
+      DecodeError: there are more of them than any frame needs.
+    """
+    size, blocks = len(data), 0
     while position < size and (length := data[position]):
         position += 1 + length
+        blocks += 1
+        if blocks > _MOST_BLOCKS:
+            raise _too_many_blocks()
     return min(position + 1, size)
+
+
+def _too_many_blocks() -> DecodeError:
+    return DecodeError(
+        Reason.TOO_COSTLY, f"The GIF's first frame takes more than {_MOST_BLOCKS} blocks."
+    )
 
 
 def _palette_size(flags: int) -> int:

@@ -14,9 +14,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 RAW_EXIF = b"Raw profile type exif\0"
 # Writers that make the smallest chunks need some thousands for the largest pictures.
 _MOST_CHUNKS = 500_000
-# A core inflates and unfilters so many bytes of samples, at the worst, while it goes over as many
-# pixels as a pass of `pixels.py` has.
-_BYTES_A_PASS = 2
+# Compressed bytes that are nothing but tables of codes take as long as a step, so many of them.
+_BYTES_A_STEP = 50
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 # By the colour type: what samples mean, how many a pixel has, whether the last is alpha, and the
@@ -141,8 +140,8 @@ def read_png(data: bytes) -> Header:
         colour,
         bits,
         alpha=alpha,
-        passes=max(1, -(-samples * bits // (8 * _BYTES_A_PASS))),
-        steps=chunks.count,
+        passes=_passes(colour, samples, bits, alpha),
+        steps=chunks.count + (chunks.pixels[-1][1] - first_pixels) // _BYTES_A_STEP,
         pixel_bytes=_pixel_bytes(colour, bits, alpha),
         unsupported=_foreign(chunks.foreign),
     )
@@ -164,6 +163,12 @@ def _without_pixels(chunks: Chunks) -> DecodeError:
     if b"IEND" in chunks.spans or max(ends, default=len(SIGNATURE)) + 8 <= len(chunks.data):
         return DecodeError(Reason.CORRUPT, "The PNG has no pixels (IDAT).")
     return DecodeError(Reason.TRUNCATED, "The PNG ends before its pixels (IDAT).")
+
+
+def _passes(colour: Colour, samples: int, bits: int, alpha: Alpha) -> int:
+    """Estimates the work for a pixel by its bytes, which are inflated and filtered one by one."""
+    twice = 2 if bits == 16 and colour is Colour.RGB else 1  # Its halves are decoded apart.
+    return twice * -(-samples * bits // 8) + (alpha is Alpha.KEY)
 
 
 def _pixel_bytes(colour: Colour, bits: int, alpha: Alpha) -> int:

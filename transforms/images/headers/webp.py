@@ -19,6 +19,8 @@ _NO_IMAGES = {
 }
 # A frame an image of the longest animation, and some for what is said about it.
 _MOST_CHUNKS = 100_000
+# So many compressed bytes take as long as a step, when hardly any is for a pixel.
+_BYTES_A_STEP = 50
 _IS_ANIMATED = 0x02
 _VP8, _VP8L, _VP8X, _ALPH, _ANMF = b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANMF"
 _ABOUT = frozenset({b"ICCP", b"EXIF"})
@@ -72,7 +74,7 @@ def read_webp(data: bytes) -> Header:
         alpha=Alpha.STRAIGHT if frame.has_alpha or frame.size != frame.canvas else Alpha.NONE,
         coding="lossless" if lossless else "lossy",
         passes=4 if lossless else 2,
-        steps=frame.count,
+        steps=frame.count + (frame.pixels[1] - frame.pixels[0]) // _BYTES_A_STEP,
         pixel_bytes=13 if frame.has_alpha else 12,
     )
 
