@@ -129,6 +129,7 @@ def _keys() -> Iterable[Sample]:
         "png_grey2_key_high_bits",
         data,
         _blend(_eight(values, 2), (values[..., 0] != 2).astype(float)),
+        comparable="ImageMagick compares the bits above the depth too; libpng does not.",
     )
 
 
@@ -173,7 +174,8 @@ def _chunks() -> Iterable[Sample]:
     }
     for name, (before, after) in sideways.items():
         data = write(picture(), 8, RGB, before=before, after=after)
-        yield Sample(f"png_{name}", data, np.rot90(picture(), -1))
+        why = "ImageMagick 6 does not read EXIF in PNG."
+        yield Sample(f"png_{name}", data, np.rot90(picture(), -1), 0, why)
     xmp = b"XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf="
     xmp += b"'http://www.w3.org/1999/02/22-rdf-syntax-ns#'><rdf:Description xmlns:tiff="
     xmp += b"'http://ns.adobe.com/tiff/1.0/' tiff:Orientation='6'/></rdf:RDF></x:xmpmeta>"
@@ -207,9 +209,11 @@ def _chunks() -> Iterable[Sample]:
     for kind in (b"tEXt", b"iCCP", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"tIME", b"bKGD", b"hIST"):
         upright[f"wrong_crc_{kind.decode()}"] = ([chunk(kind, b"ab\0cd", crc=1)], [])
     upright["wrong_crc_after"] = ([], [chunk(b"tEXt", b"ab\0cd", crc=1)])
+    told = dict.fromkeys(("text_large", "text_international_large"), "libvips refuses it.")
+    told["gamma"] = "ImageMagick takes a gamma of 1 for linear light."
     for name, (before, after) in upright.items():
         data = write(picture(), 8, RGB, before=before, after=after)
-        yield Sample(f"png_{name}", data, picture(), 0)
+        yield Sample(f"png_{name}", data, picture(), 0, told.get(name, ""))
     whole = write(picture(), 8, RGB)
     yield Sample("png_pixels_in_many_pieces", write(picture(), 8, RGB, piece=1), picture(), 0)
     yield Sample(
@@ -218,10 +222,10 @@ def _chunks() -> Iterable[Sample]:
         picture(),
         0,
     )
-    yield Sample("png_without_end", whole[:-12], picture(), 0)
-    yield Sample(
-        "png_with_garbage_for_the_end", whole[:-12] + b"\1\2\3\4\5\6\7\x08\x09" * 9, picture(), 0
-    )
+    no_end = "ImageMagick refuses a file without an end."
+    yield Sample("png_without_end", whole[:-12], picture(), 0, no_end)
+    garbage = whole[:-12] + b"\1\2\3\4\5\6\7\x08\x09" * 9
+    yield Sample("png_with_garbage_for_the_end", garbage, picture(), 0, no_end)
     yield Sample("png_with_more_behind", whole + bytes(999), picture(), 0)
     raw = pixels(picture(), 8, 0, (4,))
     stream = zlib.compress(raw + bytes(10**7))
@@ -244,6 +248,7 @@ def _chunks() -> Iterable[Sample]:
         few, 4, PALETTE, before=[chunk(b"PLTE", _colours(4)[:8].astype(np.uint8).tobytes())]
     )
     expected = np.where(few[..., None] < 8, _colours(4)[few], 0).astype(np.uint8)
-    yield Sample("png_indices_beyond_the_palette", data, expected, 0)
+    why = "ImageMagick shows another colour; libpng, and so browsers and libvips, black."
+    yield Sample("png_indices_beyond_the_palette", data, expected, 0, why)
     data = write(few, 4, PALETTE, before=[_palette(8), chunk(b"tRNS", b"\xff" * 300)])
     yield Sample("png_palette_longer_than_its_bits", data, _colours(8)[few].astype(np.uint8), 0)

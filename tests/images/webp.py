@@ -77,14 +77,17 @@ def _sound() -> Iterator[Sample]:
     yield Sample("webp_lossless_alpha", riff(*see_through), on_white)
     parts = bitstream(layered, quality=100)
     yield Sample("webp_lossy_alpha", riff(extended(16, 12, ALPHA), *parts), on_white, 16)
-    yield Sample("webp_alpha_without_a_flag", riff(extended(16, 12), *parts), on_white, 16)
+    bare = riff(extended(16, 12), *parts)
+    why = "libvips ignores alpha that the header does not tell of; libwebp does not."
+    yield Sample("webp_alpha_without_a_flag", bare, on_white, 16, why)
     yield Sample("webp_extended", riff(extended(16, 12), *lossless), picture(), 0)
     unknown = chunk(b"ABCD", b"abc")
     data = riff(extended(16, 12), unknown, chunk(b"ICCP", b"none"), *lossless, unknown)
     yield Sample("webp_with_other_chunks", data, picture(), 0)
     for name, block in (("", exif(6)), ("_with_a_prefix", b"Exif\0\0" + exif(6))):
         data = riff(extended(16, 12, EXIF), *lossless, chunk(b"EXIF", block))
-        yield Sample(f"webp_exif{name}", data, np.rot90(picture(), -1), 0)
+        why = "ImageMagick 6 reads EXIF in WebP where it is built to."
+        yield Sample(f"webp_exif{name}", data, np.rot90(picture(), -1), 0, why)
     data = riff(extended(16, 12, EXIF), *lossless, chunk(b"EXIF", b"nothing"))
     yield Sample("webp_exif_garbage", data, picture(), 0)
     xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><a tiff:Orientation='6'/></x:xmpmeta>"
@@ -111,7 +114,8 @@ def _animated() -> Iterator[Sample]:
         data = riff(extended(40, 30, ANIMATION | ALPHA), loop, first, later)
         expected = np.full((30, 40, 3), 255, np.uint8)
         expected[4:16, 6:22] = shown
-        yield Sample(f"webp_animated_placed_{name}", data, expected, tolerance)
+        why = "ImageMagick fills the canvas with black; browsers do not."
+        yield Sample(f"webp_animated_placed_{name}", data, expected, tolerance, why)
     turned = riff(
         extended(16, 12, ANIMATION | EXIF),
         loop,
@@ -119,7 +123,8 @@ def _animated() -> Iterator[Sample]:
         later,
         chunk(b"EXIF", exif(3)),
     )
-    yield Sample("webp_animated_exif", turned, picture()[::-1, ::-1], 0)
+    why = "ImageMagick 6 does not read EXIF in animations."
+    yield Sample("webp_animated_exif", turned, picture()[::-1, ::-1], 0, why)
 
 
 def _damaged() -> Iterator[Sample]:

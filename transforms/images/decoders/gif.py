@@ -23,9 +23,7 @@ def decode_gif(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
     indices = _indices(data, frame)
     shown = _shown(frame)
     mask = None if all(shown) else indices.point(shown)
-    if frame.palette:
-        # An index beyond the palette is not shown either.
-        indices.putpalette(frame.palette)
+    indices.putpalette(frame.palette)
     picture = indices.convert("RGB")
     if mask is None and frame.size == frame.canvas:
         return Raster(picture)
@@ -56,6 +54,6 @@ def _indices(data: bytes, frame: Frame) -> Image.Image:
 
 
 def _shown(frame: Frame) -> list[int]:
-    """Returns for each index 255 if its pixels are shown, else 0."""
-    colours = len(frame.palette) // 3 or 256
+    """Returns for each index 255 if its pixels are shown, else 0, as beyond the palette."""
+    colours = len(frame.palette) // 3
     return [255 if i < colours and i != frame.key else 0 for i in range(256)]

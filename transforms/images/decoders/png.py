@@ -235,6 +235,8 @@ def _orientation(chunks: Chunks) -> int:
 
 def _inflated(data: bytes, most: int) -> bytes:
     """Inflates what is not larger than `most`, is whole, and has its checksum; else nothing."""
+    if len(data) > most:  # Millions of blocks of nothing take seconds too.
+        return b""
     inflater = zlib.decompressobj()
     try:
         result = inflater.decompress(data, most)

@@ -27,7 +27,8 @@ class Frame:
       corner: The (left, top) of the frame on the canvas.
       size: The (width, height) of the frame.
       is_interlaced: Whether its rows are in the order of interlacing.
-      palette: The bytes of red, green and blue of its palette; empty if the file has none.
+      palette: The bytes of red, green and blue of its palette; empty if the file has none,
+        which viewers show in all kinds of colours.
       key: The index of the palette that is transparent; None if there is none.
       start: Where its compressed pixels begin.
       blocks: The blocks that lie before it.
@@ -60,6 +61,7 @@ def read_gif(data: bytes) -> Header:
         passes=2,
         steps=frame.blocks,
         pixel_bytes=11,
+        unsupported="" if frame.palette else "indices but no palette",
     )
 
 
@@ -73,8 +75,8 @@ def find_frame(data: bytes) -> Frame:
     while (kind := data[position]) != _FRAME:
         if kind == _EXTENSION:
             is_control = data[position + 1] == _GRAPHIC_CONTROL
-            if is_control and data[position + 2] >= 4:
-                key = data[position + 6] if data[position + 3] & _IS_TRANSPARENT else None
+            if is_control and data[position + 2] >= 4 and data[position + 3] & _IS_TRANSPARENT:
+                key = data[position + 6]
             position += 2
             while length := data[position]:
                 position += 1 + length
