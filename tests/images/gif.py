@@ -16,8 +16,6 @@ _Array = npt.NDArray[Any]
 _WHITE = 255
 _BEYOND = "ImageMagick and libvips show other colours; browsers show none."
 _CUT = "ImageMagick cuts a frame at its canvas, libvips fills it with black; browsers do not."
-    "ImageMagick cuts a frame at the canvas, and libvips fills it with black; browsers do neither."
-)
 _FILLED = "libvips fills the canvas with black; browsers and ImageMagick do not."
 
 

@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.decoders.pillow import load
+from image_features.transforms.images.decoders.samples import to_eight_bits
 from image_features.transforms.images.headers.header import Alpha, Colour, Header
 from image_features.transforms.images.headers.png import (
     RAW_EXIF,
@@ -26,7 +27,7 @@ from image_features.transforms.images.headers.png import (
     find_chunks,
     size_of_rows,
 )
-from image_features.transforms.images.orientation import orientation_in
+from image_features.transforms.images.orientation import exif_orientation, text_orientation
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.images.raster import Raster
 from image_features.transforms.values import Reason
@@ -82,7 +83,8 @@ def _shallow(chunks: Chunks, header: Header) -> Image.Image:
         white = 2**header.bits - 1
         key = [(value & white) * 255 // white for value in _key(chunks, header)]
         image.info["transparency"] = tuple(key) if len(key) > 1 else key[0]
-    return image
+        return image.convert("RGBA" if image.mode == "RGB" else "LA")
+    return image.convert("RGBA") if "transparency" in image.info else image
 
 
 def _palette(chunks: Chunks, header: Header) -> bytes:
@@ -108,7 +110,7 @@ def _deep(chunks: Chunks, header: Header) -> Image.Image:
         key = np.array(_key(chunks, header), np.uint16)
     top = 0
     for band in _bands(chunks, header):
-        values = ((band.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        values = to_eight_bits(band, bits=16)
         if key is not None:
             shown = np.any(band != key, axis=2, keepdims=True)
             values = np.concatenate((values, np.where(shown, 255, 0).astype(np.uint8)), axis=2)
@@ -214,7 +216,7 @@ def _profile(chunks: Chunks) -> bytes:
 
 def _orientation(chunks: Chunks) -> int:
     if exif := chunks.body(b"eXIf"):
-        return orientation_in(exif)
+        return exif_orientation(exif)
     for kind, zipped in ((b"tEXt", False), (b"zTXt", True), (b"iTXt", False)):
         text = chunks.body(kind)[len(RAW_EXIF) :]
         if not text:
@@ -225,11 +227,7 @@ def _orientation(chunks: Chunks) -> int:
         elif zipped:
             text = text[1:]
         text = _inflated(text, _MOST_TEXT) if zipped else text[:_MOST_TEXT]
-        try:
-            # A line feed, a name, the length, and lines of hexadecimal digits.
-            return orientation_in(bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii")))
-        except ValueError:
-            continue
+        return text_orientation(text.decode("latin-1"))
     return 1
 
 

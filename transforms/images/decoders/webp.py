@@ -9,7 +9,7 @@ from PIL import Image
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.headers.webp import Frame, find_frame
-from image_features.transforms.images.orientation import orientation_in
+from image_features.transforms.images.orientation import exif_orientation
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.images.raster import Raster
 from image_features.transforms.values import Reason
@@ -31,7 +31,7 @@ def decode_webp(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
         image = canvas
     exif = data[slice(*frame.about.get(b"EXIF", (0, 0)))]
     profile = data[slice(*frame.about.get(b"ICCP", (0, 0)))]
-    return Raster(image, profile, orientation_in(exif))
+    return Raster(image, profile, exif_orientation(exif))
 
 
 def _still(data: bytes, frame: Frame) -> bytes:

@@ -9,14 +9,6 @@ from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.header import Alpha, Colour, Header
 from image_features.transforms.values import Reason
 
-# What else comes in RIFF, by its four letters.
-_NO_IMAGES = {
-    b"WAVE": "a WAV sound",
-    b"AVI ": "an AVI video",
-    b"RMID": "a MIDI song",
-    b"sfbk": "a SoundFont",
-    b"ACON": "an animated cursor",
-}
 # A frame an image of the longest animation, and some for what is said about it.
 _MOST_CHUNKS = 100_000
 # So many compressed bytes take as long as a step, when hardly any is for a pixel.
@@ -54,17 +46,19 @@ class Frame:
     count: int
 
 
+def is_webp(data: bytes) -> bool:
+    """Tells whether a file is a WebP, or may be the beginning of one."""
+    form = data[8:12]
+    return data.startswith(b"RIFF") and form != b"" and b"WEBP".startswith(form)
+
+
 def read_webp(data: bytes) -> Header:
     """Reads what a WebP says of its picture.
 
     Raises:
-      DecodeError: the file is none, or contradicts itself.
+      DecodeError: the file has no picture, or contradicts itself.
       struct.error: it ends before the size of its picture.
     """
-    form = data[8:12]
-    if len(form) == 4 and form != b"WEBP":
-        what = _NO_IMAGES.get(form, f"of RIFF's kind {form!r}")
-        raise DecodeError(Reason.NOT_AN_IMAGE, f"The file is no image but {what}.")
     frame = find_frame(data)
     lossless = frame.kind == _VP8L
     return Header(
