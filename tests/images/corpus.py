@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.images import tiff
+from tests.images import gif, png, tiff, webp
 from tests.images.sample import Sample
 
 # The modules of the formats, each with a function `samples`.
-_MODULES = (tiff,)
+_MODULES = (gif, png, tiff, webp)
 
 
 def corpus() -> list[Sample]:
