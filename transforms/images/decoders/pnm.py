@@ -64,17 +64,17 @@ def _samples(data: bytes, file: Netpbm) -> Iterator[npt.NDArray[np.integer]]:
     if file.plain:
         yield from (plain_bits if file.bitmap else plain_numbers)(data, file.start)
         return
-    packed = np.frombuffer(data, np.uint8)[file.start :]
+    octets = np.frombuffer(data, np.uint8)[file.start :]
     if file.bitmap:
         row = (file.width + 7) // 8
-        whole = packed[: len(packed) // row * row].reshape(-1, row)
+        whole = octets[: len(octets) // row * row].reshape(-1, row)
         step = max(1, _BAND // file.width)
         for first in range(0, len(whole), step):
             yield np.unpackbits(whole[first : first + step], axis=1, count=file.width).ravel()
         return
-    values: npt.NDArray[np.integer] = packed
+    values: npt.NDArray[np.integer] = octets
     if file.most > 255:
-        values = packed[: len(packed) // 2 * 2].view(">u2")
+        values = octets[: len(octets) // 2 * 2].view(">u2")
     for first in range(0, len(values), _BAND):
         yield values[first : first + _BAND]
 
