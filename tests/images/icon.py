@@ -90,7 +90,7 @@ def _masks() -> Iterator[Sample]:
     pixels = (half * (1 << 10, 1 << 5, 1)).sum(axis=2)
     seen = np.where(mask[..., None], 255, np.floor(half / 31 * 255 + 0.5)).astype(np.uint8)
     data = icon_of(header(16, height=2 * HEIGHT) + words(pixels, 2) + packed(mask, 1))
-    yield Sample("ico_16", data, seen, 1)
+    yield Sample("ico_16", data, seen, 1, "ImageMagick fails.")
 
 
 def _deep() -> Iterator[Sample]:
@@ -98,7 +98,7 @@ def _deep() -> Iterator[Sample]:
     head = header(32, height=2 * HEIGHT)
     data = icon_of(head + words(_numbers(rgb), 4) + packed(mask, 1))
     masked = np.where(mask[..., None], 255, rgb).astype(np.uint8)
-    yield Sample("ico_32_alpha_0", data, masked, 0)
+    yield Sample("ico_32_alpha_0", data, masked, 0, "ImageMagick shows nothing of it.")
     data = icon_of(head + words(_numbers(rgb), 4))
     yield Sample("ico_32_alpha_0_without_mask", data, rgb, 0, "ImageMagick shows nothing of it.")
     alpha = np.rint(np.linspace(0, 255, HEIGHT * WIDTH)).astype(int).reshape(HEIGHT, WIDTH)
