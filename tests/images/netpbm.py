@@ -128,8 +128,7 @@ def _pam() -> Iterator[Sample]:
         flat = np.broadcast_to(flat, (12, 16, 3))
         data = head(depth, white, kind) + _binary(values, white)
         name = f"pam_{kind.lower() or 'untold'}_{depth}_{white}"
-        yield Sample(name, data, flat, 1, _SPACES = "ImageMagick knows fewer kinds of spaces."
-_PAM_DIFFERENCES.get(name, ""))
+        yield Sample(name, data, flat, 1, _PAM_DIFFERENCES.get(name, ""))
 
 
 def _floats() -> Iterator[Sample]:
