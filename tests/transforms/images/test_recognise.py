@@ -62,7 +62,7 @@ PICTURES = [
     (saved("XBM", "1"), "XBM"),
     (b'/* XPM */\nstatic char *x[] = {"1 1 1 1"', "XPM"),
     (b"qoif" + bytes(20), "QOI"),
-    (b"\0\0\1\0" + struct.pack(">4I", 8, 8, 8, 0x08007F00), "JBIG"),
+    (b"\0\0\1\0" + struct.pack(">4I", 8, 8, 8, 0x08007F00) + b"\xff\2", "JBIG"),
     (b"II\xbc\x01" + bytes(20), "JPEG XR"),
     (b"FLIF" + bytes(20), "FLIF"),
     (b"BPG\xfb" + bytes(20), "BPG"),
