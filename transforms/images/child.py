@@ -8,13 +8,14 @@ the child says is code to the parent.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import resource
 import signal
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from PIL import ImageFile
@@ -22,7 +23,7 @@ from PIL import ImageFile
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.recognise import read_header
 from image_features.transforms.images.picture import decode_picture, lift_pillow_limit
-from image_features.transforms.images.policy import MIB, DecodePolicy
+from image_features.transforms.images.policy import MIB, DecodePolicy, memory_for
 from image_features.transforms.values import Reason
 
 FRAME = struct.Struct(">IQ")
@@ -53,11 +54,8 @@ def main() -> None:
         while True:
             job, data = _receive(jobs)
             policy = DecodePolicy.from_json(job["policy"])
-            _limit_memory(policy.max_memory)
-            # The alarm kills the process in the middle of C code, even when nobody waits for it.
-            signal.setitimer(signal.ITIMER_REAL, job["seconds"])
-            answer, pixels = _decode(data, policy)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            with _ended_in_time(jobs.fileno(), job["seconds"]):
+                answer, pixels = _decode(data, policy)
             del data
             answer["ends"] = _data_bytes() - kept_at_first > _MOST_KEPT
             _send(answers, answer, pixels)
@@ -67,6 +65,8 @@ def main() -> None:
 def _decode(data: bytes, policy: DecodePolicy) -> tuple[dict[str, Any], bytes]:
     try:
         header = read_header(data)
+        # It has what a file of its size may take, and no more.
+        _limit_memory(memory_for(header.pixels))
         try:
             picture = decode_picture(data, header, policy)
         except DecodeError as error:
@@ -80,10 +80,26 @@ def _decode(data: bytes, policy: DecodePolicy) -> tuple[dict[str, Any], bytes]:
     except DecodeError as error:
         return {"reason": error.reason, "message": error.message}, b""
     except MemoryError:
-        message = f"The image takes more than {policy.max_memory} bytes; see --max_megapixels."
+        message = "The header of the image takes more memory than there is."
         return {"reason": Reason.TOO_COSTLY, "message": message}, b""
     answer = {"format": picture.format, "width": picture.width, "height": picture.height}
     return answer, picture.pixels.tobytes()
+
+
+@contextlib.contextmanager
+def _ended_in_time(socket: int, seconds: float) -> Iterator[None]:
+    """Lets signals kill the process, in the middle of C code, when its time or its parent ends.
+
+    A parent sends nothing while it waits for an answer, so that nothing happens to the socket but
+    its end. Systems that ignore SIGIO have the alarm.
+    """
+    flags = fcntl.fcntl(socket, fcntl.F_GETFL)
+    fcntl.fcntl(socket, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(socket, fcntl.F_SETFL, flags | os.O_ASYNC)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    fcntl.fcntl(socket, fcntl.F_SETFL, flags)
 
 
 def _streams() -> tuple[IO[bytes], IO[bytes]]:
@@ -107,7 +123,8 @@ def _obey_the_parent_only() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in (signal.SIGALRM, signal.SIGIO):
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

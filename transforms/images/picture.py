@@ -15,7 +15,7 @@ from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.decoders.pillow import decode_jpeg, decode_pillow
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.orientation import TRANSPOSED, turn
-from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy, memory_for
 from image_features.transforms.images.raster import Raster
 from image_features.transforms.images.resizing import resize
 from image_features.transforms.images.table import Decoder, rule_for
@@ -61,8 +61,8 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
     except MemoryError as error:
         raise DecodeError(
             Reason.TOO_COSTLY,
-            f"The image takes more than {policy.max_memory} bytes of memory to decode; see "
-            "--max_megapixels.",
+            f"The image takes more than {memory_for(header.pixels)} bytes of memory to decode, "
+            "which is more than any of its size should.",
         ) from error
     except Image.DecompressionBombError as error:
         raise DecodeError(Reason.TOO_MANY_PIXELS, str(error)) from error
