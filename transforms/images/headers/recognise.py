@@ -14,7 +14,6 @@ from image_features.transforms.images.headers.jpeg import read_jpeg
 from image_features.transforms.values import Reason
 
 _FORMATS = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "JPEG2000")
-Image.init()
 
 
 def read_header(data: bytes) -> Header:
