@@ -16,8 +16,8 @@ from image_features.transforms.values import EncodedImage, ImageError, ImageRef,
 class ImageReader:
     """Fetches and decodes images for whoever needs a few of them outside of a pipeline.
 
-    It may be used from several threads, and closes its connections and ends idle children at the end of a `with`
-    block.
+    It may be used from several threads. At the end of a `with` block it closes its connections, and
+    ends the processes that decode.
 
     Args:
       decode: How a file becomes pixels.
