@@ -81,15 +81,11 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
         pixels = resize(upright, policy.image_size, policy.resize, policy.background)
     except DecodeError:
         raise
-    except MemoryError as error:
-        raise DecodeError(
-            Reason.TOO_COSTLY,
-            f"The image takes more than {memory_for(header.pixels)} bytes of memory to decode, "
-            "which is more than any of its size should.",
-        ) from error
     except Image.DecompressionBombError as error:
         raise DecodeError(Reason.TOO_MANY_PIXELS, str(error)) from error
     except Exception as error:  # Decoders may raise anything.
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            raise _too_large(header) from error
         raise _damage(error) from error
     width, height = header.width, header.height
     if raster.orientation in TRANSPOSED:
@@ -100,6 +96,14 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
 def lift_pillow_limit() -> None:
     """Leaves the limit of pixels to the policy: Pillow's own would refuse what that allows."""
     Image.MAX_IMAGE_PIXELS = None
+
+
+def _too_large(header: Header) -> DecodeError:
+    return DecodeError(
+        Reason.TOO_COSTLY,
+        f"The image takes more than {memory_for(header.pixels)} bytes of memory to decode, more "
+        "than any of its size should, or this machine has no more.",
+    )
 
 
 def _damage(error: Exception) -> DecodeError:

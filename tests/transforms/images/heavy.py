@@ -38,13 +38,14 @@ def start(
     program: str,
     *arguments: object,
     flags: tuple[str, ...] = (),
+    prefix: tuple[str, ...] = (),
     cwd: pathlib.Path | None = None,
     **environment: object,
 ) -> subprocess.Popen[str]:
-    """Starts a program of Python that may import this package."""
+    """Starts a program of Python that may import this package, maybe by another one."""
     env = {"PYTHONPATH": str(_ROOT)} | {key: str(value) for key, value in environment.items()}
     return subprocess.Popen(
-        [sys.executable, *flags, "-c", program, *map(str, arguments)],
+        [*prefix, sys.executable, *flags, "-c", program, *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, **env},
         stdout=subprocess.PIPE,
