@@ -24,7 +24,7 @@ from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.headers.ico import best_picture
 from image_features.transforms.images.headers.recognise import read_header
 from image_features.transforms.images.orientation import TRANSPOSED, turn
-from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy, memory_for
 from image_features.transforms.images.raster import Raster
 from image_features.transforms.images.resizing import resize
 from image_features.transforms.images.rules.rule import Decoder
@@ -87,15 +87,11 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
         pixels = resize(upright, policy.image_size, policy.resize, policy.background)
     except DecodeError:
         raise
-    except MemoryError as error:
-        raise DecodeError(
-            Reason.TOO_COSTLY,
-            f"The image takes more than {policy.max_memory} bytes of memory to decode; see "
-            "--max_megapixels.",
-        ) from error
     except Image.DecompressionBombError as error:
         raise DecodeError(Reason.TOO_MANY_PIXELS, str(error)) from error
     except Exception as error:  # Decoders may raise anything.
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            raise _too_large(header) from error
         raise _damage(error) from error
     width, height = header.width, header.height
     if raster.orientation in TRANSPOSED:
@@ -106,6 +102,14 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
 def lift_pillow_limit() -> None:
     """Leaves the limit of pixels to the policy: Pillow's own would refuse what that allows."""
     Image.MAX_IMAGE_PIXELS = None
+
+
+def _too_large(header: Header) -> DecodeError:
+    return DecodeError(
+        Reason.TOO_COSTLY,
+        f"The image takes more than {memory_for(header.pixels)} bytes of memory to decode, more "
+        "than any of its size should, or this machine has no more.",
+    )
 
 
 def _damage(error: Exception) -> DecodeError:
