@@ -53,11 +53,11 @@ def decode_deep_jpeg(data: bytes, header: Header, policy: DecodePolicy) -> Raste
 
 def _profile(image: ImageFile.ImageFile) -> bytes:
     """Returns the profile of an opened JPEG, wherever its parts lie before the first scan."""
-    parts = sorted(
-        part
-        for name, part in getattr(image, "applist", ())
-        if name == "APP2" and part.startswith(_PROFILE)
-    )
+    applied = getattr(image, "applist", ())
+    parts = [part for name, part in applied if name == "APP2" and part.startswith(_PROFILE)]
+    if not parts:
+        return b""
+    parts.sort()
     place = len(_PROFILE)
     # Each part has its number, from 1, and the number of all.
     numbers = [tuple(part[place : place + 2]) for part in parts]
