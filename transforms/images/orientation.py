@@ -29,9 +29,9 @@ _XMP = ("xmp", "XML:com.adobe.xmp")
 
 def orientation_of(image: Image.Image) -> int:
     """Returns the EXIF orientation of an opened image, 1 to 8; 1 if there is none that is sound."""
+    if exif := image.info.get("exif"):
+        return exif_orientation(exif)
     try:
-        if exif := image.info.get("exif"):
-            return exif_orientation(exif)
         if text := image.info.get(_RAW_EXIF):  # ImageMagick writes EXIF as hexadecimal text.
             return exif_orientation(bytes.fromhex("".join(text.split("\n")[3:])))
         if image.format == "TIFF":
@@ -42,15 +42,18 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Returns the orientation that EXIF tells, 1 to 8; 1 if it tells none.
+    """Returns the orientation that EXIF tells, 1 to 8; 1 if it tells none that is sound.
 
     Nothing but this one tag is looked at: Pillow copies the values of all, which may be the same
     millions of bytes each.
-
-    Raises:
-      KeyError: it is no EXIF.
-      struct.error: it ends early.
     """
+    try:
+        return _sound(_first_orientation(exif))
+    except Exception:  # An image with broken EXIF is still an image.
+        return 1
+
+
+def _first_orientation(exif: bytes) -> object:
     start = 0
     while exif.startswith(_EXIF_MARK, start):  # Some writers set it twice.
         start += len(_EXIF_MARK)
@@ -62,9 +65,9 @@ def exif_orientation(exif: bytes) -> int:
         tag, kind, length = struct.unpack_from(order + "HHI", exif, entry)
         if tag == _TAG:
             if length != 1 or kind not in _NUMBERS:
-                return 1
-            return _sound(struct.unpack_from(order + _NUMBERS[kind], exif, entry + 8)[0])
-    return 1
+                return None
+            return struct.unpack_from(order + _NUMBERS[kind], exif, entry + 8)[0]
+    return None
 
 
 @contextmanager

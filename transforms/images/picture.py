@@ -27,7 +27,13 @@ _DECODERS: Mapping[Decoder, Callable[[bytes, Header, DecodePolicy], Raster]] = {
     Decoder.DEEP_JPEG: decode_deep_jpeg,
     Decoder.PILLOW: decode_pillow,
 }
-_TRUNCATED_WORDS = ("truncated", "not enough data", "unexpected end", "broken data stream")
+_TRUNCATED_WORDS = (
+    "truncated",
+    "not enough data",
+    "not enough image data",
+    "unexpected end",
+    "broken data stream",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ _SCAN, _END, _LINES = 0xDA, 0xD9, 0xDC
 # These begin a segment with a length, those of `_ALONE` have none.
 _SEGMENTS = frozenset(range(0xC0, 0xF0)) - frozenset(range(0xD0, 0xDA)) | {0xFE}
 _ALONE = frozenset(range(0xD0, 0xD8)) | {0x01}
-_TELLING = FRAMES | {0xE0, 0xE1, 0xEE}
+_TELLING = FRAMES | {0xE0, 0xEE}
 _SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 _LOSSLESS = 0xC3
 _UNREAD = {
@@ -29,10 +29,8 @@ _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 # Encoders write some ten scans, and a few hundred segments at most. Each scan costs a decoder a
 # visit of all blocks, however few bytes it has, but less than what is done once for each pixel.
-_MOST_SCANS, _SCANS_A_PASS = 1000, 25
+_MOST_SCANS, _SCANS_A_PASS = 1000, 12
 _MOST_SEGMENTS = 10_000
-# A second segment of EXIF makes one of more than 64 KiB, of which Pillow copies every tag's value.
-_STEPS_OF_LONG_EXIF = 1_000_000
 
 
 def read_jpeg(data: bytes) -> Header:
@@ -43,7 +41,7 @@ def read_jpeg(data: bytes) -> Header:
       IndexError: the file ends early.
       struct.error: the file ends early.
     """
-    frame = exifs = count = 0
+    frame = count = 0
     has_jfif, transform = False, -1
     for marker, position in segments(data):
         count += 1
@@ -56,15 +54,15 @@ def read_jpeg(data: bytes) -> Header:
                 raise DecodeError(Reason.CORRUPT, "The JPEG has two frame headers.")
         elif marker == 0xE0:
             has_jfif = has_jfif or data.startswith(b"JFIF\0", position + 4)
-        elif marker == 0xE1:
-            exifs += data.startswith(b"Exif\0\0", position + 4)
         elif data.startswith(b"Adobe", position + 4):
             transform = data[position + 15]
     if not frame:
         raise DecodeError(Reason.CORRUPT, "The JPEG has a scan before its frame header.")
     colour = _colour(data, frame, has_jfif, transform)
-    steps = count if exifs < 2 else _STEPS_OF_LONG_EXIF
-    return _header(data, frame, steps, colour, position)
+    coding = "lossless" if data[frame + 1] == _LOSSLESS else ""
+    if transform >= 0 and colour is Colour.CMYK:
+        coding = "Adobe"
+    return _header(data, frame, count, colour, coding, position)
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int]]:
@@ -130,7 +128,7 @@ def _colour(data: bytes, frame: int, has_jfif: bool, transform: int) -> Colour:
     return Colour.RGB if data[frame + 10 : frame + 19 : 3] == b"RGB" else Colour.YCBCR
 
 
-def _header(data: bytes, frame: int, steps: int, colour: Colour, scan: int) -> Header:
+def _header(data: bytes, frame: int, steps: int, colour: Colour, coding: str, scan: int) -> Header:
     length, bits, height, width, channels = struct.unpack_from(">HBHHB", data, frame + 2)
     process = data[frame + 1]
     if length != 8 + 3 * channels:
@@ -156,7 +154,7 @@ def _header(data: bytes, frame: int, steps: int, colour: Colour, scan: int) -> H
         height,
         colour,
         bits,
-        coding="lossless" if process == _LOSSLESS else "",
+        coding=coding,
         passes=passes,
         steps=steps,
         pixel_bytes=12,  # The picture as decoded, in other colours, and turned upright.
