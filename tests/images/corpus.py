@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.images import profiles
+from tests.images import jpeg, profiles
 from tests.images.sample import Sample
 
 # The modules of the formats, each with a function `samples`.
-_MODULES = (profiles,)
+_MODULES = (jpeg, profiles)
 
 
 def corpus() -> list[Sample]:
