@@ -23,14 +23,13 @@ def decode_jpeg(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
     """Decodes a JPEG; with `decode=fast` at the smallest scale that is not below the target."""
     profile, orientation = _embedded(data)
     scale = _scale(header, policy, orientation in TRANSPOSED) if policy.decode == "fast" else 1
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        return Raster(_leniently(data, header, scale), profile, orientation)
     mode = _MODES.get(header.colour, "RGB")
     layout = "CMYK;I" if header.coding == "Adobe" else mode
-    if ImageFile.LOAD_TRUNCATED_IMAGES:
-        image = _leniently(data, header, layout, scale)
-    else:
-        size = -(-header.width // scale), -(-header.height // scale)
-        # Pillow's JPEG decoder itself. Its plugin would read all segments once more, in Python.
-        image = Image.frombytes(mode, size, data, "jpeg", layout, "", scale, 0)
+    size = -(-header.width // scale), -(-header.height // scale)
+    # Pillow's JPEG decoder itself. Its plugin would read all segments once more, in Python.
+    image = Image.frombytes(mode, size, data, "jpeg", layout, "", scale, 0)
     return Raster(image, profile, orientation)
 
 
@@ -47,11 +46,9 @@ def decode_deep_jpeg(data: bytes, header: Header, policy: DecodePolicy) -> Raste
     return Raster(Image.fromarray(reduced), profile, orientation)
 
 
-def _leniently(data: bytes, header: Header, layout: str, scale: int) -> Image.Image:
+def _leniently(data: bytes, header: Header, scale: int) -> Image.Image:
     """Decodes as much as there is; only the way through Pillow's plugin does."""
     with opened(data, header) as image:
-        tile = image.tile[0]
-        image.tile = [tile._replace(args=(layout, ""))]
         image.draft(None, (header.width // scale, header.height // scale))
         image.load()
         return image
