@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from image_features.transforms.images.headers.header import Alpha
-from image_features.transforms.images.table import RULES, Rule
+from image_features.transforms.images.rules.rule import Rule
+from image_features.transforms.images.table import RULES
 
 PAGE = Path(__file__).parents[2] / "docs" / "images.md"
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"

@@ -29,11 +29,11 @@ _XMP = ("xmp", "XML:com.adobe.xmp")
 
 def orientation_of(image: Image.Image) -> int:
     """Returns the EXIF orientation of an opened image, 1 to 8; 1 if there is none that is sound."""
-    if exif := image.info.get("exif"):
-        return exif_orientation(exif)
     try:
-        if text := image.info.get(_RAW_EXIF):  # ImageMagick writes EXIF as hexadecimal text.
-            return exif_orientation(bytes.fromhex("".join(text.split("\n")[3:])))
+        if exif := image.info.get("exif"):
+            return exif_orientation(exif)
+        if text := image.info.get(_RAW_EXIF):
+            return text_orientation(text)
         if image.format == "TIFF":
             return _sound(getattr(image, "tag_v2", {}).get(_TAG))
     except Exception:  # An image with broken EXIF is still an image.
@@ -42,32 +42,41 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Returns the orientation that EXIF tells, 1 to 8; 1 if it tells none that is sound.
+    """Returns the orientation that EXIF tells, 1 to 8; 1 if it tells none.
 
     Nothing but this one tag is looked at: Pillow copies the values of all, which may be the same
     millions of bytes each.
     """
-    try:
-        return _sound(_first_orientation(exif))
-    except Exception:  # An image with broken EXIF is still an image.
-        return 1
-
-
-def _first_orientation(exif: bytes) -> object:
     start = 0
     while exif.startswith(_EXIF_MARK, start):  # Some writers set it twice.
         start += len(_EXIF_MARK)
-    order = _BYTE_ORDERS[exif[start : start + 2]]
-    (offset,) = struct.unpack_from(order + "I", exif, start + 4)
-    directory = start + offset
-    (count,) = struct.unpack_from(order + "H", exif, directory)
-    for entry in range(directory + 2, directory + 2 + 12 * count, 12):
-        tag, kind, length = struct.unpack_from(order + "HHI", exif, entry)
-        if tag == _TAG:
-            if length != 1 or kind not in _NUMBERS:
-                return None
-            return struct.unpack_from(order + _NUMBERS[kind], exif, entry + 8)[0]
-    return None
+    order = _BYTE_ORDERS.get(exif[start : start + 2])
+    if order is None:
+        return 1
+    try:
+        (offset,) = struct.unpack_from(order + "I", exif, start + 4)
+        directory = start + offset
+        (count,) = struct.unpack_from(order + "H", exif, directory)
+        for entry in range(directory + 2, directory + 2 + 12 * count, 12):
+            tag, kind, length = struct.unpack_from(order + "HHI", exif, entry)
+            if tag == _TAG:
+                if length != 1 or kind not in _NUMBERS:
+                    return 1
+                return _sound(struct.unpack_from(order + _NUMBERS[kind], exif, entry + 8)[0])
+    except struct.error:  # It ends early.
+        pass
+    return 1
+
+
+def text_orientation(text: str) -> int:
+    """Returns the orientation of EXIF in the text that ImageMagick keeps it in, as in PNG.
+
+    It is a line feed, a name, the length, and lines of hexadecimal digits.
+    """
+    try:
+        return exif_orientation(bytes.fromhex("".join(text.split("\n")[3:])))
+    except ValueError:
+        return 1
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from image_features.transforms.images.headers.recognise import read_header
 from image_features.transforms.images.memory import decoding_memory
 from image_features.transforms.images.picture import Pixels, decode_picture
 from image_features.transforms.images.policy import DecodePolicy
-from image_features.transforms.images.table import Decoder, Rule, rule_for
+from image_features.transforms.images.rules.rule import Decoder, Rule
+from image_features.transforms.images.table import rule_for
 from image_features.transforms.values import Reason
 
 # The decoders of these formats have been fuzzed for years, and are most of what there is. All

@@ -196,7 +196,7 @@ def test_fast_and_exact_agree_closely():
     [
         (b"", Reason.EMPTY_FILE),
         (images.HTML, Reason.NOT_AN_IMAGE),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", Reason.NOT_AN_IMAGE),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", Reason.UNSUPPORTED_FORMAT),
         (images.bomb(), Reason.TOO_MANY_PIXELS),
         (images.encode(images.gradient(), quality=95)[:-400], Reason.TRUNCATED),
         (images.encode(images.noise(0), "PNG")[:-400], Reason.TRUNCATED),
