@@ -53,7 +53,13 @@ _DECODERS: Mapping[Decoder, Callable[[bytes, Header, DecodePolicy], Raster]] = {
     Decoder.ENCLOSED: _decode_enclosed,
     Decoder.NETPBM: decode_pnm,
 }
-_TRUNCATED_WORDS = ("truncated", "not enough data", "unexpected end", "broken data stream")
+_TRUNCATED_WORDS = (
+    "truncated",
+    "not enough data",
+    "not enough image data",
+    "unexpected end",
+    "broken data stream",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,9 +88,11 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
     decoder = _DECODERS[rule_for(header).decoder]
     try:
         raster = decoder(data, header, policy)
-        rgb = to_rgb(raster.image, policy.background, raster.profile)
-        upright = turn(rgb, raster.orientation)
+        late = _is_converted_last(raster, policy)
+        first, last = (b"", raster.profile) if late else (raster.profile, b"")
+        upright = turn(to_rgb(raster.image, policy.background, first), raster.orientation)
         pixels = resize(upright, policy.image_size, policy.resize, policy.background)
+        pixels = to_rgb(pixels, policy.background, last)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -97,6 +105,19 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
     if raster.orientation in TRANSPOSED:
         width, height = height, width
     return Pixels(np.asarray(pixels, np.uint8), header.format, width, height)
+
+
+def _is_converted_last(raster: Raster, policy: DecodePolicy) -> bool:
+    """Tells whether a profile is applied to the few pixels of the result in place of all.
+
+    A picture that is wholly its own may be scaled before, in the colours of its profile.
+    """
+    return (
+        policy.decode == "fast"
+        and policy.resize != "pad"
+        and raster.image.mode == "RGB"
+        and "transparency" not in raster.image.info
+    )
 
 
 def lift_pillow_limit() -> None:

@@ -11,7 +11,6 @@ from image_features.transforms.images.headers.recognise import read_header
 from image_features.transforms.images.memory import decoding_memory
 from image_features.transforms.images.picture import Pixels, decode_picture
 from image_features.transforms.images.policy import DecodePolicy
-from image_features.transforms.images.resizing import dropped_scale
 from image_features.transforms.images.rules.rule import Decoder, Rule
 from image_features.transforms.images.table import rule_for
 from image_features.transforms.values import Reason
@@ -78,8 +77,9 @@ def _memory(header: Header, rule: Rule, policy: DecodePolicy) -> int:
     """Returns the bytes of memory that decoding takes at its height."""
     decoded = header.pixels
     if rule.decoder is Decoder.JPEG and policy.decode == "fast":
-        size, (height, width) = (header.width, header.height), policy.image_size
-        decoded //= dropped_scale(size, (width, height), policy.resize) ** 2
+        # However the image will be turned and resized, the decoder may drop as much as this.
+        most = min(header.width, header.height) // max(policy.image_size)
+        decoded //= 64 if most >= 8 else 16 if most >= 4 else 4 if most >= 2 else 1
     return decoded * header.pixel_bytes + header.pixels * header.kept_bytes
 
 
