@@ -6,7 +6,17 @@ from tests.images import bitmap, gif, icon, jpeg, netpbm, png, profiles, tiff, w
 from tests.images.sample import Sample
 
 # The modules of the formats, each with a function `samples`.
-_MODULES = (bitmap, gif, icon, jpeg, netpbm, png, profiles, tiff, webp,)
+_MODULES = (
+    bitmap,
+    gif,
+    icon,
+    jpeg,
+    netpbm,
+    png,
+    profiles,
+    tiff,
+    webp,
+)
 
 
 def corpus() -> list[Sample]:
