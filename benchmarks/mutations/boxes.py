@@ -9,11 +9,12 @@ from benchmarks.mutations.anatomy import Format, Number, Part, fields
 
 _JP2 = b"\0\0\0\x0cjP  "
 _CODESTREAM = b"\xff\x4f\xff\x51"
+_ITEMS = 100  # As many are known of an `iloc` box.
 # The boxes that hold boxes, and the bytes before the first of them.
 _CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"iref": 4, b"iinf": 6, b"grpl": 0, b"dinf": 0}
 _CONTAINERS |= {b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0, b"jp2h": 0, b"res ": 0}
 _NUMBERS = {b"ispe": "444", b"pixi": "41111", b"irot": "1", b"imir": "1", b"auxC": "4"}
-_NUMBERS |= {b"iloc": "4112222424", b"pitm": "42", b"infe": "4224", b"av1C": "1111"}
+_NUMBERS |= {b"iloc": "4112222244", b"pitm": "42", b"infe": "4224", b"av1C": "1111"}
 _NUMBERS |= {b"hvcC": "1142411111111", b"clap": "44444444", b"colr": "42221", b"ipma": "44211212"}
 _NUMBERS |= {
     b"ihdr": "4421111",
@@ -68,6 +69,8 @@ def _segments(data: bytes, position: int, parents: tuple[int, ...]) -> Iterator[
         sizes = {0xFF51: "2244444444" + "2" + "111" * 4, 0xFF52: "2112111111", 0xFF5C: "212222"}
         sizes |= {0xFF90: "22411"}
         yield from _within(fields(position + 2, sizes.get(marker, "2"), "big"), end)
+        if marker == 0xFF90:  # The head of a tile, which says how long the tile is.
+            return
         position = end
 
 
@@ -89,16 +92,30 @@ def _grow(data: bytearray, parent: int, more: int) -> None:
 
 def _shift_items(data: bytearray, behind: int, more: int) -> None:
     """Adds to the offsets of items in `iloc` what has come before them, as an editor would."""
-    position = data.find(b"iloc") + 4
-    if position < 4:
-        return
-    end = min(len(data), position - 8 + int.from_bytes(data[position - 8 : position - 4]))
-    while position + 4 <= end:
-        offset = int.from_bytes(data[position : position + 4])
+    for start, size in _offsets(data, data.find(b"iloc") + 4):
+        offset = int.from_bytes(data[start : start + size])
         if behind <= offset < len(data) and offset + more >= 0:
-            data[position : position + 4] = (offset + more).to_bytes(4)
-            position += 3
-        position += 1
+            data[start : start + size] = (offset + more).to_bytes(size)
+
+
+def _offsets(data: bytes | bytearray, start: int) -> Iterator[tuple[int, int]]:
+    """Yields where the offsets of items are in an `iloc` box, and their sizes in bytes."""
+    version, sizes = data[start], int.from_bytes(data[start + 4 : start + 6])
+    offset_size, length_size, base_size, index_size = (
+        sizes >> shift & 15 for shift in (12, 8, 4, 0)
+    )
+    position = start + (10 if version == 2 else 8)
+    for _ in range(min(_ITEMS, int.from_bytes(data[start + 6 : position]))):
+        position += {0: 4, 1: 6}.get(version, 8)
+        if base_size:
+            yield position, base_size
+        extents = int.from_bytes(data[position + base_size : position + base_size + 2])
+        position += base_size + 2
+        for _ in range(min(_ITEMS, extents)):
+            position += index_size if version else 0
+            if offset_size:
+                yield position, offset_size
+            position += offset_size + length_size
 
 
 def _is_brand(data: bytes, *brands: bytes) -> bool:

@@ -77,7 +77,7 @@ def test_files_are_taken_apart_and_put_together_as_they_were(files: list[Origin]
         ("jpeg", -2, b"\xff\xfe\0\0one more"),
         ("gif", -2, b"\x21\xfe\x08one more\0"),
         ("avif", -1, b"\0\0\0\x10freeone more"),
-        ("jpeg2000", -1, b"\xff\x64\0\0\0\1one more"),
+        ("jpeg2000", -2, b"\xff\x64\0\0\0\1one more"),
     ],
 )
 def test_a_part_more_leaves_what_is_around_it_sound(files, name, behind, piece) -> None:
