@@ -10,6 +10,7 @@ import atexit
 import gzip
 import importlib
 import importlib.metadata
+import importlib.util
 import io
 import os
 import shutil
@@ -36,12 +37,19 @@ def worker_requirements(engine: Engine) -> list[str]:
     wanted = []
     for line in importlib.metadata.requires(DISTRIBUTION) or []:
         requirement = Requirement(line)
-        # Google's clients are an extra for users, and a worker on Dataflow reads with them.
-        needed = requirement.marker is None or requirement.marker.evaluate({"extra": "gcp"})
+        # Google's clients are an extra for users, and a worker on Dataflow reads with them. It
+        # decodes what the launcher could.
+        extras = ("gcp", "heif") if _has_heif() else ("gcp",)
+        marker = requirement.marker
+        needed = marker is None or any(marker.evaluate({"extra": extra}) for extra in extras)
         if needed and requirement.name.lower() not in left_out:
-            extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-            wanted.append(f"{requirement.name}{extras}=={_version(requirement)}")
+            own = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+            wanted.append(f"{requirement.name}{own}=={_version(requirement)}")
     return wanted
+
+
+def _has_heif() -> bool:
+    return importlib.util.find_spec("pillow_heif") is not None
 
 
 def _version(requirement: Requirement) -> str:

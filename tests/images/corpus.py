@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tests.images import tiff
 from tests.images.sample import Sample
 
 # The modules of the formats, each with a function `samples`.
-_MODULES = ()
+_MODULES = (tiff,)
 
 
 def corpus() -> list[Sample]:

@@ -2,64 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageChops, ImageCms
 
+from image_features.transforms.images.decoders.samples import to_eight_bits
+from image_features.transforms.images.headers.header import Sample
+from image_features.transforms.images.profiles import to_srgb
 
-def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+_PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
+
+
+def to_rgb(
+    image: Image.Image, background: tuple[int, int, int], profile: bytes = b""
+) -> Image.Image:
     """Converts an image of any mode to RGB.
 
-    Transparent pixels are composited on `background`. 16-bit grey is divided by 257, and so are
-    32-bit integers within 16 bits; others are stretched from their minimum to their maximum. Floats
-    within [0, 1] are multiplied by 255, within [0, 255] they are kept, others are stretched.
+    Grey of more than eight bits is converted by the rules of `to_eight_bits`. Then a profile
+    applies; transparent pixels are composited on `background` last.
+
+    Args:
+      image: The image; its own pixels stay as they are.
+      background: The RGB colour behind transparent pixels.
+      profile: The ICC profile that the file embeds; ignored if it is not of the image's colours.
     """
-    mode = image.mode
-    if mode == "RGB" and "transparency" not in image.info:
-        return image
-    if mode.startswith("I;16"):
-        return _grey((np.asarray(image).astype(np.uint32) + 128) // 257)
-    if mode == "I":
-        values = np.asarray(image).astype(np.int64)
-        if values.min() >= 0 and values.max() <= 65535:
-            return _grey((values + 128) // 257)
-        return _grey(_stretched(values.astype(np.float64)))
-    if mode == "F":
-        return _grey(_from_float(np.asarray(image).astype(np.float64)))
+    colours, alpha = _divided(_eight_bits(image))
+    rgb = to_srgb(colours, profile) if profile else None
+    if rgb is None:
+        rgb = _plainly_rgb(colours)
+    if alpha is None:
+        return rgb
+    flat = Image.new("RGB", rgb.size, background)
+    flat.paste(rgb, mask=alpha)
+    return flat
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(to_eight_bits(np.asarray(image), bits=16))
+    if image.mode == "I":
+        return Image.fromarray(to_eight_bits(np.asarray(image), bits=32, sample=Sample.SIGNED))
+    if image.mode == "F":
+        return Image.fromarray(to_eight_bits(np.asarray(image), bits=32, sample=Sample.FLOAT))
+    return image
+
+
+def _divided(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Returns the colours of an image, as grey, RGB, CMYK or Lab, and its alpha if it has any."""
+    mode = _PREMULTIPLIED.get(image.mode, image.mode)
+    if "transparency" in image.info and mode not in ("LA", "RGBA", "PA"):
+        mode = "LA" if mode in ("1", "L") else "RGBA"
+    elif mode == "PA":
+        mode = "RGBA"
+    if mode in ("LA", "RGBA"):
+        whole = image if image.mode == mode else image.convert(mode)
+        return whole.convert("L" if mode == "LA" else "RGB"), whole.getchannel("A")
     if mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
         # Pillow takes every CMYK JPEG for one of Adobe's, which store inverted ink.
-        image = ImageChops.invert(image)
-    if mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        assert converted is not None
-        return converted
-    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        # Pillow cannot convert La, with premultiplied alpha, to RGBA in one step.
-        rgba = image.convert("LA").convert("RGBA") if mode == "La" else image.convert("RGBA")
-        flat = Image.new("RGB", rgba.size, background)
-        flat.paste(rgba, mask=rgba.getchannel("A"))
-        return flat
-    return image.convert("RGB")
+        return ImageChops.invert(image), None
+    if mode in ("L", "RGB", "CMYK", "LAB"):
+        return image, None
+    return image.convert("L" if mode == "1" else "RGB"), None
 
 
-def _grey(values: npt.NDArray[Any]) -> Image.Image:
-    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-
-
-def _from_float(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    finite = np.isfinite(values)
-    if not finite.any():
-        return np.zeros_like(values)
-    low, high = values[finite].min(), values[finite].max()
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    if low >= 0 and high <= 1:
-        return np.rint(values * 255)
-    return np.rint(values) if low >= 0 and high <= 255 else _stretched(values)
-
-
-def _stretched(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    low, high = values.min(), values.max()
-    return np.rint((values - low) * (255 / (high - low))) if high > low else np.zeros_like(values)
+def _plainly_rgb(colours: Image.Image) -> Image.Image:
+    if colours.mode != "LAB":
+        return colours if colours.mode == "RGB" else colours.convert("RGB")
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(colours, lab, srgb, outputMode="RGB")
+    assert converted is not None
+    return converted

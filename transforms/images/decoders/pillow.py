@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from PIL import Image, ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 
 from image_features.transforms.images.headers.header import Header
-from image_features.transforms.images.orientation import TRANSPOSED, orientation_of
+from image_features.transforms.images.orientation import orientation_of, without_xmp
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.images.raster import Raster
-from image_features.transforms.images.resizing import draft_size
 
 # The plugin of each format; all are raster formats whose decoders take no part of a file as
 # instructions to run. MPO, as some cameras write, comes with JPEG.
@@ -22,11 +20,8 @@ _PLUGINS = {
     "png": "PNG",
     "webp": "WEBP",
     "gif": "GIF",
-    "bmp": "BMP",
     "tiff": "TIFF",
     "avif": "AVIF",
-    "ppm": "PPM",
-    "ico": "ICO",
     "jpeg2000": "JPEG2000",
 }
 # Image.open knows only the commonest of these formats before all plugins are registered.
@@ -41,23 +36,10 @@ def decode_pillow(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
         return Raster(image, image.info.get("icc_profile") or b"", orientation_of(image))
 
 
-def decode_jpeg(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
-    """Decodes a JPEG; with `decode=fast` at the smallest scale that is not below the target."""
-    with opened(data, header) as image:
-        orientation = orientation_of(image)
-        if policy.decode == "fast" and isinstance(image, JpegImageFile):
-            height, width = policy.image_size
-            target = (height, width) if orientation in TRANSPOSED else (width, height)
-            image.draft(None, draft_size(image.size, target, policy.resize))
-        # The decoder gets the whole file in one call, as each waits for the interpreter's lock.
-        image.decodermaxblock = max(image.decodermaxblock, len(data))
-        image.load()
-        return Raster(image, image.info.get("icc_profile") or b"", orientation)
-
-
 @contextmanager
 def opened(data: bytes, header: Header) -> Iterator[ImageFile.ImageFile]:
     """Opens a file by the one plugin of its format."""
     with Image.open(io.BytesIO(data), formats=(_PLUGINS[header.format],)) as image:
         assert isinstance(image, ImageFile.ImageFile)
-        yield image
+        with without_xmp(image):
+            yield image
