@@ -75,7 +75,9 @@ class Breeder:
         self._families: dict[str, list[Origin]] = {}
         for origin in origins:
             self._families.setdefault(origin.format.name, []).append(origin)
-        self._names = sorted(self._families)
+        # What is of no format lends its bytes to others.
+        self._others = sorted(self._families)
+        self._names = [name for name in self._others if name != _UNKNOWN.name]
 
     def mutant(self, number: int) -> Mutant:
         """Makes one mutant; the formats take turns, however many files each has."""
@@ -103,7 +105,7 @@ class Breeder:
             case 0:
                 return "truncate", damage.truncate(data, chance)
             case 1:
-                other = self._families[chance.choice(self._names)]
+                other = self._families[chance.choice(self._others)]
                 return "splice", damage.splice(data, chance.choice(other).data, chance)
             case _:
                 within = chance.choice(damage.WITHIN)

@@ -88,6 +88,9 @@ class Vips:
             steps.append(["colourspace", "srgb"])
         if has_alpha:
             steps.append(["flatten", "--background", "255 255 255"])
+        # What is called sRGB may have samples of any kind, and is not converted above.
+        if about["interpretation"] == "srgb" and about["format"] != "uchar":
+            steps.append(["cast", "uchar"])
         steps = steps or [["copy"]]
         source, shown = path, path.with_name(_SHOWN)
         for number, (operation, *options) in enumerate(steps, 1):
