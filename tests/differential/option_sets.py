@@ -94,7 +94,9 @@ def _convert_png() -> Iterator[OptionSet]:
     ):
         yield from _convert(source, form, "", "-interlace PNG")
     for depth in (1, 2, 4, 8, 16):
-        for colour, source in ((0, "grey"), (2, "rgb"), (3, "rgb"), (4, "cutout"), (6, "rgba")):
+        for colour, source in ((0, "grey"), (2, "rgb"), (4, "cutout"), (6, "rgba")):
+            if depth < 8 and colour:
+                continue  # PNG has no such.
             define = f"-define png:color-type={colour} -define png:bit-depth={depth}"
             yield from _convert(source, "png", define)
     yield from _convert("grey", "png", "-transparent white", "-depth 2 -transparent black")
@@ -163,7 +165,7 @@ def _convert_others() -> Iterator[OptionSet]:
     )
     yield from _convert("cutout", "gif", "-dispose Background -delay 10 rose:")
     yield from _convert("rgb", "webp", "-delay 10 rose:", "-orient RightTop")
-    yield from _convert("rgb", "jp2", "-colorspace YUV", "-colorspace sYCC")
+    yield from _convert("rgb", "jp2", "-colorspace YUV")
     yield from _convert("rgb", "jp2", "-define jp2:number-resolutions=1", "-interlace Plane")
     yield from _convert("rgb", "tga", "")
     yield from _convert("rgb", "pcx", "")

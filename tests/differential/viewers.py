@@ -15,6 +15,9 @@ from PIL import Image
 _SECONDS = 60
 # They write PPM, of which nothing can be mistaken.
 _SHOWN = "shown.ppm"
+# As this product converts embedded profiles.
+_INTENT = ("-intent", "Relative", "-black-point-compensation")
+_VIPS_INTENT = ("--intent", "relative", "--black-point-compensation")
 
 
 class NotShownError(Exception):
@@ -55,7 +58,7 @@ class ImageMagick:
         source = f"{path}[0]"
         embedded = run([self.program, source, "-format", "%[profile:icc]", "info:"])
         # A profile that is assigned to a picture without one would change nothing but CMYK.
-        to_srgb = ["-profile", str(profile)] if embedded.strip() else []
+        to_srgb = [*_INTENT, "-profile", str(profile)] if embedded.strip() else []
         shown = path.with_name(_SHOWN)
         command = [self.program, source, "-auto-orient", *to_srgb, "-colorspace", "sRGB"]
         command += ["-background", "white", "-alpha", "remove", "-alpha", "off"]
@@ -83,13 +86,13 @@ class Vips:
         if about.get("orientation", "1") != "1":
             steps.append(["autorot"])
         if "icc-profile-data" in about:
-            steps.append(["icc_transform", str(profile), "--embedded"])
+            steps.append(["icc_transform", str(profile), "--embedded", *_VIPS_INTENT])
         elif about["interpretation"] != "srgb" or about["format"] != "uchar" or bands < 3:
             steps.append(["colourspace", "srgb"])
         if has_alpha:
             steps.append(["flatten", "--background", "255 255 255"])
-        # What is called sRGB may have samples of any kind, and is not converted above.
-        if about["interpretation"] == "srgb" and about["format"] != "uchar":
+        # Samples of some kinds keep theirs when they are converted.
+        if about["format"] != "uchar":
             steps.append(["cast", "uchar"])
         steps = steps or [["copy"]]
         source, shown = path, path.with_name(_SHOWN)
