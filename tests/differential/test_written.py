@@ -48,9 +48,10 @@ _INCOMPARABLE = {
     "vips grey_short tif miniswhite": "viewers have no rule in common for signed samples",
     "vips grey_double tif miniswhite": "ImageMagick shows floats where white is zero as they are",
     "convert rgb tiff -colorspace Lab*": "viewers take the white of Lab for D65; in TIFF it is D50",
-    "convert rgba tiff -define tiff:alpha=unspecified": "a channel of no meaning is no transparency",
+    "convert rgba tiff -define tiff:alpha=unspecified": "a channel without meaning is none",
     "convert rgba bmp -define bmp:subtype=ARGB*": "ImageMagick does not stretch the levels to 255",
-    "convert rgba pam -depth *": "ImageMagick loses the transparency but for 8 and 16 bits",
+    "convert rgba pam -depth [!8]": "ImageMagick loses the transparency",
+    "convert rgba pam -depth 1[02]": "ImageMagick loses the transparency",
 }
 
 
