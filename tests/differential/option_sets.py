@@ -217,7 +217,7 @@ def _vips_others() -> Iterator[OptionSet]:
     yield from _vips("rgb rgba grey", "jp2", "lossless", "Q=90", "tile-width=32,tile-height=32")
     yield from _vips("rgb_ushort grey_ushort", "jp2", "lossless")
     yield from _vips("rgb", "jp2", "subsample-mode=on", "subsample-mode=off,Q=95")
-    yield from _vips("rgb rgba grey", "avif", "lossless", "Q=90", "bitdepth=10", "bitdepth=12")
+    yield from _vips("rgb rgba grey", "avif", "lossless", "Q=90", "bitdepth=12")
     yield from _vips("rgb rgba grey", "heic", "lossless", "Q=90", "bitdepth=10", "bitdepth=12")
     yield from _vips("rgb", "avif", "subsample-mode=off,Q=95", "Q=60")
     yield from _vips("rgb grey rgb_ushort grey_ushort", "ppm", "", "ascii")
