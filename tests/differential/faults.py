@@ -35,7 +35,7 @@ _FAULTS = {
     "vips rgb_short tif*": _SIGNED,
     "vips rgb_int tif*": _SIGNED,
     "vips grey_short tif miniswhite": _SIGNED,
-    "vips grey_* tif miniswhite": "Viewers show floats and 32 bits where white is zero as they are.",
+    "vips grey_* tif miniswhite": "Viewers invert neither floats nor 32 bits where white is zero.",
     "convert * tiff -type GrayscaleMatte -depth 1*": _LOST,
     "convert rgb tiff -colorspace Lab*": "Viewers take the white of Lab for D65; TIFF says D50.",
     "convert rgba tiff -define tiff:alpha=unspecified": _UNNAMED,
