@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from tests.images import bitmap, icon, netpbm, tiff
+from tests.images import bitmap, gif, icon, jpeg, netpbm, png, profiles, tiff, webp
 from tests.images.sample import Sample
 
 # The modules of the formats, each with a function `samples`.
-_MODULES = (bitmap, icon, netpbm, tiff)
+_MODULES = (
+    bitmap,
+    gif,
+    icon,
+    jpeg,
+    netpbm,
+    png,
+    profiles,
+    tiff,
+    webp,
+)
 
 
 def corpus() -> list[Sample]:
