@@ -10,7 +10,6 @@ from PIL import Image, UnidentifiedImageError
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.bmp import is_bmp, read_bmp
-from image_features.transforms.images.headers.camera_raw import CAMERA_RAWS, refuse_camera_raw
 from image_features.transforms.images.headers.gif import read_gif
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.headers.ico import is_ico, read_ico
@@ -67,7 +66,6 @@ _READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]], ...] 
     (is_webp, read_webp),
     (_begins(b"GIF87a", b"GIF89a"), read_gif),
     (_begins(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff),
-    (_begins(*CAMERA_RAWS), refuse_camera_raw),
     (is_pnm, read_pnm),
     (is_ico, _read_ico),
     (is_bmp, read_bmp),
