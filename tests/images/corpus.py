@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from tests.images import tiff
+from tests.images import bitmap, gif, icon, netpbm, png, tiff, webp
 from tests.images.sample import Sample
 
 # The modules of the formats, each with a function `samples`.
-_MODULES = (tiff,)
+_MODULES = (
+    bitmap,
+    gif,
+    icon,
+    netpbm,
+    png,
+    tiff,
+    webp,
+)
 
 
 def corpus() -> list[Sample]:

@@ -13,10 +13,13 @@ from PIL import Image
 from image_features.transforms.images.colour import to_rgb
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.decoders.bmp import decode_bmp, decode_icon
+from image_features.transforms.images.decoders.gif import decode_gif
 from image_features.transforms.images.decoders.jpeg import decode_deep_jpeg, decode_jpeg
 from image_features.transforms.images.decoders.pillow import decode_pillow
+from image_features.transforms.images.decoders.png import decode_png
 from image_features.transforms.images.decoders.pnm import decode_pnm
 from image_features.transforms.images.decoders.tiff import decode_libtiff, decode_tiff
+from image_features.transforms.images.decoders.webp import decode_webp
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.headers.ico import best_picture
 from image_features.transforms.images.headers.recognise import read_header
@@ -39,6 +42,9 @@ def _decode_enclosed(data: bytes, header: Header, policy: DecodePolicy) -> Raste
 _DECODERS: Mapping[Decoder, Callable[[bytes, Header, DecodePolicy], Raster]] = {
     Decoder.JPEG: decode_jpeg,
     Decoder.DEEP_JPEG: decode_deep_jpeg,
+    Decoder.PNG: decode_png,
+    Decoder.GIF: decode_gif,
+    Decoder.WEBP: decode_webp,
     Decoder.PILLOW: decode_pillow,
     Decoder.TIFF: decode_tiff,
     Decoder.LIBTIFF: decode_libtiff,

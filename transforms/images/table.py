@@ -15,6 +15,7 @@ from image_features.transforms.images.rules.jpeg import JPEG
 from image_features.transforms.images.rules.pnm import PNM
 from image_features.transforms.images.rules.rule import Decoder, Rule
 from image_features.transforms.images.rules.tiff import TIFF
+from image_features.transforms.images.rules.web import GIF, PNG, WEBP
 from image_features.transforms.values import Reason
 
 RULES: tuple[Rule, ...] = (
@@ -22,9 +23,12 @@ RULES: tuple[Rule, ...] = (
     *TIFF,
     *BMP,
     *PNM,
+    *PNG,
+    *GIF,
+    *WEBP,
     # To be divided by format.
     Rule(
-        ("png", "webp", "gif", "avif", "jpeg2000"),
+        ("avif", "jpeg2000"),
         tuple(Colour),
         tuple(range(1, 65)),
         Decoder.PILLOW,

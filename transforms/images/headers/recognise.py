@@ -10,16 +10,18 @@ from PIL import Image, UnidentifiedImageError
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.bmp import is_bmp, read_bmp
-from image_features.transforms.images.headers.camera_raw import CAMERA_RAWS, refuse_camera_raw
+from image_features.transforms.images.headers.gif import read_gif
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.headers.ico import is_ico, read_ico
 from image_features.transforms.images.headers.jpeg import read_jpeg
 from image_features.transforms.images.headers.others import refusal
+from image_features.transforms.images.headers.png import read_png
 from image_features.transforms.images.headers.pnm import is_pnm, read_pnm
 from image_features.transforms.images.headers.tiff import read_tiff
+from image_features.transforms.images.headers.webp import is_webp, read_webp
 from image_features.transforms.values import Reason
 
-_FORMATS = ("PNG", "WEBP", "GIF", "AVIF", "JPEG2000")
+_FORMATS = ("AVIF", "JPEG2000")
 
 
 def read_header(data: bytes) -> Header:
@@ -59,8 +61,10 @@ def _read_ico(data: bytes) -> Header:
 # What has only few magic bytes comes last.
 _READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]], ...] = (
     (_begins(b"\xff\xd8\xff"), read_jpeg),
+    (_begins(b"\x89PNG"), read_png),
+    (is_webp, read_webp),
+    (_begins(b"GIF87a", b"GIF89a"), read_gif),
     (_begins(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff),
-    (_begins(*CAMERA_RAWS), refuse_camera_raw),
     (is_pnm, read_pnm),
     (is_ico, _read_ico),
     (is_bmp, read_bmp),
