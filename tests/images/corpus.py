@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.images import bitmap, gif, icon, netpbm, png, tiff, webp
+from tests.images import bitmap, gif, icon, jpeg, netpbm, png, profiles, tiff, webp
 from tests.images.sample import Sample
 
 # The modules of the formats, each with a function `samples`.
@@ -10,8 +10,10 @@ _MODULES = (
     bitmap,
     gif,
     icon,
+    jpeg,
     netpbm,
     png,
+    profiles,
     tiff,
     webp,
 )

@@ -133,14 +133,13 @@ def refusal(data: bytes) -> DecodeError:
     if name := picture_name(data):
         return DecodeError(
             Reason.UNSUPPORTED_FORMAT,
-            f"The file is {name}, which is not read. Convert it, as to PNG.",
+            f"The file is {name}, a format that is not read. Convert it, as to PNG.",
         )
-    begins = f"it begins with {data[:24]!r}"
     if name := other_name(data):
-        return DecodeError(Reason.NOT_AN_IMAGE, f"The file is {name} and no image; {begins}.")
-    return DecodeError(
-        Reason.NOT_AN_IMAGE, f"The file is no image of a format that is known; {begins}."
-    )
+        text = f"The file is {name} and no image; it begins with {data[:24]!r}."
+    else:
+        text = f"The file is no image of a known format; it begins with {data[:24]!r}."
+    return DecodeError(Reason.NOT_AN_IMAGE, text)
 
 
 def picture_name(data: bytes) -> str:

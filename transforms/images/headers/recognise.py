@@ -22,7 +22,6 @@ from image_features.transforms.images.headers.webp import is_webp, read_webp
 from image_features.transforms.values import Reason
 
 _FORMATS = ("AVIF", "JPEG2000")
-Image.init()
 
 
 def read_header(data: bytes) -> Header:
