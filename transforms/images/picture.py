@@ -12,6 +12,7 @@ from PIL import Image
 
 from image_features.transforms.images.colour import to_rgb
 from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.images.decoders.jpeg2000 import decode_jpeg2000
 from image_features.transforms.images.decoders.pillow import decode_jpeg, decode_pillow
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.orientation import TRANSPOSED, turn
@@ -24,6 +25,7 @@ from image_features.transforms.values import Reason
 _DECODERS: Mapping[Decoder, Callable[[bytes, Header, DecodePolicy], Raster]] = {
     Decoder.JPEG: decode_jpeg,
     Decoder.PILLOW: decode_pillow,
+    Decoder.JPEG2000: decode_jpeg2000,
 }
 _TRUNCATED_WORDS = ("truncated", "not enough data", "unexpected end", "broken data stream")
 

@@ -39,6 +39,7 @@ def decode_image(data: bytes, policy: DecodePolicy) -> Pixels:
     header = read_header(data)
     _check_size(header, policy)
     rule_for(header)
+    _check_memory(header, policy)
     with decoding_memory(header.pixels * header.pixel_bytes):
         if not _is_quick(header):
             return decode_in_child(data, policy)
@@ -65,6 +66,16 @@ def _check_size(header: Header, policy: DecodePolicy) -> None:
             Reason.TOO_MANY_PIXELS,
             f"The image is {width} x {height} pixels, more than the {policy.max_pixels} "
             "allowed; see --max_megapixels.",
+        )
+
+
+def _check_memory(header: Header, policy: DecodePolicy) -> None:
+    """Refuses what would not fit, which decoders without memory call damage."""
+    if header.pixels * header.pixel_bytes > policy.max_memory:
+        raise DecodeError(
+            Reason.TOO_COSTLY,
+            f"The image takes {header.pixel_bytes} bytes a pixel to decode, altogether more than "
+            f"{policy.max_memory}; see --max_megapixels.",
         )
 
 

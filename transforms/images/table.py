@@ -20,6 +20,9 @@ class Decoder(enum.StrEnum):
 
     JPEG = "Pillow (libjpeg-turbo), which may drop scales"
     PILLOW = "Pillow"
+    JPEG2000 = "imagecodecs (OpenJPEG)"
+    AVIF = "Pillow (libavif and dav1d)"
+    HEIC = "pillow-heif (libheif and libde265), the extra `heif`"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +71,7 @@ RULES: tuple[Rule, ...] = (
     Rule(("jpeg",), (Colour.CMYK,), (8,), Decoder.JPEG, "to RGB; ink of 0 is none, of Adobe's all"),
     # To be divided by format.
     Rule(
-        ("png", "webp", "gif", "bmp", "tiff", "avif", "ppm", "ico", "jpeg2000"),
+        ("png", "webp", "gif", "bmp", "tiff", "ppm", "ico"),
         tuple(Colour),
         tuple(range(1, 65)),
         Decoder.PILLOW,
@@ -76,6 +79,38 @@ RULES: tuple[Rule, ...] = (
         tuple(Sample),
         _ANY_ALPHA,
         None,
+    ),
+    # JPEG 2000
+    Rule(
+        ("jpeg2000",),
+        (Colour.GREY, Colour.RGB),
+        tuple(range(1, 17)),
+        Decoder.JPEG2000,
+        "to 8 bits: 0 is black, all bits are white; opacity is put on the background",
+        alphas=(Alpha.NONE, Alpha.STRAIGHT, Alpha.PREMULTIPLIED),
+    ),
+    Rule(
+        ("jpeg2000",),
+        (Colour.GREY, Colour.RGB),
+        tuple(range(1, 17)),
+        Decoder.JPEG2000,
+        "to 8 bits: the lowest number is black, the highest white",
+        samples=(Sample.SIGNED,),
+    ),
+    Rule(
+        ("jpeg2000",),
+        (Colour.PALETTE,),
+        tuple(range(1, 17)),
+        Decoder.JPEG2000,
+        "to the palette's colours, these to 8 bits; opacity is put on the background",
+        alphas=(Alpha.NONE, Alpha.STRAIGHT, Alpha.PREMULTIPLIED),
+    ),
+    Rule(
+        ("jpeg2000",),
+        (Colour.YCBCR, Colour.CMYK),
+        tuple(range(1, 17)),
+        Decoder.JPEG2000,
+        "to 8 bits, then to RGB; where sYCC has fewer samples of colour, they are repeated",
     ),
 )
 

@@ -27,7 +27,6 @@ _PLUGINS = {
     "avif": "AVIF",
     "ppm": "PPM",
     "ico": "ICO",
-    "jpeg2000": "JPEG2000",
 }
 # Image.open knows only the commonest of these formats before all plugins are registered.
 Image.init()

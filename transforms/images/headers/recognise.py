@@ -9,11 +9,13 @@ from collections.abc import Callable
 from PIL import Image, UnidentifiedImageError
 
 from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.images.headers.codestream import CODESTREAM
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.headers.jpeg import read_jpeg
+from image_features.transforms.images.headers.jpeg2000 import JP2, read_jpeg2000
 from image_features.transforms.values import Reason
 
-_FORMATS = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "JPEG2000")
+_FORMATS = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO")
 Image.init()
 
 
@@ -46,4 +48,8 @@ def _opened(data: bytes) -> Header:
         ) from error
 
 
-_READERS: tuple[tuple[bytes, Callable[[bytes], Header]], ...] = ((b"\xff\xd8\xff", read_jpeg),)
+_READERS: tuple[tuple[bytes, Callable[[bytes], Header]], ...] = (
+    (b"\xff\xd8\xff", read_jpeg),
+    (JP2, read_jpeg2000),
+    (CODESTREAM, read_jpeg2000),
+)

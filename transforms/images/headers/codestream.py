@@ -1,0 +1,96 @@
+"""JPEG 2000 codestreams: what the marker segment SIZ says (ITU-T T.800, annex A.5.1)."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+
+from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.values import Reason
+
+CODESTREAM = b"\xff\x4f\xff\x51"
+# The number of a tile has 16 bits.
+_MOST_TILES = 65_535
+# How many samples the colour differences leave out across and down, as OpenJPEG converts them.
+_SUBSAMPLED = frozenset({((1, 1), (2, 2), (2, 2)), ((1, 1), (2, 1), (2, 1))})
+
+
+@dataclasses.dataclass(frozen=True)
+class Component:
+    """One component of a codestream.
+
+    Attributes:
+      bits: The bits of a sample.
+      signed: Whether samples are signed.
+      steps: How many pixels a sample is for, across and down.
+    """
+
+    bits: int
+    signed: bool
+    steps: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Codestream:
+    """What a codestream says of its samples.
+
+    Attributes:
+      start: Where it begins in the file.
+      end: Where it ends.
+      width: The width in pixels.
+      height: The height in pixels.
+      components: Its components.
+      tiles: The number of its tiles.
+    """
+
+    start: int
+    end: int
+    width: int
+    height: int
+    components: tuple[Component, ...]
+    tiles: int
+
+    @property
+    def is_subsampled(self) -> bool:
+        """Whether the second and the third component have fewer samples, in a known way."""
+        return tuple(component.steps for component in self.components) in _SUBSAMPLED
+
+    @property
+    def unsupported(self) -> str:
+        """Why its components cannot be read, if so."""
+        first = self.components[0]
+        if any((c.bits, c.signed) != (first.bits, first.signed) for c in self.components):
+            return "components of different depths"
+        if any(c.steps != (1, 1) for c in self.components) and not self.is_subsampled:
+            return "components of different sizes"
+        return ""
+
+
+def read_codestream(data: bytes, start: int, end: int) -> Codestream:
+    """Reads the size of a codestream.
+
+    Raises:
+      DecodeError: it has none that is possible.
+      struct.error: the file ends before.
+    """
+    if data[start : start + 4] != CODESTREAM:
+        raise DecodeError(Reason.CORRUPT, "The codestream of the JPEG 2000 file has no size.")
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, count = (
+        struct.unpack_from(">8IH", data, start + 8)
+    )
+    if not (count and tile_width and tile_height and left < right and top < bottom):
+        raise DecodeError(Reason.CORRUPT, "The codestream of the JPEG 2000 file has no pixels.")
+    if tile_left > left or tile_top > top:
+        raise DecodeError(Reason.CORRUPT, "The tiles of the JPEG 2000 file miss its pixels.")
+    tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
+    if tiles > _MOST_TILES:
+        raise DecodeError(Reason.CORRUPT, f"The JPEG 2000 file says that it has {tiles} tiles.")
+    components = tuple(_component(data, start + 42 + 3 * i) for i in range(count))
+    return Codestream(start, end, right - left, bottom - top, components, tiles)
+
+
+def _component(data: bytes, position: int) -> Component:
+    depth, across, down = struct.unpack_from("3B", data, position)
+    if not (across and down):
+        raise DecodeError(Reason.CORRUPT, "A component of the JPEG 2000 file has no samples.")
+    return Component((depth & 0x7F) + 1, depth >= 0x80, (across, down))
