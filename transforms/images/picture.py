@@ -12,6 +12,8 @@ from PIL import Image
 
 from image_features.transforms.images.colour import to_rgb
 from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.images.decoders.avif import decode_avif
+from image_features.transforms.images.decoders.heic import decode_heic
 from image_features.transforms.images.decoders.jpeg2000 import decode_jpeg2000
 from image_features.transforms.images.decoders.pillow import decode_jpeg, decode_pillow
 from image_features.transforms.images.headers.header import Header
@@ -26,6 +28,8 @@ _DECODERS: Mapping[Decoder, Callable[[bytes, Header, DecodePolicy], Raster]] = {
     Decoder.JPEG: decode_jpeg,
     Decoder.PILLOW: decode_pillow,
     Decoder.JPEG2000: decode_jpeg2000,
+    Decoder.AVIF: decode_avif,
+    Decoder.HEIC: decode_heic,
 }
 _TRUNCATED_WORDS = ("truncated", "not enough data", "unexpected end", "broken data stream")
 
@@ -70,7 +74,7 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
         raise DecodeError(Reason.TOO_MANY_PIXELS, str(error)) from error
     except Exception as error:  # Decoders may raise anything.
         raise _damage(error) from error
-    width, height = header.width, header.height
+    width, height = header.shown or (header.width, header.height)
     if raster.orientation in TRANSPOSED:
         width, height = height, width
     return Pixels(np.asarray(pixels, np.uint8), header.format, width, height)

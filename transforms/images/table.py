@@ -112,6 +112,23 @@ RULES: tuple[Rule, ...] = (
         Decoder.JPEG2000,
         "to 8 bits, then to RGB; where sYCC has fewer samples of colour, they are repeated",
     ),
+    # AVIF and HEIC
+    Rule(
+        ("avif",),
+        (Colour.GREY, Colour.RGB, Colour.YCBCR),
+        (8, 10, 12),
+        Decoder.AVIF,
+        "to RGB of 8 bits; opacity is put on the background",
+        alphas=(Alpha.NONE, Alpha.STRAIGHT, Alpha.PREMULTIPLIED),
+    ),
+    Rule(
+        ("heic",),
+        (Colour.GREY, Colour.YCBCR),
+        (8, 10, 12),
+        Decoder.HEIC,
+        "to RGB of 8 bits; opacity is put on the background",
+        alphas=(Alpha.NONE, Alpha.STRAIGHT, Alpha.PREMULTIPLIED),
+    ),
 )
 
 
@@ -128,7 +145,7 @@ def rule_for(header: Header) -> Rule:
     """
     if not header.unsupported:
         # Nothing but the columns of the table decides, so that few headers are different.
-        kind = dataclasses.replace(header, width=0, height=0, passes=1, steps=0)
+        kind = dataclasses.replace(header, width=0, height=0, passes=1, steps=0, shown=None)
         if rule := _row(kind):
             return rule
     raise DecodeError(Reason.UNSUPPORTED_PIXELS, _refusal(header))

@@ -53,6 +53,8 @@ class Header:
       passes: The times that a decoder goes over all pixels, as for the scans of a JPEG.
       steps: The parts of the file that are taken one by one in Python: chunks, strips, frames.
       pixel_bytes: The bytes of memory for a pixel at the height of decoding.
+      shown: The width and the height of the upright picture, where the decoder turns or crops it
+        as the file says; None if EXIF alone decides.
       unsupported: Why the pixels cannot be had, where the file says something that the columns of
         the table do not cover; else empty.
     """
@@ -70,6 +72,7 @@ class Header:
     steps: int = 0
     pixel_bytes: int = 8
     unsupported: str = ""
+    shown: tuple[int, int] | None = None
 
     @property
     def pixels(self) -> int:

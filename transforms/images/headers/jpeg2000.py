@@ -69,7 +69,7 @@ def read_jpeg2000(data: bytes) -> Header:
     stream = image.codestream
     first, count = stream.components[0], len(stream.components)
     # OpenJPEG has four bytes for each sample, and then there is a copy at the file's depth.
-    pixel_bytes = count * (4 + (first.bits + 7) // 8)
+    pixel_bytes = 1 + count * (4 + (first.bits + 7) // 8)
     return Header(
         "jpeg2000",
         stream.width,

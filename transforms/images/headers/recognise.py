@@ -11,11 +11,12 @@ from PIL import Image, UnidentifiedImageError
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.codestream import CODESTREAM
 from image_features.transforms.images.headers.header import Header
+from image_features.transforms.images.headers.heif import read_heif
 from image_features.transforms.images.headers.jpeg import read_jpeg
 from image_features.transforms.images.headers.jpeg2000 import JP2, read_jpeg2000
 from image_features.transforms.values import Reason
 
-_FORMATS = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO")
+_FORMATS = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO")
 Image.init()
 
 
@@ -27,6 +28,8 @@ def read_header(data: bytes) -> Header:
         is damaged.
     """
     reader = next((read for magic, read in _READERS if data.startswith(magic)), _opened)
+    if data[4:8] == b"ftyp":
+        reader = read_heif
     try:
         return reader(data)
     except (struct.error, IndexError) as error:
