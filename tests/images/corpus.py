@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tests.images import avif
 from tests.images.sample import Sample
 
 # The modules of the formats, each with a function `samples`.
-_MODULES = ()
+_MODULES = (avif,)
 
 
 def corpus() -> list[Sample]:

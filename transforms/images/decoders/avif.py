@@ -27,8 +27,6 @@ def decode_avif(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
     assert still.colour is not None
     with opened(_without_exif(data), header) as image:
         image.load()
-        if image.fp is not None:
-            image.fp.close()  # It holds a copy of all pixels.
         if image.size != (still.width, still.height):
             raise DecodeError(Reason.CORRUPT, "The image's size is not the one that it says.")
         profile = still.profile or profile_of(still.colour, header.colour is Colour.GREY)

@@ -14,7 +14,7 @@ from image_features.transforms.values import Reason
 
 _IDENTITY = 0
 # Measured for a pixel: as it is coded, as libavif and as Pillow have it, and on the background.
-_GREY_BYTES, _RGB_BYTES, _ALPHA_BYTES = 7, 11, 16
+_GREY_BYTES, _RGB_BYTES, _ALPHA_BYTES = 7, 11, 19
 
 
 def read_avif(data: bytes, still: Still) -> Header:

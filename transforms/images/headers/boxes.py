@@ -76,7 +76,8 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
         if kind == b"uuid":
             header += 16
         if size < header or (end is not None and start + size > limit):
-            raise DecodeError(Reason.CORRUPT, f"The box {kind!r} says that it has {size} bytes.")
+            reason = Reason.TRUNCATED if header <= size and limit == len(data) else Reason.CORRUPT
+            raise DecodeError(reason, f"The box {kind!r} says that it has {size} bytes.")
         yield Box(kind, data, start + header, min(start + size, limit))
         start += size
     raise DecodeError(Reason.TOO_COSTLY, f"The file has more than {_MOST_BOXES} boxes in one.")
