@@ -14,6 +14,7 @@ from PIL import Image
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.decoders.samples import to_eight_bits
+from image_features.transforms.images.headers.codestream import check_tiles, damage
 from image_features.transforms.images.headers.header import Alpha, Colour, Header
 from image_features.transforms.images.headers.jpeg2000 import Channel, parse_jpeg2000
 from image_features.transforms.images.policy import DecodePolicy
@@ -30,7 +31,6 @@ _MODES = {
     (Colour.YCBCR, Alpha.NONE): "YCbCr",
     (Colour.CMYK, Alpha.NONE): "CMYK",
 }
-_END_OF_CODESTREAM = b"\xff\xd9"
 
 
 def decode_jpeg2000(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
@@ -39,13 +39,11 @@ def decode_jpeg2000(data: bytes, header: Header, policy: DecodePolicy) -> Raster
 
     image = parse_jpeg2000(data)
     stream = image.codestream
-    coded = data[stream.start : stream.end]
+    check_tiles(data, stream)
     try:
-        values = imagecodecs.jpeg2k_decode(coded, numthreads=1)
+        values = imagecodecs.jpeg2k_decode(data[stream.start : stream.end], numthreads=1)
     except imagecodecs.Jpeg2kError as error:
-        ends = coded[-64:].rstrip(b"\0").endswith(_END_OF_CODESTREAM)
-        reason = Reason.CORRUPT if ends else Reason.TRUNCATED
-        raise DecodeError(reason, f"The image cannot be decoded: {error}") from error
+        raise damage(data, stream, str(error)) from error
     if values.ndim == 2:
         values = values[..., None]
     if values.shape != (header.height, header.width, len(stream.components)):

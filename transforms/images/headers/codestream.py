@@ -9,6 +9,9 @@ from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.values import Reason
 
 CODESTREAM = b"\xff\x4f\xff\x51"
+_START_OF_TILE, _END_OF_CODESTREAM = 0xFF90, b"\xff\xd9"
+_PADDING = 64
+_MOST_PARTS = 200_000
 # The number of a tile has 16 bits.
 _MOST_TILES = 65_535
 # How many samples the colour differences leave out across and down, as OpenJPEG converts them.
@@ -87,6 +90,37 @@ def read_codestream(data: bytes, start: int, end: int) -> Codestream:
         raise DecodeError(Reason.CORRUPT, f"The JPEG 2000 file says that it has {tiles} tiles.")
     components = tuple(_component(data, start + 42 + 3 * i) for i in range(count))
     return Codestream(start, end, right - left, bottom - top, components, tiles)
+
+
+def check_tiles(data: bytes, stream: Codestream) -> None:
+    """Looks for all tiles, since OpenJPEG leaves those black that are not there.
+
+    Raises:
+      DecodeError: some are missing.
+    """
+    found: set[int] = set()
+    position, parts = stream.start + 2, 0
+    while position + 12 <= stream.end:
+        marker, length, tile, size = struct.unpack_from(">HHHI", data, position)
+        if marker == _START_OF_TILE:
+            found.add(tile)
+            parts += 1
+            position += size or stream.end  # Without a size, it is the last one.
+        elif parts:
+            break
+        else:
+            position += 2 + length
+        if parts > _MOST_PARTS:
+            raise DecodeError(Reason.TOO_COSTLY, f"The image has more than {parts} parts of tiles.")
+    if len(found) < stream.tiles:
+        raise damage(data, stream, f"only {len(found)} of {stream.tiles} tiles are there")
+
+
+def damage(data: bytes, stream: Codestream, what: str) -> DecodeError:
+    """Returns the failure of a codestream: it ends early, if the marker of its end is missing."""
+    end = data[max(stream.start, stream.end - _PADDING) : stream.end].rstrip(b"\0")
+    reason = Reason.CORRUPT if end.endswith(_END_OF_CODESTREAM) else Reason.TRUNCATED
+    return DecodeError(reason, f"The image cannot be decoded: {what}.")
 
 
 def _component(data: bytes, position: int) -> Component:
