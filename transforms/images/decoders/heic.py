@@ -19,6 +19,8 @@ def decode_heic(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
     """Decodes the picture that a HEIC shows; libheif turns and crops it."""
     try:
         import pillow_heif
+
+        pillow_heif.libheif_version()  # Its libraries may be missing too.
     except ImportError as error:
         raise DecodeError(
             Reason.UNSUPPORTED_FORMAT,

@@ -6,14 +6,16 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.orientation import TRANSPOSED, orientation_of
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.images.raster import Raster
 from image_features.transforms.images.resizing import draft_size
+from image_features.transforms.values import Reason
 
 # The plugin of each format; all are raster formats whose decoders take no part of a file as
 # instructions to run. MPO, as some cameras write, comes with JPEG.
@@ -57,6 +59,10 @@ def decode_jpeg(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
 @contextmanager
 def opened(data: bytes, header: Header) -> Iterator[ImageFile.ImageFile]:
     """Opens a file by the one plugin of its format."""
-    with Image.open(io.BytesIO(data), formats=(_PLUGINS[header.format],)) as image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=(_PLUGINS[header.format],))
+    except UnidentifiedImageError as error:  # It tells an address in memory, and no cause.
+        raise DecodeError(Reason.CORRUPT, "The image's header is damaged.") from error
+    with image:
         assert isinstance(image, ImageFile.ImageFile)
         yield image

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.values import Reason
 
+_DATA = frozenset({b"mdat", b"jp2c"})
 # No honest container has nearly as many.
 _MOST_BOXES = 50_000
 
@@ -57,7 +58,7 @@ class Box:
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
     """Reads the boxes of a part of a file, one after the other.
 
-    The last box of a file may reach beyond its end: what is missing may not be needed.
+    The data at the end of a file may reach beyond it: what is missing may not be needed.
 
     Raises:
       DecodeError: a box is larger than what holds it, or smaller than its header.
@@ -75,7 +76,8 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
             size = limit - start
         if kind == b"uuid":
             header += 16
-        if size < header or (end is not None and start + size > limit):
+        is_cut = start + size > limit and (end is not None or kind not in _DATA)
+        if size < header or is_cut:
             reason = Reason.TRUNCATED if header <= size and limit == len(data) else Reason.CORRUPT
             raise DecodeError(reason, f"The box {kind!r} says that it has {size} bytes.")
         yield Box(kind, data, start + header, min(start + size, limit))

@@ -76,7 +76,9 @@ def read_codestream(data: bytes, start: int, end: int) -> Codestream:
       DecodeError: it has none that is possible.
       struct.error: the file ends before.
     """
-    if data[start : start + 4] != CODESTREAM:
+    if start + len(CODESTREAM) > end:
+        raise DecodeError(Reason.TRUNCATED, "The JPEG 2000 file ends before its codestream.")
+    if not data.startswith(CODESTREAM, start):
         raise DecodeError(Reason.CORRUPT, "The codestream of the JPEG 2000 file has no size.")
     right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, count = (
         struct.unpack_from(">8IH", data, start + 8)
