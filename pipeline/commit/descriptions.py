@@ -17,6 +17,7 @@ from apache_beam.io.filesystems import FileSystems
 from image_features.pipeline.commit.schema import dataset_info_json, features_json, schema_pbtxt
 from image_features.pipeline.config import RunConfig
 from image_features.pipeline.dataset.layout import RunLayout
+from image_features.transforms.images.policy import DECODING_PACKAGES
 from image_features.transforms.measure_features import BINS_PER_OCTAVE, FIRST_BIN, FeatureStatistics
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import create_whole
@@ -29,6 +30,7 @@ _PACKAGES = (
     "tensorflow-hub",
     "pillow",
     "numpy",
+    *DECODING_PACKAGES,
 )
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 # The last digits of a sum in double precision depend on the order of bundles; the first seven

@@ -35,7 +35,7 @@ VECTORS_DEPEND_ON: Mapping[type, Mapping[str, bool]] = {
         "max_bytes": False,
         "background": True,
         "timeout": False,
-        "revision": True,
+        "decode_revision": True,
     },
     FetchPolicy: {
         "http": False,

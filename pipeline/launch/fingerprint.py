@@ -16,7 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import UsageError
 from image_features.models.engines import PreparedModel
-from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.policy import DECODING_PACKAGES, DecodePolicy
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.stores.http import HttpClient, HttpPolicy
@@ -56,6 +56,8 @@ def fingerprint(
     }
     if manifest.quotes is not None:  # Earlier versions did not know of it.
         parts["quotes"] = manifest.quotes
+    if decode.decode_revision > 1:
+        parts["versions"] += [_version(package) for package in DECODING_PACKAGES]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -195,7 +195,7 @@ def _provenance(
         max_pixels=int(options.max_megapixels * 1e6),
         max_bytes=fetch.max_bytes,
         timeout=options.decode_timeout,
-        revision=DecodePolicy.NEWEST,
+        decode_revision=DecodePolicy.NEWEST,
     )
     return Provenance(
         inputs=tuple(redact_uri(source.location) for source in manifest.sources),

@@ -28,7 +28,6 @@ DISTRIBUTION = "image-feature-extractor"
 _LAUNCHER_ONLY = frozenset({"h5py", "rich"})
 _TENSORFLOW = frozenset({"tensorflow", "tensorflow-hub"})
 _NOT_FOR_WORKERS = ("__pycache__", "builtin.npz", "templates")
-_HEIF = "pillow_heif"
 _EPOCH = 315_532_800  # It is 1980-01-01, the first time that archives of every kind can hold.
 
 
@@ -38,21 +37,19 @@ def worker_requirements(engine: Engine) -> list[str]:
     wanted = []
     for line in importlib.metadata.requires(DISTRIBUTION) or []:
         requirement = Requirement(line)
-        if _is_needed(requirement) and requirement.name.lower() not in left_out:
-            extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-            wanted.append(f"{requirement.name}{extras}=={_version(requirement)}")
+        # Google's clients are an extra for users, and a worker on Dataflow reads with them. It
+        # decodes what the launcher could.
+        extras = ("gcp", "heif") if _has_heif() else ("gcp",)
+        marker = requirement.marker
+        needed = marker is None or any(marker.evaluate({"extra": extra}) for extra in extras)
+        if needed and requirement.name.lower() not in left_out:
+            own = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+            wanted.append(f"{requirement.name}{own}=={_version(requirement)}")
     return wanted
 
 
-def _is_needed(requirement: Requirement) -> bool:
-    if requirement.marker is None:
-        return True
-    # Google's clients are an extra for users, and a worker on Dataflow reads with them.
-    if requirement.marker.evaluate({"extra": "gcp"}):
-        return True
-    # Workers read the images that the launcher would.
-    is_heif = requirement.marker.evaluate({"extra": "heif"})
-    return is_heif and importlib.util.find_spec(_HEIF) is not None
+def _has_heif() -> bool:
+    return importlib.util.find_spec("pillow_heif") is not None
 
 
 def _version(requirement: Requirement) -> str:

@@ -121,6 +121,7 @@ EXAMPLES = {
     "disk_size_gb": COUNT,
     "min_rows": COUNT,
     "max_megapixels": POSITIVE,
+    "decode_timeout": POSITIVE,
     "max_megabytes": POSITIVE,
     "connect_timeout": POSITIVE,
     "read_timeout": POSITIVE,

@@ -11,10 +11,23 @@ import numpy.typing as npt
 from PIL import Image
 
 from image_features.transforms.values import Reason
-from tests.images.bmff import ALPHA, Part, box, clap, grid, heif, imir, irot, nclx, part_of
+from tests.images.bmff import (
+    ALPHA,
+    Part,
+    box,
+    clap,
+    full_box,
+    grid,
+    heif,
+    imir,
+    irot,
+    nclx,
+    part_of,
+)
 from tests.images.sample import Sample, as_rgb, grey, picture
 
 WHITE = 255
+_NO_PICTURE = full_box(b"meta", 0, 0, full_box(b"hdlr", 0, 0, bytes(4), b"mp7t", bytes(13)))
 # The smallest size of a tile.
 _SIDE = 64
 
@@ -201,6 +214,7 @@ def _bad() -> list[Sample]:
         ),
         Sample("avif_only_alpha", heif(b"avif", [Part(b"Exif", alpha.data)]), Reason.CORRUPT),
         Sample("mp4", _video(b"isom"), Reason.NOT_AN_IMAGE),
+        Sample("mp4_with_a_box_meta", _video(b"isom") + _NO_PICTURE, Reason.NOT_AN_IMAGE),
         Sample("quicktime", _video(b"qt  "), Reason.NOT_AN_IMAGE),
         Sample("cr3", _video(b"crx "), Reason.UNSUPPORTED_FORMAT),
         Sample("heif_sequence", _video(b"hevc"), Reason.UNSUPPORTED_FORMAT),

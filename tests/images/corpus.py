@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.images import avif, heic, jpeg2000
+from tests.images import avif, heic, jpeg2000, tiff
 from tests.images.sample import Sample
 
 # The modules of the formats, each with a function `samples`.
-_MODULES = (avif, heic, jpeg2000)
+_MODULES = (tiff, avif, heic, jpeg2000)
 
 
 def corpus() -> list[Sample]:

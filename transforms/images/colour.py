@@ -3,44 +3,71 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageChops, ImageCms
 
 from image_features.transforms.images.decoders.samples import to_eight_bits
 from image_features.transforms.images.headers.header import Sample
+from image_features.transforms.images.profiles import to_srgb
+
+_PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 
 
-def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def to_rgb(
+    image: Image.Image, background: tuple[int, int, int], profile: bytes = b""
+) -> Image.Image:
     """Converts an image of any mode to RGB.
 
-    Transparent pixels are composited on `background`. Grey of more than eight bits is converted by
-    the rules of `to_eight_bits`.
+    Grey of more than eight bits is converted by the rules of `to_eight_bits`. Then a profile
+    applies; transparent pixels are composited on `background` last.
+
+    Args:
+      image: The image; its own pixels stay as they are.
+      background: The RGB colour behind transparent pixels.
+      profile: The ICC profile that the file embeds; ignored if it is not of the image's colours.
     """
-    mode = image.mode
-    if mode == "RGB" and "transparency" not in image.info:
-        return image
-    if mode.startswith("I;16"):
-        return _grey(to_eight_bits(np.asarray(image), bits=16))
-    if mode == "I":
-        return _grey(to_eight_bits(np.asarray(image), bits=32, sample=Sample.SIGNED))
-    if mode == "F":
-        return _grey(to_eight_bits(np.asarray(image), bits=32, sample=Sample.FLOAT))
+    colours, alpha = _divided(_eight_bits(image))
+    rgb = to_srgb(colours, profile) if profile else None
+    if rgb is None:
+        rgb = _plainly_rgb(colours)
+    if alpha is None:
+        return rgb
+    flat = Image.new("RGB", rgb.size, background)
+    flat.paste(rgb, mask=alpha)
+    return flat
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(to_eight_bits(np.asarray(image), bits=16))
+    if image.mode == "I":
+        return Image.fromarray(to_eight_bits(np.asarray(image), bits=32, sample=Sample.SIGNED))
+    if image.mode == "F":
+        return Image.fromarray(to_eight_bits(np.asarray(image), bits=32, sample=Sample.FLOAT))
+    return image
+
+
+def _divided(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Returns the colours of an image, as grey, RGB, CMYK or Lab, and its alpha if it has any."""
+    mode = _PREMULTIPLIED.get(image.mode, image.mode)
+    if "transparency" in image.info and mode not in ("LA", "RGBA", "PA"):
+        mode = "LA" if mode in ("1", "L") else "RGBA"
+    elif mode == "PA":
+        mode = "RGBA"
+    if mode in ("LA", "RGBA"):
+        whole = image if image.mode == mode else image.convert(mode)
+        return whole.convert("L" if mode == "LA" else "RGB"), whole.getchannel("A")
     if mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
         # Pillow takes every CMYK JPEG for one of Adobe's, which store inverted ink.
-        image = ImageChops.invert(image)
-    if mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        assert converted is not None
-        return converted
-    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        # Pillow cannot convert La, with premultiplied alpha, to RGBA in one step.
-        rgba = image.convert("LA").convert("RGBA") if mode == "La" else image.convert("RGBA")
-        flat = Image.new("RGB", rgba.size, background)
-        flat.paste(rgba, mask=rgba.getchannel("A"))
-        return flat
-    return image.convert("RGB")
+        return ImageChops.invert(image), None
+    if mode in ("L", "RGB", "CMYK", "LAB"):
+        return image, None
+    return image.convert("L" if mode == "1" else "RGB"), None
 
 
-def _grey(values: npt.NDArray[np.uint8]) -> Image.Image:
-    return Image.fromarray(values).convert("RGB")
+def _plainly_rgb(colours: Image.Image) -> Image.Image:
+    if colours.mode != "LAB":
+        return colours if colours.mode == "RGB" else colours.convert("RGB")
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(colours, lab, srgb, outputMode="RGB")
+    assert converted is not None
+    return converted

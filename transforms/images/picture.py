@@ -13,20 +13,42 @@ from PIL import Image
 from image_features.transforms.images.colour import to_rgb
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.decoders.avif import decode_avif
+from image_features.transforms.images.decoders.bmp import decode_bmp, decode_icon
 from image_features.transforms.images.decoders.heic import decode_heic
+from image_features.transforms.images.decoders.jpeg import decode_deep_jpeg, decode_jpeg
 from image_features.transforms.images.decoders.jpeg2000 import decode_jpeg2000
-from image_features.transforms.images.decoders.pillow import decode_jpeg, decode_pillow
+from image_features.transforms.images.decoders.pillow import decode_pillow
+from image_features.transforms.images.decoders.pnm import decode_pnm
+from image_features.transforms.images.decoders.tiff import decode_libtiff, decode_tiff
 from image_features.transforms.images.headers.header import Header
+from image_features.transforms.images.headers.ico import best_picture
+from image_features.transforms.images.headers.recognise import read_header
 from image_features.transforms.images.orientation import TRANSPOSED, turn
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.images.raster import Raster
 from image_features.transforms.images.resizing import resize
-from image_features.transforms.images.table import Decoder, rule_for
+from image_features.transforms.images.rules.rule import Decoder
+from image_features.transforms.images.table import rule_for
 from image_features.transforms.values import Reason
+
+
+def _decode_enclosed(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
+    """Decodes the PNG within an icon as the file of its own that it is."""
+    enclosed = data[best_picture(data) :]
+    inner = read_header(enclosed)
+    return _DECODERS[rule_for(inner).decoder](enclosed, inner, policy)
+
 
 _DECODERS: Mapping[Decoder, Callable[[bytes, Header, DecodePolicy], Raster]] = {
     Decoder.JPEG: decode_jpeg,
+    Decoder.DEEP_JPEG: decode_deep_jpeg,
     Decoder.PILLOW: decode_pillow,
+    Decoder.TIFF: decode_tiff,
+    Decoder.LIBTIFF: decode_libtiff,
+    Decoder.BITMAP: decode_bmp,
+    Decoder.ICON: decode_icon,
+    Decoder.ENCLOSED: _decode_enclosed,
+    Decoder.NETPBM: decode_pnm,
     Decoder.JPEG2000: decode_jpeg2000,
     Decoder.AVIF: decode_avif,
     Decoder.HEIC: decode_heic,
@@ -60,7 +82,8 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
     decoder = _DECODERS[rule_for(header).decoder]
     try:
         raster = decoder(data, header, policy)
-        upright = turn(to_rgb(raster.image, policy.background), raster.orientation)
+        rgb = to_rgb(raster.image, policy.background, raster.profile)
+        upright = turn(rgb, raster.orientation)
         pixels = resize(upright, policy.image_size, policy.resize, policy.background)
     except DecodeError:
         raise

@@ -11,11 +11,13 @@ from image_features.transforms.images.headers.recognise import read_header
 from image_features.transforms.images.memory import decoding_memory
 from image_features.transforms.images.picture import Pixels, decode_picture
 from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.resizing import dropped_scale
+from image_features.transforms.images.rules.rule import Decoder, Rule
 from image_features.transforms.images.table import rule_for
 from image_features.transforms.values import Reason
 
 # The decoders of these formats have been fuzzed for years, and are most of what there is. All
-# others are decoded in a child process.
+# others are decoded in a child process, and so are a JPEG's samples that Pillow does not read.
 _TRUSTED = frozenset({"jpeg", "png", "webp", "gif"})
 # A core goes over so many pixels, and takes so many parts of a file one by one, in about a second.
 # What costs more is decoded in a child process too, which can be ended.
@@ -38,10 +40,11 @@ def decode_image(data: bytes, policy: DecodePolicy) -> Pixels:
         )
     header = read_header(data)
     _check_size(header, policy)
-    rule_for(header)
-    _check_memory(header, policy)
-    with decoding_memory(header.pixels * header.pixel_bytes):
-        if not _is_quick(header):
+    rule = rule_for(header)
+    memory = _memory(header, rule, policy)
+    _check_memory(memory, policy)
+    with decoding_memory(memory):
+        if rule.decoder is Decoder.DEEP_JPEG or not _is_quick(header):
             return decode_in_child(data, policy)
         try:
             return decode_picture(data, header, policy)
@@ -69,13 +72,22 @@ def _check_size(header: Header, policy: DecodePolicy) -> None:
         )
 
 
-def _check_memory(header: Header, policy: DecodePolicy) -> None:
-    """Refuses what would not fit, which decoders without memory call damage."""
-    if header.pixels * header.pixel_bytes > policy.max_memory:
+def _memory(header: Header, rule: Rule, policy: DecodePolicy) -> int:
+    """Returns the bytes of memory that decoding takes at its height."""
+    decoded = header.pixels
+    if rule.decoder is Decoder.JPEG and policy.decode == "fast":
+        size, (height, width) = (header.width, header.height), policy.image_size
+        decoded //= dropped_scale(size, (width, height), policy.resize) ** 2
+    return decoded * header.pixel_bytes + header.pixels * header.kept_bytes
+
+
+def _check_memory(memory: int, policy: DecodePolicy) -> None:
+    """Refuses what would not fit, since decoders call it damage when memory ends."""
+    if memory > policy.max_memory:
         raise DecodeError(
             Reason.TOO_COSTLY,
-            f"The image takes {header.pixel_bytes} bytes a pixel to decode, altogether more than "
-            f"{policy.max_memory}; see --max_megapixels.",
+            f"The image takes about {memory} bytes of memory to decode, more than the "
+            f"{policy.max_memory} allowed; see --max_megapixels.",
         )
 
 

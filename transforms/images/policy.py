@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 MIB = 2**20
+# The packages beside Pillow and numpy of whose versions pixels depend.
+DECODING_PACKAGES = ("imagecodecs", "pillow-heif", "tifffile")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +27,8 @@ class DecodePolicy:
       max_bytes: The most bytes of a file; larger ones fail before they are opened.
       background: The RGB colour behind transparent pixels, and around a padded image.
       timeout: The seconds that the decoding of one file may take.
-      revision: The edition of the rules in docs/images.md. Only the newest can be computed; an
-        older one tells what a dataset was made with.
+      decode_revision: The edition of the rules in docs/images.md. Only the newest can be
+        computed; an older one tells what a dataset was made with.
     """
 
     NEWEST: ClassVar[int] = 2
@@ -39,7 +41,7 @@ class DecodePolicy:
     max_bytes: int = 50 * MIB
     background: tuple[int, int, int] = (255, 255, 255)
     timeout: float = 30.0
-    revision: int = NEWEST
+    decode_revision: int = NEWEST
 
     @property
     def max_memory(self) -> int:
@@ -61,8 +63,8 @@ class DecodePolicy:
             "max_bytes": self.max_bytes,
             "background": list(self.background),
         }
-        if self.revision > 1:  # Versions up to 0.2 recorded neither.
-            options |= {"timeout": self.timeout, "revision": self.revision}
+        if self.decode_revision > 1:  # Versions up to 0.2 recorded neither.
+            options |= {"timeout": self.timeout, "decode_revision": self.decode_revision}
         return options
 
     @classmethod
@@ -83,5 +85,5 @@ class DecodePolicy:
             max_bytes=options.get("max_bytes", cls.max_bytes),
             background=(red, green, blue),
             timeout=options.get("timeout", cls.timeout),
-            revision=options.get("revision", 1),
+            decode_revision=options.get("decode_revision", 1),
         )

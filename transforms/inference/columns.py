@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from image_features.errors import ImageFeaturesError
 from image_features.transforms.images.colour import to_rgb
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.fetcher import Fetcher
+from image_features.transforms.images.orientation import orientation_of, turn, without_xmp
 from image_features.transforms.images.pixels import decode_image
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.images.resizing import resize
@@ -85,8 +86,10 @@ def decode_value(value: Any, policy: DecodePolicy) -> Pixels:
             f"{policy.max_pixels} allowed; see max_megapixels.",
         )
     try:
-        value.load()  # An image that was only opened reads its file now.
-        upright = to_rgb(ImageOps.exif_transpose(value), policy.background)
+        with without_xmp(value):
+            value.load()  # An image that was only opened reads its file now.
+        profile = value.info.get("icc_profile") or b""
+        upright = turn(to_rgb(value, policy.background, profile), orientation_of(value))
         return np.asarray(
             resize(upright, policy.image_size, policy.resize, policy.background), np.uint8
         )

@@ -17,24 +17,11 @@ URI_COLUMNS = ("uri", "url", "image_uri", "image_url", "path", "file", "filename
 UNREADABLE: ColumnValue = [None]  # type: ignore[list-item]
 
 # The suffixes of images, in small letters.
-IMAGE_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".jp2",
-        ".ppm",
-        ".pgm",
-    ]
+_SUFFIXES = (
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .ico .tif .tiff .avif .heic .heif "
+    ".hif .jp2 .jpx .j2k .pbm .pgm .ppm .pnm .pam .pfm"
 )
+IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 _SHOWN = 20  # So many columns are named in a message.
 
 

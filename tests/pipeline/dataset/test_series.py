@@ -58,6 +58,8 @@ OTHER = {
     "allow_truncated": True,
     "max_pixels": 7,
     "max_bytes": 7,
+    "timeout": 7.0,
+    "decode_revision": 7,
 }
 
 

@@ -1,7 +1,10 @@
 """The sdist that Dataflow's workers install."""
 
+import importlib.util
 import pathlib
 import tarfile
+
+import pytest
 
 from image_features.models.identity import Engine
 from image_features.pipeline.runners import worker_package as package
@@ -24,3 +27,12 @@ def test_the_package_is_the_same_each_time(tmp_path):
     }
     assert sources | {"image_features/__init__.py", "image_features/py.typed"} <= members
     assert not [name for name in members if name.endswith(".npz")]
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_worker_decodes_what_its_launcher_does(installed, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed or None)
+    names = {line.partition("==")[0] for line in package.worker_requirements(Engine.LITERT)}
+    assert {"pillow", "imagecodecs", "tifffile"} <= names
+    assert ("pillow-heif" in names) is installed
+    assert not names & {"tensorflow", "h5py", "jinja2"}

@@ -196,7 +196,7 @@ def test_fast_and_exact_agree_closely():
     [
         (b"", Reason.EMPTY_FILE),
         (images.HTML, Reason.NOT_AN_IMAGE),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", Reason.NOT_AN_IMAGE),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", Reason.UNSUPPORTED_FORMAT),
         (images.bomb(), Reason.TOO_MANY_PIXELS),
         (images.encode(images.gradient(), quality=95)[:-400], Reason.TRUNCATED),
         (images.encode(images.noise(0), "PNG")[:-400], Reason.TRUNCATED),
@@ -262,11 +262,11 @@ def test_a_policy_is_kept_as_json_under_fixed_names():
         "max_bytes": 20,
         "background": [1, 2, 3],
         "timeout": 7.0,
-        "revision": 2,
+        "decode_revision": 2,
     }
     assert json.dumps(policy.to_json()) == json.dumps(options)
     assert DecodePolicy.from_json(options | {"max_fetch_bytes": 30}) == policy
     # What an earlier version did not write has its default; its rules were the first edition.
-    first = DecodePolicy((96, 64), revision=1)
+    first = DecodePolicy((96, 64), decode_revision=1)
     assert DecodePolicy.from_json({"image_size": [96, 64]}) == first
-    assert "revision" not in first.to_json()
+    assert "decode_revision" not in first.to_json()

@@ -52,7 +52,8 @@ class Header:
       coding: The compression, where the way to the pixels depends on it; else empty.
       passes: The times that a decoder goes over all pixels, as for the scans of a JPEG.
       steps: The parts of the file that are taken one by one in Python: chunks, strips, frames.
-      pixel_bytes: The bytes of memory for a pixel at the height of decoding.
+      pixel_bytes: The bytes of memory for a decoded pixel at the height of decoding.
+      kept_bytes: The bytes for each stored pixel besides, held even where scales are dropped.
       shown: The width and the height of the upright picture, where the decoder turns or crops it
         as the file says; None if EXIF alone decides.
       unsupported: Why the pixels cannot be had, where the file says something that the columns of
@@ -71,6 +72,7 @@ class Header:
     passes: int = 1
     steps: int = 0
     pixel_bytes: int = 8
+    kept_bytes: int = 0
     unsupported: str = ""
     shown: tuple[int, int] | None = None
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.avif import read_avif
-from image_features.transforms.images.headers.boxes import boxes, brands
+from image_features.transforms.images.headers.boxes import Box, boxes, brands
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.headers.heic import read_heic
+from image_features.transforms.images.headers.others import refusal
 from image_features.transforms.images.headers.still import Still, read_still
 from image_features.transforms.values import Reason
 
@@ -27,7 +28,11 @@ _OTHERS = {
     b"iden": "a derived picture",
     b"tmap": "a tone-mapped picture",
 }
-_RAW = {b"crx ": "CR3, Canon's raw format"}
+
+
+def is_heif(data: bytes) -> bool:
+    """Tells whether a file is of the ISO base media file format, of which HEIF is a kind."""
+    return data[4:8] == b"ftyp"
 
 
 def read_heif(data: bytes) -> Header:
@@ -51,18 +56,18 @@ def read_picture(data: bytes) -> Still:
       DecodeError: it has none, or what tells of it is damaged.
     """
     brand, all_brands = brands(data)
-    if brand in _RAW:
-        raise DecodeError(Reason.UNSUPPORTED_FORMAT, f"The file is {_RAW[brand]}; convert it.")
-    kinds = {box.kind for box in boxes(data)}
-    if b"meta" not in kinds and not all_brands & _PICTURES:
-        raise DecodeError(
-            Reason.NOT_AN_IMAGE, f"The file is a video or sound, of the brand {brand!r}."
-        )
-    if b"meta" not in kinds and b"moov" in kinds and b"avis" not in all_brands:
+    found = {box.kind: box for box in boxes(data)}
+    if not all_brands & _PICTURES and not _names_picture(found.get(b"meta")):
+        raise refusal(data)
+    if b"meta" not in found and b"moov" in found and b"avis" not in all_brands:
         raise DecodeError(
             Reason.UNSUPPORTED_FORMAT, "The file is a HEIF sequence without a still picture."
         )
-    return read_still(data, is_sequence=brand == b"avis" or b"meta" not in kinds)
+    return read_still(data, is_sequence=brand == b"avis" or b"meta" not in found)
+
+
+def _names_picture(meta: Box | None) -> bool:
+    return meta is not None and meta.child(b"pitm", 4) is not None
 
 
 def _other(still: Still) -> DecodeError:

@@ -2,53 +2,204 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Iterator
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.header import Colour, Header
 from image_features.transforms.values import Reason
 
-_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SOS = 0xDA
-_COLOURS = {1: Colour.GREY, 3: Colour.YCBCR, 4: Colour.CMYK}
-# These processes have sub-bands, losses of none, or hierarchies, which no decoder here knows.
-_PROCESSES = {0xC0: "", 0xC1: "", 0xC2: "", 0xC9: "", 0xCA: ""}
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SCAN, _END, _LINES = 0xDA, 0xD9, 0xDC
+# They stand alone; every other marker begins a segment with a length.
+_ALONE = frozenset(range(0xD0, 0xD8)) | {0x01}
+_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
+_LOSSLESS = 0xC3
+_UNREAD = {
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF, 0xDE), "several frames in a hierarchy"),
+    0xCB: "samples in lossless arithmetic coding",
+}
+_MARKER = re.compile(rb"\xff[\x01-\xfe]")
+# The next marker within the data of a scan, where restarts and stuffed bytes are none.
+_AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+# Encoders write some ten scans, and a few hundred segments at most. Each scan costs a decoder a
+# visit of all blocks, however few bytes it has, but less than what is done once for each pixel.
+_MOST_SCANS, _SCANS_A_PASS = 1000, 25
+_MOST_SEGMENTS = 10_000
+# A second segment of EXIF makes one of more than 64 KiB, of which Pillow copies every tag's value.
+_STEPS_OF_LONG_EXIF = 1_000_000
 
 
 def read_jpeg(data: bytes) -> Header:
-    """Reads the frame header of a JPEG.
+    """Reads the frame header of a JPEG, and counts its scans.
 
     Raises:
-      DecodeError: there is none.
-      struct.error: it ends early.
+      DecodeError: there is none, it is damaged, or there are far too many scans.
+      IndexError: the file ends early.
+      struct.error: the file ends early.
+    """
+    frame = exifs = count = 0
+    has_jfif, transform = False, -1
+    for marker, position in segments(data):
+        count += 1
+        if marker in FRAMES:
+            if frame:
+                raise DecodeError(Reason.CORRUPT, "The JPEG has two frame headers.")
+            frame = position
+        elif marker == 0xE0:
+            has_jfif = has_jfif or data.startswith(b"JFIF\0", position + 4)
+        elif marker == 0xE1:
+            exifs += data.startswith(b"Exif\0\0", position + 4)
+        elif marker == 0xEE and data.startswith(b"Adobe", position + 4):
+            transform = data[position + 15]
+        elif marker == 0xDE:
+            return _header(data, position, count, Colour.OTHER, position)
+    if not frame:
+        raise DecodeError(Reason.CORRUPT, "The JPEG has a scan before its frame header.")
+    colour = _colour(data, frame, has_jfif, transform)
+    steps = count if exifs < 2 else _STEPS_OF_LONG_EXIF
+    return _header(data, frame, steps, colour, position)
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yields the marker and the position of each segment, up to the first scan's.
+
+    Raises:
+      DecodeError: there is no such walk, or it is far too long.
+      IndexError: the file ends early.
     """
     position = 2
-    while True:
-        position = data.find(b"\xff", position)
-        if position < 0 or position + 4 > len(data):
-            raise DecodeError(Reason.TRUNCATED, "The JPEG ends before its frame header.")
+    for _ in range(_MOST_SEGMENTS):
+        if position + 4 > len(data):
+            raise DecodeError(Reason.CORRUPT, "The JPEG ends before its first scan.")
         marker = data[position + 1]
-        if marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD8:
-            position += 1
-        elif marker in _SOF:
-            return _frame(data, position)
-        elif marker == _SOS:
-            raise DecodeError(Reason.CORRUPT, "The JPEG has a scan before its frame header.")
-        else:
-            length = int.from_bytes(data[position + 2 : position + 4])
-            if length < 2:
-                raise DecodeError(Reason.CORRUPT, "A segment of the JPEG has no length.")
-            position += 2 + length
+        if data[position] != 0xFF or marker in (0x00, 0xFF):  # Padding, or what others skip too.
+            found = _MARKER.search(data, position)
+            if not found:
+                raise DecodeError(Reason.CORRUPT, "The JPEG ends before its first scan.")
+            position = found.start()
+            marker = data[position + 1]
+        if marker in _ALONE:
+            position += 2
+            continue
+        if marker == 0xF7:
+            raise DecodeError(
+                Reason.UNSUPPORTED_FORMAT,
+                "The file is a JPEG-LS, which is not read; convert it, as to PNG.",
+            )
+        length = data[position + 2] << 8 | data[position + 3]
+        if length < 2 or marker < 0xC0 or marker in (0xD8, _END):
+            raise DecodeError(
+                Reason.CORRUPT,
+                f"The JPEG has a damaged segment at byte {position}, before its scan.",
+            )
+        yield marker, position
+        if marker == _SCAN:
+            return
+        position += 2 + length
+    raise DecodeError(
+        Reason.TOO_COSTLY, f"The JPEG has more than {_MOST_SEGMENTS} segments before its scan."
+    )
 
 
-def _frame(data: bytes, position: int) -> Header:
-    bits, height, width, channels = struct.unpack_from(">BHHB", data, position + 4)
+def _colour(data: bytes, frame: int, has_jfif: bool, transform: int) -> Colour:
+    """Returns what the samples mean, by the rules that all decoders have from libjpeg."""
+    channels = data[frame + 9]
+    if channels == 1:
+        return Colour.GREY
+    if channels == 4:
+        return Colour.CMYK
+    if channels != 3:
+        return Colour.OTHER
+    if data[frame + 1] == _LOSSLESS:
+        return Colour.RGB
+    if has_jfif:
+        return Colour.YCBCR
+    if transform >= 0:
+        return Colour.YCBCR if transform else Colour.RGB
+    return Colour.RGB if data[frame + 10 : frame + 19 : 3] == b"RGB" else Colour.YCBCR
+
+
+def _header(data: bytes, frame: int, steps: int, colour: Colour, scan: int) -> Header:
+    length, bits, height, width, channels = struct.unpack_from(">HBHHB", data, frame + 2)
+    process = data[frame + 1]
+    if length != 8 + 3 * channels:
+        raise DecodeError(Reason.CORRUPT, "The frame header of the JPEG has a wrong length.")
+    unsupported = _UNREAD.get(process, "")
+    kept, passes = 0, 1
+    if unsupported:
+        pass
+    elif not height:
+        height, unsupported = _lines(data, scan), "its height only behind its first scan (DNL)"
+    elif colour is Colour.OTHER:
+        unsupported = f"{channels} channels"
+    else:
+        ratios = _sampling(data[frame + 11 : frame + 10 + 3 * channels : 3])
+        if not ratios:
+            unsupported = "channels whose sampling factors are no multiples of each other"
+        elif process not in _SEQUENTIAL or data[scan + 4] < channels:
+            # Only then a decoder goes on after the first scan, and holds all coefficients.
+            kept, passes = round(2 * ratios), 1 + _scans(data, scan) // _SCANS_A_PASS
     return Header(
         "jpeg",
         width,
         height,
-        _COLOURS.get(channels, Colour.OTHER),
+        colour,
         bits,
-        passes=max(1, data.count(b"\xff\xda", position)),
-        unsupported="" if data[position + 1] in _PROCESSES else "a process",
+        coding="lossless" if process == _LOSSLESS else "",
+        passes=passes,
+        steps=steps,
+        pixel_bytes=12,  # The picture as decoded, in other colours, and turned upright.
+        kept_bytes=kept,
+        unsupported=unsupported,
     )
+
+
+def _sampling(factors: bytes) -> float:
+    """Returns the samples of a pixel in all channels; 0 where libjpeg cannot scale them."""
+    across, down = max(byte >> 4 for byte in factors), max(byte & 15 for byte in factors)
+    total = 0
+    for byte in factors:
+        if not byte >> 4 or not byte & 15:
+            raise DecodeError(Reason.CORRUPT, "The JPEG has a channel without samples.")
+        if across % (byte >> 4) or down % (byte & 15):
+            return 0
+        total += (byte >> 4) * (byte & 15)
+    return total / (across * down)
+
+
+def _lines(data: bytes, scan: int) -> int:
+    """Returns the height that a DNL segment tells behind the first scan."""
+    _, marker, position = next(_parts(data, scan), (0, _END, 0))
+    if marker != _LINES:
+        raise DecodeError(Reason.CORRUPT, "The JPEG does not say how many rows it has.")
+    (height,) = struct.unpack_from(">H", data, position + 4)
+    return int(height)
+
+
+def _scans(data: bytes, scan: int) -> int:
+    """Counts the scans of a frame whose first one is at a position."""
+    scans = 1
+    for steps, marker, _ in _parts(data, scan):
+        scans += marker == _SCAN
+        if scans > _MOST_SCANS or steps > 4 * _MOST_SCANS + _MOST_SEGMENTS:
+            raise DecodeError(
+                Reason.TOO_COSTLY,
+                f"The JPEG has more than {_MOST_SCANS} scans, or {_MOST_SEGMENTS} segments between "
+                "them.",
+            )
+    return scans
+
+
+def _parts(data: bytes, position: int) -> Iterator[tuple[int, int, int]]:
+    """Yields number, marker and position of each segment behind a scan's, to the frame's end."""
+    steps = 0
+    while position + 4 <= len(data):
+        position += 2 + (data[position + 2] << 8 | data[position + 3])
+        found = _AFTER_SCAN.search(data, position)
+        if not found or data[found.start() + 1] in (0xD8, _END):
+            return
+        position = found.start()
+        steps += 1
+        yield steps, data[position + 1], position

@@ -16,7 +16,7 @@ from image_features.transforms.images.headers.codestream import (
 from image_features.transforms.images.headers.header import Alpha, Colour, Header, Sample
 from image_features.transforms.values import Reason
 
-JP2 = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
+JP2 = b"\x00\x00\x00\x0cjP  "
 _ENUMERATED = {12: Colour.CMYK, 15: Colour.GREY, 16: Colour.RGB, 17: Colour.GREY, 18: Colour.YCBCR}
 _OF_ICC = {b"GRAY": Colour.GREY, b"RGB ": Colour.RGB, b"CMYK": Colour.CMYK}
 _CHANNELS = {Colour.GREY: 1, Colour.RGB: 3, Colour.YCBCR: 3, Colour.CMYK: 4}

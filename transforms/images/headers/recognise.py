@@ -9,14 +9,20 @@ from collections.abc import Callable
 from PIL import Image, UnidentifiedImageError
 
 from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.images.headers.bmp import is_bmp, read_bmp
+from image_features.transforms.images.headers.camera_raw import CAMERA_RAWS, refuse_camera_raw
 from image_features.transforms.images.headers.codestream import CODESTREAM
 from image_features.transforms.images.headers.header import Header
-from image_features.transforms.images.headers.heif import read_heif
+from image_features.transforms.images.headers.heif import is_heif, read_heif
+from image_features.transforms.images.headers.ico import is_ico, read_ico
 from image_features.transforms.images.headers.jpeg import read_jpeg
 from image_features.transforms.images.headers.jpeg2000 import JP2, read_jpeg2000
+from image_features.transforms.images.headers.others import refusal
+from image_features.transforms.images.headers.pnm import is_pnm, read_pnm
+from image_features.transforms.images.headers.tiff import read_tiff
 from image_features.transforms.values import Reason
 
-_FORMATS = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO")
+_FORMATS = ("PNG", "WEBP", "GIF")
 Image.init()
 
 
@@ -27,9 +33,7 @@ def read_header(data: bytes) -> Header:
       DecodeError: the file is no image, is one of a format that is not read, or has a header that
         is damaged.
     """
-    reader = next((read for magic, read in _READERS if data.startswith(magic)), _opened)
-    if data[4:8] == b"ftyp":
-        reader = read_heif
+    reader = next((read for is_of, read in _READERS if is_of(data)), _opened)
     try:
         return reader(data)
     except (struct.error, IndexError) as error:
@@ -45,14 +49,25 @@ def _opened(data: bytes) -> Header:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             return Header((image.format or "").lower(), *image.size)
     except UnidentifiedImageError as error:  # It is an OSError too.
-        raise DecodeError(
-            Reason.NOT_AN_IMAGE,
-            f"The file is no image of a known format; it begins with {data[:24]!r}.",
-        ) from error
+        raise refusal(data) from error
 
 
-_READERS: tuple[tuple[bytes, Callable[[bytes], Header]], ...] = (
-    (b"\xff\xd8\xff", read_jpeg),
-    (JP2, read_jpeg2000),
-    (CODESTREAM, read_jpeg2000),
+def _begins(*magics: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data.startswith(magics)
+
+
+def _read_ico(data: bytes) -> Header:
+    return read_ico(data, read_header)
+
+
+# What has only few magic bytes comes last.
+_READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]], ...] = (
+    (_begins(b"\xff\xd8\xff"), read_jpeg),
+    (_begins(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff),
+    (_begins(*CAMERA_RAWS), refuse_camera_raw),
+    (_begins(JP2, CODESTREAM), read_jpeg2000),
+    (is_heif, read_heif),
+    (is_pnm, read_pnm),
+    (is_ico, _read_ico),
+    (is_bmp, read_bmp),
 )

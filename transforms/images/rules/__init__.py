@@ -1,0 +1,1 @@
+"""The rows of the table of pixels, a module for each format."""
