@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from tests.images import avif, heic, jpeg2000, tiff
+from tests.images import avif, bitmap, gif, heic, icon, jpeg2000, netpbm, png, tiff, webp
 from tests.images.sample import Sample
 
 # The modules of the formats, each with a function `samples`.
-_MODULES = (tiff, avif, heic, jpeg2000)
+_MODULES = (
+    avif,
+    bitmap,
+    gif,
+    heic,
+    icon,
+    jpeg2000,
+    netpbm,
+    png,
+    tiff,
+    webp,
+)
 
 
 def corpus() -> list[Sample]:

@@ -13,6 +13,9 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
+# Photometric interpretations, and kinds of extra samples.
+WHITE_IS_ZERO, GREY, RGB, PALETTE, CMYK, YCBCR, CIE_LAB, ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
+PREMULTIPLIED, ALPHA, ANYTHING = 1, 2, 0
 _LETTERS = {1: "B", 2: "c", 3: "H", 4: "I", 7: "B", 16: "Q"}
 _CODECS = {
     1: bytes,
@@ -50,6 +53,17 @@ class Layout:
     rows: int = 5
     reverse: bool = False
     words: bool = False
+
+
+def scaled(values: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:
+    """Returns values of eight bits as unsigned numbers of other bits."""
+    dtype = np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.uint32
+    return np.rint(values / 255 * (2**bits - 1)).astype(dtype)
+
+
+def seen(values: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
+    """Returns unsigned numbers of other bits as values of eight bits."""
+    return np.rint(values * (255 / (2**bits - 1))).astype(np.uint8)
 
 
 def tiff_of(

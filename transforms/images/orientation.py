@@ -32,8 +32,8 @@ def orientation_of(image: Image.Image) -> int:
     try:
         if exif := image.info.get("exif"):
             return exif_orientation(exif)
-        if text := image.info.get(_RAW_EXIF):  # ImageMagick writes EXIF as hexadecimal text.
-            return exif_orientation(bytes.fromhex("".join(text.split("\n")[3:])))
+        if text := image.info.get(_RAW_EXIF):
+            return text_orientation(text)
         if image.format == "TIFF":
             return _sound(getattr(image, "tag_v2", {}).get(_TAG))
     except Exception:  # An image with broken EXIF is still an image.
@@ -46,25 +46,37 @@ def exif_orientation(exif: bytes) -> int:
 
     Nothing but this one tag is looked at: Pillow copies the values of all, which may be the same
     millions of bytes each.
-
-    Raises:
-      KeyError: it is no EXIF.
-      struct.error: it ends early.
     """
     start = 0
     while exif.startswith(_EXIF_MARK, start):  # Some writers set it twice.
         start += len(_EXIF_MARK)
-    order = _BYTE_ORDERS[exif[start : start + 2]]
-    (offset,) = struct.unpack_from(order + "I", exif, start + 4)
-    directory = start + offset
-    (count,) = struct.unpack_from(order + "H", exif, directory)
-    for entry in range(directory + 2, directory + 2 + 12 * count, 12):
-        tag, kind, length = struct.unpack_from(order + "HHI", exif, entry)
-        if tag == _TAG:
-            if length != 1 or kind not in _NUMBERS:
-                return 1
-            return _sound(struct.unpack_from(order + _NUMBERS[kind], exif, entry + 8)[0])
+    order = _BYTE_ORDERS.get(exif[start : start + 2])
+    if order is None:
+        return 1
+    try:
+        (offset,) = struct.unpack_from(order + "I", exif, start + 4)
+        directory = start + offset
+        (count,) = struct.unpack_from(order + "H", exif, directory)
+        for entry in range(directory + 2, directory + 2 + 12 * count, 12):
+            tag, kind, length = struct.unpack_from(order + "HHI", exif, entry)
+            if tag == _TAG:
+                if length != 1 or kind not in _NUMBERS:
+                    return 1
+                return _sound(struct.unpack_from(order + _NUMBERS[kind], exif, entry + 8)[0])
+    except struct.error:  # It ends early.
+        pass
     return 1
+
+
+def text_orientation(text: str) -> int:
+    """Returns the orientation of EXIF in the text that ImageMagick keeps it in, as in PNG.
+
+    It is a line feed, a name, the length, and lines of hexadecimal digits.
+    """
+    try:
+        return exif_orientation(bytes.fromhex("".join(text.split("\n")[3:])))
+    except ValueError:
+        return 1
 
 
 @contextmanager

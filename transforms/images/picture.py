@@ -14,12 +14,14 @@ from image_features.transforms.images.colour import to_rgb
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.decoders.avif import decode_avif
 from image_features.transforms.images.decoders.bmp import decode_bmp, decode_icon
+from image_features.transforms.images.decoders.gif import decode_gif
 from image_features.transforms.images.decoders.heic import decode_heic
 from image_features.transforms.images.decoders.jpeg import decode_deep_jpeg, decode_jpeg
 from image_features.transforms.images.decoders.jpeg2000 import decode_jpeg2000
-from image_features.transforms.images.decoders.pillow import decode_pillow
+from image_features.transforms.images.decoders.png import decode_png
 from image_features.transforms.images.decoders.pnm import decode_pnm
 from image_features.transforms.images.decoders.tiff import decode_libtiff, decode_tiff
+from image_features.transforms.images.decoders.webp import decode_webp
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.headers.ico import best_picture
 from image_features.transforms.images.headers.recognise import read_header
@@ -42,7 +44,9 @@ def _decode_enclosed(data: bytes, header: Header, policy: DecodePolicy) -> Raste
 _DECODERS: Mapping[Decoder, Callable[[bytes, Header, DecodePolicy], Raster]] = {
     Decoder.JPEG: decode_jpeg,
     Decoder.DEEP_JPEG: decode_deep_jpeg,
-    Decoder.PILLOW: decode_pillow,
+    Decoder.PNG: decode_png,
+    Decoder.GIF: decode_gif,
+    Decoder.WEBP: decode_webp,
     Decoder.TIFF: decode_tiff,
     Decoder.LIBTIFF: decode_libtiff,
     Decoder.BITMAP: decode_bmp,

@@ -15,8 +15,9 @@ from image_features.transforms.images.rules.heif import HEIF
 from image_features.transforms.images.rules.jpeg import JPEG
 from image_features.transforms.images.rules.jpeg2000 import JPEG2000
 from image_features.transforms.images.rules.pnm import PNM
-from image_features.transforms.images.rules.rule import Decoder, Rule
+from image_features.transforms.images.rules.rule import Rule
 from image_features.transforms.images.rules.tiff import TIFF
+from image_features.transforms.images.rules.web import GIF, PNG, WEBP
 from image_features.transforms.values import Reason
 
 RULES: tuple[Rule, ...] = (
@@ -26,17 +27,9 @@ RULES: tuple[Rule, ...] = (
     *PNM,
     *JPEG2000,
     *HEIF,
-    # To be divided by format.
-    Rule(
-        ("png", "webp", "gif"),
-        tuple(Colour),
-        tuple(range(1, 65)),
-        Decoder.PILLOW,
-        "as Pillow reads it",
-        tuple(Sample),
-        tuple(Alpha),
-        None,
-    ),
+    *PNG,
+    *GIF,
+    *WEBP,
 )
 
 

@@ -10,31 +10,18 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.header import Header
-from image_features.transforms.images.orientation import orientation_of, without_xmp
-from image_features.transforms.images.policy import DecodePolicy
-from image_features.transforms.images.raster import Raster
+from image_features.transforms.images.orientation import without_xmp
 from image_features.transforms.values import Reason
 
 # The plugin of each format; all are raster formats whose decoders take no part of a file as
 # instructions to run. MPO, as some cameras write, comes with JPEG.
 _PLUGINS = {
     "jpeg": "JPEG",
-    "png": "PNG",
-    "webp": "WEBP",
-    "gif": "GIF",
     "tiff": "TIFF",
     "avif": "AVIF",
 }
 # Image.open knows only the commonest of these formats before all plugins are registered.
 Image.init()
-
-
-def decode_pillow(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
-    """Decodes a file by Pillow's plugin for its format, every pixel of it."""
-    with opened(data, header) as image:
-        image.load()
-        # The orientation is read only now: the TIFF reader turns its image while it loads.
-        return Raster(image, image.info.get("icc_profile") or b"", orientation_of(image))
 
 
 @contextmanager
@@ -48,3 +35,19 @@ def opened(data: bytes, header: Header) -> Iterator[ImageFile.ImageFile]:
         assert isinstance(image, ImageFile.ImageFile)
         with without_xmp(image):
             yield image
+
+
+def load(image: ImageFile.ImageFile) -> None:
+    """Decodes an opened image.
+
+    Raises:
+      DecodeError: its codes are wrong, which does not tell that it ends early.
+    """
+    try:
+        image.load()
+    except OSError as error:
+        if "broken data stream" not in str(error):
+            raise
+        raise DecodeError(
+            Reason.CORRUPT, f"The pixels of the {image.format} image are compressed wrongly."
+        ) from error

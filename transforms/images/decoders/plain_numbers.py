@@ -38,7 +38,8 @@ def plain_numbers(data: bytes, start: int) -> Iterator[npt.NDArray[np.int64]]:
                 break
             if power == _DIGITS:
                 raise _too_long()
-            numbers += np.where(belongs, text[positions] - np.uint8(_ZERO), 0) * 10**power
+            digit = np.where(belongs, text[positions] - np.uint8(_ZERO), 0).astype(np.int64)
+            numbers += digit * 10**power
         yield numbers
 
 

@@ -63,6 +63,8 @@ def to_eight_bits(
     Returns:
       uint8 of the shape of `values`.
     """
+    if bits == 8 and values.dtype == np.uint8:
+        return np.subtract(255, values) if white_is_zero else values.astype(np.uint8)
     out = np.zeros(values.shape, np.uint8)
     table, factor = None, (0.0, 0.0)
     if not needs_range(bits, sample):

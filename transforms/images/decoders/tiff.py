@@ -67,8 +67,7 @@ def decode_tiff(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
     """Decodes the first page of a TIFF, strip by strip or tile by tile, to eight bits."""
     page = read_page(data)
     canvas = _Canvas(page, header)
-    for part in canvas.parts():
-        canvas.put(part)
+    canvas.fill()
     image = Image.frombuffer(canvas.mode, (page.width, page.height), canvas.pixels, "raw")
     return Raster(image, page.tags.content(PROFILE), page.orientation)
 
@@ -92,17 +91,20 @@ class _Canvas:
         self._within: Range | None = None
         if needs_range(header.bits, header.sample):
             within = Range()
-            for part in self.parts():
+            for part in self._parts():
                 if part.plane is None or part.plane != page.alpha:
                     within = within.widened(part.values[..., : self._stored])
             self._within = within
 
-    def parts(self) -> Iterator[Part]:
-        """Yields the strips or tiles that have colours or alpha."""
+    def fill(self) -> None:
+        """Decodes all strips or tiles, which are no longer held when it returns."""
+        for part in self._parts():
+            self._put(part)
+
+    def _parts(self) -> Iterator[Part]:
         return read_parts(self._page, self._header, {*range(self._stored), self._page.alpha})
 
-    def put(self, part: Part) -> None:
-        """Converts a strip or tile, and puts it in its place."""
+    def _put(self, part: Part) -> None:
         height, width = part.values.shape[:2]
         place = self.pixels[part.top : part.top + height, part.left : part.left + width]
         alpha = self._page.alpha

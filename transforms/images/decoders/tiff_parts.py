@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import lzma
-import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ import numpy.typing as npt
 from PIL import ImageFile
 
 from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.images.decoders.tiff_codecs import decompressed
 from image_features.transforms.images.headers.header import Header, Sample
 from image_features.transforms.images.headers.tiff_page import (
     FILL_ORDER,
@@ -23,13 +22,14 @@ from image_features.transforms.images.headers.tiff_page import (
 from image_features.transforms.values import Reason
 
 _LETTERS = {Sample.UNSIGNED: "u", Sample.SIGNED: "i", Sample.FLOAT: "f"}
+# A strip may be the whole picture: what is made of it is made of so many samples at once.
+_BAND = 2**20
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_LZMA_MEMORY = 2**27
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
-    """A strip or tile, or what is left of it.
+    """A strip or tile, or some rows of it.
 
     Attributes:
       top: The row of the picture at which it begins.
@@ -45,7 +45,7 @@ class Part:
 
 
 def read_parts(page: TiffPage, header: Header, planes: Collection[int | None]) -> Iterator[Part]:
-    """Yields the strips or tiles of a page whose compression knows nothing of samples.
+    """Yields the strips or tiles of a page, in bands, whose compression knows nothing of samples.
 
     Where Pillow is told to load truncated images, what is missing is left out.
 
@@ -73,7 +73,9 @@ def read_parts(page: TiffPage, header: Header, planes: Collection[int | None]) -
                 continue
             raise
         values = values[: page.height - top, : page.width - left]
-        yield Part(top, left, plane if page.planar else None, values)
+        band = max(1, _BAND // (values[:1].size or 1))
+        for down in range(0, len(values), band):
+            yield Part(top + down, left, plane if page.planar else None, values[down : down + band])
 
 
 class _Reader:
@@ -94,7 +96,7 @@ class _Reader:
         """
         page = self._page
         rows = page.down if TILE_WIDTH in page.tags else min(page.down, rows_left)
-        content, ends_early = self._content(index, page.down * self._row_bytes, rows)
+        content, ends_early = self._content(index, self._row_bytes, rows)
         found = min(rows, len(content) // self._row_bytes)
         if found < rows and not ImageFile.LOAD_TRUNCATED_IMAGES:
             raise DecodeError(
@@ -102,7 +104,7 @@ class _Reader:
                 f"Strip or tile {index} of the TIFF has {found} rows of pixels, of {rows}"
                 + ("; the file ends before." if ends_early else "."),
             )
-        values = self._unpacked(content[: found * self._row_bytes])
+        values = self._unpacked(memoryview(content)[: found * self._row_bytes])
         return self._unpredicted(values.reshape(found, page.across, self._samples))
 
     def _has_words(self) -> bool:
@@ -110,21 +112,18 @@ class _Reader:
 
         Only the number of bytes says it.
         """
-        rows = self._page.down
-        words = 2 * self._row * rows
+        rows, words = self._page.down, 2 * self._row
+        if words == self._packed:
+            return False
         if self._page.compression == 1:
-            return self._page.places[0][1] == words != self._packed * rows
-        content, _ = self._content(0, words, rows)
-        return len(content) == words != self._packed * rows
+            return self._page.places[0][1] == words * rows
+        try:
+            return len(self._content(0, words, rows)[0]) == words * rows
+        except DecodeError:
+            return False
 
-    def _content(self, index: int, size: int, rows: int) -> tuple[bytes, bool]:
-        """Returns the bytes of a strip or tile, no more than `size`, and whether the file is cut.
-
-        Args:
-          index: The strip or tile.
-          size: The bytes of as many rows as strips or tiles have.
-          rows: The rows of this one, which may be fewer.
-        """
+    def _content(self, index: int, row_bytes: int, rows: int) -> tuple[bytes | bytearray, bool]:
+        """Returns the bytes of so many rows of a strip or tile, and whether the file is cut."""
         page = self._page
         offset, count = page.places[index]
         is_plain = page.compression == 1
@@ -132,9 +131,9 @@ class _Reader:
             count = 0  # No strip or tile can be there: the writer has left it out.
         elif not count or (is_plain and page.segments == 1):
             # As libtiff does where the count is missing, or is wrong as that of one strip may be.
-            count = size if is_plain else len(page.tags.data) - offset
+            count = rows * row_bytes if is_plain else len(page.tags.data) - offset
         if is_plain:
-            count = min(count, size)
+            count = min(count, rows * row_bytes)
         content = page.tags.data[offset : offset + count]
         ends_early = len(content) < count
         if page.tags.number(FILL_ORDER, 1) == 2:
@@ -144,7 +143,7 @@ class _Reader:
         try:
             if page.compression == WEBP:
                 return self._webp(content, rows), ends_early
-            return _DECOMPRESSORS[page.compression](content, size), ends_early
+            return decompressed(page.compression, content, row_bytes, rows), ends_early
         except MemoryError:
             raise
         except Exception as error:  # Each codec has an error of its own.
@@ -161,7 +160,7 @@ class _Reader:
         imagecodecs.webp_decode(content, hasalpha=self._samples == 4, out=out)
         return out.tobytes()
 
-    def _unpacked(self, content: bytes) -> npt.NDArray[Any]:
+    def _unpacked(self, content: memoryview) -> npt.NDArray[Any]:
         bits, sample, order = self._header.bits, self._header.sample, self._page.tags.order
         if self._row_bytes != self._packed:
             values = np.frombuffer(content, order + "u2").astype(np.uint16)
@@ -178,10 +177,12 @@ class _Reader:
         import imagecodecs
 
         if sample is Sample.FLOAT:
-            unpacked = imagecodecs.float24_decode(content, byteorder="<" if order == "<" else ">")
+            unpacked = imagecodecs.float24_decode(
+                bytes(content), byteorder="<" if order == "<" else ">"
+            )
         else:
             dtype = np.dtype(np.uint8 if bits < 8 else np.uint16)
-            unpacked = imagecodecs.packints_decode(content, dtype, bits, runlen=self._row)
+            unpacked = imagecodecs.packints_decode(bytes(content), dtype, bits, runlen=self._row)
         return np.asarray(unpacked)
 
     def _unpredicted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -196,39 +197,3 @@ class _Reader:
         differences = values.view(f"=u{values.dtype.itemsize}")
         summed = np.asarray(imagecodecs.delta_decode(differences, axis=-2))
         return summed.view(values.dtype)
-
-
-def _lzw(content: bytes, size: int) -> bytes:
-    import imagecodecs
-
-    return bytes(imagecodecs.lzw_decode(content, out=size))
-
-
-def _packbits(content: bytes, size: int) -> bytes:
-    import imagecodecs
-
-    return bytes(imagecodecs.packbits_decode(content, out=size))
-
-
-def _zstandard(content: bytes, size: int) -> bytes:
-    import imagecodecs
-
-    return bytes(imagecodecs.zstd_decode(content, out=size))
-
-
-def _deflate(content: bytes, size: int) -> bytes:
-    return zlib.decompressobj().decompress(content, size)
-
-
-def _lzma(content: bytes, size: int) -> bytes:
-    return lzma.LZMADecompressor(memlimit=_LZMA_MEMORY).decompress(content, size)
-
-
-_DECOMPRESSORS: Mapping[int, Callable[[bytes, int], bytes]] = {
-    5: _lzw,
-    8: _deflate,
-    32773: _packbits,
-    32946: _deflate,
-    34925: _lzma,
-    50000: _zstandard,
-}

@@ -152,7 +152,7 @@ def parse_bitmap(data: bytes, start: int, pixels: int = 0) -> Bitmap:
 
 def _unsupported(bits: int, compression: int, windows: bool) -> str:
     if windows and compression in (_JPEG, _PNG):
-        return f"a {'JPEG' if compression == _JPEG else 'PNG'} inside"
+        return f"pixels that are a {'JPEG' if compression == _JPEG else 'PNG'} file"
     if bits not in (1, 2, 4, 8, 16, 24, 32, 64):
         raise DecodeError(Reason.CORRUPT, f"No bitmap has pixels of {bits} bits.")
     if compression == _RGB:

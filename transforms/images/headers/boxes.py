@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.values import Reason
 
+_MOST_OF_BRANDS = 1024
 _DATA = frozenset({b"mdat", b"jp2c"})
 # No honest container has nearly as many.
 _MOST_BOXES = 50_000
@@ -85,11 +86,7 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
     raise DecodeError(Reason.TOO_COSTLY, f"The file has more than {_MOST_BOXES} boxes in one.")
 
 
-def brands(data: bytes) -> tuple[bytes, frozenset[bytes]]:
-    """Returns the brand that a file names first, and all that it names."""
-    first = next(boxes(data), None)
-    if first is None or first.kind != b"ftyp" or first.end - first.start < 8:
-        raise DecodeError(Reason.TRUNCATED, "The file ends within the box that tells its kind.")
-    content = first.content
-    compatible = {content[i : i + 4] for i in range(8, min(len(content), 1024) - 3, 4)}
-    return content[:4], frozenset(compatible | {content[:4]})
+def brands(data: bytes) -> list[bytes]:
+    """Returns the brands that a file names at its beginning, the major one first."""
+    size = min(int.from_bytes(data[:4]), len(data), _MOST_OF_BRANDS)
+    return [data[i : i + 4] for i in (8, *range(16, size - 3, 4))]

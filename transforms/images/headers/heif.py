@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.avif import read_avif
-from image_features.transforms.images.headers.boxes import Box, boxes, brands
+from image_features.transforms.images.headers.boxes import boxes, brands
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.headers.heic import read_heic
-from image_features.transforms.images.headers.others import refusal
 from image_features.transforms.images.headers.still import Still, read_still
 from image_features.transforms.values import Reason
 
@@ -31,8 +30,8 @@ _OTHERS = {
 
 
 def is_heif(data: bytes) -> bool:
-    """Tells whether a file is of the ISO base media file format, of which HEIF is a kind."""
-    return data[4:8] == b"ftyp"
+    """Tells whether a file names a brand of pictures, unlike videos of the same family."""
+    return data[4:8] == b"ftyp" and not _PICTURES.isdisjoint(brands(data))
 
 
 def read_heif(data: bytes) -> Header:
@@ -55,19 +54,12 @@ def read_picture(data: bytes) -> Still:
     Raises:
       DecodeError: it has none, or what tells of it is damaged.
     """
-    brand, all_brands = brands(data)
-    found = {box.kind: box for box in boxes(data)}
-    if not all_brands & _PICTURES and not _names_picture(found.get(b"meta")):
-        raise refusal(data)
-    if b"meta" not in found and b"moov" in found and b"avis" not in all_brands:
+    kinds = {box.kind for box in boxes(data)}
+    if b"meta" not in kinds and b"moov" in kinds and b"avis" not in brands(data):
         raise DecodeError(
             Reason.UNSUPPORTED_FORMAT, "The file is a HEIF sequence without a still picture."
         )
-    return read_still(data, is_sequence=brand == b"avis" or b"meta" not in found)
-
-
-def _names_picture(meta: Box | None) -> bool:
-    return meta is not None and meta.child(b"pitm", 4) is not None
+    return read_still(data, is_sequence=brands(data)[0] == b"avis" or b"meta" not in kinds)
 
 
 def _other(still: Still) -> DecodeError:

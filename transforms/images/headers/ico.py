@@ -20,11 +20,11 @@ _ALPHA = 0xFF000000
 
 
 def is_ico(data: bytes) -> bool:
-    """Tells whether a file is an icon or a cursor; Targa's files can begin as a cursor of none."""
+    """Tells whether a file is an icon or a cursor; Targa and JBIG begin as those of no picture."""
     if len(data) < 6:
         return False
     reserved, kind, count = struct.unpack_from("<3H", data)
-    return reserved == 0 and (kind == _ICON or (kind == _CURSOR and count > 0))
+    return reserved == 0 and kind in (_ICON, _CURSOR) and count > 0
 
 
 def read_ico(data: bytes, read_header: Callable[[bytes], Header]) -> Header:
@@ -54,8 +54,6 @@ def read_ico(data: bytes, read_header: Callable[[bytes], Header]) -> Header:
 def best_picture(data: bytes) -> int:
     """Returns where the largest picture of an icon begins, by its own size and not the icon's."""
     (count,) = struct.unpack_from("<H", data, 4)
-    if not count:
-        raise DecodeError(Reason.CORRUPT, "The icon has no picture.")
     offsets = [struct.unpack_from("<I", data, 18 + 16 * i)[0] for i in range(count)]
     return max(offsets, key=lambda offset: _rank(data, offset))
 

@@ -27,7 +27,8 @@ _PICTURES: tuple[tuple[bytes, str], ...] = (
     (b"\xd7\xcd\xc6\x9a", "a Windows metafile (WMF)"),
     (b"\x01\0\x09\0\0\x03", "a Windows metafile (WMF)"),
     (b"icns", "an Apple icon (ICNS)"),
-    (b"\x01\xda", "an SGI image"),
+    (b"\x01\xda\0\x01", "an SGI image"),
+    (b"\x01\xda\x01\x01", "an SGI image"),
     (b"/* XPM */", "an XPM image"),
     (b"! XPM2", "an XPM image"),
     (b"qoif", "a QOI image"),
@@ -50,20 +51,19 @@ _PICTURES: tuple[tuple[bytes, str], ...] = (
     (b"\x80\x2a\x5f\xd7", "a Cineon image"),
     (b"\xd7\x5f\x2a\x80", "a Cineon image"),
     (b"id=ImageMagick", "a MIFF image"),
+    (b"id=MagickPixelCache", "a cache of ImageMagick"),
+    (b"farbfeld", "a farbfeld image"),
+    (b"\xab\x01\x01", "a VIFF image"),
+    (b"\x08\xf2\xa6\xb6", "a VIPS image"),
+    (b"\xb6\xa6\xf2\x08", "a VIPS image"),
+    (b"srcdocid:", "a CALS image"),
+    (b"\xffWPC", "a WordPerfect graphic"),
     (b"\x97JB2\r\n\x1a\n", "a JBIG2 image"),
     (b"P7 332", "an xv thumbnail"),
     (b"NRRD000", "an NRRD image"),
     (b"LBLSIZE=", "a VICAR image"),
     (b"PG ML ", "a PGX image"),
     (b"PG LM ", "a PGX image"),
-    (b"FUJIFILMCCD-RAW", "a camera's raw image (RAF)"),
-    (b"FOVb", "a camera's raw image (X3F)"),
-    (b"\0MRM", "a camera's raw image (MRW)"),
-    (b"IIU\0", "a camera's raw image (RW2)"),
-    (b"IIRO", "a camera's raw image (ORF)"),
-    (b"IIRS", "a camera's raw image (ORF)"),
-    (b"MMOR", "a camera's raw image (ORF)"),
-    (b"II\x1a\0\0\0HEAPCCDR", "a camera's raw image (CRW)"),
 )
 _REST: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "gzip"),
@@ -110,6 +110,12 @@ _RIFF_FORMS = {
     b"RMID": "a MIDI file",
     b"sfbk": "sounds",
 }
+# The brands of files that begin with the box `ftyp`, as videos do.
+_BRANDS = {
+    b"qt  ": "a QuickTime video",
+    b"M4A ": "MPEG-4 audio",
+    b"M4B ": "MPEG-4 audio",
+}
 _IFF_FORMS = {b"ILBM": "an ILBM image", b"PBM ": "an ILBM image", b"ACBM": "an ILBM image"}
 _TARGA_KINDS = {1, 2, 3, 9, 10, 11}
 _TARGA_FOOTER = b"TRUEVISION-XFILE.\0"
@@ -141,7 +147,7 @@ def picture_name(data: bytes) -> str:
     """Returns the name of a format of pictures that is not read; empty if it is none."""
     if name := _by_magic(data, _PICTURES):
         return name
-    if data[4:12] in (b"ftypcrx ",):
+    if data[4:12] == b"ftypcrx ":
         return "a camera's raw image (CR3)"
     if data.startswith(b"FORM"):
         return _IFF_FORMS.get(data[8:12], "")
@@ -153,10 +159,18 @@ def picture_name(data: bytes) -> str:
         return "a NIfTI image"
     if data.startswith(b"\x01\0\0\0") and data[40:44] == b" EMF":
         return "an enhanced metafile (EMF)"
+    if data.startswith(b"\0\0\1\0\0\0") and len(data) > 20:  # An icon would have no picture.
+        return "a JBIG image"
     if data[:2] == b"BA" and data[14:16] in (b"BM", b"IC", b"CI", b"PT", b"CP"):
         return "an array of OS/2 bitmaps"
     if data[:1] == b"\x0a" and data[1:2] in b"\0\2\3\4\5" and data[2:4] in _PCX_CODINGS:
         return "a PCX image"
+    if data[4:8] == b"\0\0\0\x07" and data[:3] == b"\0\0\0":
+        return "an X window dump (XWD)"
+    if data[522:528] == b"\0\x11\x02\xff\x0c\0" and not any(data[:512]):
+        return "a QuickDraw picture (PICT)"
+    if data[2048:2052] == b"PCD_":
+        return "a Photo CD image"
     if _is_targa(data):
         return "a Targa image (TGA)"
     text = _text(data)
@@ -171,7 +185,7 @@ def other_name(data: bytes) -> str:
     if name := _by_magic(data, _REST):
         return name
     if data[4:8] == b"ftyp":
-        return "a video, or another file of the MPEG-4 family"
+        return _BRANDS.get(data[8:12], f"a video or another MPEG-4 file of brand {data[8:12]!r}")
     if data[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip"):
         return "a QuickTime video"
     if data.startswith((b"RIFF", b"RIFX", b"RF64")):

@@ -19,7 +19,6 @@ _PLAIN = {b"P1", b"P2", b"P3"}
 _BITMAPS = {b"P1", b"P4"}
 _CHANNELS = {b"P1": 1, b"P2": 1, b"P3": 3, b"P4": 1, b"P5": 1, b"P6": 3, b"Pf": 1, b"PF": 3}
 _FLOATS = {b"Pf", b"PF"}
-# Who leaves the type out means what the number of channels says.
 _TYPES = {
     b"BLACKANDWHITE": 1,
     b"GRAYSCALE": 1,
@@ -126,8 +125,9 @@ def _parse_pam(data: bytes) -> Netpbm:
     except KeyError as error:
         raise DecodeError(Reason.CORRUPT, f"The PAM does not tell its {error}.") from error
     kind = fields.get(b"TUPLTYPE", b"")
-    known = channels in range(1, 5) if not kind else _TYPES.get(kind) == channels
-    text = f"{channels} channels of the type {kind.decode('latin-1')!r}"
+    # Who leaves the type out of one or three channels cannot mean anything else.
+    known = _TYPES.get(kind) == channels if kind else channels in (1, 3)
+    text = f"{channels} channels of the type {kind.decode('latin-1')[:40]!r}"
     unsupported = "" if known else text
     return Netpbm(width, height, channels, start, _checked(most), unsupported=unsupported)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import re
 import struct
 from collections.abc import Iterator
 
@@ -19,7 +22,7 @@ from image_features.transforms.images.headers.tiff_tags import TiffTags, read_ta
 from image_features.transforms.values import Reason
 
 # Compressions of bytes, which know nothing of samples.
-CODED_BYTES = {
+_CODED_BYTES = {
     1: "no compression",
     5: "LZW",
     8: "Deflate",
@@ -28,14 +31,30 @@ CODED_BYTES = {
     34925: "LZMA",
     50000: "Zstandard",
 }
-CODED_PIXELS = {
+_CODED_PIXELS = {
     2: "CCITT",
     3: "CCITT",
     4: "CCITT",
     6: "old JPEG",
     7: "JPEG",
-    32771: "CCITT",
     WEBP: "WebP",
+}
+# What is not read, for its refusal.
+_OTHER_CODINGS = {
+    32771: "CCITT of whole words",
+    32809: "ThunderScan",
+    33003: "JPEG 2000",
+    33004: "JPEG 2000",
+    33005: "JPEG 2000",
+    34661: "JBIG",
+    34676: "LogLuv",
+    34677: "LogLuv",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34933: "PNG",
+    34934: "JPEG XR",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
 }
 _COLOURS = {
     0: Colour.WHITE_IS_ZERO,
@@ -48,10 +67,15 @@ _COLOURS = {
     9: Colour.LAB,
 }
 _FORMATS = {1: Sample.UNSIGNED, 2: Sample.SIGNED, 3: Sample.FLOAT, 4: Sample.UNSIGNED}
-_CAMERA_PHOTOMETRICS = frozenset({32803, 34892})
+_LEAN = frozenset({1, 8, 32946})  # They are decompressed with no second copy.
+_MOST_PLANES = 5  # Inks and alpha.
+# Photometric interpretations of a colour filter before the sensor, and of a linear raw.
+_SENSORS = frozenset({(32803,), (34892,)})
 _DNG_VERSION, _LEAF_DATA = 50706, 34310
-# No honest file has more strips or tiles, each of which takes some 20 microseconds.
-_MOST_SEGMENTS = 2**18
+# Canon's second raw and Phase One's have words of their own behind the place of the directory.
+_MAKERS = re.compile(rb"II\*\0(\x10\0\0\0CR\x02|....IIII.waR)|MM\0\*....MMMMRaw", re.DOTALL)
+# No honest file has more strips or tiles that are smaller. Each takes up to 150 microseconds.
+_MOST_SEGMENTS, _SMALL_SEGMENT = 2**16, 4096
 # A tile that is larger than the picture is decoded as a whole.
 _LARGE_TILE = 2**24
 _PAGES_TO_ASK = 8
@@ -78,7 +102,7 @@ def read_tiff(data: bytes) -> Header:
         page.planar,
         _coding(page),
         passes=2 if page.format == 3 or max(page.bits) > 16 else 1,
-        steps=page.segments,
+        steps=_steps(page),
         pixel_bytes=_pixel_bytes(page),
         unsupported=_unsupported(page),
     )
@@ -92,7 +116,7 @@ def _alpha(page: TiffPage) -> Alpha:
 
 
 def _coding(page: TiffPage) -> str:
-    known = CODED_BYTES | CODED_PIXELS
+    known = _CODED_BYTES | _CODED_PIXELS | _OTHER_CODINGS
     return known.get(page.compression, f"compression {page.compression}")
 
 
@@ -113,14 +137,21 @@ def _unsupported(page: TiffPage) -> str:
 
 
 def _check_segments(page: TiffPage) -> None:
-    if page.segments > _MOST_SEGMENTS:
+    pixels = page.width * page.height
+    if not pixels:
+        return  # Whoever asked for the header refuses it.
+    if (found := page.places_told) < page.segments:
+        raise DecodeError(
+            Reason.CORRUPT,
+            f"The TIFF has {found} strips or tiles; its size takes {page.segments}.",
+        )
+    if _steps(page) > max(_MOST_SEGMENTS, pixels // _SMALL_SEGMENT):
         raise DecodeError(
             Reason.TOO_COSTLY,
-            f"The TIFF of {page.width} x {page.height} pixels is divided into {page.segments} "
-            f"strips or tiles; {_MOST_SEGMENTS} are allowed. Write it again, with larger ones.",
+            f"The TIFF of {page.width} x {page.height} pixels is divided into {_steps(page)} "
+            "strips or tiles. Write it again, with larger ones.",
         )
-    tile = page.across * page.down
-    if tile > max(_LARGE_TILE, 4 * page.width * page.height):
+    if page.across * page.down > max(_LARGE_TILE, 4 * pixels):
         raise DecodeError(
             Reason.TOO_COSTLY,
             f"The TIFF of {page.width} x {page.height} pixels has tiles of {page.across} x "
@@ -128,16 +159,21 @@ def _check_segments(page: TiffPage) -> None:
         )
 
 
+def _steps(page: TiffPage) -> int:
+    """Returns the strips or tiles that are decoded; of many bands, only the first are."""
+    return page.columns * page.rows * (min(page.samples, _MOST_PLANES) if page.planar else 1)
+
+
 def _pixel_bytes(page: TiffPage) -> int:
-    """Returns the bytes for a pixel: a segment as stored and as numbers, the picture, and RGB."""
+    """Returns the bytes for a pixel: a strip or tile as numbers, the picture, and its RGB."""
     stored = 1 if page.planar else page.samples
     segment = page.across * page.down * stored * (max(page.bits) + 7) // 8
-    pixels = max(1, page.width * page.height)
-    return 8 + -(-2 * segment // pixels)
+    copies = 1 if page.compression in _LEAN else 3
+    return 12 + -(-copies * segment // max(1, page.width * page.height))
 
 
 def _refuse_camera_raw(data: bytes) -> None:
-    if data[8:10] == b"CR" or data[8:12] in (b"IIII", b"MMMM") or _has_sensor_data(data):
+    if _MAKERS.match(data) or _has_sensor_data(data):
         raise DecodeError(
             Reason.UNSUPPORTED_FORMAT,
             "The file is a camera's raw, built as a TIFF, which is not read; its thumbnail is not "
@@ -146,34 +182,35 @@ def _refuse_camera_raw(data: bytes) -> None:
 
 
 def _has_sensor_data(data: bytes) -> bool:
-    return any(
-        _DNG_VERSION in tags
-        or _LEAF_DATA in tags
-        or tags.number(PHOTOMETRIC, 0) in _CAMERA_PHOTOMETRICS
-        for tags in _directories(data)
+    first = read_tags(data)
+    within = _numbers(first, SUB_DIRECTORIES, _PAGES_TO_ASK)
+    return (
+        _DNG_VERSION in first
+        or _LEAF_DATA in first
+        or any(
+            PHOTOMETRIC in tags and _numbers(tags, PHOTOMETRIC, 1)[:1] in _SENSORS
+            for tags in itertools.chain([first], _found(data, within), _following(first))
+        )
     )
 
 
-def _directories(data: bytes) -> Iterator[TiffTags]:
-    """Yields the first directory, and a few of those within and after it that can be read."""
-    first = read_tags(data)
-    yield first
-    try:
-        within = first.numbers(SUB_DIRECTORIES, _PAGES_TO_ASK)
-    except (DecodeError, struct.error):
-        within = ()
-    following = first.next
-    for place in within:
-        try:
+def _found(data: bytes, places: tuple[int, ...]) -> Iterator[TiffTags]:
+    """Yields the directories at some places, but for those that are damaged."""
+    for place in places:
+        with contextlib.suppress(DecodeError, struct.error):
             yield read_tags(data, place)
-        except (DecodeError, struct.error):
-            continue
-    for _ in range(_PAGES_TO_ASK):
-        if not following:
-            return
-        try:
-            tags = read_tags(data, following)
-        except (DecodeError, struct.error):
-            return
-        yield tags
-        following = tags.next
+
+
+def _following(tags: TiffTags) -> Iterator[TiffTags]:
+    """Yields a few pages more, as long as there are; they may go in a circle."""
+    with contextlib.suppress(DecodeError, struct.error):
+        for _ in range(_PAGES_TO_ASK):
+            tags = read_tags(tags.data, tags.next)
+            yield tags
+
+
+def _numbers(tags: TiffTags, tag: int, most: int) -> tuple[int, ...]:
+    try:
+        return tags.numbers(tag, most)
+    except (DecodeError, struct.error):  # What is damaged here is no matter of the first page.
+        return ()

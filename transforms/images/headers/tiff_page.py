@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import struct
 
 from image_features.transforms.images.decode_error import DecodeError
@@ -24,7 +25,7 @@ _OF_PIXELS = (
     *_OF_CODECS,
 )
 # Compressions: CCITT's fax, in which white is zero by custom, JPEG's first form, and WebP.
-FAX, OLD_JPEG, WEBP = frozenset({2, 3, 4, 32771}), 6, 50001
+FAX, OLD_JPEG, WEBP = frozenset({2, 3, 4}), 6, 50001
 CIE_LAB = 8  # The photometric interpretation, in which a and b are signed.
 # The compressions that undo a predictor; with others the tag says nothing, as to libtiff.
 _PREDICTING = frozenset({5, 8, 32946, 34925, 50000})
@@ -92,6 +93,11 @@ class TiffPage:
         """What was done to samples before they were compressed: 1 is nothing."""
         return self.tags.number(PREDICTOR, 1) if self.compression in _PREDICTING else 1
 
+    @property
+    def places_told(self) -> int:
+        """The number of strips or tiles of which the file says where they are."""
+        return self.tags.count(self._tag_of_places(TILE_OFFSETS, STRIP_OFFSETS))
+
     @functools.cached_property
     def places(self) -> tuple[tuple[int, int | None], ...]:
         """Where each strip or tile begins, and its bytes, None if that is not said.
@@ -99,19 +105,18 @@ class TiffPage:
         Raises:
           struct.error: the file ends within these numbers.
         """
-        tiled = TILE_WIDTH in self.tags
-        offsets = self.tags.numbers(TILE_OFFSETS if tiled else STRIP_OFFSETS, self.segments)
-        # Some tiled files have their tiles in the tags of strips.
-        offsets = offsets or self.tags.numbers(STRIP_OFFSETS, self.segments)
-        counts = self.tags.numbers(TILE_COUNTS if tiled else STRIP_COUNTS, self.segments)
-        counts = counts or self.tags.numbers(STRIP_COUNTS, self.segments)
-        if len(offsets) < self.segments:
-            raise DecodeError(
-                Reason.CORRUPT,
-                f"The TIFF has {len(offsets)} strips or tiles; its size takes {self.segments}.",
+        offsets = self._tag_of_places(TILE_OFFSETS, STRIP_OFFSETS)
+        counts = self._tag_of_places(TILE_COUNTS, STRIP_COUNTS)
+        return tuple(
+            itertools.zip_longest(
+                self.tags.numbers(offsets, self.segments), self.tags.numbers(counts, self.segments)
             )
-        sizes: tuple[int | None, ...] = counts
-        return tuple(zip(offsets, sizes + (None,) * (len(offsets) - len(sizes)), strict=True))
+        )
+
+    def _tag_of_places(self, of_tiles: int, of_strips: int) -> int:
+        # Some writers have the places of tiles in the tags of strips.
+        is_tiled = TILE_WIDTH in self.tags and of_tiles in self.tags
+        return of_tiles if is_tiled else of_strips
 
     @property
     def orientation(self) -> int:

@@ -14,8 +14,8 @@ from image_features.transforms.values import Reason
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _SIZES |= {16: 8, 17: 8, 18: 8}
-# As in a classic directory, whose count has 16 bits.
-_MOST_TAGS = 65535
+# No honest directory has more.
+_MOST_TAGS = 4096
 
 
 class _Entry(NamedTuple):

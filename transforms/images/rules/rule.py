@@ -13,7 +13,9 @@ class Decoder(enum.StrEnum):
 
     JPEG = "Pillow (libjpeg-turbo), which may drop scales"
     DEEP_JPEG = "imagecodecs (libjpeg-turbo)"
-    PILLOW = "Pillow"
+    PNG = "Pillow, from the chunks that carry pixels"
+    GIF = "Pillow, from the first frame"
+    WEBP = "imagecodecs (libwebp), from the first frame"
     TIFF = "our reader of strips and tiles, with imagecodecs"
     LIBTIFF = "Pillow (libtiff)"
     BITMAP = "numpy"

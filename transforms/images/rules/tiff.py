@@ -62,6 +62,13 @@ TIFF = (
     ),
     _libtiff((Colour.YCBCR,), (8,), becomes="to RGB", codings=(*_BYTES, "JPEG", "old JPEG")),
     _libtiff((*_GREYS, Colour.RGB), (8,), becomes="as it is", planar=None, codings=("JPEG",)),
+    _libtiff(
+        (Colour.GREY, Colour.RGB),
+        (8,),
+        becomes="as it is",
+        alphas=(Alpha.STRAIGHT,),
+        codings=("JPEG",),
+    ),
     _libtiff((Colour.CMYK,), (8,), becomes="to RGB; ink of 0 is none", codings=("JPEG",)),
     _libtiff(_GREYS, (1,), becomes="as it is", codings=("CCITT",)),
 )
