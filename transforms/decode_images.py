@@ -9,6 +9,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from image_features.transforms.images.children import end_children, jobs_of_this_thread
 from image_features.transforms.images.picture import lift_pillow_limit
 from image_features.transforms.images.pixels import file_digest
 from image_features.transforms.images.policy import MIB, DecodePolicy
@@ -21,6 +22,7 @@ _MAX_BYTES_IN_FLIGHT = 128 * MIB
 # Decoding goes on while batches are computed; so many images for each thread may wait.
 _AHEAD = 32
 _CHUNK = 8
+_Result = tuple[DecodedImage | ImageError, float, bool]  # The row, its seconds, in a child or not.
 
 
 class DecodeImages(beam.PTransform):
@@ -48,6 +50,7 @@ class _DecodeDoFn(beam.DoFn):
         self._policy = policy
         self._threads = threads
         self._decoded = Metrics.counter(NAMESPACE, "decode/decoded")
+        self._in_child = Metrics.counter(NAMESPACE, "decode/in_child")
         self._microseconds = Metrics.distribution(NAMESPACE, "decode/microseconds")
         self._pixels = Metrics.distribution(NAMESPACE, "decode/pixels")
 
@@ -56,19 +59,20 @@ class _DecodeDoFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         pool = cpu_pool(self._threads)
-        self._pool: BoundedPool[EncodedImage, tuple[DecodedImage | ImageError, float]] = (
-            BoundedPool(
-                self._decode,
-                executor=pool,
-                helped=pool,
-                max_items=_AHEAD * pool.threads,
-                max_bytes=_MAX_BYTES_IN_FLIGHT,
-                chunk=_CHUNK,
-            )
+        self._pool: BoundedPool[EncodedImage, _Result] = BoundedPool(
+            self._decode,
+            executor=pool,
+            helped=pool,
+            max_items=_AHEAD * pool.threads,
+            max_bytes=_MAX_BYTES_IN_FLIGHT,
+            chunk=_CHUNK,
         )
 
-    def _decode(self, image: EncodedImage) -> tuple[DecodedImage | ImageError, float]:
-        start = time.perf_counter()
+    def teardown(self) -> None:
+        end_children()
+
+    def _decode(self, image: EncodedImage) -> _Result:
+        start, jobs = time.perf_counter(), jobs_of_this_thread()
         row: DecodedImage | ImageError
         decoded = decode(image, self._policy)
         if isinstance(decoded, ImageError):
@@ -83,7 +87,7 @@ class _DecodeDoFn(beam.DoFn):
                 decoded.height,
                 image.version,
             )
-        return row, time.perf_counter() - start
+        return row, time.perf_counter() - start, jobs_of_this_thread() > jobs
 
     def process(self, image: EncodedImage) -> Iterator[Any]:
         for result in self._pool.submit(image, len(image.data)):
@@ -93,8 +97,10 @@ class _DecodeDoFn(beam.DoFn):
         for result in self._pool.drain():
             yield in_global_window(self._count(*result))
 
-    def _count(self, row: DecodedImage | ImageError, seconds: float) -> Any:
+    def _count(self, row: DecodedImage | ImageError, seconds: float, in_child: bool) -> Any:
         self._microseconds.update(int(1e6 * seconds))
+        if in_child:
+            self._in_child.inc()
         if isinstance(row, ImageError):
             return dead_letter(row)
         self._decoded.inc()

@@ -54,6 +54,7 @@ class Reason(enum.StrEnum):
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
     DECODER_CRASHED = "decoder_crashed"
+    DECODER_UNAVAILABLE = "decoder_unavailable"
     INFERENCE_FAILED = "inference_failed"
     NOT_FINITE = "not_finite"
 
@@ -108,6 +109,9 @@ DIAGNOSES: Mapping[Reason, Diagnosis] = {
     Reason.TRUNCATED: Diagnosis(Cause.ROW, "--allow_truncated takes what there is"),
     Reason.CORRUPT: Diagnosis(Cause.ROW),
     Reason.DECODER_CRASHED: Diagnosis(Cause.ROW),
+    Reason.DECODER_UNAVAILABLE: Diagnosis(
+        Cause.MACHINE, "let workers start processes (descriptors, processes, memory)"
+    ),
     Reason.INFERENCE_FAILED: Diagnosis(Cause.MODEL, "try a smaller --batch_size, or --engine"),
     Reason.NOT_FINITE: Diagnosis(Cause.MODEL, "try --precision=float32, or another model"),
 }

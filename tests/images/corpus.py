@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from tests.images import avif, bitmap, gif, heic, icon, jpeg2000, netpbm, png, tiff, webp
+from tests.images import (
+    avif,
+    bitmap,
+    gif,
+    heic,
+    icon,
+    jpeg,
+    jpeg2000,
+    netpbm,
+    png,
+    profiles,
+    tiff,
+    webp,
+)
 from tests.images.sample import Sample
 
 # The modules of the formats, each with a function `samples`.
@@ -12,9 +25,11 @@ _MODULES = (
     gif,
     heic,
     icon,
+    jpeg,
     jpeg2000,
     netpbm,
     png,
+    profiles,
     tiff,
     webp,
 )

@@ -1,20 +1,21 @@
 """The child process that decodes what may crash, hang or take all memory.
 
-It reads a job from its standard input and answers on its standard output, one after the other, and
-ends with its parent. Both are frames: the length of a JSON text, the length of a payload, the text,
-the payload. Nothing that the child says is code to the parent.
+It takes a job from a socket and answers there, one after the other, and ends with its parent. Both
+are frames: the length of a JSON text, the length of a payload, the text, the payload. Nothing that
+the child says is code to the parent.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import resource
 import signal
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from PIL import ImageFile
@@ -22,59 +23,50 @@ from PIL import ImageFile
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.recognise import read_header
 from image_features.transforms.images.picture import decode_picture, lift_pillow_limit
-from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.policy import MIB, DecodePolicy, memory_for
 from image_features.transforms.values import Reason
 
-_FRAME = struct.Struct(">IQ")
+FRAME = struct.Struct(">IQ")
 _ENDS_EARLY = (Reason.TRUNCATED, Reason.CORRUPT)
+# What a large image has left in the heap is no use to the next one, and would add up.
+_MOST_KEPT = 64 * MIB
+# What no decoder has to do, by the first letters of Python's audit events.
+_FORBIDDEN = ("os.exec", "os.fork", "os.posix_spawn", "os.system", "pty.", "socket.", "subprocess.")
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def send(stream: IO[bytes], message: Mapping[str, Any], payload: bytes = b"") -> None:
-    """Writes one frame."""
+def framed(message: Mapping[str, Any], size: int) -> bytes:
+    """Returns what is sent before a payload of so many bytes."""
     text = json.dumps(message).encode()
-    stream.write(_FRAME.pack(len(text), len(payload)) + text)
-    stream.write(payload)
-    stream.flush()
-
-
-def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
-    """Reads one frame.
-
-    Raises:
-      EOFError: the other side has ended.
-    """
-    length, size = _FRAME.unpack(_exactly(stream, _FRAME.size))
-    message = json.loads(_exactly(stream, length))
-    return message, _exactly(stream, size)
+    return FRAME.pack(len(text), size) + text
 
 
 def main() -> None:
     """Decodes one file after the other until the parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent decides about its children.
-    jobs, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # Whatever a decoder prints must not get between the answers.
+    jobs, answers = _streams()
+    _obey_the_parent_only()
     _give_up_rights()
     lift_pillow_limit()
-    while True:
-        try:
-            job, data = receive(jobs)
-        except EOFError:
-            return
-        policy = DecodePolicy.from_json(job)
-        _limit_memory(policy.max_memory)
-        # The alarm kills the process in the middle of C code, even when nobody waits for it.
-        signal.setitimer(signal.ITIMER_REAL, policy.timeout)
-        try:
-            answer, pixels = _decode(data, policy)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        del data
-        send(answers, answer, pixels)
+    kept_at_first = _data_bytes()
+    # The parent's end may be gone at any time.
+    with contextlib.suppress(EOFError, OSError):
+        _send(answers, {"ready": True})
+        while True:
+            job, data = _receive(jobs)
+            policy = DecodePolicy.from_json(job["policy"])
+            with _ended_in_time(jobs.fileno(), job["seconds"]):
+                answer, pixels = _decode(data, policy)
+            del data
+            answer["ends"] = _data_bytes() - kept_at_first > _MOST_KEPT
+            _send(answers, answer, pixels)
+    os._exit(0)  # There is nothing to clean up, and libraries may hang when they do.
 
 
 def _decode(data: bytes, policy: DecodePolicy) -> tuple[dict[str, Any], bytes]:
     try:
         header = read_header(data)
+        # It has what a file of its size may take, and no more.
+        _limit_memory(memory_for(header.pixels))
         try:
             picture = decode_picture(data, header, policy)
         except DecodeError as error:
@@ -88,34 +80,97 @@ def _decode(data: bytes, policy: DecodePolicy) -> tuple[dict[str, Any], bytes]:
     except DecodeError as error:
         return {"reason": error.reason, "message": error.message}, b""
     except MemoryError:
-        message = f"The image takes more than {policy.max_memory} bytes; see --max_megapixels."
+        message = "The header of the image takes more memory than there is."
         return {"reason": Reason.TOO_COSTLY, "message": message}, b""
     answer = {"format": picture.format, "width": picture.width, "height": picture.height}
     return answer, picture.pixels.tobytes()
 
 
+@contextlib.contextmanager
+def _ended_in_time(socket: int, seconds: float) -> Iterator[None]:
+    """Lets signals kill the process, in the middle of C code, when its time or its parent ends.
+
+    A parent sends nothing while it waits for an answer, so that nothing happens to the socket but
+    its end. Systems that ignore SIGIO have the alarm.
+    """
+    flags = fcntl.fcntl(socket, fcntl.F_GETFL)
+    fcntl.fcntl(socket, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(socket, fcntl.F_SETFL, flags | os.O_ASYNC)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    fcntl.fcntl(socket, fcntl.F_SETFL, flags)
+
+
+def _streams() -> tuple[IO[bytes], IO[bytes]]:
+    """Keeps the socket, which came as standard input, and silences the standard streams.
+
+    Whatever decoders print would come for every image, and is not for the log of a worker.
+    """
+    socket = os.dup(0)
+    silence = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(silence, stream)
+    os.close(silence)
+    return open(socket, "rb"), open(socket, "wb", closefd=False)
+
+
+def _obey_the_parent_only() -> None:
+    """Ends with the parent, and by the alarm, whatever signals the parent blocks or ignores.
+
+    Signals that end a service reach every process of it. The parent decides what becomes of images
+    that are being decoded then.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGALRM, signal.SIGIO):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def _give_up_rights() -> None:
-    """Writes no files and leaves no core; each is a limit that the process cannot lift again."""
+    """Writes no files, starts no programs, leaves no core, and is the first to lack memory."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
     for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(limit, (0, 0))
+    sys.dont_write_bytecode = True
+    sys.addaudithook(_refuse)
+
+
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    if event.startswith(_FORBIDDEN) or (event == "open" and (arguments[2] or 0) & _WRITES):
+        raise PermissionError(f"A decoder must not do this: {event}")
 
 
 def _limit_memory(most: int) -> None:
     """Lets the process have so many bytes above what it has now, where the system can."""
     with contextlib.suppress(OSError, ValueError):
-        used = int(_status("VmData").split()[0]) * 1024
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (used + most, hard))
+        soft, hard = _data_bytes() + most, resource.getrlimit(resource.RLIMIT_DATA)[1]
+        soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _status(field: str) -> str:
-    with open("/proc/self/status") as file:
+def _data_bytes() -> int:
+    """Returns what counts against RLIMIT_DATA; 0 where the system does not tell."""
+    with contextlib.suppress(OSError), open("/proc/self/status") as file:
         for line in file:
-            name, _, value = line.partition(":")
-            if name == field:
-                return value
-    raise OSError(f"/proc/self/status has no {field}")
+            if line.startswith("VmData:"):
+                return 1024 * int(line.split()[1])
+    return 0
+
+
+def _send(stream: IO[bytes], message: Mapping[str, Any], payload: bytes = b"") -> None:
+    stream.write(framed(message, len(payload)))
+    stream.write(payload)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
+    length, size = FRAME.unpack(_exactly(stream, FRAME.size))
+    message = json.loads(_exactly(stream, length))
+    return message, _exactly(stream, size)
 
 
 def _exactly(stream: IO[bytes], size: int) -> bytes:

@@ -19,7 +19,7 @@ class MemoryGate:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._taken = 0
+        self._held: dict[object, int] = {}
         self._freed = threading.Condition()
         # Who waits keeps others behind it, or what is large would wait for all that is small.
         self._turn = threading.Lock()
@@ -27,15 +27,16 @@ class MemoryGate:
     @contextmanager
     def taking(self, size: int) -> Iterator[None]:
         """Holds so many bytes during a `with` block, when there are as many."""
-        with self._turn, self._freed:
-            while self._taken and self._taken + size > self._most:
-                self._freed.wait()
-            self._taken += size
+        holder = object()  # A signal may interrupt between any two steps: only what is held counts.
         try:
+            with self._turn, self._freed:
+                while self._held and sum(self._held.values()) + size > self._most:
+                    self._freed.wait()
+                self._held[holder] = size
             yield
         finally:
             with self._freed:
-                self._taken -= size
+                self._held.pop(holder, None)
                 self._freed.notify_all()
 
 

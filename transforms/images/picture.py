@@ -26,7 +26,7 @@ from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.headers.ico import best_picture
 from image_features.transforms.images.headers.recognise import read_header
 from image_features.transforms.images.orientation import TRANSPOSED, turn
-from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy, memory_for
 from image_features.transforms.images.raster import Raster
 from image_features.transforms.images.resizing import resize
 from image_features.transforms.images.rules.rule import Decoder
@@ -57,7 +57,13 @@ _DECODERS: Mapping[Decoder, Callable[[bytes, Header, DecodePolicy], Raster]] = {
     Decoder.AVIF: decode_avif,
     Decoder.HEIC: decode_heic,
 }
-_TRUNCATED_WORDS = ("truncated", "not enough data", "unexpected end", "broken data stream")
+_TRUNCATED_WORDS = (
+    "truncated",
+    "not enough data",
+    "not enough image data",
+    "unexpected end",
+    "broken data stream",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,20 +92,18 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
     decoder = _DECODERS[rule_for(header).decoder]
     try:
         raster = decoder(data, header, policy)
-        rgb = to_rgb(raster.image, policy.background, raster.profile)
-        upright = turn(rgb, raster.orientation)
+        late = _is_converted_last(raster, policy)
+        first, last = (b"", raster.profile) if late else (raster.profile, b"")
+        upright = turn(to_rgb(raster.image, policy.background, first), raster.orientation)
         pixels = resize(upright, policy.image_size, policy.resize, policy.background)
+        pixels = to_rgb(pixels, policy.background, last)
     except DecodeError:
         raise
-    except MemoryError as error:
-        raise DecodeError(
-            Reason.TOO_COSTLY,
-            f"The image takes more than {policy.max_memory} bytes of memory to decode; see "
-            "--max_megapixels.",
-        ) from error
     except Image.DecompressionBombError as error:
         raise DecodeError(Reason.TOO_MANY_PIXELS, str(error)) from error
     except Exception as error:  # Decoders may raise anything.
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            raise _too_large(header) from error
         raise _damage(error) from error
     width, height = header.shown or (header.width, header.height)
     if raster.orientation in TRANSPOSED:
@@ -107,9 +111,30 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
     return Pixels(np.asarray(pixels, np.uint8), header.format, width, height)
 
 
+def _is_converted_last(raster: Raster, policy: DecodePolicy) -> bool:
+    """Tells whether a profile is applied to the few pixels of the result in place of all.
+
+    A picture that is wholly its own may be scaled before, in the colours of its profile.
+    """
+    return (
+        policy.decode == "fast"
+        and policy.resize != "pad"
+        and raster.image.mode == "RGB"
+        and "transparency" not in raster.image.info
+    )
+
+
 def lift_pillow_limit() -> None:
     """Leaves the limit of pixels to the policy: Pillow's own would refuse what that allows."""
     Image.MAX_IMAGE_PIXELS = None
+
+
+def _too_large(header: Header) -> DecodeError:
+    return DecodeError(
+        Reason.TOO_COSTLY,
+        f"The image takes more than {memory_for(header.pixels)} bytes of memory to decode, more "
+        "than any of its size should, or this machine has no more.",
+    )
 
 
 def _damage(error: Exception) -> DecodeError:

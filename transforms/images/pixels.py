@@ -11,7 +11,6 @@ from image_features.transforms.images.headers.recognise import read_header
 from image_features.transforms.images.memory import decoding_memory
 from image_features.transforms.images.picture import Pixels, decode_picture
 from image_features.transforms.images.policy import DecodePolicy
-from image_features.transforms.images.resizing import dropped_scale
 from image_features.transforms.images.rules.rule import Decoder, Rule
 from image_features.transforms.images.table import rule_for
 from image_features.transforms.values import Reason
@@ -19,9 +18,13 @@ from image_features.transforms.values import Reason
 # The decoders of these formats have been fuzzed for years, and are most of what there is. All
 # others are decoded in a child process, and so are a JPEG's samples that Pillow does not read.
 _TRUSTED = frozenset({"jpeg", "png", "webp", "gif"})
-# A core goes over so many pixels, and takes so many parts of a file one by one, in about a second.
-# What costs more is decoded in a child process too, which can be ended.
-_PIXELS_A_SECOND = 50_000_000
+# What takes longer than about a second is decoded in a child process too, which can be ended. In
+# one a core decodes so many pixels of the slowest of these formats, passes over so many again, and
+# takes so many bytes of the densest files, and so many parts of a file one by one.
+_SECONDS = 1.0
+_PIXELS_A_SECOND = 35_000_000
+_PASSED_PIXELS_A_SECOND = 500_000_000
+_BYTES_A_SECOND = 45_000_000
 _STEPS_A_SECOND = 200_000
 _ENDS_EARLY = (Reason.TRUNCATED, Reason.CORRUPT)
 
@@ -44,7 +47,7 @@ def decode_image(data: bytes, policy: DecodePolicy) -> Pixels:
     memory = _memory(header, rule, policy)
     _check_memory(memory, policy)
     with decoding_memory(memory):
-        if rule.decoder is Decoder.DEEP_JPEG or not _is_quick(header):
+        if rule.decoder is Decoder.DEEP_JPEG or not _is_quick(header, len(data)):
             return decode_in_child(data, policy)
         try:
             return decode_picture(data, header, policy)
@@ -76,8 +79,9 @@ def _memory(header: Header, rule: Rule, policy: DecodePolicy) -> int:
     """Returns the bytes of memory that decoding takes at its height."""
     decoded = header.pixels
     if rule.decoder is Decoder.JPEG and policy.decode == "fast":
-        size, (height, width) = (header.width, header.height), policy.image_size
-        decoded //= dropped_scale(size, (width, height), policy.resize) ** 2
+        # However the image will be turned and resized, the decoder may drop as much as this.
+        most = min(header.width, header.height) // max(policy.image_size)
+        decoded //= 64 if most >= 8 else 16 if most >= 4 else 4 if most >= 2 else 1
     return decoded * header.pixel_bytes + header.pixels * header.kept_bytes
 
 
@@ -91,7 +95,11 @@ def _check_memory(memory: int, policy: DecodePolicy) -> None:
         )
 
 
-def _is_quick(header: Header) -> bool:
-    return header.format in _TRUSTED and (
-        header.pixels * header.passes / _PIXELS_A_SECOND + header.steps / _STEPS_A_SECOND <= 1
+def _is_quick(header: Header, size: int) -> bool:
+    seconds = (
+        header.pixels / _PIXELS_A_SECOND
+        + header.pixels * header.passes / _PASSED_PIXELS_A_SECOND
+        + size / _BYTES_A_SECOND
+        + header.steps / _STEPS_A_SECOND
     )
+    return header.format in _TRUSTED and seconds <= _SECONDS

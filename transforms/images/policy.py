@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 MIB = 2**20
 # The packages beside Pillow and numpy of whose versions pixels depend.
 DECODING_PACKAGES = ("imagecodecs", "pillow-heif", "tifffile")
+
+
+# No row of the table in docs/images.md needs more for a pixel: OpenJPEG has an int for each sample,
+# and some decoders have a whole picture of their own beside Pillow's and the one that is upright.
+_PIXEL_BYTES = 24
+# This is for files that are small or have no pixels, and for the stacks of decoders' threads.
+_ROOM = 128 * MIB + 8 * MIB * (os.cpu_count() or 1)
+
+
+def memory_for(pixels: int) -> int:
+    """Returns the most bytes that the decoding of a file of so many pixels may take."""
+    return _PIXEL_BYTES * pixels + _ROOM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +58,8 @@ class DecodePolicy:
 
     @property
     def max_memory(self) -> int:
-        """The most bytes that the decoding of one file may take.
-
-        No more than 12 bytes a pixel are needed for any row of the table in docs/images.md, such as
-        the four bytes of a pixel's float, its byte of grey, and a copy in three colours.
-        """
-        return 12 * self.max_pixels + 128 * MIB
+        """The most bytes that the decoding of one file may take, as of one of `max_pixels`."""
+        return memory_for(self.max_pixels)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the policy as run.json and the fingerprint of a run hold it."""

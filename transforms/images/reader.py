@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from image_features.transforms.images.children import end_children
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.images.picture import Pixels, lift_pillow_limit
@@ -15,7 +16,8 @@ from image_features.transforms.values import EncodedImage, ImageError, ImageRef,
 class ImageReader:
     """Fetches and decodes images for whoever needs a few of them outside of a pipeline.
 
-    It may be used from several threads, and closes its connections at the end of a `with` block.
+    It may be used from several threads. At the end of a `with` block it closes its connections, and
+    ends the processes that decode.
 
     Args:
       decode: How a file becomes pixels.
@@ -37,6 +39,7 @@ class ImageReader:
         traceback: TracebackType | None,
     ) -> None:
         self._fetcher.close()
+        end_children()
 
     def read(self, ref: ImageRef) -> Pixels | ImageError:
         """Returns an image's pixels, or the error that a run would have recorded; never raises."""

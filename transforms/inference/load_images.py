@@ -9,6 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from image_features.transforms.images.children import end_children
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.images.picture import lift_pillow_limit
@@ -79,6 +80,7 @@ class _LoadDoFn(beam.DoFn):
 
     def teardown(self) -> None:
         self._fetcher.close()
+        end_children()
 
     def _fetched(self, value: Any) -> Any:
         return _attempt(fetch_value, value, self._fetcher)

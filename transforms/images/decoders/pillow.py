@@ -6,22 +6,32 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import (
+    AvifImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    ImageFile,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.header import Header
 from image_features.transforms.images.orientation import without_xmp
 from image_features.transforms.values import Reason
 
-# The plugin of each format; all are raster formats whose decoders take no part of a file as
+# The plugin of each format. All are raster formats whose decoders take no part of a file as
 # instructions to run. MPO, as some cameras write, comes with JPEG.
 _PLUGINS = {
     "jpeg": "JPEG",
     "tiff": "TIFF",
     "avif": "AVIF",
 }
-# Image.open knows only the commonest of these formats before all plugins are registered.
-Image.init()
+# Image.open knows the plugins that have been imported. Others, such as that of EPS, which starts
+# Ghostscript, never are.
 
 
 @contextmanager
