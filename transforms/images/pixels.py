@@ -44,7 +44,9 @@ def decode_image(data: bytes, policy: DecodePolicy) -> Pixels:
     header = read_header(data)
     _check_size(header, policy)
     rule = rule_for(header)
-    with decoding_memory(_memory(header, rule, policy)):
+    memory = _memory(header, rule, policy)
+    _check_memory(memory, policy)
+    with decoding_memory(memory):
         if rule.decoder is Decoder.DEEP_JPEG or not _is_quick(header, len(data)):
             return decode_in_child(data, policy)
         try:
@@ -81,6 +83,16 @@ def _memory(header: Header, rule: Rule, policy: DecodePolicy) -> int:
         most = min(header.width, header.height) // max(policy.image_size)
         decoded //= 64 if most >= 8 else 16 if most >= 4 else 4 if most >= 2 else 1
     return decoded * header.pixel_bytes + header.pixels * header.kept_bytes
+
+
+def _check_memory(memory: int, policy: DecodePolicy) -> None:
+    """Refuses what would not fit, since decoders call it damage when memory ends."""
+    if memory > policy.max_memory:
+        raise DecodeError(
+            Reason.TOO_COSTLY,
+            f"The image takes about {memory} bytes of memory to decode, more than the "
+            f"{policy.max_memory} allowed; see --max_megapixels.",
+        )
 
 
 def _is_quick(header: Header, size: int) -> bool:

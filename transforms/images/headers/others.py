@@ -64,6 +64,14 @@ _PICTURES: tuple[tuple[bytes, str], ...] = (
     (b"LBLSIZE=", "a VICAR image"),
     (b"PG ML ", "a PGX image"),
     (b"PG LM ", "a PGX image"),
+    (b"FUJIFILMCCD-RAW", "a camera's raw image (RAF)"),
+    (b"FOVb", "a camera's raw image (X3F)"),
+    (b"\0MRM", "a camera's raw image (MRW)"),
+    (b"IIU\0", "a camera's raw image (RW2)"),
+    (b"IIRO", "a camera's raw image (ORF)"),
+    (b"IIRS", "a camera's raw image (ORF)"),
+    (b"MMOR", "a camera's raw image (ORF)"),
+    (b"II\x1a\0\0\0HEAPCCDR", "a camera's raw image (CRW)"),
 )
 _REST: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "gzip"),
