@@ -7,7 +7,6 @@ import time
 import psutil
 import pytest
 
-from tests import images
 from tests.transforms.images.heavy import heavy_png, start
 
 
@@ -22,20 +21,29 @@ def _decoding(process):
     return []
 
 
+_RUN = """
+import pathlib, sys
+import apache_beam as beam
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from image_features.pipeline.launch.stop import stopped_by_signals
+from image_features.transforms.decode_images import DecodeImages
+from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.values import EncodedImage, ImageRef
+data = pathlib.Path(sys.argv[1]).read_bytes()
+rows = [EncodedImage(ImageRef(str(number), str(number)), data, 1) for number in range(8)]
+with stopped_by_signals(local=True), beam.Pipeline(FnApiRunner()) as pipeline:
+    decode = DecodeImages(policy=DecodePolicy((8, 8)), threads=int(sys.argv[2]))
+    pipeline | beam.Create(rows) | decode
+"""
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_run_that_decodes_ends_within_two_seconds_of_a_signal(tmp_path, threads):
-    (tmp_path / "in").mkdir()
-    heavy = heavy_png()
-    for number in range(8):
-        (tmp_path / "in" / f"{number}.png").write_bytes(heavy)
-        (tmp_path / "in" / f"{number}.jpg").write_bytes(images.encode(images.noise(number)))
-    program = "from image_features.pipeline.cli.main import main; import sys; sys.exit(main())"
-    options = (f"--input={tmp_path}/in", f"--output={tmp_path}/out", f"--cpu_threads={threads}")
-    with start(program, "extract", *options) as run:
+    (tmp_path / "heavy.png").write_bytes(heavy_png())
+    with start(_RUN, tmp_path / "heavy.png", threads) as run:
         end = time.monotonic() + 40
         while not (children := _decoding(run)):
-            assert run.poll() is None, run.communicate()
-            assert time.monotonic() < end
+            assert run.poll() is None and time.monotonic() < end
             time.sleep(0.02)
         sent = time.monotonic()
         run.send_signal(signal.SIGTERM)
