@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the environment, checks style and types, and runs the tests.
-# Arguments go to pytest: ./run_tests.sh -k decode
+# Arguments go to pytest: ./run_tests.sh -k decode, or -m differential for the tests of a mark.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source deploy/venv.sh

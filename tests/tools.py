@@ -44,6 +44,31 @@ def program(name: str) -> str:
     return shutil.which(name) or missing(f"There is no {name} on the PATH.")
 
 
+@functools.cache
+def imagemagick() -> str:
+    """Returns the path of ImageMagick's convert; other programs have that name too."""
+    for name in ("convert-im6.q16", "convert", "magick"):
+        for folder in os.get_exec_path():
+            path = shutil.which(name, path=folder)
+            if path and _says(path, "-version").startswith("Version: ImageMagick"):
+                return path
+    return missing("There is no ImageMagick on the PATH: apt-get install imagemagick.")
+
+
+@functools.cache
+def vips() -> str:
+    """Returns the path of libvips' program."""
+    path = shutil.which("vips")
+    if path and _says(path, "--version").startswith("vips-"):
+        return path
+    return missing("There is no vips on the PATH: apt-get install libvips-tools.")
+
+
+def _says(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, errors="replace")
+    return done.stdout
+
+
 def _made(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
     """Makes a file or directory once, in one of several processes."""
     path.parent.mkdir(parents=True, exist_ok=True)

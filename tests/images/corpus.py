@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from tests.images import bitmap, gif, icon, netpbm, png, tiff, webp
+from tests.images import (
+    avif,
+    bitmap,
+    gif,
+    heic,
+    icon,
+    jpeg,
+    jpeg2000,
+    netpbm,
+    png,
+    profiles,
+    tiff,
+    webp,
+)
 from tests.images.sample import Sample
 
 # The modules of the formats, each with a function `samples`.
 _MODULES = (
+    avif,
     bitmap,
     gif,
+    heic,
     icon,
+    jpeg,
+    jpeg2000,
     netpbm,
     png,
+    profiles,
     tiff,
     webp,
 )

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import PIL
 
-import image_features
 from image_features.transforms.images.child import FRAME, framed
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.picture import Pixels
@@ -217,7 +216,7 @@ def _path() -> list[str]:
     What this process has imported from there is found by where it is.
     """
     here = [entry for entry in sys.path if isinstance(entry, str) and os.path.isabs(entry)]
-    packages = (image_features, PIL, np)
+    packages = (sys.modules[__name__.partition(".")[0]], PIL, np)
     return here + [os.path.dirname(os.path.dirname(str(package.__file__))) for package in packages]
 
 

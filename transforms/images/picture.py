@@ -12,10 +12,12 @@ from PIL import Image
 
 from image_features.transforms.images.colour import to_rgb
 from image_features.transforms.images.decode_error import DecodeError
+from image_features.transforms.images.decoders.avif import decode_avif
 from image_features.transforms.images.decoders.bmp import decode_bmp, decode_icon
 from image_features.transforms.images.decoders.gif import decode_gif
+from image_features.transforms.images.decoders.heic import decode_heic
 from image_features.transforms.images.decoders.jpeg import decode_deep_jpeg, decode_jpeg
-from image_features.transforms.images.decoders.pillow import decode_pillow
+from image_features.transforms.images.decoders.jpeg2000 import decode_jpeg2000
 from image_features.transforms.images.decoders.png import decode_png
 from image_features.transforms.images.decoders.pnm import decode_pnm
 from image_features.transforms.images.decoders.tiff import decode_libtiff, decode_tiff
@@ -45,15 +47,23 @@ _DECODERS: Mapping[Decoder, Callable[[bytes, Header, DecodePolicy], Raster]] = {
     Decoder.PNG: decode_png,
     Decoder.GIF: decode_gif,
     Decoder.WEBP: decode_webp,
-    Decoder.PILLOW: decode_pillow,
     Decoder.TIFF: decode_tiff,
     Decoder.LIBTIFF: decode_libtiff,
     Decoder.BITMAP: decode_bmp,
     Decoder.ICON: decode_icon,
     Decoder.ENCLOSED: _decode_enclosed,
     Decoder.NETPBM: decode_pnm,
+    Decoder.JPEG2000: decode_jpeg2000,
+    Decoder.AVIF: decode_avif,
+    Decoder.HEIC: decode_heic,
 }
-_TRUNCATED_WORDS = ("truncated", "not enough data", "unexpected end", "broken data stream")
+_TRUNCATED_WORDS = (
+    "truncated",
+    "not enough data",
+    "not enough image data",
+    "unexpected end",
+    "broken data stream",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,9 +92,11 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
     decoder = _DECODERS[rule_for(header).decoder]
     try:
         raster = decoder(data, header, policy)
-        rgb = to_rgb(raster.image, policy.background, raster.profile)
-        upright = turn(rgb, raster.orientation)
+        late = _is_converted_last(raster, policy)
+        first, last = (b"", raster.profile) if late else (raster.profile, b"")
+        upright = turn(to_rgb(raster.image, policy.background, first), raster.orientation)
         pixels = resize(upright, policy.image_size, policy.resize, policy.background)
+        pixels = to_rgb(pixels, policy.background, last)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -93,10 +105,23 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
         if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
             raise _too_large(header) from error
         raise _damage(error) from error
-    width, height = header.width, header.height
+    width, height = header.shown or (header.width, header.height)
     if raster.orientation in TRANSPOSED:
         width, height = height, width
     return Pixels(np.asarray(pixels, np.uint8), header.format, width, height)
+
+
+def _is_converted_last(raster: Raster, policy: DecodePolicy) -> bool:
+    """Tells whether a profile is applied to the few pixels of the result in place of all.
+
+    A picture that is wholly its own may be scaled before, in the colours of its profile.
+    """
+    return (
+        policy.decode == "fast"
+        and policy.resize != "pad"
+        and raster.image.mode == "RGB"
+        and "transparency" not in raster.image.info
+    )
 
 
 def lift_pillow_limit() -> None:

@@ -11,7 +11,6 @@ from image_features.transforms.images.headers.recognise import read_header
 from image_features.transforms.images.memory import decoding_memory
 from image_features.transforms.images.picture import Pixels, decode_picture
 from image_features.transforms.images.policy import DecodePolicy
-from image_features.transforms.images.resizing import dropped_scale
 from image_features.transforms.images.rules.rule import Decoder, Rule
 from image_features.transforms.images.table import rule_for
 from image_features.transforms.values import Reason
@@ -45,7 +44,9 @@ def decode_image(data: bytes, policy: DecodePolicy) -> Pixels:
     header = read_header(data)
     _check_size(header, policy)
     rule = rule_for(header)
-    with decoding_memory(_memory(header, rule, policy)):
+    memory = _memory(header, rule, policy)
+    _check_memory(memory, policy)
+    with decoding_memory(memory):
         if rule.decoder is Decoder.DEEP_JPEG or not _is_quick(header, len(data)):
             return decode_in_child(data, policy)
         try:
@@ -78,9 +79,20 @@ def _memory(header: Header, rule: Rule, policy: DecodePolicy) -> int:
     """Returns the bytes of memory that decoding takes at its height."""
     decoded = header.pixels
     if rule.decoder is Decoder.JPEG and policy.decode == "fast":
-        size, (height, width) = (header.width, header.height), policy.image_size
-        decoded //= dropped_scale(size, (width, height), policy.resize) ** 2
+        # However the image will be turned and resized, the decoder may drop as much as this.
+        most = min(header.width, header.height) // max(policy.image_size)
+        decoded //= 64 if most >= 8 else 16 if most >= 4 else 4 if most >= 2 else 1
     return decoded * header.pixel_bytes + header.pixels * header.kept_bytes
+
+
+def _check_memory(memory: int, policy: DecodePolicy) -> None:
+    """Refuses what would not fit, since decoders call it damage when memory ends."""
+    if memory > policy.max_memory:
+        raise DecodeError(
+            Reason.TOO_COSTLY,
+            f"The image takes about {memory} bytes of memory to decode, more than the "
+            f"{policy.max_memory} allowed; see --max_megapixels.",
+        )
 
 
 def _is_quick(header: Header, size: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -37,14 +38,18 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
       An image in the mode RGB; None where the profile would change nothing, is damaged or is not
       one of the image's own colour space.
     """
-    transform = _transform(profile, image.mode)
-    return None if transform is None else transform.apply(image)
+    convert = _conversion(profile, image.mode)
+    return None if convert is None else convert(image)
 
 
 @functools.lru_cache(maxsize=_KEPT)
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+def _conversion(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image] | None:
     if not _is_of_use(profile, mode):
         return None
+    before = _colours(mode)
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+    if mode == "L":  # Its 256 levels are soon converted, and more precisely than by short cuts.
+        flags |= ImageCms.Flags.NOOPTIMIZE
     try:
         transform = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(io.BytesIO(profile)),
@@ -52,17 +57,24 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
             mode,
             "RGB",
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            flags,
         )
-    except (ImageCms.PyCMSError, OSError):  # An image with a bad profile is still an image.
-        return None
-    assert isinstance(transform, ImageCms.ImageCmsTransform)
-    before = _colours(mode)
-    after = np.asarray(transform.apply(before)).astype(int)
-    moved = np.abs(after - np.asarray(before.convert("RGB")))
+        assert isinstance(transform, ImageCms.ImageCmsTransform)
+        after = transform.apply(before)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None  # An image with a bad profile is still an image.
+    moved = np.abs(np.asarray(after).astype(int) - np.asarray(before.convert("RGB")))
     # The last colour of the grid is white, or all ink; the first is black, or none.
-    ends = moved[0, [0, -1]] if mode != "CMYK" else 255 - after[0, 0]
-    return None if moved.max() <= _SAME or ends.max() >= _WRONG else transform
+    ends = moved[0, [0, -1]] if mode != "CMYK" else moved[0, [0]]
+    if moved.max() <= _SAME or ends.max() >= _WRONG:
+        return None
+    return functools.partial(_by_levels, after) if mode == "L" else transform.apply
+
+
+def _by_levels(levels: Image.Image, image: Image.Image) -> Image.Image:
+    """Converts grey by what becomes of each level."""
+    tables = [list(channel.tobytes()) for channel in levels.split()]
+    return Image.merge("RGB", [image.point(table) for table in tables])
 
 
 def _is_of_use(profile: bytes, mode: str) -> bool:

@@ -25,26 +25,6 @@ def draft_size(
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def dropped_scale(
-    size: tuple[int, int],
-    target: tuple[int, int],
-    mode: Literal["stretch", "center_crop", "pad"],
-) -> int:
-    """Returns by how much a JPEG decoder divides both sides, whichever way up the image is.
-
-    Args:
-      size: The (width, height) of the file.
-      target: The (width, height) that the model takes.
-      mode: How the image will be resized.
-    """
-    quotients = [
-        stored // least
-        for turned in (target, target[::-1])
-        for stored, least in zip(size, draft_size(size, turned, mode), strict=True)
-    ]
-    return next((scale for scale in (8, 4, 2) if scale <= min(quotients)), 1)
-
-
 def resize(
     image: Image.Image,
     size: tuple[int, int],

@@ -11,9 +11,11 @@ import functools
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.header import Alpha, Colour, Header, Sample
 from image_features.transforms.images.rules.bmp import BMP
+from image_features.transforms.images.rules.heif import HEIF
 from image_features.transforms.images.rules.jpeg import JPEG
+from image_features.transforms.images.rules.jpeg2000 import JPEG2000
 from image_features.transforms.images.rules.pnm import PNM
-from image_features.transforms.images.rules.rule import Decoder, Rule
+from image_features.transforms.images.rules.rule import Rule
 from image_features.transforms.images.rules.tiff import TIFF
 from image_features.transforms.images.rules.web import GIF, PNG, WEBP
 from image_features.transforms.values import Reason
@@ -23,20 +25,11 @@ RULES: tuple[Rule, ...] = (
     *TIFF,
     *BMP,
     *PNM,
+    *JPEG2000,
+    *HEIF,
     *PNG,
     *GIF,
     *WEBP,
-    # To be divided by format.
-    Rule(
-        ("avif", "jpeg2000"),
-        tuple(Colour),
-        tuple(range(1, 65)),
-        Decoder.PILLOW,
-        "as Pillow reads it",
-        tuple(Sample),
-        tuple(Alpha),
-        None,
-    ),
 )
 
 

@@ -19,7 +19,7 @@ UNREADABLE: ColumnValue = [None]  # type: ignore[list-item]
 # The suffixes of images, in small letters.
 _SUFFIXES = (
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .ico .tif .tiff .avif .heic .heif "
-    ".hif .jp2 .jpx .j2k .pbm .pgm .ppm .pnm .pam .pfm"
+    ".hif .jp2 .jpx .jpf .jph .j2k .j2c .jpc .pbm .pgm .ppm .pnm .pam .pfm"
 )
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 _SHOWN = 20  # So many columns are named in a message.

@@ -12,7 +12,8 @@ from image_features.transforms.images.headers.tiff_page import read_page
 from image_features.transforms.images.picture import decode_picture
 from image_features.transforms.images.pixels import decode_image
 from image_features.transforms.images.policy import DecodePolicy
-from image_features.transforms.images.table import RULES, Decoder, rule_for
+from image_features.transforms.images.rules.rule import Decoder
+from image_features.transforms.images.table import RULES, rule_for
 from image_features.transforms.values import Reason
 from tests.images import encode, noise, tiff
 from tests.images.sample import grey, picture

@@ -1,4 +1,4 @@
-"""JPEG: Pillow for samples of eight bits, imagecodecs for those of any other depth or no loss."""
+"""JPEG: Pillow for samples of eight bits with loss, imagecodecs for all others."""
 
 from __future__ import annotations
 
@@ -7,42 +7,37 @@ from PIL import Image, ImageFile
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.decoders.pillow import opened
 from image_features.transforms.images.decoders.samples import to_eight_bits
-from image_features.transforms.images.headers.header import Header
-from image_features.transforms.images.headers.jpeg import FRAMES, segments
-from image_features.transforms.images.orientation import TRANSPOSED, orientation_of
+from image_features.transforms.images.headers.header import Colour, Header
+from image_features.transforms.images.headers.jpeg import segments
+from image_features.transforms.images.orientation import TRANSPOSED, exif_orientation
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.images.raster import Raster
 from image_features.transforms.images.resizing import draft_size
 from image_features.transforms.values import Reason
 
-_PROFILE = b"ICC_PROFILE\0"
+_EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
+_MODES = {Colour.GREY: "L", Colour.CMYK: "CMYK"}
 
 
 def decode_jpeg(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
     """Decodes a JPEG; with `decode=fast` at the smallest scale that is not below the target."""
-    with opened(data, header) as image:
-        if image.size != (header.width, header.height):
-            # Pillow would let the decoder write beyond the rows that it has.
-            raise DecodeError(Reason.CORRUPT, "The JPEG tells of two sizes.")
-        orientation = orientation_of(image)
-        if policy.decode == "fast":
-            height, width = policy.image_size
-            target = (height, width) if orientation in TRANSPOSED else (width, height)
-            image.draft(None, draft_size(image.size, target, policy.resize))
-        # The decoder gets the whole file in one call, as each waits for the interpreter's lock.
-        image.decodermaxblock = max(image.decodermaxblock, len(data))
-        image.load()
-        return Raster(image, _profile(image), orientation)
+    profile, orientation = _embedded(data)
+    scale = _scale(header, policy, orientation in TRANSPOSED) if policy.decode == "fast" else 1
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        return Raster(_leniently(data, header, scale), profile, orientation)
+    mode = _MODES.get(header.colour, "RGB")
+    layout = "CMYK;I" if header.coding == "Adobe" else mode
+    size = -(-header.width // scale), -(-header.height // scale)
+    # Pillow's JPEG decoder itself. Its plugin would read all segments once more, in Python.
+    image = Image.frombytes(mode, size, data, "jpeg", layout, "", scale, 0)
+    return Raster(image, profile, orientation)
 
 
 def decode_deep_jpeg(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
     """Decodes a JPEG of other samples than eight bits with loss, every pixel of it."""
     import imagecodecs  # It takes memory and time, of which no other decoder has need.
 
-    frame = next(position for marker, position in segments(data) if marker in FRAMES)
-    # Pillow reads what the other segments say, if only the depth is none that it refuses.
-    with opened(data[: frame + 4] + b"\x08" + data[frame + 5 :], header) as image:
-        orientation, profile = orientation_of(image), _profile(image)
+    profile, orientation = _embedded(data)
     samples = imagecodecs.jpeg8_decode(data)
     if samples.shape[:2] != (header.height, header.width):
         raise DecodeError(Reason.CORRUPT, "The JPEG tells of two sizes.")
@@ -51,16 +46,41 @@ def decode_deep_jpeg(data: bytes, header: Header, policy: DecodePolicy) -> Raste
     return Raster(Image.fromarray(reduced), profile, orientation)
 
 
-def _profile(image: ImageFile.ImageFile) -> bytes:
-    """Returns the profile of an opened JPEG, wherever its parts lie before the first scan."""
-    parts = sorted(
-        part
-        for name, part in getattr(image, "applist", ())
-        if name == "APP2" and part.startswith(_PROFILE)
-    )
-    place = len(_PROFILE)
+def _leniently(data: bytes, header: Header, scale: int) -> Image.Image:
+    """Decodes as much as there is; only the way through Pillow's plugin does."""
+    with opened(data, header) as image:
+        image.draft(None, (header.width // scale, header.height // scale))
+        image.load()
+        return image
+
+
+def _scale(header: Header, policy: DecodePolicy, turned: bool) -> int:
+    """Returns by how much both sides are divided: the most that leaves all that is needed."""
+    height, width = policy.image_size
+    target = (height, width) if turned else (width, height)
+    needed = draft_size((header.width, header.height), target, policy.resize)
+    most = min(header.width // needed[0], header.height // needed[1])
+    return 8 if most >= 8 else 4 if most >= 4 else 2 if most >= 2 else 1
+
+
+def _embedded(data: bytes) -> tuple[bytes, int]:
+    """Returns the profile, of any number of parts in any order, and the orientation."""
+    exif, parts = b"", []
+    for marker, position in segments(data):
+        if marker not in (0xE1, 0xE2):
+            continue
+        start, end = position + 4, position + 2 + int.from_bytes(data[position + 2 : position + 4])
+        if marker == 0xE1 and not exif and data.startswith(_EXIF, start):
+            exif = data[start:end]
+        elif marker == 0xE2 and data.startswith(_PROFILE, start):
+            parts.append(data[start + len(_PROFILE) : end])
+    return _joined(parts) if parts else b"", exif_orientation(exif) if exif else 1
+
+
+def _joined(parts: list[bytes]) -> bytes:
+    parts.sort()
     # Each part has its number, from 1, and the number of all.
-    numbers = [tuple(part[place : place + 2]) for part in parts]
+    numbers = [tuple(part[:2]) for part in parts]
     if numbers != [(number, len(parts)) for number in range(1, len(parts) + 1)]:
         return b""
-    return b"".join(part[place + 2 :] for part in parts)
+    return b"".join(part[2:] for part in parts)

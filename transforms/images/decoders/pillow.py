@@ -11,18 +11,16 @@ from PIL import (
     GifImagePlugin,  # noqa: F401
     Image,
     ImageFile,
-    Jpeg2KImagePlugin,  # noqa: F401
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.header import Header
-from image_features.transforms.images.orientation import orientation_of, without_xmp
-from image_features.transforms.images.policy import DecodePolicy
-from image_features.transforms.images.raster import Raster
+from image_features.transforms.images.orientation import without_xmp
 from image_features.transforms.values import Reason
 
 # The plugin of each format. All are raster formats whose decoders take no part of a file as
@@ -31,24 +29,19 @@ _PLUGINS = {
     "jpeg": "JPEG",
     "tiff": "TIFF",
     "avif": "AVIF",
-    "jpeg2000": "JPEG2000",
 }
 # Image.open knows the plugins that have been imported. Others, such as that of EPS, which starts
 # Ghostscript, never are.
 
 
-def decode_pillow(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
-    """Decodes a file by Pillow's plugin for its format, every pixel of it."""
-    with opened(data, header) as image:
-        image.load()
-        # The orientation is read only now: the TIFF reader turns its image while it loads.
-        return Raster(image, image.info.get("icc_profile") or b"", orientation_of(image))
-
-
 @contextmanager
 def opened(data: bytes, header: Header) -> Iterator[ImageFile.ImageFile]:
     """Opens a file by the one plugin of its format."""
-    with Image.open(io.BytesIO(data), formats=(_PLUGINS[header.format],)) as image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=(_PLUGINS[header.format],))
+    except UnidentifiedImageError as error:  # It tells an address in memory, and no cause.
+        raise DecodeError(Reason.CORRUPT, "The image's header is damaged.") from error
+    with image:
         assert isinstance(image, ImageFile.ImageFile)
         with without_xmp(image):
             yield image

@@ -28,6 +28,7 @@ from image_features.transforms.values import Reason
 # libtiff reads all that comes to Pillow: only it converts YCbCr that is not compressed.
 TiffImagePlugin.READ_LIBTIFF = True
 _GREY = 128  # What is missing of a truncated file.
+_NO_MEMORY = " -9"  # How Pillow's error ends then.
 _COLOURS = {Colour.RGB: 3, Colour.LAB: 3, Colour.CMYK: 4}
 _MODES = {
     (1, Alpha.NONE): "L",
@@ -56,7 +57,9 @@ def decode_libtiff(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
         return Raster(image, page.tags.content(PROFILE), page.orientation)
 
 
-def _damage(page: TiffPage, error: OSError) -> DecodeError:
+def _damage(page: TiffPage, error: OSError) -> Exception:
+    if str(error).endswith(_NO_MEMORY):
+        return MemoryError()
     end = len(page.tags.data)
     if any(offset + (count or 0) > end for offset, count in page.places):
         return DecodeError(Reason.TRUNCATED, "The TIFF ends within its pixels.")

@@ -54,6 +54,8 @@ class Header:
       steps: The parts of the file that are taken one by one in Python: chunks, strips, frames.
       pixel_bytes: The bytes of memory for a decoded pixel at the height of decoding.
       kept_bytes: The bytes for each stored pixel besides, held even where scales are dropped.
+      shown: The width and the height of the upright picture, where the decoder turns or crops it
+        as the file says; None if EXIF alone decides.
       unsupported: Why the pixels cannot be had, where the file says something that the columns of
         the table do not cover; else empty.
     """
@@ -72,6 +74,7 @@ class Header:
     pixel_bytes: int = 8
     kept_bytes: int = 0
     unsupported: str = ""
+    shown: tuple[int, int] | None = None
 
     @property
     def pixels(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 from collections.abc import Iterator
@@ -10,10 +11,13 @@ from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.header import Colour, Header
 from image_features.transforms.values import Reason
 
-FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# A hierarchy (DHP) begins with a frame header of its own.
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xDE}
 _SCAN, _END, _LINES = 0xDA, 0xD9, 0xDC
-# They stand alone; every other marker begins a segment with a length.
+# These begin a segment with a length, those of `_ALONE` have none.
+_SEGMENTS = frozenset(range(0xC0, 0xF0)) - frozenset(range(0xD0, 0xDA)) | {0xFE}
 _ALONE = frozenset(range(0xD0, 0xD8)) | {0x01}
+_TELLING = FRAMES | {0xE0, 0xEE}
 _SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 _LOSSLESS = 0xC3
 _UNREAD = {
@@ -25,10 +29,8 @@ _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 # Encoders write some ten scans, and a few hundred segments at most. Each scan costs a decoder a
 # visit of all blocks, however few bytes it has, but less than what is done once for each pixel.
-_MOST_SCANS, _SCANS_A_PASS = 1000, 25
+_MOST_SCANS, _SCANS_A_PASS = 1000, 12
 _MOST_SEGMENTS = 10_000
-# A second segment of EXIF makes one of more than 64 KiB, of which Pillow copies every tag's value.
-_STEPS_OF_LONG_EXIF = 1_000_000
 
 
 def read_jpeg(data: bytes) -> Header:
@@ -39,68 +41,73 @@ def read_jpeg(data: bytes) -> Header:
       IndexError: the file ends early.
       struct.error: the file ends early.
     """
-    frame = exifs = count = 0
+    frame = count = 0
     has_jfif, transform = False, -1
     for marker, position in segments(data):
         count += 1
+        if marker not in _TELLING:
+            continue
         if marker in FRAMES:
-            if frame:
+            if not frame:
+                frame = position
+            elif data[frame + 1] != 0xDE:
                 raise DecodeError(Reason.CORRUPT, "The JPEG has two frame headers.")
-            frame = position
         elif marker == 0xE0:
             has_jfif = has_jfif or data.startswith(b"JFIF\0", position + 4)
-        elif marker == 0xE1:
-            exifs += data.startswith(b"Exif\0\0", position + 4)
-        elif marker == 0xEE and data.startswith(b"Adobe", position + 4):
+        elif data.startswith(b"Adobe", position + 4):
             transform = data[position + 15]
-        elif marker == 0xDE:
-            return _header(data, position, count, Colour.OTHER, position)
     if not frame:
         raise DecodeError(Reason.CORRUPT, "The JPEG has a scan before its frame header.")
     colour = _colour(data, frame, has_jfif, transform)
-    steps = count if exifs < 2 else _STEPS_OF_LONG_EXIF
-    return _header(data, frame, steps, colour, position)
+    coding = "lossless" if data[frame + 1] == _LOSSLESS else ""
+    if transform >= 0 and colour is Colour.CMYK:
+        coding = "Adobe"
+    return _header(data, frame, count, colour, coding, position)
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Yields the marker and the position of each segment, up to the first scan's.
 
     Raises:
-      DecodeError: there is no such walk, or it is far too long.
-      IndexError: the file ends early.
+      DecodeError: the segments are damaged, or there are far too many.
     """
-    position = 2
+    position, end = 2, len(data) - 4
     for _ in range(_MOST_SEGMENTS):
-        if position + 4 > len(data):
+        if position > end:
             raise DecodeError(Reason.CORRUPT, "The JPEG ends before its first scan.")
         marker = data[position + 1]
-        if data[position] != 0xFF or marker in (0x00, 0xFF):  # Padding, or what others skip too.
-            found = _MARKER.search(data, position)
-            if not found:
-                raise DecodeError(Reason.CORRUPT, "The JPEG ends before its first scan.")
-            position = found.start()
-            marker = data[position + 1]
-        if marker in _ALONE:
-            position += 2
+        if data[position] != 0xFF or marker not in _SEGMENTS:
+            position = _next_segment(data, position)
             continue
-        if marker == 0xF7:
-            raise DecodeError(
-                Reason.UNSUPPORTED_FORMAT,
-                "The file is a JPEG-LS, which is not read; convert it, as to PNG.",
-            )
-        length = data[position + 2] << 8 | data[position + 3]
-        if length < 2 or marker < 0xC0 or marker in (0xD8, _END):
-            raise DecodeError(
-                Reason.CORRUPT,
-                f"The JPEG has a damaged segment at byte {position}, before its scan.",
-            )
         yield marker, position
         if marker == _SCAN:
             return
+        length = data[position + 2] << 8 | data[position + 3]
+        if length < 2:
+            raise DecodeError(Reason.CORRUPT, f"The JPEG has no segment at byte {position}.")
         position += 2 + length
     raise DecodeError(
         Reason.TOO_COSTLY, f"The JPEG has more than {_MOST_SEGMENTS} segments before its scan."
     )
+
+
+def _next_segment(data: bytes, position: int) -> int:
+    """Returns the position of the next segment, behind padding and what else decoders skip."""
+    found = _MARKER.search(data, position)
+    if not found:
+        raise DecodeError(Reason.CORRUPT, "The JPEG ends before its first scan.")
+    position = found.start()
+    marker = data[position + 1]
+    if marker in _ALONE:
+        return position + 2
+    if marker == 0xF7:
+        raise DecodeError(
+            Reason.UNSUPPORTED_FORMAT,
+            "The file is a JPEG-LS, which is not read; convert it, as to PNG.",
+        )
+    if marker not in _SEGMENTS:
+        raise DecodeError(Reason.CORRUPT, f"The JPEG has no segment at byte {position}.")
+    return position
 
 
 def _colour(data: bytes, frame: int, has_jfif: bool, transform: int) -> Colour:
@@ -121,7 +128,7 @@ def _colour(data: bytes, frame: int, has_jfif: bool, transform: int) -> Colour:
     return Colour.RGB if data[frame + 10 : frame + 19 : 3] == b"RGB" else Colour.YCBCR
 
 
-def _header(data: bytes, frame: int, steps: int, colour: Colour, scan: int) -> Header:
+def _header(data: bytes, frame: int, steps: int, colour: Colour, coding: str, scan: int) -> Header:
     length, bits, height, width, channels = struct.unpack_from(">HBHHB", data, frame + 2)
     process = data[frame + 1]
     if length != 8 + 3 * channels:
@@ -147,7 +154,7 @@ def _header(data: bytes, frame: int, steps: int, colour: Colour, scan: int) -> H
         height,
         colour,
         bits,
-        coding="lossless" if process == _LOSSLESS else "",
+        coding=coding,
         passes=passes,
         steps=steps,
         pixel_bytes=12,  # The picture as decoded, in other colours, and turned upright.
@@ -156,6 +163,7 @@ def _header(data: bytes, frame: int, steps: int, colour: Colour, scan: int) -> H
     )
 
 
+@functools.lru_cache(maxsize=256)
 def _sampling(factors: bytes) -> float:
     """Returns the samples of a pixel in all channels; 0 where libjpeg cannot scale them."""
     across, down = max(byte >> 4 for byte in factors), max(byte & 15 for byte in factors)

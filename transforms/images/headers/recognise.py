@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Callable
 
-from PIL import Image, UnidentifiedImageError
-
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.bmp import is_bmp, read_bmp
+from image_features.transforms.images.headers.codestream import CODESTREAM
 from image_features.transforms.images.headers.gif import read_gif
 from image_features.transforms.images.headers.header import Header
+from image_features.transforms.images.headers.heif import is_heif, read_heif
 from image_features.transforms.images.headers.ico import is_ico, read_ico
 from image_features.transforms.images.headers.jpeg import read_jpeg
+from image_features.transforms.images.headers.jpeg2000 import JP2, read_jpeg2000
 from image_features.transforms.images.headers.others import refusal
 from image_features.transforms.images.headers.png import read_png
 from image_features.transforms.images.headers.pnm import is_pnm, read_pnm
 from image_features.transforms.images.headers.tiff import read_tiff
 from image_features.transforms.images.headers.webp import is_webp, read_webp
 from image_features.transforms.values import Reason
-
-_FORMATS = ("AVIF", "JPEG2000")
 
 
 def read_header(data: bytes) -> Header:
@@ -31,7 +29,9 @@ def read_header(data: bytes) -> Header:
       DecodeError: the file is no image, is one of a format that is not read, or has a header that
         is damaged.
     """
-    reader = next((read for is_of, read in _READERS if is_of(data)), _opened)
+    reader = next((read for is_of, read in _READERS if is_of(data)), None)
+    if reader is None:
+        raise refusal(data)
     try:
         return reader(data)
     except (struct.error, IndexError) as error:
@@ -40,14 +40,6 @@ def read_header(data: bytes) -> Header:
         raise
     except Exception as error:  # Readers may raise anything.
         raise DecodeError(Reason.CORRUPT, f"The image's header is damaged: {error}") from error
-
-
-def _opened(data: bytes) -> Header:
-    try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            return Header((image.format or "").lower(), *image.size)
-    except UnidentifiedImageError as error:  # It is an OSError too.
-        raise refusal(data) from error
 
 
 def _begins(*magics: bytes) -> Callable[[bytes], bool]:
@@ -65,6 +57,8 @@ _READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Header]], ...] 
     (is_webp, read_webp),
     (_begins(b"GIF87a", b"GIF89a"), read_gif),
     (_begins(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff),
+    (_begins(JP2, CODESTREAM), read_jpeg2000),
+    (is_heif, read_heif),
     (is_pnm, read_pnm),
     (is_ico, _read_ico),
     (is_bmp, read_bmp),

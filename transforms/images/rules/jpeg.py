@@ -13,8 +13,16 @@ JPEG = (
         (Colour.CMYK,),
         (8,),
         Decoder.JPEG,
-        "to RGB; with Adobe's marker, also YCCK, 0 is all ink, else none",
+        "to RGB; 0 is no ink",
         codings=("",),
+    ),
+    Rule(
+        ("jpeg",),
+        (Colour.CMYK,),
+        (8,),
+        Decoder.JPEG,
+        "to RGB; 0 is all ink; YCCK too",
+        codings=("Adobe",),
     ),
     Rule(
         ("jpeg",),

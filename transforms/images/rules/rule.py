@@ -16,13 +16,15 @@ class Decoder(enum.StrEnum):
     PNG = "Pillow, from the chunks that carry pixels"
     GIF = "Pillow, from the first frame"
     WEBP = "imagecodecs (libwebp), from the first frame"
-    PILLOW = "Pillow"
     TIFF = "our reader of strips and tiles, with imagecodecs"
     LIBTIFF = "Pillow (libtiff)"
     BITMAP = "numpy"
     ICON = "numpy, with the icon's mask"
     ENCLOSED = "what reads the PNG"
     NETPBM = "numpy, by netpbm's rules"
+    JPEG2000 = "imagecodecs (OpenJPEG)"
+    AVIF = "Pillow (libavif and dav1d)"
+    HEIC = "pillow-heif (libheif and libde265), the extra `heif`"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Damage to image files that knows how they are made."""
