@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -56,9 +57,11 @@ class ImageMagick:
           NotShownError: it does not read the file.
         """
         source = f"{path}[0]"
-        embedded = run([self.program, source, "-format", "%[profile:icc]", "info:"])
+        to_srgb = []
         # A profile that is assigned to a picture without one would change nothing but CMYK.
-        to_srgb = [*_INTENT, "-profile", str(profile)] if embedded.strip() else []
+        with contextlib.suppress(NotShownError):
+            run([self.program, source, f"icc:{path.with_name('embedded.icc')}"])
+            to_srgb = [*_INTENT, "-profile", str(profile)]
         shown = path.with_name(_SHOWN)
         command = [self.program, source, "-auto-orient", *to_srgb, "-colorspace", "sRGB"]
         command += ["-background", "white", "-alpha", "remove", "-alpha", "off"]

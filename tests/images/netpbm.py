@@ -144,6 +144,8 @@ def _floats() -> Iterator[Sample]:
         data = b"PF\n16 12\n" + scale + b"\n" + samples
         yield Sample(f"pfm_rgb_{name}", data, rgb, 0, why)
     kept = grey()[::-1].astype("<f4").tobytes()
+    data = b"Pf\n#vips2ppm - 2026\n16 12\n-1\n" + kept
+    yield Sample("pfm_comment", data, as_rgb(grey()), 0, _RANGES)
     yield Sample("pfm_255", b"Pf 16 12 -1\n" + kept, as_rgb(grey()), 0, _RANGES)
     wide = np.linspace(-1000, 3000, 192).reshape(12, 16)
     seen = np.rint((wide + 1000) / 4000 * 255)

@@ -14,7 +14,7 @@ from image_features.transforms.values import Reason
 # Headers have some dozen bytes, and comments.
 _LONGEST = 2**16
 _WORD = re.compile(rb"[^\s#]+")
-_MAGIC = re.compile(rb"P[1-6](\s+\d|\s*#)|P7\s*\n|P[Ff]4?\s+\d")
+_MAGIC = re.compile(rb"P[1-6](\s+\d|\s*#)|P7\s*\n|P[Ff]4?(\s+\d|\s*#)")
 _PLAIN = {b"P1", b"P2", b"P3"}
 _BITMAPS = {b"P1", b"P4"}
 _CHANNELS = {b"P1": 1, b"P2": 1, b"P3": 3, b"P4": 1, b"P5": 1, b"P6": 3, b"Pf": 1, b"PF": 3}
