@@ -26,6 +26,8 @@ _PIXELS_A_SECOND = 35_000_000
 _PASSED_PIXELS_A_SECOND = 500_000_000
 _BYTES_A_SECOND = 45_000_000
 _STEPS_A_SECOND = 200_000
+# Pillow holds colours of eight bits in so many bytes.
+_PIXEL_OF_PILLOW = 4
 _ENDS_EARLY = (Reason.TRUNCATED, Reason.CORRUPT)
 
 
@@ -82,7 +84,9 @@ def _memory(header: Header, rule: Rule, policy: DecodePolicy) -> int:
         # However the image will be turned and resized, the decoder may drop as much as this.
         most = min(header.width, header.height) // max(policy.image_size)
         decoded //= 64 if most >= 8 else 16 if most >= 4 else 4 if most >= 2 else 1
-    return decoded * header.pixel_bytes + header.pixels * header.kept_bytes
+    # What a decoder keeps is free again before there are copies of the pixels that it gives.
+    while_decoding = decoded * _PIXEL_OF_PILLOW + header.pixels * header.kept_bytes
+    return max(while_decoding, decoded * header.pixel_bytes)
 
 
 def _check_memory(memory: int, policy: DecodePolicy) -> None:

@@ -13,7 +13,7 @@ from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.decoders.pillow import opened
 from image_features.transforms.images.decoders.samples import Range, needs_range, to_eight_bits
 from image_features.transforms.images.decoders.tiff_parts import Part, read_parts
-from image_features.transforms.images.headers.header import Alpha, Colour, Header
+from image_features.transforms.images.headers.header import Alpha, Colour, Header, Sample
 from image_features.transforms.images.headers.tiff_page import (
     CIE_LAB,
     COLOUR_MAP,
@@ -39,6 +39,8 @@ _MODES = {
     (3, Alpha.PREMULTIPLIED): "RGBa",
     (4, Alpha.NONE): "CMYK",
 }
+
+_DEEP = 32
 
 
 def decode_libtiff(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
@@ -92,7 +94,9 @@ class _Canvas:
         channels = colours + (page.alpha is not None)
         self.pixels = np.full((page.height, page.width, channels), _GREY, np.uint8)
         self._within: Range | None = None
-        if needs_range(header.bits, header.sample):
+        # Nobody agrees on what is white among signed numbers, so that their range tells it.
+        self._depth = _DEEP if header.sample is Sample.SIGNED else header.bits
+        if needs_range(self._depth, header.sample):
             within = Range()
             for part in self._parts():
                 if part.plane is None or part.plane != page.alpha:
@@ -129,7 +133,7 @@ class _Canvas:
             return _lab(values, first, header.bits, self._page.photometric == CIE_LAB)
         return to_eight_bits(
             values,
-            bits=header.bits,
+            bits=self._depth,
             sample=header.sample,
             white_is_zero=header.colour is Colour.WHITE_IS_ZERO,
             within=self._within,

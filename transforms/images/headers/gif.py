@@ -58,7 +58,6 @@ def read_gif(data: bytes) -> Header:
         *frame.canvas,
         Colour.PALETTE,
         alpha=Alpha.NONE if frame.key is None and covers else Alpha.KEY,
-        passes=2,
         steps=frame.blocks,
         pixel_bytes=11,
         unsupported="" if frame.palette else "indices but no palette",

@@ -53,7 +53,8 @@ class Header:
       passes: The times that a decoder goes over all pixels, as for the scans of a JPEG.
       steps: The parts of the file that are taken one by one in Python: chunks, strips, frames.
       pixel_bytes: The bytes of memory for a decoded pixel at the height of decoding.
-      kept_bytes: The bytes for each stored pixel besides, held even where scales are dropped.
+      kept_bytes: The bytes for each stored pixel that are held until the decoder has ended, even
+        where scales are dropped.
       shown: The width and the height of the upright picture, where the decoder turns or crops it
         as the file says; None if EXIF alone decides.
       unsupported: Why the pixels cannot be had, where the file says something that the columns of

@@ -28,8 +28,8 @@ _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 # The next marker within the data of a scan, where restarts and stuffed bytes are none.
 _AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 # Encoders write some ten scans, and a few hundred segments at most. Each scan costs a decoder a
-# visit of all blocks, however few bytes it has, but less than what is done once for each pixel.
-_MOST_SCANS, _SCANS_A_PASS = 1000, 12
+# visit of all blocks, however few bytes it has.
+_MOST_SCANS = 1000
 _MOST_SEGMENTS = 10_000
 
 
@@ -147,7 +147,7 @@ def _header(data: bytes, frame: int, steps: int, colour: Colour, coding: str, sc
             unsupported = "channels whose sampling factors are no multiples of each other"
         elif process not in _SEQUENTIAL or data[scan + 4] < channels:
             # Only then a decoder goes on after the first scan, and holds all coefficients.
-            kept, passes = round(2 * ratios), 1 + _scans(data, scan) // _SCANS_A_PASS
+            kept, passes = round(2 * ratios), _scans(data, scan)
     return Header(
         "jpeg",
         width,

@@ -12,7 +12,7 @@ from image_features.transforms.values import Reason
 # A frame an image of the longest animation, and some for what is said about it.
 _MOST_CHUNKS = 100_000
 # So many compressed bytes take as long as a step, when hardly any is for a pixel.
-_BYTES_A_STEP = 50
+_BYTES_A_STEP = 70
 # The sets of codes that a picture may have, the bits of the shortest, and the bytes of its tables.
 _MOST_CODES, _SHORTEST_CODES, _CODES_BYTES = 65536, 20, 5700
 _IS_ANIMATED = 0x02
@@ -69,7 +69,7 @@ def read_webp(data: bytes) -> Header:
         Colour.RGB if lossless else Colour.YCBCR,
         alpha=Alpha.STRAIGHT if frame.has_alpha or frame.size != frame.canvas else Alpha.NONE,
         coding="lossless" if lossless else "lossy",
-        passes=4 if lossless else 2,
+        passes=2 if lossless else 8,
         steps=frame.count + (frame.pixels[1] - frame.pixels[0]) // _BYTES_A_STEP,
         pixel_bytes=13 + (_table_bytes(frame) // max(1, frame.size[0] * frame.size[1])),
     )

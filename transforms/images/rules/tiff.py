@@ -10,7 +10,6 @@ from image_features.transforms.images.rules.rule import Decoder, Rule
 # Samples in compressions of bytes, then compressions that know of pixels.
 _BYTES = ("no compression", "LZW", "Deflate", "PackBits", "LZMA", "Zstandard")
 _TO_WHITE = "the highest number that the bits allow is white, or black where white is zero"
-_SIGNED = "the lowest number is black and the highest white, or the other way where white is zero"
 _WIDE = "divided by 257 within 16 bits, else stretched from lowest to highest"
 _FLOAT = "within [0, 1] times 255, within [0, 255] kept, else stretched from lowest to highest"
 _GREYS = (Colour.GREY, Colour.WHITE_IS_ZERO)
@@ -23,12 +22,12 @@ _libtiff = functools.partial(Rule, ("tiff",), decoder=Decoder.LIBTIFF)
 TIFF = (
     _strips((Colour.GREY, Colour.RGB), _UP_TO_16, becomes=_TO_WHITE, alphas=_ALPHAS),
     _strips((Colour.WHITE_IS_ZERO,), _UP_TO_16, becomes=_TO_WHITE, alphas=_ALPHAS[:2]),
-    _strips((*_GREYS, Colour.RGB), (8, 16), becomes=_SIGNED, samples=(Sample.SIGNED,)),
+    _strips((*_GREYS, Colour.RGB), (32, 64), becomes=_WIDE + "; inverted where white is zero"),
     _strips(
         (*_GREYS, Colour.RGB),
-        (32, 64),
+        (16, 32, 64),
         becomes=_WIDE + "; inverted where white is zero",
-        samples=(Sample.UNSIGNED, Sample.SIGNED),
+        samples=(Sample.SIGNED,),
     ),
     _strips(
         (Colour.GREY, Colour.RGB),
