@@ -19,7 +19,7 @@ from image_features.transforms.images.picture import Pixels
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.values import Reason
 
-_ATTEMPTS = 2
+_ATTEMPTS = 2  # The message says it in a word.
 # That a system lacks something now says nothing about an image, and passes.
 _SHORTAGE_SECONDS = 60.0
 _SECONDS_TO_ANOTHER_TRY = 0.2
@@ -51,7 +51,7 @@ class _Children:
                 raise too_slow(policy)
         raise DecodeError(
             Reason.DECODER_CRASHED,
-            f"The decoder has ended {_ATTEMPTS} times on the image, the last time {crash}.",
+            f"The decoder has ended twice on the image, the last time {crash}.",
         )
 
     def end(self) -> None:
