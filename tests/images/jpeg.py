@@ -271,7 +271,7 @@ def _refused() -> list[Sample]:
         ("ls", ls, Reason.UNSUPPORTED_FORMAT),
         ("without_height", flat_blocks(planes, height=0), Reason.CORRUPT),
         ("without_samples", whole.replace(b"R\x11", b"R\x01"), Reason.CORRUPT),
-        ("without_scan", whole[: whole.index(b"\xff\xda")], Reason.CORRUPT),
+        ("without_scan", whole[: whole.index(b"\xff\xda")], Reason.TRUNCATED),
         ("two_frames", whole[:place] + whole[place : place + 19] + whole[place:], Reason.CORRUPT),
         ("without_end", flat_blocks(planes, ids=_RGB, after=b""), Reason.TRUNCATED),
         ("cut", images.encode(images.noise(1))[:-300], Reason.TRUNCATED),

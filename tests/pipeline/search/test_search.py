@@ -150,7 +150,7 @@ def test_what_cannot_be_searched_is_refused(extract, photos, capsys, caplog, tmp
     assert "has the content hash" in refused(run, query)
     record.write_text(committed)
     assert "does not exist" in refused(run, tmp_path / "no.jpg")
-    assert "no image of a known format" in refused(run, text)
+    assert "is HTML and no image" in refused(run, text)
     assert "no row of the key" in refused(run, "--key", "0" * 32)
     assert "32 hexadecimal digits" in refused(run, "--key", "0x")
     assert "no row of" in refused(run, "--uri", "https://example.com/a.jpg")

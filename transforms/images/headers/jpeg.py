@@ -74,7 +74,8 @@ def segments(data: bytes) -> Iterator[tuple[int, int]]:
     position, end = 2, len(data) - 4
     for _ in range(_MOST_SEGMENTS):
         if position > end:
-            raise DecodeError(Reason.CORRUPT, "The JPEG ends before its first scan.")
+            reason = Reason.TRUNCATED if position > 2 else Reason.CORRUPT
+            raise DecodeError(reason, "The JPEG ends before its first scan.")
         marker = data[position + 1]
         if data[position] != 0xFF or marker not in _SEGMENTS:
             position = _next_segment(data, position)
