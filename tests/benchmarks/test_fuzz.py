@@ -129,7 +129,8 @@ def _take_time(data: bytes, policy: DecodePolicy) -> Pixels:
 
 
 def _take_memory(data: bytes, policy: DecodePolicy) -> Pixels:
-    return Pixels(np.ones((2**22, 64), np.uint8)[:16, :48].reshape(16, 16, 3), "png", 16, 16)
+    taken = np.ones(policy.max_memory + 2**27, np.uint8)
+    return Pixels(taken[: 16 * 16 * 3].reshape(16, 16, 3), "png", 16, 16)
 
 
 def _give_other_pixels(data: bytes, policy: DecodePolicy) -> Pixels:
@@ -142,14 +143,15 @@ def _give_other_pixels(data: bytes, policy: DecodePolicy) -> Pixels:
         (_raise, "It raised ValueError: of another kind"),
         (_give_no_reason, "It has no reason or no message."),
         (_give_another_size, "The pixels are uint8 (5, 5, 3)."),
-        (_take_time, "It took 2.2 seconds of 0.1 allowed."),
-        (_take_memory, "MiB of 174 allowed."),
+        (_take_time, "seconds of 0.1 allowed."),
+        (_take_memory, "MiB of "),
         (_give_other_pixels, "The second time it had other pixels."),
     ],
 )
 def test_what_a_decoder_may_do_wrong_is_found(monkeypatch, decode, problem: str) -> None:
     monkeypatch.setattr(examiner, "decode_image", decode)
-    policy = DecodePolicy((16, 16), max_pixels=4_000_000, timeout=0.1)
+    seconds = 0.1 if decode is _take_time else 60.0
+    policy = DecodePolicy((16, 16), max_pixels=1_000_000, timeout=seconds)
     verdict = examiner._judge(encode(noise(0)), policy, examiner._Household())
     assert problem in verdict.problem
 

@@ -24,6 +24,7 @@ _FAULTS = {
     "tiff_icclab*": "Viewers take the Lab of ICC for RGB.",
     "tiff_predictor2_32_*": "Viewers take the most that 32 bits hold for white.",
     "tiff_ycbcr_*": "ImageMagick reads chroma of a lower resolution only where it is JPEG.",
+    "tiff_strips_of_too_many_rows_8": "libtiff gives up a last strip with rows to spare.",
     "avif_sequence": "ImageMagick repeats chroma, and libvips does not read it.",
     "avif_premultiplied*": _PREMULTIPLIED,
     "heic_premultiplied*": _PREMULTIPLIED,

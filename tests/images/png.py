@@ -250,5 +250,11 @@ def _chunks() -> Iterable[Sample]:
     expected = np.where(few[..., None] < 8, _colours(4)[few], 0).astype(np.uint8)
     why = "ImageMagick shows another colour; libpng, and so browsers and libvips, black."
     yield Sample("png_indices_beyond_the_palette", data, expected, 0, why)
+    opaque = np.where(few == 0, 0, np.where(few == 1, 128 / 255, 1))
+    data = write(few, 4, PALETTE, before=[_palette(4), chunk(b"tRNS", b"\x00\x80")])
+    yield Sample("png_few_alphas_in_a_palette", data, _blend(_colours(4)[few], opaque))
+    layered = _source(RGBA, 8)
+    data = write(layered, 8, RGBA, before=[chunk(b"tRNS", bytes(6), crc=0)])
+    yield Sample("png_key_beside_alpha", data, _blend(layered[..., :3], layered[..., 3] / 255))
     data = write(few, 4, PALETTE, before=[_palette(8), chunk(b"tRNS", b"\xff" * 300)])
     yield Sample("png_palette_longer_than_its_bits", data, _colours(8)[few].astype(np.uint8), 0)

@@ -32,18 +32,18 @@ def test_a_profile_is_taken_from_the_file_and_never_from_another(kind, expected)
 
 # The last row of a bitmap's file is the picture's upper one; the part that is left may be so too.
 @pytest.mark.parametrize(
-    ("module", "name", "kept"),
+    ("module", "name", "kept", "grey"),
     [
-        (bitmap, "bmp_palette8", slice(6, None)),
-        (bitmap, "bmp_rle8", slice(6, None)),
-        (bitmap, "bmp_16_565", slice(8, None)),
-        (netpbm, "pgm_1023", slice(0, 6)),
-        (netpbm, "pbm", slice(0, 5)),
-        (netpbm, "ppm_plain_255", slice(0, 4)),
-        (netpbm, "pfm_rgb_big_1", slice(7, None)),
+        (bitmap, "bmp_palette8", slice(6, None), slice(0, 5)),
+        (bitmap, "bmp_rle8", slice(6, None), slice(0, 1)),
+        (bitmap, "bmp_16_565", slice(8, None), slice(0, 2)),
+        (netpbm, "pgm_1023", slice(0, 6), slice(9, None)),
+        (netpbm, "pbm", slice(0, 5), slice(9, None)),
+        (netpbm, "ppm_plain_255", slice(0, 4), slice(10, None)),
+        (netpbm, "pfm_rgb_big_1", slice(7, None), slice(0, 3)),
     ],
 )
-def test_the_part_of_a_cut_file_is_shown_if_allowed(module, name, kept):
+def test_the_part_of_a_cut_file_is_shown_if_allowed(module, name, kept, grey):
     whole = sample(module, name)
     cut = whole.data[:-80] if module is bitmap else whole.data[: len(whole.data) * 2 // 3]
     strict = DecodePolicy((12, 16), decode="exact")
@@ -54,6 +54,7 @@ def test_the_part_of_a_cut_file_is_shown_if_allowed(module, name, kept):
     lenient = DecodePolicy((height, width), allow_truncated=True)
     seen = decode_picture(cut, read_header(cut), lenient).pixels.astype(int)
     assert np.abs(seen[kept] - whole.expected[kept]).max() <= 1
+    assert (seen[grey] == 128).all()
 
 
 def test_an_icon_that_lacks_its_mask_is_shown_if_allowed():
@@ -61,6 +62,9 @@ def test_an_icon_that_lacks_its_mask_is_shown_if_allowed():
     data = icon.icon_of(icon.bitmap(8, table, chosen, chosen * 0))[:-48]
     seen = decode_picture(data, read_header(data), LENIENT)
     assert (seen.pixels == table[chosen]).all()
+    seen = decode_picture(data[:-40], read_header(data[:-40]), LENIENT).pixels
+    assert (seen[:3] == 128).all()
+    assert (seen[3:] == table[chosen][3:]).all()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ def test_golden_pixels(sample):
     assert difference.max() <= sample.tolerance, (seen.pixels[0, :4], sample.expected[0, :4])
 
 
-@pytest.mark.skip(reason="until all formats are in the corpus")
 def test_every_row_of_the_table_has_a_sample():
     seen = set()
     for sample in corpus():

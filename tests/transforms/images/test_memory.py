@@ -70,7 +70,7 @@ def test_a_decoder_that_gets_too_little_memory_gives_no_pixels_or_the_right_ones
     for name, (format, options) in ENCODINGS.items():
         (tmp_path / name).write_bytes(images.encode(picture, format, **options))
     code, out, err = run(_WITH_LITTLE, tmp_path, leniency)
-    assert (code, err) == (0, "")
+    assert code == 0 and "Traceback" not in err, err  # libtiff has its say.
     codes = {line.split()[0]: [int(code) for code in line.split()[1:]] for line in out.splitlines()}
     assert set(codes) == set(ENCODINGS)
     for name, seen in codes.items():

@@ -54,8 +54,9 @@ def test_runs_are_what_their_definition_says(data, bits, width):
     rows = data.draw(st.lists(st.lists(one, max_size=25), min_size=1, max_size=4))
     skip = data.draw(deltas)
     codes = b"".join(skip + b"".join(row) + b"\0\0" for row in rows) + b"\0\1"
-    seen = decode_runs(b"head" + codes, 4, width, len(rows), bits=bits, lenient=False)
+    seen, told = decode_runs(b"head" + codes, 4, width, len(rows), bits=bits, lenient=False)
     assert bytes(seen) == by_definition(codes, width, len(rows), bits)
+    assert told == len(seen)
 
 
 @pytest.mark.parametrize("codes", [b"\0\2\xff\xff\0\1", b"\0\2\xff\0" * 4000])
@@ -71,10 +72,10 @@ def test_skipped_pixels_take_no_memory(codes):
 
 def test_runs_too_long_for_their_row_take_no_memory():
     tracemalloc.start()
-    seen = decode_runs(b"\xff\7" * 100_000 + b"\0\1", 0, 10, 2, bits=8, lenient=False)
+    seen, told = decode_runs(b"\xff\7" * 100_000 + b"\0\1", 0, 10, 2, bits=8, lenient=False)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert bytes(seen) == b"\7" * 10 + b"\0" * 10
+    assert (bytes(seen), told) == (b"\7" * 10 + b"\0" * 10, 20)
     assert peak < 4_000_000
 
 
@@ -83,5 +84,5 @@ def test_the_part_that_there_is():
     with pytest.raises(DecodeError) as caught:
         decode_runs(cut, 0, 4, 3, bits=8, lenient=False)
     assert caught.value.reason is Reason.TRUNCATED
-    seen = decode_runs(cut, 0, 4, 3, bits=8, lenient=True)
-    assert bytes(seen) == b"\1\1\1\1\2\2\0\0\0\0\0\0"
+    seen, told = decode_runs(cut, 0, 4, 3, bits=8, lenient=True)
+    assert (bytes(seen), told) == (b"\1\1\1\1\2\2\0\0\0\0\0\0", 6)

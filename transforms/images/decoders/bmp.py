@@ -29,25 +29,16 @@ _BAND = 2**20
 def decode_bmp(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
     """Decodes a bitmap."""
     bitmap = parse_bmp(data)
-    if not bitmap.masks:
-        return Raster(_from_palette(data, bitmap, policy.allow_truncated), bitmap.profile)
-    pixels = _from_masks(data, bitmap, policy.allow_truncated)
-    if bitmap.masks[3] and not pixels[..., 3].any():
-        # Writers that know nothing of alpha leave it 0.
-        pixels = pixels[..., :3]
-    return Raster(Image.fromarray(pixels), bitmap.profile)
+    return Raster(_decoded(data, bitmap, policy.allow_truncated), bitmap.profile)
 
 
 def decode_icon(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
     """Decodes the largest picture of an icon that is a bitmap; its mask says what is to be seen."""
     bitmap = icon_bitmap(data, best_picture(data))
-    if bitmap.masks:
-        pixels = _from_masks(data, bitmap, policy.allow_truncated)
-        if bitmap.masks[3] and pixels[..., 3].any():
-            return Raster(Image.fromarray(pixels))
-        image = Image.fromarray(pixels[..., :3])
-    else:
-        image = _from_palette(data, bitmap, policy.allow_truncated).convert("RGB")
+    image = _decoded(data, bitmap, policy.allow_truncated)
+    if image.mode == "RGBA":
+        return Raster(image)
+    image = image.convert("RGB")
     start = bitmap.pixels + bitmap.row * bitmap.height
     mask = dataclasses.replace(bitmap, bits=1, masks=(), pixels=start)
     # Pixels with room for alpha often come without a mask.
@@ -57,24 +48,51 @@ def decode_icon(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
     return Raster(image)
 
 
-def _from_palette(data: bytes, bitmap: Bitmap, lenient: bool) -> Image.Image:
+def _decoded(data: bytes, bitmap: Bitmap, lenient: bool) -> Image.Image:
+    """Returns an image in RGB, RGBA or with a palette; rows that are not whole are grey."""
+    whole = _whole_rows(data, bitmap)
+    if bitmap.masks:
+        pixels = _from_masks(data, bitmap, lenient)
+        if bitmap.masks[3] and not pixels[..., 3].any():
+            # Writers that know nothing of alpha leave it 0.
+            pixels = pixels[..., :3]
+        image = Image.fromarray(pixels)
+    else:
+        colours = _palette(data, bitmap)
+        if bitmap.runs:
+            runs, told = decode_runs(
+                data, bitmap.pixels, bitmap.width, bitmap.height, bits=bitmap.bits, lenient=lenient
+            )
+            whole = told // bitmap.width
+            indices = np.frombuffer(runs, np.uint8).reshape(bitmap.height, bitmap.width)
+            indices = indices if bitmap.top_down else indices[::-1]
+        else:
+            indices = _indices(data, bitmap, lenient)
+        image = Image.fromarray(indices)
+        image.putpalette(colours.tobytes())
+    if whole < bitmap.height:
+        image = image if image.mode == "RGBA" else image.convert("RGB")
+        rows = (whole, bitmap.height) if bitmap.top_down else (0, bitmap.height - whole)
+        image.paste("#808080", (0, rows[0], bitmap.width, rows[1]))
+    return image
+
+
+def _whole_rows(data: bytes, bitmap: Bitmap) -> int:
+    # Some writers leave out what fills the last row.
+    filler = bitmap.row - (bitmap.width * bitmap.bits + 7) // 8
+    return max(0, min(bitmap.height, (len(data) - bitmap.pixels + filler) // bitmap.row))
+
+
+def _palette(data: bytes, bitmap: Bitmap) -> _Bytes:
+    """Returns uint8 [256, 3]; an index without a colour is black."""
     size = bitmap.entries * bitmap.entry
     palette = data[bitmap.palette : bitmap.palette + size]
     if len(palette) < size:
         raise DecodeError(Reason.TRUNCATED, "The bitmap ends within its palette.")
-    colours = np.zeros((256, 3), np.uint8)  # An index without a colour is black.
+    colours = np.zeros((256, 3), np.uint8)
     entries = np.frombuffer(palette, np.uint8).reshape(bitmap.entries, bitmap.entry)
     colours[: bitmap.entries] = entries[:, 2::-1]
-    if bitmap.runs:
-        shape = bitmap.width, bitmap.height
-        runs = decode_runs(data, bitmap.pixels, *shape, bits=bitmap.bits, lenient=lenient)
-        indices = np.frombuffer(runs, np.uint8).reshape(bitmap.height, bitmap.width)
-        indices = indices if bitmap.top_down else indices[::-1]
-    else:
-        indices = _indices(data, bitmap, lenient)
-    image = Image.fromarray(indices)
-    image.putpalette(colours.tobytes())
-    return image
+    return colours
 
 
 def _indices(data: bytes, bitmap: Bitmap, lenient: bool) -> _Bytes:
@@ -122,9 +140,7 @@ def _bands(data: bytes, bitmap: Bitmap, lenient: bool) -> Iterator[tuple[slice, 
     size = bitmap.height * bitmap.row
     packed = np.frombuffer(data, np.uint8)[bitmap.pixels : bitmap.pixels + size]
     missing = size - len(packed)
-    # Some writers leave out what fills the last row.
-    filler = bitmap.row - (bitmap.width * bitmap.bits + 7) // 8
-    if missing > filler and not lenient:
+    if _whole_rows(data, bitmap) < bitmap.height and not lenient:
         raise DecodeError(Reason.TRUNCATED, f"The bitmap lacks its last {missing} bytes.")
     if missing:
         packed = np.concatenate([packed, np.zeros(missing, np.uint8)])

@@ -59,7 +59,10 @@ def decode_png(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
 
 def _check(chunks: Chunks, header: Header) -> None:
     # A tRNS that the header does not count is out of its place, and says nothing.
-    for kind in (b"PLTE", b"tRNS") if header.alpha is not Alpha.NONE else (b"PLTE",):
+    has_key = header.alpha is Alpha.KEY or (
+        header.alpha is Alpha.STRAIGHT and header.colour is Colour.PALETTE
+    )
+    for kind in (b"PLTE", b"tRNS") if has_key else (b"PLTE",):
         if kind in chunks.spans and not chunks.is_whole(chunks.spans[kind]):
             raise DecodeError(Reason.CORRUPT, f"The chunk {kind.decode()} of the PNG is damaged.")
     if ImageFile.LOAD_TRUNCATED_IMAGES:
@@ -180,6 +183,8 @@ def _check_rows(chunks: Chunks, image: Image.Image) -> None:
         return
     interlaced = chunks.body(b"IHDR")[12]
     last = image.height - 1 - (image.height % 2 if interlaced and image.height > 1 else 0)
+    if image.getpixel((image.width - 1, last)) != _GREYS[image.mode]:
+        return
     row = image.crop((0, last, image.width, last + 1))
     untouched = Image.new(row.mode, row.size, _GREYS[row.mode])
     if row.tobytes() == untouched.tobytes() and not _has_all_rows(chunks):

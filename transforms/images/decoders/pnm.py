@@ -37,8 +37,8 @@ def decode_pnm(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
 
 
 def _from_integers(data: bytes, file: Netpbm, lenient: bool) -> _Bytes:
-    """Returns all samples as levels of 0 to 255; what is missing is black if that is allowed."""
-    levels = np.zeros(file.height * file.width * file.channels, np.uint8)
+    """Returns all samples as levels of 0 to 255; what is missing is grey if that is allowed."""
+    levels = _grey(file)
     table = (np.arange(file.most + 1, dtype=np.uint32) * 255 + file.most // 2) // file.most
     table = table.astype(np.uint8)
     if file.bitmap:
@@ -81,15 +81,20 @@ def _samples(data: bytes, file: Netpbm) -> Iterator[npt.NDArray[np.integer]]:
 
 def _from_floats(data: bytes, file: Netpbm, lenient: bool) -> _Bytes:
     """Returns all samples as levels of 0 to 255; the file begins with the lowest row."""
-    count = file.height * file.width * file.channels
-    samples = np.frombuffer(data, np.uint8)[file.start : file.start + 4 * count]
+    levels = _grey(file)
+    samples = np.frombuffer(data, np.uint8)[file.start : file.start + 4 * len(levels)]
     samples = samples[: len(samples) // 4 * 4].view(f"{file.order}f4")
-    missing = count - len(samples)
-    _check_end(missing, lenient)
-    if missing:
-        samples = np.concatenate([samples, np.zeros(missing, np.float32)])
-    rows = samples.reshape(file.height, -1)[::-1]
-    return to_eight_bits(rows, bits=32, sample=Sample.FLOAT)
+    _check_end(len(levels) - len(samples), lenient)
+    levels[: len(samples)] = to_eight_bits(samples, bits=32, sample=Sample.FLOAT)
+    return levels.reshape(file.height, -1)[::-1]
+
+
+def _grey(file: Netpbm) -> _Bytes:
+    """Returns the levels of a picture that is grey, and opaque where there is alpha."""
+    levels = np.full((file.height * file.width, file.channels), 128, np.uint8)
+    if file.channels in (2, 4):
+        levels[:, -1] = 255
+    return levels.reshape(-1)
 
 
 def _check_end(missing: int, lenient: bool) -> None:

@@ -18,8 +18,8 @@ _FROM_HEX = bytes.maketrans(b"0123456789abcdef", bytes(range(16)))
 
 def decode_runs(
     data: bytes, start: int, width: int, height: int, *, bits: int, lenient: bool
-) -> bytearray:
-    """Returns the indices of all pixels, row by row as in the file.
+) -> tuple[bytearray, int]:
+    """Returns the indices of all pixels, row by row as in the file, and how many the codes tell.
 
     A pixel that is skipped, or that no code tells, has index 0. A run that is too long for its row
     is cut.
@@ -49,7 +49,7 @@ def decode_runs(
                 x, row = 0, row + width
                 continue
             if value == _END:
-                return out
+                return out, len(out)
             if value == _DELTA:
                 if code == end:
                     break
@@ -78,7 +78,7 @@ def decode_runs(
     # Some writers leave the code of the end out.
     if not lenient and row + x < len(out):
         raise DecodeError(Reason.TRUNCATED, "The run lengths end before the picture does.")
-    return out
+    return out, min(row + x, len(out))
 
 
 def _expanded(codes: bytes, bits: int) -> bytes:

@@ -19,12 +19,17 @@ _HAS_ALPHA = 0x10
 
 def decode_webp(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
     """Decodes the first frame, and lays it on its canvas."""
-    from imagecodecs import webp_decode
+    from imagecodecs import WebpError, webp_decode
 
     frame = find_frame(data)
     if max(frame.pixels[1], frame.alpha[1] if frame.alpha else 0) > len(data):
         raise DecodeError(Reason.TRUNCATED, "The WebP ends within its pixels.")
-    image = Image.fromarray(webp_decode(_still(data, frame), hasalpha=frame.has_alpha))
+    try:
+        pixels = webp_decode(_still(data, frame), hasalpha=frame.has_alpha)
+    except WebpError as error:
+        raise DecodeError(Reason.CORRUPT, f"The pixels of the WebP are damaged: {error}") from error
+    image = Image.fromarray(pixels)
+    del pixels
     if frame.size != frame.canvas:
         canvas = Image.new("RGBA", frame.canvas)
         canvas.paste(image, frame.corner)

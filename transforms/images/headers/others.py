@@ -64,6 +64,14 @@ _PICTURES: tuple[tuple[bytes, str], ...] = (
     (b"LBLSIZE=", "a VICAR image"),
     (b"PG ML ", "a PGX image"),
     (b"PG LM ", "a PGX image"),
+    (b"FUJIFILMCCD-RAW", "a camera's raw image (RAF)"),
+    (b"FOVb", "a camera's raw image (X3F)"),
+    (b"\0MRM", "a camera's raw image (MRW)"),
+    (b"IIU\0", "a camera's raw image (RW2)"),
+    (b"IIRO", "a camera's raw image (ORF)"),
+    (b"IIRS", "a camera's raw image (ORF)"),
+    (b"MMOR", "a camera's raw image (ORF)"),
+    (b"II\x1a\0\0\0HEAPCCDR", "a camera's raw image (CRW)"),
 )
 _REST: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "gzip"),
@@ -133,14 +141,13 @@ def refusal(data: bytes) -> DecodeError:
     if name := picture_name(data):
         return DecodeError(
             Reason.UNSUPPORTED_FORMAT,
-            f"The file is {name}, which is not read. Convert it, as to PNG.",
+            f"The file is {name}, a format that is not read. Convert it, as to PNG.",
         )
-    begins = f"it begins with {data[:24]!r}"
     if name := other_name(data):
-        return DecodeError(Reason.NOT_AN_IMAGE, f"The file is {name} and no image; {begins}.")
-    return DecodeError(
-        Reason.NOT_AN_IMAGE, f"The file is no image of a format that is known; {begins}."
-    )
+        text = f"The file is {name} and no image; it begins with {data[:24]!r}."
+    else:
+        text = f"The file is no image of a known format; it begins with {data[:24]!r}."
+    return DecodeError(Reason.NOT_AN_IMAGE, text)
 
 
 def picture_name(data: bytes) -> str:

@@ -174,7 +174,7 @@ def _passes(colour: Colour, samples: int, bits: int, alpha: Alpha) -> int:
 def _pixel_bytes(colour: Colour, bits: int, alpha: Alpha) -> int:
     """Estimates the memory for a pixel: while 16 bits become 8, or while colours are blended."""
     if alpha is not Alpha.NONE:
-        return 13
+        return 14
     if bits == 16:
         return 12 if colour is Colour.RGB else 8
     return 8 if colour is Colour.RGB else 6

@@ -13,6 +13,8 @@ from image_features.transforms.values import Reason
 _MOST_CHUNKS = 100_000
 # So many compressed bytes take as long as a step, when hardly any is for a pixel.
 _BYTES_A_STEP = 50
+# The sets of codes that a picture may have, the bits of the shortest, and the bytes of its tables.
+_MOST_CODES, _SHORTEST_CODES, _CODES_BYTES = 65536, 20, 5700
 _IS_ANIMATED = 0x02
 _VP8, _VP8L, _VP8X, _ALPH, _ANMF = b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANMF"
 _ABOUT = frozenset({b"ICCP", b"EXIF"})
@@ -69,8 +71,22 @@ def read_webp(data: bytes) -> Header:
         coding="lossless" if lossless else "lossy",
         passes=4 if lossless else 2,
         steps=frame.count + (frame.pixels[1] - frame.pixels[0]) // _BYTES_A_STEP,
-        pixel_bytes=13 if frame.has_alpha else 12,
+        pixel_bytes=13 + (_table_bytes(frame) // max(1, frame.size[0] * frame.size[1])),
     )
+
+
+def _table_bytes(frame: Frame) -> int:
+    """Returns the most memory that the tables of a frame's codes may take.
+
+    Without loss each block of 4 x 4 pixels may have codes of its own, of which the shortest take 20
+    bits in the file.
+    """
+    if frame.kind != _VP8L:
+        return 0
+    width, height = frame.size
+    blocks = -(-width // 4) * -(-height // 4)
+    said = 8 * (frame.pixels[1] - frame.pixels[0]) // _SHORTEST_CODES
+    return _CODES_BYTES * min(_MOST_CODES, blocks, said)
 
 
 def find_frame(data: bytes) -> Frame:
