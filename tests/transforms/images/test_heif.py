@@ -141,8 +141,9 @@ def test_the_decoder_of_av1_has_one_thread():
 
 def test_pillow_learns_no_format_by_the_extra():
     pytest.importorskip("pillow_heif")
+    before = "HEIF" in Image.OPEN  # A library of another test may have registered it.
     raster_of(heic.lossless(heic.shown()))
-    assert "HEIF" not in Image.OPEN
+    assert ("HEIF" in Image.OPEN) is before
 
 
 def test_parameters_among_the_data_must_not_lie():
