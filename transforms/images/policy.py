@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 MIB = 2**20
 # The packages beside Pillow and numpy of whose versions pixels depend.
-DECODING_PACKAGES = ("imagecodecs", "pillow-heif", "tifffile")
+DECODING_PACKAGES = ("imagecodecs", "pillow-heif")
 
 
 # No row of the table in docs/images.md needs more for a pixel: OpenJPEG has an int for each sample,

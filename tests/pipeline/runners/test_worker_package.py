@@ -33,6 +33,6 @@ def test_the_package_is_the_same_each_time(tmp_path):
 def test_a_worker_decodes_what_its_launcher_does(installed, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed or None)
     names = {line.partition("==")[0] for line in package.worker_requirements(Engine.LITERT)}
-    assert {"pillow", "imagecodecs", "tifffile"} <= names
+    assert {"pillow", "imagecodecs"} <= names
     assert ("pillow-heif" in names) is installed
     assert not names & {"tensorflow", "h5py", "jinja2"}
