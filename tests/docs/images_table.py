@@ -32,8 +32,8 @@ def _cells(rule: Rule) -> Iterable[str]:
     samples = "; ".join([*map(str, rule.colours), *kinds])
     if rule.planar is not False:
         samples += "; each channel on its own" + (" or not" if rule.planar is None else "")
-    if rule.codings:
-        samples += f"; {', '.join(rule.codings)}"
+    if any(rule.codings or ()):
+        samples += f"; {', '.join(rule.codings or ())}"
     alphas = set(rule.alphas)
     transparency = "any" if alphas == set(Alpha) else ", ".join(map(str, rule.alphas))
     formats = ", ".join(rule.formats)
