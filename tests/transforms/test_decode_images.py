@@ -14,6 +14,7 @@ def test_images_in_children_are_counted_and_the_children_end_with_the_step():
         EncodedImage(ImageRef(format, format), images.encode(images.gradient(8, 8), format))
         for format in ("TIFF", "BMP", "JPEG")
     ]
+    before = psutil.Process().children()
     pipeline = beam.Pipeline(FnApiRunner())
     pipeline | beam.Create(rows) | DecodeImages(policy=DecodePolicy((8, 8)), threads=1)
     result = pipeline.run()
@@ -25,4 +26,4 @@ def test_images_in_children_are_counted_and_the_children_end_with_the_step():
         "decoded": 3,
         "in_child": 2,
     }
-    assert not psutil.Process().children()
+    assert set(psutil.Process().children()) <= set(before)
