@@ -33,6 +33,7 @@ _PACKAGES = (
     "tensorflow",
     "numpy",
     "pillow",
+    "imagecodecs",
     "ray",
     "daft",
     "pyarrow",
