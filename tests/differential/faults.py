@@ -32,7 +32,6 @@ _FAULTS = {
     "jp2_cmyk": "Viewers take four channels for RGB and alpha.",
     "jp2_unknown_channel": _UNNAMED,
     "convert * quantum:format=signed *": _SIGNED,
-    "vips *_char tif*": _SIGNED,
     "vips rgb_short tif*": _SIGNED,
     "vips *_int tif*": _SIGNED,
     "vips grey_short tif miniswhite": _SIGNED,
@@ -46,6 +45,8 @@ _FAULTS = {
 }
 # What is not read of what the programs write. Nothing else may be refused.
 _REFUSED = {
+    "convert grey tiff -define quantum:format=signed -depth 8": Reason.UNSUPPORTED_PIXELS,
+    "vips *_char tif*": Reason.UNSUPPORTED_PIXELS,
     "convert * tiff -type ColorSeparationMatte *": Reason.UNSUPPORTED_PIXELS,
     "convert rgb tiff -type ColorSeparation -depth [!18]*": Reason.UNSUPPORTED_PIXELS,
     "convert rgb tiff -type ColorSeparation -depth 1": Reason.UNSUPPORTED_PIXELS,
