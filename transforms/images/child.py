@@ -27,7 +27,6 @@ from image_features.transforms.images.policy import MIB, DecodePolicy, memory_fo
 from image_features.transforms.values import Reason
 
 FRAME = struct.Struct(">IQ")
-_ENDS_EARLY = (Reason.TRUNCATED, Reason.CORRUPT)
 # What a large image has left in the heap is no use to the next one, and would add up.
 _MOST_KEPT = 64 * MIB
 # What no decoder has to do, by the first letters of Python's audit events.
@@ -70,7 +69,7 @@ def _decode(data: bytes, policy: DecodePolicy) -> tuple[dict[str, Any], bytes]:
         try:
             picture = decode_picture(data, header, policy)
         except DecodeError as error:
-            if not (policy.allow_truncated and error.reason in _ENDS_EARLY):
+            if not (policy.allow_truncated and error.may_end_early):
                 raise
             ImageFile.LOAD_TRUNCATED_IMAGES = True
             try:

@@ -18,3 +18,8 @@ class DecodeError(ImageFeaturesError):
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether a part of the picture may be there all the same."""
+        return self.reason in (Reason.TRUNCATED, Reason.CORRUPT)

@@ -28,7 +28,6 @@ _BYTES_A_SECOND = 45_000_000
 _STEPS_A_SECOND = 200_000
 # Pillow holds colours of eight bits in so many bytes.
 _PIXEL_OF_PILLOW = 4
-_ENDS_EARLY = (Reason.TRUNCATED, Reason.CORRUPT)
 
 
 def decode_image(data: bytes, policy: DecodePolicy) -> Pixels:
@@ -55,7 +54,7 @@ def decode_image(data: bytes, policy: DecodePolicy) -> Pixels:
             return decode_picture(data, header, policy)
         except DecodeError as error:
             # Pillow is lenient with the whole process or not at all.
-            if policy.allow_truncated and error.reason in _ENDS_EARLY:
+            if policy.allow_truncated and error.may_end_early:
                 return decode_in_child(data, policy)
             raise
 

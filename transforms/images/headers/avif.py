@@ -6,7 +6,7 @@ import dataclasses
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.av1 import Sequence, read_sequences
-from image_features.transforms.images.headers.header import Alpha, Colour, Header
+from image_features.transforms.images.headers.header import Colour, Header
 from image_features.transforms.images.headers.items import Item
 from image_features.transforms.images.headers.nclx import why_unsupported
 from image_features.transforms.images.headers.still import Still
@@ -27,14 +27,13 @@ def read_avif(data: bytes, still: Still) -> Header:
     first = sequences[0]
     still = coloured(still, first)
     assert still.colour is not None
-    alpha = Alpha.PREMULTIPLIED if still.premultiplied else Alpha.STRAIGHT
     return Header(
         "avif",
         still.width,
         still.height,
         _colour(first, still.colour),
         first.bits,
-        alpha=alpha if still.alpha else Alpha.NONE,
+        alpha=still.transparency,
         passes=2,
         steps=len(still.coded),
         pixel_bytes=_ALPHA_BYTES if still.alpha else _GREY_BYTES if first.is_grey else _RGB_BYTES,

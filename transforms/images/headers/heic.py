@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from image_features.transforms.images.decode_error import DecodeError
-from image_features.transforms.images.headers.header import Alpha, Colour, Header
+from image_features.transforms.images.headers.header import Colour, Header
 from image_features.transforms.images.headers.hevc import Sequence, read_sequences
 from image_features.transforms.images.headers.items import Item
 from image_features.transforms.images.headers.nclx import why_unsupported
@@ -23,7 +23,6 @@ def read_heic(data: bytes, still: Still) -> Header:
     """
     sequences = [_checked(data, item, still) for item in (*still.coded, *still.alpha)]
     first = sequences[0]
-    alpha = Alpha.PREMULTIPLIED if still.premultiplied else Alpha.STRAIGHT
     colour = still.colour or _UNSPECIFIED
     is_grey = first.is_grey and not still.alpha
     return Header(
@@ -32,7 +31,7 @@ def read_heic(data: bytes, still: Still) -> Header:
         still.height,
         Colour.GREY if first.is_grey else Colour.YCBCR,
         first.bits,
-        alpha=alpha if still.alpha else Alpha.NONE,
+        alpha=still.transparency,
         passes=2,
         steps=len(still.coded),
         pixel_bytes=_GREY_BYTES if is_grey else _ALPHA_BYTES if still.alpha else _RGB_BYTES,

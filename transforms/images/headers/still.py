@@ -8,6 +8,7 @@ import struct
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.boxes import Box, boxes
+from image_features.transforms.images.headers.header import Alpha
 from image_features.transforms.images.headers.items import Item, Items, read_items
 from image_features.transforms.images.headers.track import read_first_frame
 from image_features.transforms.values import Reason
@@ -50,6 +51,13 @@ class Still:
     def codec(self) -> bytes:
         """What has coded the picture, in four characters."""
         return self.coded[0].kind
+
+    @property
+    def transparency(self) -> Alpha:
+        """How the file tells which pixels are transparent."""
+        if not self.alpha:
+            return Alpha.NONE
+        return Alpha.PREMULTIPLIED if self.premultiplied else Alpha.STRAIGHT
 
     @property
     def shown(self) -> tuple[int, int]:
