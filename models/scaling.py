@@ -1,0 +1,106 @@
+"""The numbers that a model takes for pixels: a range, or a mean and a deviation a channel."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Channels = tuple[float, float, float]
+_MAX_PIXEL = np.float32(255.0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scaling:
+    """What becomes of a pixel: (pixel / 255 - mean) / std, channel by channel.
+
+    Attributes:
+      mean: What is taken from red, green and blue in [0, 1].
+      std: What the rest is divided by.
+    """
+
+    mean: Channels = (0.0, 0.0, 0.0)
+    std: Channels = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for numbers that no pixel can be scaled by."""
+        if not all(math.isfinite(n) for n in (*self.mean, *self.std)):
+            raise ValueError(f"Mean {self.mean} and std {self.std} must be finite numbers.")
+        if not all(n > 0 for n in self.std):
+            raise ValueError(f"Every std must be above 0, and they are {self.std}.")
+
+    @classmethod
+    def of_range(cls, low: float, high: float) -> Scaling:
+        """Returns the scaling that makes 0 `low` and 255 `high`.
+
+        Raises:
+          ValueError: The range is empty, or not finite.
+        """
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"The input range {low:g},{high:g} must go from less to more.")
+        std = 1.0 / (high - low)
+        return cls(mean=(-low * std,) * 3, std=(std,) * 3)
+
+    @property
+    def input_range(self) -> tuple[float, float] | None:
+        """The values of pixels of 0 and 255; None if they differ between channels."""
+        ranges = {
+            (round(-m / s, 6) + 0.0, round((1 - m) / s, 6) + 0.0)
+            for m, s in zip(self.mean, self.std, strict=True)
+        }
+        return ranges.pop() if len(ranges) == 1 else None
+
+    def to_numbers(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Returns the model's float32 input for uint8 [..., 3]."""
+        images = np.divide(pixels, _MAX_PIXEL, dtype=np.float32)
+        if self != Scaling():
+            images = (images - np.float32(self.mean)) / np.float32(self.std)
+        return images
+
+    def to_tensor(self, pixels: Any) -> Any:
+        """Returns the TensorFlow tensor of the model's float32 input for uint8 [..., 3]."""
+        import tensorflow as tf
+
+        images = tf.cast(pixels, tf.float32) / _MAX_PIXEL
+        if self != Scaling():
+            images = (images - np.float32(self.mean)) / np.float32(self.std)
+        return images
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what metadata and run.json hold: a range where there is one, else both."""
+        if self.input_range is not None and Scaling.of_range(*self.input_range) == self:
+            return {"input_range": list(self.input_range)}
+        return {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Scaling:
+        """Reads what `to_json` gave; [0, 1] where it says nothing.
+
+        Raises:
+          ValueError: The numbers are no scaling.
+        """
+        if "input_range" in values:
+            return cls.of_range(*_numbers(values["input_range"], 2))
+        if "mean" in values or "std" in values:
+            mean = _numbers(values.get("mean", cls.mean), 3)
+            std = _numbers(values.get("std", cls.std), 3)
+            return cls((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+        return cls()
+
+    def __str__(self) -> str:
+        if self.input_range is not None:
+            return "input range [{:g}, {:g}]".format(*self.input_range)
+        return "mean {}, std {}".format(
+            *(", ".join(f"{n:g}" for n in numbers) for numbers in (self.mean, self.std))
+        )
+
+
+def _numbers(values: Sequence[Any], count: int) -> list[float]:
+    numbers = [float(value) for value in values]
+    if len(numbers) != count:
+        raise ValueError(f"{count} numbers are needed, and {len(numbers)} are given.")
+    return numbers
