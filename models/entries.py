@@ -36,12 +36,13 @@ class Entry:
         return batch
 
 
-def find_entries(loaded: Any, directory: str) -> list[Entry]:
+def find_entries(loaded: Any, directory: str, *, any_type: bool = False) -> list[Entry]:
     """Finds the ways to call a model on images, best first: its `__call__`, then its signatures.
 
     Args:
       loaded: The object that tf.saved_model.load gave.
       directory: The directory of the model, for messages.
+      any_type: Whether images of other types than float32, and of other shapes, will do.
 
     Raises:
       ModelError: Nothing in it takes a batch of float images.
@@ -52,8 +53,8 @@ def find_entries(loaded: Any, directory: str) -> list[Entry]:
         if name in signatures:
             entries.extend(_signature_entries(name, signatures[name]))
     usable = [entry for entry in entries if entry.spec is None or takes_images(entry.spec)]
-    if usable:
-        return usable
+    if usable or (entries and any_type):
+        return usable or entries
     if entries:
         spec = entries[0].spec
         raise ModelError(

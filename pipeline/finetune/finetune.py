@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.errors import UsageError
-from image_features.models.convert import ModelFormat, convert
+from image_features.models.convert import Conversion, convert
 from image_features.models.entries import stated_image_size
 from image_features.models.files import staged_directory
 from image_features.models.finetune import FinetuneResult, Report, finetune
@@ -127,7 +127,7 @@ def _load_trainable(model: str, directory: str) -> Any:
         _log.info("Converting the TF1 Hub module %s to TF2.", redact_uri(model))
         with tempfile.TemporaryDirectory() as scratch:  # It is in $TMPDIR.
             converted = os.path.join(scratch, "tf2")
-            convert(directory, converted, format=ModelFormat.TF2)
+            convert(directory, converted, Conversion())
             loaded, _ = load_saved_model(converted)
     return loaded
 
