@@ -80,7 +80,8 @@ def cut_before_classifier(calls: Calls, loss: str, path: str, *, pools: bool) ->
       pools: Whether the caller pools by itself, so that a pooling is cut off too.
 
     Raises:
-      ModelError: The model has several outputs that do not end in classifiers of one layer.
+      ModelError: The model has several outputs that do not end in classifiers of one layer, or
+        ends in probabilities of something else.
     """
     classifiers = [_classifier(calls, output, loss) for output in calls.outputs]
     ends = [
@@ -98,6 +99,11 @@ def cut_before_classifier(calls: Calls, loss: str, path: str, *, pools: bool) ->
             f"The model {path!r} has no layer before its classifier {head.path!r}, so it has no "
             "features; choose another model."
         )
+    if end is not None and head is None and "softmax" in activation_of(end):
+        raise ModelError(
+            f"The model {path!r} ends in probabilities, those of {end.path!r}, which are no "
+            f"features; name the layer whose output is wanted by --layer: {named(calls)}."
+        )
     while end is not None and _passes(end) and (before := calls.before(end)) is not None:
         end = before
     reason = "the model's output" if head is None else f"the last before {_put(classifiers)}"
@@ -109,8 +115,8 @@ def cut_before_classifier(calls: Calls, loss: str, path: str, *, pools: bool) ->
 def _put(heads: list[LayerCall | None]) -> str:
     names = list(dict.fromkeys(repr(head.path) for head in heads if head is not None))
     kind = next(head.kind for head in heads if head is not None)
-    plural = "s" if len(names) > 1 else ""
-    return f"the classifier{plural} {', '.join(names)} ({kind}), which is cut off"
+    what, verb = ("classifiers", "are") if len(names) > 1 else ("classifier", "is")
+    return f"the {what} {', '.join(names)} ({kind}), which {verb} cut off"
 
 
 def _classifier(calls: Calls, output: object, loss: str) -> LayerCall | None:

@@ -123,7 +123,7 @@ def _numbers(value: Any) -> list[float]:
         value = tf.get_static_value(value)
     try:
         found = np.asarray(value, np.float64).ravel()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, NotImplementedError):  # It is a tensor, or holds one.
         return []
     return [float(n) for n in found] if 0 < found.size <= 3 and np.isfinite(found).all() else []
 

@@ -15,7 +15,8 @@ from image_features.errors import ModelError
 _NO_VALUES = frozenset({"Const", "ReadVariableOp", "Placeholder", "NoOp", "VarHandleOp"})
 _COPIES = frozenset({"Identity", "StopGradient", "Snapshot"})
 _PROBABILITIES = frozenset({"Softmax", "Sigmoid", "LogSoftmax"})
-_RESHAPES = frozenset({"Reshape", "Squeeze"})
+_SHAPING = frozenset({"Reshape", "Squeeze", "Cast"})
+_SUMS = frozenset({"BiasAdd", "AddV2", "Add"})
 _KEEPING = frozenset({"Cast", "ResizeBilinear", "ResizeNearestNeighbor", "ReverseV2"})
 _FLOAT, _DOUBLE, _HALF = 1, 2, 19  # TensorFlow's numbers of types.
 _LAYERS_SHOWN = 12
@@ -58,7 +59,8 @@ class SavedGraph:
             for inner, outer in zip(concrete.inputs[1:], concrete.captured_inputs, strict=True)
         }
         self._order = self._sorted()
-        self._suffix = self._retrace_suffix()
+        self._scopes, self._suffix = self._scopes_of_layers()
+        self._names = {scope: layer for layer, scope in self._scopes.items()}
 
     def _sorted(self) -> list[str]:
         """Returns the nodes that the output depends on, each after what it takes."""
@@ -73,12 +75,13 @@ class SavedGraph:
                 left += [(_node_of(n), False) for n in self._nodes[name].input]
         return list(order)
 
-    def _retrace_suffix(self) -> str:
-        """Returns what Keras 3 appends to every layer's name when it exports: "_1".
+    def _scopes_of_layers(self) -> tuple[dict[str, str], str]:
+        """Returns the scopes of layers that have weights, and what others end in.
 
-        It is seen where variables, which have the layers' own names, are read.
+        Keras 3 numbers the scopes of its layers, as "conv_1" for "conv"; the variables that are
+        read there have the layers' own names.
         """
-        suffixes: collections.Counter[str] = collections.Counter()
+        seen: dict[str, set[str]] = collections.defaultdict(set)
         for name in self._order:
             node = self._nodes[name]
             if node.op == "ReadVariableOp" and node.input:
@@ -86,8 +89,13 @@ class SavedGraph:
                 layer = variable.split("/")[-2] if "/" in variable else ""
                 for part in name.split("/"):
                     if layer and re.fullmatch(re.escape(layer) + r"(_\d+)?", part):
-                        suffixes[part.removeprefix(layer)] += 1
-        return suffixes.most_common(1)[0][0] if suffixes else ""
+                        seen[layer].add(part)
+        scopes = {layer: next(iter(parts)) for layer, parts in seen.items() if len(parts) == 1}
+        ends = collections.Counter(scope.removeprefix(layer) for layer, scope in scopes.items())
+        return scopes, ends.most_common(1)[0][0] if ends else ""
+
+    def _layer_named(self, scope: str) -> str:
+        return self._names.get(scope, scope.removesuffix(self._suffix))
 
     def _origin(self, name: str) -> str:
         while self._nodes[name].op in _COPIES and self._nodes[name].input:
@@ -100,7 +108,7 @@ class SavedGraph:
         for name in self._order:
             if self._nodes[name].op not in _NO_VALUES:
                 for part in _scopes(name):
-                    found[part.removesuffix(self._suffix)] = None
+                    found[self._layer_named(part)] = None
         return list(found)
 
     def cut_at(self, name: str, path: str) -> GraphCut:
@@ -109,7 +117,7 @@ class SavedGraph:
         Raises:
           ModelError: There is none.
         """
-        wanted = [part + self._suffix for part in name.split("/")]
+        wanted = [self._scopes.get(part, part + self._suffix) for part in name.split("/")]
         found = [node for node in self._order if self._leaves(node, wanted)]
         if found:
             return GraphCut(f"{found[-1]}:0", name, "as --layer says")
@@ -152,20 +160,32 @@ class SavedGraph:
         takers = self._takers[name]
         return not takers or any(not _within(taker, wanted) for taker in takers)
 
-    def cut_before_classifier(self) -> GraphCut:
-        """Finds what the last matrix product takes, if probabilities are made of its result."""
-        node = self._nodes[self._origin(self._output)]
-        if node.op in _PROBABILITIES:
-            while node.op in _PROBABILITIES | _RESHAPES | {"BiasAdd", "AddV2", "Add"}:
-                node = self._nodes[self._origin(_node_of(node.input[0]))]
-            if node.op == "MatMul":
-                taken = self._origin(_node_of(node.input[0]))
-                layer = (_scopes(taken) or [taken])[-1].removesuffix(self._suffix)
-                head = (_scopes(node.name) or [node.name])[-1].removesuffix(self._suffix)
-                reason = f"the last before the classifier {head!r}, which is cut off"
-                port = node.input[0] if _node_of(node.input[0]) == taken else taken
-                return GraphCut(port if ":" in port else f"{port}:0", layer, reason)
-        return GraphCut(f"{self._output}:0", "", "the model's output")
+    def cut_before_classifier(self, path: str) -> GraphCut:
+        """Finds what the last matrix product takes, if probabilities are made of its result.
+
+        Raises:
+          ModelError: The model ends in a softmax of something else.
+        """
+        last = node = self._nodes[self._origin(self._output)]
+        if node.op not in _PROBABILITIES:
+            return GraphCut(f"{self._output}:0", "", "the model's output")
+        while node.op in _PROBABILITIES | _SHAPING | _SUMS:
+            node = self._nodes[self._origin(_node_of(node.input[0]))]
+        if node.op == "MatMul":
+            taken = self._origin(_node_of(node.input[0]))
+            head = self._layer_of(node.name)
+            reason = f"the last before the classifier {head!r}, which is cut off"
+            return GraphCut(f"{taken}:0", self._layer_of(taken), reason)
+        if last.op == "Sigmoid":
+            return GraphCut(f"{self._output}:0", "", "the model's output")
+        raise ModelError(
+            f"The model {path!r} ends in probabilities, those of {self._layer_of(last.name)!r}, "
+            "which are no features; name the layer whose output is wanted by --layer: some that "
+            f"are there are {', '.join(self.layers()[-_LAYERS_SHOWN:])}."
+        )
+
+    def _layer_of(self, name: str) -> str:
+        return self._layer_named((_scopes(name) or [name])[-1])
 
 
 def _node_of(tensor: str) -> str:
@@ -174,7 +194,10 @@ def _node_of(tensor: str) -> str:
 
 def _scopes(name: str) -> list[str]:
     """Returns the scopes of a node, without those of the functions that it was in."""
-    return [part for part in name.split("/")[:-1] if not part.endswith("PartitionedCall")]
+    parts = name.split("/")[:-1]
+    if parts[:1] == ["Func"]:  # TensorFlow's own, where a function was put in its place.
+        return []
+    return [part for part in parts if not part.endswith("PartitionedCall")]
 
 
 def _within(name: str, wanted: list[str]) -> bool:

@@ -41,7 +41,7 @@ def open_saved_model(directory: str, *, layer: str, image_size: int | None) -> I
     concrete = _traced(entry, given, directory)
     definition = inlined(concrete, directory)
     graph = SavedGraph(definition, concrete)
-    cut = graph.cut_at(layer, directory) if layer else graph.cut_before_classifier()
+    cut = graph.cut_at(layer, directory) if layer else graph.cut_before_classifier(directory)
     scaling, reason = _declared(directory, format, dtype)
     if scaling is None:
         kind, numbers, node = graph.first_arithmetic(concrete.inputs[0].name)
