@@ -20,6 +20,7 @@ from image_features.models.download import copy_remote_directory, copy_remote_fi
 from image_features.models.files import content_hash
 from image_features.models.mobilenet_v2 import Weights
 from image_features.models.quiet import import_tensorflow
+from image_features.models.sources.form import recognise
 from image_features.system.paths import absolute
 
 BUILTIN = "builtin"
@@ -108,6 +109,12 @@ def hub_archive_url(url: str) -> str:
 
 def _local(path: str, handle: str) -> tuple[str, str]:
     """Finds a local model, unpacked into the cache if it is an archive."""
+    form = recognise(path)
+    if form is not None and form.wants_converting:
+        raise ModelError(
+            f"The model {shown(handle)!r} is {form}, which wants converting to a module first: "
+            f"`image-features model convert {shown(handle)} DIRECTORY`, and then name the directory."
+        )
     if os.path.isdir(path):
         _require_model(path, handle)
         return path, content_hash(path)
