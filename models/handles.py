@@ -112,8 +112,8 @@ def _local(path: str, handle: str) -> tuple[str, str]:
     form = recognise(path)
     if form is not None and form.wants_converting:
         raise ModelError(
-            f"The model {shown(handle)!r} is {form}, which wants converting to a module first: "
-            f"`image-features model convert {shown(handle)} DIRECTORY`, and then name the directory."
+            f"The model {shown(handle)!r} is {form}, which wants converting to a module first: run "
+            f"`image-features model convert {shown(handle)} DIRECTORY`, and name the directory."
         )
     if os.path.isdir(path):
         _require_model(path, handle)

@@ -67,7 +67,9 @@ def inlined(concrete: Any, path: str) -> Any:
             f"The graph of the model {path!r} cannot be taken apart ({first_line(error)}); export "
             "it again without the layers that are not wanted."
         ) from error
-    for node in definition.node:
+    for node in _all_nodes(definition):
+        # It names a Python function, which only eases training, as that of swish does.
+        node.attr.pop("_gradient_op_type", None)
         data = [name for name in node.input if not name.startswith("^")]
         del node.input[:]
         node.input.extend(data)

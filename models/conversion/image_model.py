@@ -157,7 +157,7 @@ def save_module(model: ImageModel, features: Features, target: str) -> None:
     """Writes a reusable TF2 SavedModel with what is known of it.
 
     Raises:
-      ModelError: The directory cannot be written.
+      ModelError: The directory cannot be written, or the graph has what cannot be saved.
     """
     import tensorflow as tf
 
@@ -174,5 +174,11 @@ def save_module(model: ImageModel, features: Features, target: str) -> None:
         scaling=model.scaling, source=model.kind, layer=model.layer, pooling=features.pooling
     )
     with staged_directory(target) as staging:
-        tf.saved_model.save(module, staging, signatures={"serving_default": serve})
+        try:
+            tf.saved_model.save(module, staging, signatures={"serving_default": serve})
+        except (ValueError, TypeError, AssertionError, KeyError) as error:
+            raise ModelError(
+                f"TensorFlow cannot save what the model {model.path!r} computes "
+                f"({first_line(error)}); name an earlier layer by --layer."
+            ) from error
         write_metadata(staging, metadata)
