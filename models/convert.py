@@ -19,6 +19,7 @@ from image_features.models.conversion.image_model import (
     features_of,
     save_module,
 )
+from image_features.models.conversion.inputs import check_size
 from image_features.models.export import export_tf1_hub, export_tf2
 from image_features.models.files import staged_directory
 from image_features.models.handles import BUILTIN, UNTRAINED, resolve
@@ -132,11 +133,11 @@ def convert(source: str, target: str, wanted: Conversion) -> Converted:
     form = recognise(path)
     whole = form is Form.SAVED_MODEL or form in _WHOLE_KERAS
     if wanted.format is not ModelFormat.TF2 or not whole:
-        return _write_network(_read(path, source, whole, wanted), source, target, wanted)
+        return _write_network(_read(path, source, wanted), source, target, wanted)
     return _convert_whole(path, form, source, target, wanted)
 
 
-def _read(path: str, source: str, whole: bool, wanted: Conversion) -> NetworkWeights:
+def _read(path: str, source: str, wanted: Conversion) -> NetworkWeights:
     if wanted.as_it_is:
         raise ModelError(
             f"{shown(source)!r} holds weights without a model, so --layer, --pooling and a range "
@@ -151,23 +152,22 @@ def _convert_whole(
     """Makes a module of a whole model, by its weights alone if that comes to the same."""
     weights = None if wanted.as_it_is else _family(path, wanted.depth_multiplier)
     try:
-        # MobileNet V2 takes any size, so the size may be told to its export.
-        size = None if weights is not None and weights.image_size else wanted.image_size
-        model = _open(path, form, size, wanted)
+        model = _open(path, form, wanted)
         features = features_of(model, wanted.pooling)
-        if weights is not None and _agree(model, features, weights):
-            return _write_network(weights, source, target, wanted)
-        if wanted.depth_multiplier is not None:
-            raise ModelError(
-                f"{shown(source)!r} is not a MobileNet V2 with depth multiplier "
-                f"{wanted.depth_multiplier} and nothing else; leave --depth_multiplier out."
-            )
-        if size != wanted.image_size:
-            model = _open(path, form, wanted.image_size, wanted)
     except ModelError:
         if weights is None or form is not Form.SAVED_MODEL:
             raise
         return _write_network(weights, source, target, wanted)
+    if weights is not None and _agree(model, features, weights):
+        if weights.image_size is None and len(set(model.input.size)) == 1:
+            weights = dataclasses.replace(weights, image_size=model.input.size[0])
+        return _write_network(weights, source, target, wanted)
+    if wanted.depth_multiplier is not None:
+        raise ModelError(
+            f"{shown(source)!r} is not a MobileNet V2 with depth multiplier "
+            f"{wanted.depth_multiplier} and nothing else; leave --depth_multiplier out."
+        )
+    check_size(model.input, wanted.image_size, path)
     check_features(model, features)
     if wanted.scaling is not None:
         model = dataclasses.replace(model, scaling=wanted.scaling, range_reason="as you say")
@@ -190,15 +190,17 @@ def _family(path: str, depth_multiplier: float | None) -> NetworkWeights | None:
         return None
 
 
-def _open(path: str, form: Form | None, image_size: int | None, wanted: Conversion) -> ImageModel:
+def _open(path: str, form: Form | None, wanted: Conversion) -> ImageModel:
     if form is Form.SAVED_MODEL:
         from image_features.models.conversion.saved_model import open_saved_model
 
-        return open_saved_model(path, layer=wanted.layer, image_size=image_size)
+        return open_saved_model(path, layer=wanted.layer, image_size=wanted.image_size)
     from image_features.models.conversion.keras_model import open_keras
 
     assert form is not None
-    return open_keras(path, form, layer=wanted.layer, pooling=wanted.pooling, image_size=image_size)
+    return open_keras(
+        path, form, layer=wanted.layer, pooling=wanted.pooling, image_size=wanted.image_size
+    )
 
 
 def _told_cut(model: ImageModel, features: Features) -> str:

@@ -52,11 +52,11 @@ def image_input(
       shape: The shape that the model states, the batch first; None if it states none.
       dtype: TensorFlow's name of its type.
       path: The model, for messages.
-      image_size: The side that the user gives, in pixels; None for the model's own.
+      image_size: The side of the images in pixels, for a model that takes any.
       resized: The size to which the model itself resizes what it takes.
 
     Raises:
-      ModelError: It is no input of images, or its size is not known, or another one.
+      ModelError: It is no input of images, or its size is not known.
     """
     import tensorflow as tf
 
@@ -77,17 +77,21 @@ def image_input(
         )
     other = (image_size, image_size) if image_size else resized or (0, 0)
     size = (stated[0] or other[0], stated[1] or other[1])
-    if image_size and size != (image_size, image_size):
-        raise ModelError(
-            f"The model {path!r} takes images of {size[0]}x{size[1]} pixels and no others; leave "
-            "--image_size out."
-        )
     if max(size) > _MAX_SIDE:
         raise ModelError(
             f"The model {path!r} takes images of {size[0]}x{size[1]} pixels, and more than "
             f"{_MAX_SIDE} a side are not supported."
         )
     return ImageInput(shape[0], size, dtype)
+
+
+def check_size(given: ImageInput, image_size: int | None, path: str) -> None:
+    """Raises ModelError if a model takes images of another size than the user's."""
+    if image_size and given.size != (image_size, image_size):
+        raise ModelError(
+            f"The model {path!r} takes images of {given.size[0]}x{given.size[1]} pixels and no "
+            "others; leave --image_size out."
+        )
 
 
 def _refusal(shape: list[int | None]) -> str:

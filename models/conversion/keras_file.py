@@ -121,21 +121,22 @@ def _count_numbers(file: Any, path: str) -> int:
 
     total = size = 0
 
-    def look(name: str, item: Any) -> None:
+    # An exception would not come through HDF5; a name ends the visit, and is its result.
+    def look(name: str, item: Any) -> str | None:
         nonlocal total, size
         if isinstance(item, h5py.Dataset):
-            if item.external or item.is_virtual:
-                raise _refers(path, name)
             total += item.size or 0
             size += item.nbytes
+            return name if item.external or item.is_virtual else None
+        return None
 
-    def look_at_link(name: str, link: Any) -> None:
-        if isinstance(link, h5py.ExternalLink):
-            raise _refers(path, name)
+    def look_at_link(name: str, link: Any) -> str | None:
+        return name if isinstance(link, h5py.ExternalLink) else None
 
     with h5py.File(file, "r") as content:
-        content.visititems_links(look_at_link)
-        content.visititems(look)
+        outside = content.visititems_links(look_at_link) or content.visititems(look)
+    if outside:
+        raise _refers(path, outside)
     if size > limits.MAX_UNPACKED_BYTES:
         raise _too_large(path)
     return total

@@ -90,7 +90,7 @@ def test_custom_classes_and_functions_are_refused() -> None:
         ({"class_name": "TFOpLambda", "config": {"function": "io.write_file"}}, True),
         ({"class_name": "TFOpLambda", "config": {"function": "py_function"}}, True),
     ):
-        with pytest.raises(ModelError, match="is not loaded, as its (layer 'own' of the )?class"):
+        with pytest.raises(ModelError, match=r"is not loaded, as its (layer 'own' of the )?class"):
             check_objects({"config": {"layers": [layer | changed]}}, "model", legacy=legacy)
     fine = {"class_name": "TFOpLambda", "config": {"name": "half", "function": "math.divide"}}
     check_objects({"config": {"layers": [fine]}}, "model", legacy=True)
