@@ -95,7 +95,7 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
         late = _is_converted_last(raster, policy)
         first, last = (b"", raster.profile) if late else (raster.profile, b"")
         upright = turn(to_rgb(raster.image, policy.background, first), raster.orientation)
-        pixels = resize(upright, policy.image_size, policy.resize, policy.background)
+        pixels = resize(upright, policy.image_size, policy)
         pixels = to_rgb(pixels, policy.background, last)
     except DecodeError:
         raise

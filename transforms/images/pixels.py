@@ -79,7 +79,7 @@ def _check_size(header: Header, policy: DecodePolicy) -> None:
 def _memory(header: Header, rule: Rule, policy: DecodePolicy) -> int:
     """Returns the bytes of memory that decoding takes at its height."""
     decoded = header.pixels
-    if rule.decoder is Decoder.JPEG and policy.decode == "fast":
+    if rule.decoder is Decoder.JPEG and policy.drops_scales:
         # However the image will be turned and resized, the decoder may drop as much as this.
         most = min(header.width, header.height) // max(policy.image_size)
         decoded //= 64 if most >= 8 else 16 if most >= 4 else 4 if most >= 2 else 1

@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 MIB = 2**20
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest", "area"]
+INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
+# The first never takes a mean and the second always does, so that there is nothing to choose.
+_WITHOUT_ANTIALIAS: tuple[Interpolation, ...] = ("nearest", "area")
 # The packages beside Pillow and numpy of whose versions pixels depend.
 DECODING_PACKAGES = ("imagecodecs", "pillow-heif")
 
@@ -22,6 +26,21 @@ _ROOM = 128 * MIB + 8 * MIB * (os.cpu_count() or 1)
 def memory_for(pixels: int) -> int:
     """Returns the most bytes that the decoding of a file of so many pixels may take."""
     return _PIXEL_BYTES * pixels + _ROOM
+
+
+def check_interpolation(interpolation: str, antialias: bool) -> None:
+    """Makes sure that there is an interpolation, with or without antialias.
+
+    Raises:
+      ValueError: there is not.
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation is one of {', '.join(INTERPOLATIONS)}: {interpolation!r}.")
+    if not antialias and interpolation in _WITHOUT_ANTIALIAS:
+        raise ValueError(
+            f"Antialias cannot be left out of {interpolation}: nearest never takes a mean of pixels "
+            "and area always does; it is a choice for bilinear, bicubic and lanczos."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +61,13 @@ class DecodePolicy:
       timeout: The seconds that the decoding of one file may take.
       decode_revision: The edition of the rules in docs/images.md. Only the newest can be
         computed; an older one tells what a dataset was made with.
+      interpolation: How a pixel of the result is made of those of the image. `bilinear`, `bicubic`
+        and `lanczos` weigh by a kernel, `nearest` takes one pixel, `area` the mean of all.
+      antialias: Whether the kernel is widened where the image is made smaller, so that every pixel
+        counts. Without it only those next to a point do.
+
+    Raises:
+      ValueError: there is no such interpolation, or it knows no antialias.
     """
 
     NEWEST: ClassVar[int] = 2
@@ -55,6 +81,19 @@ class DecodePolicy:
     background: tuple[int, int, int] = (255, 255, 255)
     timeout: float = 30.0
     decode_revision: int = NEWEST
+    interpolation: Interpolation = "bilinear"
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        check_interpolation(self.interpolation, self.antialias)
+
+    @property
+    def drops_scales(self) -> bool:
+        """Whether a decoder may give fewer pixels than there are.
+
+        What it gives are means, which a model that was trained without any has never seen.
+        """
+        return self.decode == "fast" and self.antialias and self.interpolation != "nearest"
 
     @property
     def max_memory(self) -> int:
@@ -74,6 +113,11 @@ class DecodePolicy:
         }
         if self.decode_revision > 1:  # Versions up to 0.2 recorded neither.
             options |= {"timeout": self.timeout, "decode_revision": self.decode_revision}
+        # Only what differs from the default is there, as in datasets of before.
+        if self.interpolation != "bilinear":
+            options["interpolation"] = self.interpolation
+        if not self.antialias:
+            options["antialias"] = False
         return options
 
     @classmethod
@@ -82,6 +126,7 @@ class DecodePolicy:
 
         Raises:
           KeyError: the image size is missing.
+          ValueError: there is no such interpolation.
         """
         height, width = options["image_size"]
         red, green, blue = options.get("background", cls.background)
@@ -95,4 +140,6 @@ class DecodePolicy:
             background=(red, green, blue),
             timeout=options.get("timeout", cls.timeout),
             decode_revision=options.get("decode_revision", 1),
+            interpolation=options.get("interpolation", cls.interpolation),
+            antialias=options.get("antialias", cls.antialias),
         )

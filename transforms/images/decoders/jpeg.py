@@ -20,9 +20,9 @@ _MODES = {Colour.GREY: "L", Colour.CMYK: "CMYK"}
 
 
 def decode_jpeg(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
-    """Decodes a JPEG; with `decode=fast` at the smallest scale that is not below the target."""
+    """Decodes a JPEG; by `drops_scales` at the smallest scale that is not below the target."""
     profile, orientation = _embedded(data)
-    scale = _scale(header, policy, orientation in TRANSPOSED) if policy.decode == "fast" else 1
+    scale = _scale(header, policy, orientation in TRANSPOSED) if policy.drops_scales else 1
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         return Raster(_leniently(data, header, scale), profile, orientation)
     mode = _MODES.get(header.colour, "RGB")
