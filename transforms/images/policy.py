@@ -38,8 +38,8 @@ def check_interpolation(interpolation: str, antialias: bool) -> None:
         raise ValueError(f"interpolation is one of {', '.join(INTERPOLATIONS)}: {interpolation!r}.")
     if not antialias and interpolation in _WITHOUT_ANTIALIAS:
         raise ValueError(
-            f"Antialias cannot be left out of {interpolation}: nearest never takes a mean of pixels "
-            "and area always does; it is a choice for bilinear, bicubic and lanczos."
+            f"antialias is a choice for bilinear, bicubic and lanczos, not for {interpolation}: "
+            "nearest never takes a mean of pixels, and area always does."
         )
 
 
@@ -88,12 +88,15 @@ class DecodePolicy:
         check_interpolation(self.interpolation, self.antialias)
 
     @property
-    def drops_scales(self) -> bool:
-        """Whether a decoder may give fewer pixels than there are.
+    def margin(self) -> int:
+        """How many times the size that is needed a decoder must leave; 0 if it may drop no pixel.
 
-        What it gives are means, which a model that was trained without any has never seen.
+        What a decoder leaves are means. A model that was trained without any has never seen them,
+        and the filter that is asked for decides the result only if there is something left to do.
         """
-        return self.decode == "fast" and self.antialias and self.interpolation != "nearest"
+        if self.decode == "exact" or not self.antialias or self.interpolation == "nearest":
+            return 0
+        return 1 if self.interpolation == "bilinear" else 2
 
     @property
     def max_memory(self) -> int:

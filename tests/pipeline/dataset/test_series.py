@@ -60,6 +60,8 @@ OTHER = {
     "max_bytes": 7,
     "timeout": 7.0,
     "decode_revision": 7,
+    "interpolation": "bicubic",
+    "antialias": False,
 }
 
 
