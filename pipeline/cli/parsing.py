@@ -36,7 +36,7 @@ class OptionParser(argparse.ArgumentParser):
 
 
 def joined(argv: Sequence[str]) -> list[str]:
-    """Writes `--input_range -1,1` as `--input_range=-1,1`, since argparse takes -1,1 for options."""
+    """Writes `--input_range -1,1` as `--input_range=-1,1`: argparse takes -1,1 for options."""
     spelled: list[str] = []
     for argument in argv:
         before = spelled[-1] if spelled else ""
