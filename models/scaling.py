@@ -33,7 +33,7 @@ class Scaling:
         if not all(n > 0 for n in self.std):
             raise ValueError(f"Every std must be above 0, and they are {self.std}.")
         with np.errstate(all="ignore"):
-            black, white = self._scaled(np.float32([[0.0] * 3, [_MAX_PIXEL] * 3]))
+            black, white = self._scaled(np.asarray([[0.0] * 3, [_MAX_PIXEL] * 3], np.float32))
         if not (np.isfinite([black, white]).all() and (black < white).all()):
             raise ValueError(f"The {self} makes black and white no numbers that float32 tells.")
 

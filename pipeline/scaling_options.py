@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from image_features.errors import UsageError
@@ -22,8 +22,8 @@ SCALING_OPTIONS: tuple[tuple[str, Callable[[str], Any], str, str], ...] = (
         "input_range",
         input_range,
         "LO,HI",
-        "What the model takes for black and white: 0,1, -1,1 or 0,255 (as the module says, "
-        "or else 0,1).",
+        "What the model takes for black and white, such as 0,1, -1,1 or 0,255 (as the module says; "
+        "a Hub module takes 0,1, and so does one that says nothing, with a warning).",
     ),
     (
         "mean",
@@ -39,6 +39,73 @@ def add_scaling(group: Any) -> None:
     """Adds --input_range, --mean and --std for one model."""
     for name, kind, shape, text in SCALING_OPTIONS:
         group.add_argument(f"--{name}", type=kind, default=None, metavar=shape, help=text)
+
+
+def add_scalings(group: Any) -> None:
+    """Adds the same options for a run, whose models may have names.
+
+    Their values stay texts, which Beam can put on a command line again.
+    """
+    for name, kind, shape, text in SCALING_OPTIONS:
+        group.add_argument(
+            f"--{name}",
+            type=_checked(kind),
+            action="append",
+            default=None,
+            metavar=f"[NAME=]{shape}",
+            help=text,
+        )
+
+
+def _checked(kind: Callable[[str], Any]) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        kind(_split(text)[1])
+        return text
+
+    return check
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Returns the name of a model, empty if there is none, and the numbers."""
+    name, _, numbers = text.rpartition("=")
+    return name, numbers
+
+
+def stated_scalings(options: Any, models: Collection[str]) -> dict[str, Scaling]:
+    """Returns what becomes of pixels for the models of a run for which an option says it.
+
+    Args:
+      options: The options of `add_scalings`.
+      models: The names of the run's models.
+
+    Raises:
+      UsageError: an option is not for one of the models, or two of them do not go together.
+    """
+    stated: dict[str, dict[str, Any]] = {}
+    for option, kind, _, _ in SCALING_OPTIONS:
+        for text in getattr(options, option) or ():
+            name, numbers = _split(text)
+            model = _model_of(name, models, f"--{option}={text}", f"--{option}={{}}={numbers}")
+            if option in stated.setdefault(model, {}):
+                raise UsageError(f"--{option}={text} is given to its model already; give one.")
+            stated[model][option] = kind(numbers)
+    empty = dict.fromkeys(option for option, *_ in SCALING_OPTIONS)
+    found = {name: stated_scaling(**(empty | values)) for name, values in stated.items()}
+    return {name: scaling for name, scaling in found.items() if scaling}
+
+
+def _model_of(name: str, models: Collection[str], given: str, example: str) -> str:
+    """Returns the name of the model that an option is for."""
+    listed = ", ".join(models)
+    if name in models:
+        return name
+    if not name and len(models) == 1:
+        return next(iter(models))  # Without a name it is for the only one.
+    if not name:
+        example = example.format(next(iter(models)))
+        raise UsageError(f"{given} is for one of the models {listed}: say which, as {example}.")
+    known = f"the models are {listed}" if listed else "the only model has no name"
+    raise UsageError(f"{given} is for a model called {name!r}, and there is none: {known}.")
 
 
 def stated_scaling(
