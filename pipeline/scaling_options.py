@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
@@ -46,23 +47,14 @@ def add_scalings(group: Any) -> None:
 
     Their values stay texts, which Beam can put on a command line again.
     """
-    for name, kind, shape, text in SCALING_OPTIONS:
+    for name, _, shape, text in SCALING_OPTIONS:
         group.add_argument(
             f"--{name}",
-            type=_checked(kind),
             action="append",
             default=None,
             metavar=f"[NAME=]{shape}",
             help=text,
         )
-
-
-def _checked(kind: Callable[[str], Any]) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        kind(_split(text)[1])
-        return text
-
-    return check
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -79,7 +71,8 @@ def stated_scalings(options: Any, models: Collection[str]) -> dict[str, Scaling]
       models: The names of the run's models.
 
     Raises:
-      UsageError: an option is not for one of the models, or two of them do not go together.
+      UsageError: an option holds other than numbers, or is not for one of the models, or two of
+        them do not go together.
     """
     stated: dict[str, dict[str, Any]] = {}
     for option, kind, _, _ in SCALING_OPTIONS:
@@ -88,7 +81,10 @@ def stated_scalings(options: Any, models: Collection[str]) -> dict[str, Scaling]
             model = _model_of(name, models, f"--{option}={text}", f"--{option}={{}}={numbers}")
             if option in stated.setdefault(model, {}):
                 raise UsageError(f"--{option}={text} is given to its model already; give one.")
-            stated[model][option] = kind(numbers)
+            try:
+                stated[model][option] = kind(numbers)
+            except argparse.ArgumentTypeError as error:
+                raise UsageError(f"--{option}={text} cannot be used: {error}.") from error
     empty = dict.fromkeys(option for option, *_ in SCALING_OPTIONS)
     found = {name: stated_scaling(**(empty | values)) for name, values in stated.items()}
     return {name: scaling for name, scaling in found.items() if scaling}
