@@ -77,8 +77,8 @@ def stated_scalings(options: Any, models: Collection[str]) -> dict[str, Scaling]
     stated: dict[str, dict[str, Any]] = {}
     for option, kind, _, _ in SCALING_OPTIONS:
         for text in getattr(options, option) or ():
-            name, numbers = _split(text)
-            model = _model_of(name, models, f"--{option}={text}", f"--{option}={{}}={numbers}")
+            numbers = _split(text)[1]
+            model = _model_of(text, option, models)
             if option in stated.setdefault(model, {}):
                 raise UsageError(f"--{option}={text} is given to its model already; give one.")
             try:
@@ -90,18 +90,23 @@ def stated_scalings(options: Any, models: Collection[str]) -> dict[str, Scaling]
     return {name: scaling for name, scaling in found.items() if scaling}
 
 
-def _model_of(name: str, models: Collection[str], given: str, example: str) -> str:
-    """Returns the name of the model that an option is for."""
-    listed = ", ".join(models)
+def _model_of(text: str, option: str, models: Collection[str]) -> str:
+    """Returns the name of the model that the value of an option is for."""
+    name, numbers = _split(text)
     if name in models:
         return name
+    first, listed = next(iter(models)), ", ".join(models)
     if not name and len(models) == 1:
-        return next(iter(models))  # Without a name it is for the only one.
+        return first  # Without a name it is for the only one.
     if not name:
-        example = example.format(next(iter(models)))
-        raise UsageError(f"{given} is for one of the models {listed}: say which, as {example}.")
+        raise UsageError(
+            f"--{option}={text} is for one of the models {listed}: say for which, as "
+            f"--{option}={first}={numbers}."
+        )
     known = f"the models are {listed}" if listed else "the only model has no name"
-    raise UsageError(f"{given} is for a model called {name!r}, and there is none: {known}.")
+    raise UsageError(
+        f"--{option}={text} is for a model called {name!r}, and there is none: {known}."
+    )
 
 
 def stated_scaling(
