@@ -34,7 +34,8 @@ def describe(handle: str) -> dict[str, object]:
 
     Returns:
       JSON-ready values by name: handle, directory, format, signatures, entry, image_size
-      ([height, width] in pixels), input_range, num_features, parameters, content_hash.
+      ([height, width] in pixels), input_range (or mean and std), num_features, parameters,
+      content_hash.
 
     Raises:
       ModelError: The model cannot be resolved, or is not an image feature vector model.
@@ -48,7 +49,7 @@ def describe(handle: str) -> dict[str, object]:
         "signatures": list(module.signatures),
         "entry": module.entry,
         "image_size": list(module.image_size),
-        "input_range": list(module.input_range),
+        **module.scaling.to_json(),
         "num_features": module.num_features,
         "parameters": parameter_count(resolved.directory),
         "content_hash": resolved.content_hash,

@@ -54,11 +54,19 @@ class Scaling:
         }
         return ranges.pop() if len(ranges) == 1 else None
 
+    @property
+    def _mean(self) -> npt.NDArray[np.float32]:
+        return np.asarray(self.mean, np.float32)
+
+    @property
+    def _std(self) -> npt.NDArray[np.float32]:
+        return np.asarray(self.std, np.float32)
+
     def to_numbers(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Returns the model's float32 input for uint8 [..., 3]."""
-        images = np.divide(pixels, _MAX_PIXEL, dtype=np.float32)
+        images: npt.NDArray[np.float32] = np.divide(pixels, _MAX_PIXEL, dtype=np.float32)
         if self != Scaling():
-            images = (images - np.float32(self.mean)) / np.float32(self.std)
+            images = (images - self._mean) / self._std
         return images
 
     def to_tensor(self, pixels: Any) -> Any:
@@ -67,7 +75,7 @@ class Scaling:
 
         images = tf.cast(pixels, tf.float32) / _MAX_PIXEL
         if self != Scaling():
-            images = (images - np.float32(self.mean)) / np.float32(self.std)
+            images = (images - self._mean) / self._std
         return images
 
     def to_json(self) -> dict[str, Any]:
@@ -86,8 +94,8 @@ class Scaling:
         if "input_range" in values:
             return cls.of_range(*_numbers(values["input_range"], 2))
         if "mean" in values or "std" in values:
-            mean = _numbers(values.get("mean", cls.mean), 3)
-            std = _numbers(values.get("std", cls.std), 3)
+            mean = _numbers(values.get("mean", (0.0,) * 3), 3)
+            std = _numbers(values.get("std", (1.0,) * 3), 3)
             return cls((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
         return cls()
 

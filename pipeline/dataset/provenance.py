@@ -25,6 +25,7 @@ VECTORS_DEPEND_ON: Mapping[type, Mapping[str, bool]] = {
         "engine": False,  # Compiled features are within a tolerance of TensorFlow's.
         "precision": True,
         "max_cosine_difference": False,
+        "scaling": True,
     },
     DecodePolicy: {
         "image_size": True,

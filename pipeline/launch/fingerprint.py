@@ -16,6 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import UsageError
 from image_features.models.engines import PreparedModel
+from image_features.models.scaling import Scaling
 from image_features.transforms.images.policy import DECODING_PACKAGES, DecodePolicy
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.manifests.spec import ManifestSpec
@@ -54,6 +55,8 @@ def fingerprint(
         "incremental": incremental,
         "versions": [_version(package) for package in _PACKAGES],
     }
+    if model.identity.scaling != Scaling():
+        parts["scaling"] = model.identity.scaling.to_json()
     if manifest.quotes is not None:  # Earlier versions did not know of it.
         parts["quotes"] = manifest.quotes
     if decode.decode_revision > 1:

@@ -125,7 +125,7 @@ def _embed(uri: str, query: _Query, latest: Run) -> Floats:
     made = latest.provenance.model
     handle = query.model or made.handle
     try:
-        model = prepare(handle, engine=made.engine, precision=made.precision)
+        model = prepare(handle, engine=made.engine, precision=made.precision, scaling=made.scaling)
         if model.content_hash != made.content_hash:
             raise UsageError(
                 f"The model {redact_uri(handle)!r} has the content hash "

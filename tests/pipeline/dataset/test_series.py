@@ -10,6 +10,7 @@ import pytest
 
 from image_features.errors import UsageError
 from image_features.models.identity import ModelIdentity
+from image_features.models.scaling import Scaling
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset.provenance import VECTORS_DEPEND_ON, Provenance
 from image_features.pipeline.dataset.run import Run
@@ -59,6 +60,7 @@ OTHER = {
     "max_pixels": 7,
     "max_bytes": 7,
     "timeout": 7.0,
+    "scaling": Scaling.of_range(-1, 1),
     "decode_revision": 7,
 }
 
