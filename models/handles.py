@@ -15,11 +15,14 @@ from collections.abc import Callable
 from image_features.errors import ModelError
 from image_features.models.addresses import shown
 from image_features.models.archive import is_archive, unpack
-from image_features.models.cache import cached, has_model
+from image_features.models.cache import cached
 from image_features.models.download import copy_remote_directory, copy_remote_file, download_http
 from image_features.models.files import content_hash
 from image_features.models.mobilenet_v2 import Weights
 from image_features.models.quiet import import_tensorflow
+from image_features.models.saved_model_files import check_files, has_graph
+from image_features.models.sources.form import Form, recognise
+from image_features.models.sources.misfits import why_no_module
 from image_features.system.paths import absolute
 
 BUILTIN = "builtin"
@@ -117,11 +120,8 @@ def _local(path: str, handle: str) -> tuple[str, str]:
             ".tar.gz of "
             f"one, a gs:// or https:// address, or '{BUILTIN}'."
         )
-    if not is_archive(path):
-        raise ModelError(
-            f"The model {shown(handle)!r} is neither a directory nor a .tar.gz or .tgz archive; "
-            "pass the directory that holds saved_model.pb."
-        )
+    if not is_archive(path) and recognise(path) is not Form.ARCHIVE:
+        raise ModelError(why_no_module(path, shown(handle)))
     # The file may be replaced under the same name, so its content is the key.
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -181,18 +181,15 @@ def _exported(key: str, weights: Callable[[], Weights]) -> tuple[str, str]:
 
 
 def _require_model(directory: str, handle: str) -> None:
-    if not has_model(directory):
-        raise ModelError(
-            f"The model {shown(handle)!r} has no saved_model.pb at its top, so it is not a "
-            "SavedModel; "
-            "name the directory, or an archive of the directory, that holds the file."
-        )
+    if not has_graph(directory):
+        raise ModelError(why_no_module(directory, shown(handle)))
+    check_files(directory, shown(handle))
 
 
 def _lift_single_directory(staging: str) -> None:
     """Moves the content of a single directory up: many archives are packed so."""
     names = os.listdir(staging)
-    if len(names) != 1 or not has_model(os.path.join(staging, names[0])):
+    if len(names) != 1 or not has_graph(os.path.join(staging, names[0])):
         return
     with tempfile.TemporaryDirectory(dir=staging, prefix=".lift-") as scratch:
         inner = os.path.join(scratch, "module")
