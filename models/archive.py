@@ -14,8 +14,8 @@ from typing import BinaryIO, cast
 from image_features.errors import ModelError
 from image_features.models import limits
 from image_features.models.addresses import shown
+from image_features.models.misfits import what_file
 from image_features.models.sources.form import refuse_pointer
-from image_features.models.sources.misfits import what_file
 
 _HEADER_BYTES = 1024  # The bytes of the stream that are allowed for each member's headers.
 _SLACK_BYTES = 2**20

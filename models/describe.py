@@ -6,20 +6,28 @@ import math
 import os
 
 from image_features.models.addresses import shown
+from image_features.models.graphs import Graph
 from image_features.models.handles import resolve
 from image_features.models.module import FeatureModule
+from image_features.models.soundness import examine
 
 
-def parameter_count(directory: str) -> int:
-    """Counts the numbers in a SavedModel's floating-point variables, moving statistics included."""
+def parameter_count(module: FeatureModule) -> int:
+    """Counts the floating-point numbers of a module, moving statistics included.
+
+    They are those of its variables, and of the constants in the graph of its features; a single
+    number, such as an epsilon, does not count there.
+    """
     import tensorflow as tf
 
-    prefix = os.path.join(directory, "variables", "variables")
+    function, _ = module.on_pixels(module.batch_size)
+    constants = Graph(function).constant_numbers
+    prefix = os.path.join(module.directory, "variables", "variables")
     if not os.path.isfile(prefix + ".index"):
-        return 0  # The graph has constants, and no variables.
+        return constants
     reader = tf.train.load_checkpoint(prefix)
     types = reader.get_variable_to_dtype_map()
-    return sum(
+    return constants + sum(
         math.prod(shape)
         for name, shape in reader.get_variable_to_shape_map().items()
         if types[name].is_floating
@@ -34,11 +42,12 @@ def describe(handle: str) -> dict[str, object]:
 
     Returns:
       JSON-ready values by name: handle, directory, format, signatures, entry, image_size
-      ([height, width] in pixels), input_range (or mean and std), num_features, parameters,
-      content_hash.
+      ([height, width] in pixels), input_range (or mean and std), num_features,
+      gives_probabilities, parameters, content_hash.
 
     Raises:
-      ModelError: The model cannot be resolved, or is not an image feature vector model.
+      ModelError: The model cannot be resolved, is not an image feature vector model, or gives no
+        features that can be repeated.
     """
     resolved = resolve(handle)
     module = FeatureModule.load(resolved.directory)
@@ -51,6 +60,7 @@ def describe(handle: str) -> dict[str, object]:
         "image_size": list(module.image_size),
         **module.scaling.to_json(),
         "num_features": module.num_features,
-        "parameters": parameter_count(resolved.directory),
+        "gives_probabilities": examine(module),
+        "parameters": parameter_count(module),
         "content_hash": resolved.content_hash,
     }

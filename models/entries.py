@@ -70,12 +70,18 @@ def find_entries(loaded: Any, directory: str) -> list[Entry]:
             f"The model in {directory!r} can only be called in training, in which it learns and "
             "drops at random what it computes; export it with training=False."
         )
-    found = ", ".join(repr(name) for name in signatures) or "none"
+    found = ", ".join(map(repr, signature_names(loaded))) or "none"
     raise ModelError(
         f"The model in {directory!r} is not an image feature vector model: it cannot be called "
         f"on one input, and of the signatures {', '.join(SIGNATURE_ORDER)} it has none that "
         f"can (found: {found}); choose an image feature vector module."
     )
+
+
+def signature_names(loaded: Any) -> tuple[str, ...]:
+    """Returns the names of a model's signatures, sorted, without those of TensorFlow's own."""
+    names = getattr(loaded, "signatures", ())
+    return tuple(sorted(name for name in names if not name.startswith("__saved_model")))
 
 
 def takes_images(spec: Any) -> bool:

@@ -18,11 +18,11 @@ from image_features.models.archive import is_archive, unpack
 from image_features.models.cache import cached
 from image_features.models.download import copy_remote_directory, copy_remote_file, download_http
 from image_features.models.files import content_hash
+from image_features.models.misfits import why_no_module
 from image_features.models.mobilenet_v2 import Weights
 from image_features.models.quiet import import_tensorflow
 from image_features.models.saved_model_files import check_files, has_graph
 from image_features.models.sources.form import Form, recognise
-from image_features.models.sources.misfits import why_no_module
 from image_features.system.paths import absolute
 
 BUILTIN = "builtin"

@@ -13,9 +13,16 @@ import numpy.typing as npt
 
 from image_features.errors import ModelError
 from image_features.models.batches import Features, FixedBatches, Pixels
-from image_features.models.entries import Entry, find_entries, image_size_of, pick_output
+from image_features.models.entries import (
+    Entry,
+    find_entries,
+    image_size_of,
+    pick_output,
+    signature_names,
+)
 from image_features.models.first_line import first_line
 from image_features.models.metadata import read_metadata
+from image_features.models.misfits import why_no_module
 from image_features.models.saved_model_files import (
     Format,
     check_files,
@@ -26,7 +33,6 @@ from image_features.models.saved_model_files import (
     read_graph,
 )
 from image_features.models.scaling import Scaling
-from image_features.models.sources.misfits import why_no_module
 
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_IMAGE_SIZE = 224  # The size that most published image modules expect.
@@ -100,7 +106,7 @@ class FeatureModule(FixedBatches):
         self.batch_size = batch_size
         self.scaling = scaling
         self.entry = entry.name
-        self.signatures: tuple[str, ...] = tuple(sorted(getattr(loaded, "signatures", ())))
+        self.signatures: tuple[str, ...] = signature_names(loaded)
         self._loaded = loaded  # It owns the variables if they are not frozen.
         self._device = device
         self._call, self._fixed_batch = entry.call, entry.fixed_batch

@@ -52,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tolerance",
         type=float,
         default=1e-3,
-        help="Largest absolute difference of a value that passes (0.001).",
+        help="Largest difference of a value that passes, in parts of the range that its dimension "
+        "has over the images (0.001).",
     )
     _add_finetune(actions)
 
@@ -172,7 +173,7 @@ def _verify(options: argparse.Namespace) -> int:
     else:
         pixels = _pixels(options.images, first.image_size)
     difference = compare(first, second, pixels)
-    within = difference.max_abs <= options.tolerance
+    within = difference.max_by_dimension <= options.tolerance
     told = {**dataclasses.asdict(difference), "within_tolerance": within}
     show(json.dumps(told, indent=2), exact=True)
     return 0 if within else 1

@@ -176,6 +176,7 @@ def _prepare_model(options: FeatureExtractorOptions) -> PreparedModel:
             engine=Engine(options.engine),
             precision=Precision(options.precision),
             batch_size=options.batch_size,
+            allow_probabilities=options.allow_probabilities,
         )
     except ModelError as error:
         raise UsageError(f"--model={redact_uri(options.model)} cannot be used: {error}") from error
