@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import logging
 import os
+from collections.abc import Iterable
 
 from image_features.errors import ModelError
 from image_features.models.addresses import shown
@@ -179,6 +180,11 @@ def _on_tensorflow(
         scaling=scaling,
     )
     return PreparedModel(identity, loaded.batch_size, module.directory)
+
+
+def image_sizes(models: Iterable[PreparedModel]) -> tuple[tuple[int, int], ...]:
+    """Returns the different sizes, (height, width) in pixels, that models take, in their order."""
+    return tuple(dict.fromkeys(model.image_size for model in models))
 
 
 def load(model: PreparedModel) -> FeatureFunction:

@@ -11,11 +11,13 @@ def add_model(group: Any) -> None:
     """Adds the options of what computes the features."""
     group.add_argument(
         "--model",
-        default="builtin",
-        metavar="HANDLE",
+        action="append",
+        default=None,
+        metavar="[NAME=]HANDLE",
         help="An image feature-vector module, TF1 Hub or TF2 SavedModel: a directory, a "
         ".tar.gz, gs://, https://tfhub.dev/...; or `builtin`, the MobileNet V2 0.50 at 96x96 "
-        "that comes with trained weights (builtin).",
+        "that comes with trained weights (builtin). Given several times, each with a NAME, it "
+        "writes the features of each model as image/features/NAME in one pass.",
     )
     group.add_argument(
         "--batch_size",

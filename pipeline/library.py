@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from image_features.errors import RunFailedError, UsageError
@@ -20,7 +20,7 @@ def extract(
     *,
     input: str | Iterable[str] | None = None,
     output: str,
-    model: str = "builtin",
+    model: str | Mapping[str, str] = "builtin",
     beam_args: Iterable[str] = (),
     **options: Any,
 ) -> Run:
@@ -34,7 +34,7 @@ def extract(
       input: A manifest, a directory of images or a glob, or several of them; local, gs:// or
         http(s)://. It may be left out with `retry_errors`.
       output: The dataset; the run is a directory in it.
-      model: An image feature-vector module, as --model takes it.
+      model: An image feature-vector module, as --model takes it, or several by their names.
       beam_args: Beam's own options, as on a command line: `["--runner=FlinkRunner", ...]`.
       **options: The other options of `extract`, such as `incremental=True`, `num_shards=8`,
         `column_types="label:int64"` or `max_error_rate=0.05`.
@@ -58,7 +58,7 @@ def extract(
     arguments = [
         *(f"--input={location}" for location in locations),
         f"--output={output}",
-        f"--model={model}",
+        *(f"--model={value}" for value in _models(model)),
         *(flag for name, value in options.items() for flag in _flags(name, value)),
     ]
     ours, beam_options = parse_extract([*arguments, *beam_args])
@@ -70,6 +70,12 @@ def extract(
     deadline = begun + ours.max_duration if ours.max_duration else None
     outcome = run_job(work, beam_options, Terms(deadline=deadline, owns_process=False))
     return outcome.run or _committed(work.run.layout.directory)
+
+
+def _models(model: str | Mapping[str, str]) -> list[str]:
+    if isinstance(model, str):
+        return [model]
+    return [f"{name}={handle}" for name, handle in model.items()]
 
 
 def _flags(name: str, value: Any) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from image_features.errors import UsageError
 from image_features.pipeline.streams import show
-from image_features.transforms.stores.uris import redact_uri
+from image_features.transforms.stores.uris import redact_text, redact_uri
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -85,12 +85,12 @@ def parse_extract(
     _check_known(argv, "extract", [FeatureExtractorOptions, *_beams_options()])
     options = PipelineOptions(list(argv)).view_as(FeatureExtractorOptions)
     secret = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--notify", "--model"):
-        secret.add_argument(name)
-    secret.add_argument("--input", action="append", default=[])
+    secret.add_argument("--notify")
+    for name in ("--input", "--model"):
+        secret.add_argument(name, action="append", default=[])
     given, shown = secret.parse_known_args(list(argv))
     shown += [f"--input={redact_uri(location)}" for location in given.input]
-    shown += [f"--model={redact_uri(given.model)}"] if given.model else []
+    shown += [f"--model={redact_text(redact_uri(handle))}" for handle in given.model]
     return options, PipelineOptions(shown)
 
 

@@ -30,6 +30,7 @@ class DecodePolicy:
 
     Attributes:
       image_size: (height, width) in pixels that the model takes.
+      further_sizes: The other sizes that are wanted of each image, where several models take them.
       resize: `stretch` ignores the aspect ratio; `center_crop` scales the shorter side and
         cuts the longer one evenly; `pad` scales the longer side and fills the rest.
       decode: `fast` lets the JPEG decoder drop whole DCT scales before the resize; `exact`
@@ -55,6 +56,12 @@ class DecodePolicy:
     background: tuple[int, int, int] = (255, 255, 255)
     timeout: float = 30.0
     decode_revision: int = NEWEST
+    further_sizes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def image_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Every size that is wanted of each image, the first one first."""
+        return (self.image_size, *self.further_sizes)
 
     @property
     def max_memory(self) -> int:
@@ -74,6 +81,8 @@ class DecodePolicy:
         }
         if self.decode_revision > 1:  # Versions up to 0.2 recorded neither.
             options |= {"timeout": self.timeout, "decode_revision": self.decode_revision}
+        if self.further_sizes:
+            options["further_sizes"] = [list(size) for size in self.further_sizes]
         return options
 
     @classmethod
@@ -95,4 +104,5 @@ class DecodePolicy:
             background=(red, green, blue),
             timeout=options.get("timeout", cls.timeout),
             decode_revision=options.get("decode_revision", 1),
+            further_sizes=tuple((int(h), int(w)) for h, w in options.get("further_sizes", ())),
         )
