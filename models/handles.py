@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import logging
 import os
-import shutil
 import tempfile
 import urllib.parse
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from image_features.models.archive import is_archive, unpack
 from image_features.models.cache import cached
 from image_features.models.download import copy_remote_directory, copy_remote_file, download_http
 from image_features.models.files import content_hash
-from image_features.models.misfits import why_no_module
+from image_features.models.misfits import modules_below, why_no_module
 from image_features.models.mobilenet_v2 import Weights
 from image_features.models.quiet import import_tensorflow
 from image_features.models.saved_model_files import check_files, has_graph
@@ -114,7 +113,7 @@ def _local(path: str, handle: str) -> tuple[str, str]:
     if os.path.isdir(path):
         _require_model(path, handle)
         return path, content_hash(path)
-    if not os.path.exists(path):
+    if not os.path.exists(path) and recognise(path) is None:
         raise ModelError(
             f"There is no model at {shown(handle)!r}; pass a directory with saved_model.pb, a "
             ".tar.gz of "
@@ -128,7 +127,7 @@ def _local(path: str, handle: str) -> tuple[str, str]:
 
     def extract(staging: str) -> None:
         unpack(path, staging, handle)
-        _lift_single_directory(staging)
+        _lift_module(staging)
         _require_model(staging, handle)
 
     return cached(f"archive {digest}", extract)
@@ -143,7 +142,7 @@ def _fetch_archive(location: str, staging: str, handle: str) -> None:
         else:
             copy_remote_file(location, archive)
         unpack(archive, staging, handle)
-    _lift_single_directory(staging)
+    _lift_module(staging)
 
 
 def _builtin() -> tuple[str, str]:
@@ -186,13 +185,17 @@ def _require_model(directory: str, handle: str) -> None:
     check_files(directory, shown(handle))
 
 
-def _lift_single_directory(staging: str) -> None:
-    """Moves the content of a single directory up: many archives are packed so."""
-    names = os.listdir(staging)
-    if len(names) != 1 or not has_graph(os.path.join(staging, names[0])):
+def _lift_module(staging: str) -> None:
+    """Moves the content of the only module up: many archives have it within directories."""
+    found = [] if has_graph(staging) else modules_below(staging)
+    if len(found) != 1:
         return
     with tempfile.TemporaryDirectory(dir=staging, prefix=".lift-") as scratch:
-        inner = os.path.join(scratch, "module")
-        os.rename(os.path.join(staging, names[0]), inner)
+        rest = os.path.join(scratch, "rest")
+        os.mkdir(rest)
+        for name in os.listdir(staging):
+            if name != os.path.basename(scratch):
+                os.rename(os.path.join(staging, name), os.path.join(rest, name))
+        inner = os.path.join(rest, found[0])
         for name in os.listdir(inner):
-            shutil.move(os.path.join(inner, name), os.path.join(staging, name))
+            os.rename(os.path.join(inner, name), os.path.join(staging, name))

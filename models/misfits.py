@@ -9,7 +9,8 @@ from image_features.models.saved_model_files import GRAPH, has_graph
 from image_features.models.sources.form import Form, recognise
 
 _HEAD_BYTES = 4096
-_BY_ONNX = "convert it to a SavedModel, as the package onnx2tf does from ONNX"
+_DEPTH = 4  # A search through a whole disk would be no help.
+_BY_ONNX = "make a SavedModel of it, as by exporting it to ONNX and converting that with onnx2tf"
 _WRAP = (
     "make a SavedModel of it that names its input and its output, as by "
     "tf.compat.v1.saved_model.simple_save"
@@ -55,11 +56,11 @@ def what_file(path: str) -> tuple[str, str] | None:
     if head[4:8] == b"TFL3":
         return "a TFLite model", "name the SavedModel that it was made of"
     if head[:1] == b"\x08" and 3 <= head[1] <= 20 and head[2:3] in b'\x12\x1a"(:B':
-        return "an ONNX model", _BY_ONNX
+        return "an ONNX model", "make a SavedModel of it, as by the package onnx2tf"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < os.path.getsize(path):
         return "a safetensors file of weights", _BY_ONNX
     if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")) or _is_torch(path):
-        return "a PyTorch model", _BY_ONNX
+        return "a PyTorch model, or another pickle", _BY_ONNX
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "a web page", "check that the address names the model itself"
     if head.startswith(b"PK"):
@@ -67,6 +68,18 @@ def what_file(path: str) -> tuple[str, str] | None:
     if path.endswith(".pb") and _is_graph(path):
         return "a frozen graph without a signature", _WRAP
     return None
+
+
+def modules_below(directory: str) -> list[str]:
+    """Finds the SavedModels in a directory; returns their relative paths, sorted."""
+    found = []
+    for root, directories, _ in os.walk(directory):
+        depth = os.path.relpath(root, directory).count(os.sep)
+        if root != directory and has_graph(root):
+            found.append(os.path.relpath(root, directory))
+        if has_graph(root) or depth >= _DEPTH:
+            directories.clear()
+    return sorted(found)
 
 
 def _is_torch(path: str) -> bool:
@@ -106,20 +119,19 @@ def _of_file(path: str, name: str) -> str:
 def _of_directory(directory: str, name: str) -> str:
     missing = f"The model {name!r} has no {GRAPH} at its top, so it is not a SavedModel"
     names = sorted(os.listdir(directory))
-    below = [n for n in names if has_graph(os.path.join(directory, n))]
+    below = modules_below(directory)
     if len(below) == 1:
-        return (
-            f"{missing}, but its directory {below[0]!r} has: name {os.path.join(name, below[0])}."
-        )
+        return f"{missing}, but {os.path.join(name, below[0])!r} is one: name that."
     if below:
-        return f"{missing}, but its directories {', '.join(map(repr, below))} are: name one."
+        return f"{missing}, but the directories {', '.join(map(repr, below))} in it are: name one."
     if "variables" in names:
         return f"The model {name!r} is not whole: {GRAPH} is missing; copy it afresh."
     if recognise(directory) in (Form.TFJS, Form.CHECKPOINT):
         return f"The model {name!r} is {recognise(directory)}, not a module: {_CONVERT}."
     for file in names:
         path = os.path.join(directory, file)
-        found = what_file(path) if os.path.isfile(path) else None
+        told = os.path.isfile(path) and not file.endswith(".json")  # Settings lie beside weights.
+        found = what_file(path) if told else None
         if found:
             what, way_out = found
             return f"{missing}; it holds {file!r}, which is {what}: {way_out}."

@@ -62,9 +62,10 @@ def recognise(path: str) -> Form | None:
             f"({error}); copy it afresh."
         ) from error
     except OSError as error:
+        why = error.strerror or "it is cut short or damaged"
         raise ModelError(
-            f"The model {path!r} cannot be read ({error.strerror or error}); check the file and "
-            "its permissions."
+            f"The model {path!r} cannot be read ({why}); check the file and its permissions, or "
+            "copy it afresh."
         ) from error
 
 
