@@ -28,7 +28,7 @@ class Graph:
         """Takes a tf.types.experimental.ConcreteFunction."""
         self._graph = function.graph.as_graph_def()
         self._output: str = function.graph.outputs[0].name
-        self._captured = function.captured_inputs
+        self._captured, self._variables = function.captured_inputs, function.variables
         self._functions = {f.signature.name: f for f in self._graph.library.function}
 
     @property
@@ -43,11 +43,18 @@ class Graph:
         return self._computing(self._graph.node, self._output)
 
     @property
-    def constant_numbers(self) -> int:
-        """How many floating-point numbers are in constants; single ones are no weights."""
+    def parameters(self) -> int:
+        """How many floating-point numbers the output is computed from, moving statistics included.
+
+        They are those of variables and of constants; a single number in the graph, such as an
+        epsilon, does not count.
+        """
         shapes = [list(item.shape) for item in self._captured if item.dtype.is_floating]
         shapes += [_shape_of(node) for node in nodes(self._graph) if _is_floating_constant(node)]
-        return sum(n for n in map(math.prod, shapes) if n > 1)
+        constants = sum(n for n in map(math.prod, shapes) if n > 1)
+        # One that is used in several places may be listed as often.
+        variables = {id(v): math.prod(v.shape) for v in self._variables if v.dtype.is_floating}
+        return constants + sum(variables.values())
 
     def _computing(self, scope: Iterable[Any], output: str) -> str:
         """Follows an output, "name", "name:0" or "name:field:0", to what computes it."""

@@ -20,6 +20,7 @@ from image_features.models.entries import (
     pick_output,
     signature_names,
 )
+from image_features.models.failures import failure_of
 from image_features.models.first_line import first_line
 from image_features.models.metadata import read_metadata
 from image_features.models.misfits import why_no_module
@@ -172,11 +173,7 @@ class FeatureModule(FixedBatches):
         except ModelError:
             raise
         except Exception as error:
-            raise ModelError(
-                f"The model in {self.directory!r} fails on a batch of {shape[0]} images of "
-                f"{shape[1]}x{shape[2]} pixels ({first_line(error)}); if that size is wrong, "
-                "export the model with the size of its images in its signature."
-            ) from error
+            raise failure_of(error, self.directory, shape) from error
         if not np.isfinite(expected).all():
             raise ModelError(
                 f"The model in {self.directory!r} computes features that are not finite for a "

@@ -19,10 +19,10 @@ _SHARD = re.compile(rf"^{_VARIABLES}\.data-(\d{{5}})-of-(\d{{5}})$")
 _SERVING = "serve"
 # Where operations come from that are none of TensorFlow's own, by how their names begin.
 _PACKAGES = {
-    "TFText>": "tensorflow_text",
-    "Addons>": "tensorflow_addons",
-    "IO>": "tensorflow_io",
-    "SimpleML": "tensorflow_decision_forests",
+    "TFText>": "the package tensorflow_text",
+    "Addons>": "the package tensorflow_addons",
+    "IO>": "the package tensorflow_io",
+    "SimpleML": "the package tensorflow_decision_forests",
     "TRTEngine": "TensorFlow for TensorRT",
 }
 _OF_TEXT = re.compile(r"(?i)token|sentencepiece|wordpiece|utf8|ngrams|fastbert")
@@ -162,9 +162,8 @@ def check_graph(graph: Any, directory: str) -> None:
 
         raise ModelError(
             f"The model in {directory!r} needs the operation {', '.join(map(repr, lacking[:3]))}, "
-            f"which TensorFlow {tf.__version__} does not have; it comes with "
-            f"{_package_of(lacking[0])}, which is not loaded here: export the part of the model "
-            "that computes features without it."
+            f"which TensorFlow {tf.__version__} does not have: {_origin_of(lacking[0])}, so export "
+            "the part of the model that computes features without it."
         )
 
 
@@ -187,13 +186,13 @@ def _unknown_operations(graph: Any) -> list[str]:
     return sorted(n for n in operations(graph) - functions if op_def_registry.get(n) is None)
 
 
-def _package_of(operation: str) -> str:
-    for beginning, package in _PACKAGES.items():
-        if operation.startswith(beginning):
-            return f"the package {package}"
+def _origin_of(operation: str) -> str:
+    package = next((p for start, p in _PACKAGES.items() if operation.startswith(start)), "")
     if _OF_TEXT.search(operation):
-        return "the package tensorflow_text"
-    return "a package of its own or another version of TensorFlow"
+        package = "the package tensorflow_text"
+    elif not package:
+        package = "another package or version of TensorFlow"
+    return f"it comes with {package}, which is not loaded here"
 
 
 def find_damage(directory: str) -> str:

@@ -77,7 +77,10 @@ def _check_repeats(
             "normalization is left in training"
         )
     elif drawn:
-        why = f"it answers twice differently for the same images, as its graph has {_listed(drawn)}"
+        why = (
+            "it answers twice differently for the same images, as its graph draws random numbers "
+            f"({_listed(drawn)})"
+        )
     else:
         why = "it answers twice differently for the same images, as it changes while it runs"
     raise ModelError(
