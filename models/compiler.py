@@ -63,7 +63,7 @@ class CompiledModel:
     num_features: int
     max_cosine_difference: float
     max_relative_difference: float
-    gives_probabilities: bool
+    gives_probabilities: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Returns the description that lies beside the flatbuffer, without its path."""
