@@ -35,7 +35,7 @@ from benchmarks.examiner import PIXELS, Examiner, Verdict
 from benchmarks.extraction import report
 from benchmarks.mutations.mutant import Breeder, Mutant
 from benchmarks.mutations.origins import origins
-from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.policy import INTERPOLATIONS, DecodePolicy
 from image_features.transforms.values import Reason
 
 _MEGAPIXELS = 4
@@ -126,6 +126,7 @@ def _policy(number: int, seed: int) -> DecodePolicy:
     chance = random.Random(f"policy {seed} {number}")
     return DecodePolicy(
         image_size=chance.choice(((16, 16), (96, 64))),
+        interpolation=chance.choice(INTERPOLATIONS),
         resize=chance.choice(("stretch", "center_crop", "pad")),
         decode=chance.choice(("fast", "exact")),
         allow_truncated=chance.random() < 0.25,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from image_features.pipeline.argument_types import positive, positive_float
+from image_features.transforms.images.policy import INTERPOLATIONS
 
 
 def add_model(group: Any) -> None:
@@ -62,6 +63,20 @@ def add_decode(group: Any) -> None:
         choices=["stretch", "center_crop", "pad"],
         default="stretch",
         help="How an image comes to the model's size (stretch).",
+    )
+    group.add_argument(
+        "--interpolation",
+        choices=list(INTERPOLATIONS),
+        default="bilinear",
+        help="The filter by which an image is resized, which should be that of the model's own "
+        "training (bilinear).",
+    )
+    group.add_argument(
+        "--antialias",
+        choices=["yes", "no"],
+        default="yes",
+        help="no is for models that were trained by tf.image.resize as it is by default: where "
+        "an image shrinks, most of its pixels do not count (yes).",
     )
     group.add_argument(
         "--decode",

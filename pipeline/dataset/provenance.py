@@ -39,6 +39,8 @@ VECTORS_DEPEND_ON: Mapping[type, Mapping[str, bool]] = {
         "timeout": False,
         "decode_revision": True,
         "further_sizes": True,
+        "interpolation": True,
+        "antialias": True,
     },
     FetchPolicy: {
         "http": False,

@@ -34,7 +34,7 @@ from image_features.system import descriptors
 from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.fetch_images import FetchPolicy
-from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy, check_interpolation
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.skip_known import Known
 from image_features.transforms.stores.http import MIB, HttpPolicy
@@ -128,6 +128,10 @@ def _check_options(options: FeatureExtractorOptions) -> None:
             raise UsageError(f"--{flag} is missing; see image-features extract --help.")
     if options.input and options.retry_errors:
         raise UsageError("--input and --retry_errors exclude each other; give one.")
+    try:
+        check_interpolation(options.interpolation, options.antialias == "yes")
+    except ValueError as error:
+        raise UsageError(f"--antialias={options.antialias} cannot be used: {error}") from error
     if options.num_shards and options.images_per_shard:
         raise UsageError("--num_shards and --images_per_shard exclude each other; give one.")
     for flag in ("verify_content", "tombstone_removed", "max_removed_rate"):
@@ -186,6 +190,8 @@ def _provenance(
         max_bytes=fetch.max_bytes,
         timeout=options.decode_timeout,
         decode_revision=DecodePolicy.NEWEST,
+        interpolation=options.interpolation,
+        antialias=options.antialias == "yes",
     )
     return Provenance(
         inputs=tuple(redact_uri(source.location) for source in manifest.sources),
