@@ -98,8 +98,8 @@ def read_graph(directory: str) -> Any:
                 text_format.Parse(text.read(), message)
     except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
         raise ModelError(
-            f"The file {path!r} is cut short or damaged, or is no SavedModel's graph; copy the "
-            "model afresh, or export it again."
+            f"TensorFlow cannot load the SavedModel in {directory!r}: its "
+            f"{os.path.basename(path)} is cut short or damaged; copy it afresh, or export it again."
         ) from error
     except OSError as error:
         raise ModelError(

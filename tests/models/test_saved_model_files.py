@@ -58,7 +58,7 @@ def _spoil(path: Path) -> None:
         (INDEX, lambda path: path.write_bytes(LFS), rf"{INDEX} of the model .* Git LFS pointer"),
         ("variables", shutil.rmtree, f"{INDEX} is missing"),
         ("saved_model.pb", os.remove, r"saved_model\.pb is missing"),
-        ("saved_model.pb", _cut, r"saved_model\.pb' is cut short or damaged"),
+        ("saved_model.pb", _cut, r"saved_model\.pb is cut short or damaged"),
         ("saved_model.pb", lambda path: path.write_bytes(b""), r"saved_model\.pb is empty"),
         ("saved_model.pb", lambda path: path.write_bytes(LFS), r"saved_model\.pb of .* Git LFS"),
     ],
@@ -129,7 +129,7 @@ def test_a_graph_in_text_is_read(sound: Path, tmp_path: Path) -> None:
     (tmp_path / "m" / "saved_model.pb").unlink()
     assert prepare(str(tmp_path / "m"), engine=Engine.TENSORFLOW).num_features == 400
     text.write_text(text.read_text()[:-100])
-    with pytest.raises(ModelError, match=r"saved_model\.pbtxt' is cut short or damaged"):
+    with pytest.raises(ModelError, match=r"saved_model\.pbtxt is cut short or damaged"):
         FeatureModule.load(str(tmp_path / "m"))
 
 
