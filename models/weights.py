@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from image_features.errors import ModelError
 from image_features.models import mobilenet_v2 as network
+from image_features.models.sources.refusal import NotOfFamilyError as NotOfFamilyError
 
 # The published checkpoints have these (Slim's mobilenet README and keras.applications).
 DEPTH_MULTIPLIERS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
@@ -120,7 +121,7 @@ def _checked(
     array = arrays.get(name)
     if array is None or array.shape != shape:
         fault = "lacks" if array is None else f"has shape {array.shape} for"
-        raise ModelError(
+        raise NotOfFamilyError(
             f"{path!r} {fault} the variable {name!r}, which is {shape} in MobileNet V2 with depth "
             f"multiplier {multiplier}; give a file of the MobileNet V2 family, or its own "
             "--depth_multiplier."
