@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.resources
+import logging
 import os
 import re
 from importlib.resources.abc import Traversable
@@ -22,6 +23,7 @@ from image_features.models.sources.refusal import NotOfFamilyError as NotOfFamil
 
 IMAGE_SIZES = (96, 128, 160, 192, 224)
 _BUNDLED = "builtin.npz"
+_log = logging.getLogger(__name__)
 _HDF5_SUFFIXES = (".h5", ".hdf5")
 _HDF5_FORMS = (Form.KERAS_H5_MODEL, Form.KERAS_H5_WEIGHTS, Form.KERAS_3_WEIGHTS)
 
@@ -99,6 +101,8 @@ def read_weights(path: str, *, depth_multiplier: float | None = None) -> Network
       ModelError: The source cannot be read.
     """
     found, name = _find(path, depth_multiplier)
+    if found.matched != BY_NAME:
+        _log.warning("%r: the layers of MobileNet V2 were told by %s.", path, found.matched)
     for variable, array in found.arrays.items():
         if not np.isfinite(array).all():
             raise ModelError(

@@ -1,1 +1,1 @@
-"""The forms that people have models in: recognised and read by their content, never run."""
+"""The forms that people have models in, recognised by their content and read without running."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from image_features.models import mobilenet_v2 as network
+from image_features.models.sources.flows import NO_PADS, Flow, added, padded, strange
 from image_features.models.sources.operations import (
     ARITHMETIC,
     NORMALIZATIONS,
@@ -22,7 +23,7 @@ from image_features.models.sources.operations import (
     normalization_of,
 )
 from image_features.models.sources.refusal import NotOfFamilyError
-from image_features.models.sources.units import Normalization, Pads, Unit, network_in, pads_as_same
+from image_features.models.sources.units import Normalization, Unit, network_in, pads_as_same
 from image_features.models.sources.variables import Array
 
 _PASSING = frozenset(
@@ -41,37 +42,6 @@ _CONVOLUTIONS = frozenset({"Conv2D", "_FusedConv2D"})
 _DEPTHWISE = frozenset(
     {"DepthwiseConv2dNative", "FusedDepthwiseConv2dNative", "_FusedDepthwiseConv2dNative"}
 )
-_NO_PADS: Pads = ((0, 0), (0, 0))
-
-
-@dataclasses.dataclass(frozen=True, eq=False, slots=True)
-class Flow:
-    """A tensor that depends on the image.
-
-    Attributes:
-      unit: The index of the last convolution that it comes from; -1 before the first one.
-      normalization: What was done to the convolution's output; None while nothing was.
-      low: Whether it is clipped at 0.
-      high: Whether it is clipped at 6.
-      added: What was added to it, where a shortcut ends.
-      pads: The zeros that are around it.
-      strange: The node that no network of the family has there; empty if there is none.
-      size: Its height and width in pixels, None if unknown.
-    """
-
-    unit: int = -1
-    normalization: Normalization | None = None
-    low: bool = False
-    high: bool = False
-    added: Flow | None = None
-    pads: Pads = _NO_PADS
-    strange: str = ""
-    size: int | None = None
-
-    @property
-    def is_untouched(self) -> bool:
-        """Whether nothing but normalization was done to the convolution's output."""
-        return not (self.low or self.high or self.added or self.strange or self.pads != _NO_PADS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -142,18 +112,20 @@ class Graph:
 
     def _chain(self, last: int) -> list[Unit]:
         places = [last]
-        while (before := self._convolutions[places[0]].taken.unit) >= 0:
-            places.insert(0, before)
+        while (earlier := self._convolutions[places[0]].taken.unit) >= 0:
+            places.insert(0, earlier)
         units = []
         for position, place in enumerate(places):
             convolution = self._convolutions[place]
             is_last = position + 1 == len(places)
             made = self._last[place] if is_last else self._convolutions[places[position + 1]].taken
-            shortcut, strange = made.added is not None, convolution.taken.strange
+            if made.strange:
+                made = self._last.get(place, made)
+            shortcut, before = made.added is not None, convolution.taken.strange
             if shortcut and position >= 2:
                 # A block that ends one has two convolutions before.
                 begin = self._convolutions[places[position - 2]].taken
-                strange = strange or ("" if made.added is begin else "another shortcut")
+                before = before or ("" if made.added is begin else "another shortcut")
             oddity = convolution.oddity
             units.append(
                 Unit(
@@ -164,7 +136,7 @@ class Graph:
                     stride=convolution.stride,
                     relu6=made.low and made.high,
                     shortcut=shortcut,
-                    before=strange,
+                    before=before,
                     oddity=oddity or ("" if made.low == made.high else "has another activation"),
                 )
             )
@@ -197,24 +169,29 @@ class Graph:
         """Tells what a node makes of tensors that depend on the image."""
         kind, (first, *others) = node.op, given
         is_convolution = kind in _CONVOLUTIONS or kind in _DEPTHWISE
-        if is_convolution and isinstance(first, Flow) and _are_arrays(others):
-            flow = self._convolved(node, first, others[0])
-            others = others[1:]
-            for fused in node.attr["fused_ops"].list.s:
-                count = {b"BiasAdd": 1, b"FusedBatchNorm": 4}.get(fused, 0)
-                flow = self._applied(node, fused.decode(), flow, others[:count])
-                others = others[count:]
-            return flow
+        if is_convolution and isinstance(first, Flow) and isinstance(others[0], np.ndarray):
+            return self._fused(node, self._convolved(node, first, others[0]), others[1:])
         flows = [value for value in given if isinstance(value, Flow)]
-        if kind in ("Add", "AddV2") and len(flows) == 2 and flows[0].unit != flows[1].unit:
-            earlier, later = sorted(flows, key=lambda flow: flow.unit)
-            if later.is_untouched:
-                return dataclasses.replace(later, added=earlier)
-        elif len(flows) == 1 and isinstance(first, Flow):
+        if kind in ("Add", "AddV2") and len(flows) == 2:
+            return added(node, *flows)
+        if len(flows) == 1 and isinstance(first, Flow):
             return self._applied(node, kind, first, others)
-        elif len(flows) == 1 and kind in ("Add", "AddV2", "Mul", "Maximum", "Minimum"):
+        if len(flows) == 1 and kind in ("Add", "AddV2", "Mul", "Maximum", "Minimum"):
             return self._applied(node, kind, flows[0], [first])
-        return _strange(node, flows)
+        return strange(node, flows)
+
+    def _fused(self, node: Any, flow: Flow, others: list[Any]) -> Flow:
+        """Tells what the operations that are fused into a convolution make of its output."""
+        for fused in node.attr["fused_ops"].list.s:
+            count = {b"BiasAdd": 1, b"FusedBatchNorm": 4, b"Add": 1}.get(fused, 0)
+            taken, others = others[:count], others[count:]
+            if fused == b"Add" and taken and isinstance(taken[0], Flow):
+                flow = added(node, flow, taken[0])
+            elif all(isinstance(value, np.ndarray) for value in taken):
+                flow = self._applied(node, fused.decode(), flow, taken)
+            else:
+                flow = strange(node, [flow])
+        return flow
 
     def _convolved(self, node: Any, taken: Flow, kernel: Array) -> Flow:
         """Notes a convolution; returns its output."""
@@ -222,14 +199,14 @@ class Graph:
         stride = strides[1] if len(strides) == 4 and strides[1] == strides[2] else 0
         padding = node.attr["padding"].s
         pads, explicit = taken.pads, list(node.attr["explicit_paddings"].list.i)
-        if padding == b"EXPLICIT" and pads == _NO_PADS and len(explicit) == 8:
+        if padding == b"EXPLICIT" and pads == NO_PADS and len(explicit) == 8:
             pads = ((explicit[2], explicit[3]), (explicit[4], explicit[5]))
         oddity = ""
         if set(node.attr["dilations"].list.i) - {1}:
             oddity = "is dilated"
         elif node.attr["data_format"].s not in (b"", b"NHWC"):
             oddity = "has its channels first"
-        elif (padding == b"SAME" and pads != _NO_PADS) or not (
+        elif (padding == b"SAME" and pads != NO_PADS) or not (
             padding == b"SAME" or pads_as_same(pads, kernel.shape[0], stride or 1, taken.size)
         ):
             oddity = "is padded otherwise than by TensorFlow's SAME"
@@ -248,8 +225,8 @@ class Graph:
 
     def _applied(self, node: Any, kind: str, flow: Flow, others: list[Array]) -> Flow:
         """Tells what an operation with constants makes of a tensor."""
-        if kind in ("Pad", "PadV2") and flow.pads == _NO_PADS and not np.any(others[1:]):
-            return _padded(flow, others[0])
+        if kind in ("Pad", "PadV2") and flow.pads == NO_PADS and not np.any(others[1:]):
+            return padded(flow, others[0])
         if flow.unit < 0:
             # What is done to images is another's business, as long as their size is known.
             size = flow.size if kind in ARITHMETIC or kind in NORMALIZATIONS else None
@@ -258,7 +235,7 @@ class Graph:
                 size = sides.pop() if len(sides) == 1 else None
             return dataclasses.replace(flow, size=size, strange="")
         clipped = clips(kind, others)
-        if clipped and not (flow.added or flow.strange or flow.pads != _NO_PADS):
+        if clipped and not (flow.added or flow.strange or flow.pads != NO_PADS):
             return dataclasses.replace(
                 flow, low=flow.low or clipped[0], high=flow.high or clipped[1]
             )
@@ -267,25 +244,8 @@ class Graph:
             if flow.normalization:
                 normalization = flow.normalization.then(normalization)
             return dataclasses.replace(flow, normalization=normalization)
-        return _strange(node, [flow])
+        return strange(node, [flow])
 
 
 def _name(ref: str) -> str:
     return ref.partition(":")[0]
-
-
-def _are_arrays(values: list[Any]) -> bool:
-    return bool(values) and all(isinstance(value, np.ndarray) for value in values)
-
-
-def _strange(node: Any, flows: list[Flow]) -> Flow:
-    """Returns what comes out of an operation that no network of the family has."""
-    latest = max(flows, key=lambda flow: flow.unit)
-    return Flow(unit=latest.unit, strange=repr(f"{node.op} {node.name}"))
-
-
-def _padded(flow: Flow, pads: Array) -> Flow:
-    rows = np.asarray(pads).tolist()
-    if len(rows) != 4 or any(rows[0]) or any(rows[3]):
-        return dataclasses.replace(flow, strange="padding")
-    return dataclasses.replace(flow, pads=(tuple(rows[1]), tuple(rows[2])))

@@ -67,12 +67,27 @@ def _snake_case(name: str) -> str:
 
 
 def image_size_of(layers: Sequence[Layer]) -> int | None:
-    """Returns the side of the images in pixels, None if the model takes any."""
+    """Returns the side in pixels of the images that the network takes, None if it takes any.
+
+    They are those of the last input before the first convolution, as others may be made smaller.
+    """
+    size = None
     for layer in layers:
-        shape = layer.config.get("batch_shape") or layer.config.get("batch_input_shape")
-        if isinstance(shape, Sequence) and len(shape) == 4 and shape[3] == 3:
-            return shape[1] if shape[1] == shape[2] and isinstance(shape[1], int) else None
-    return None
+        if layer.kind in _CONVOLUTIONS and size:
+            break
+        size = _stated_size(layer, size)
+    return size
+
+
+def _stated_size(layer: Layer, otherwise: int | None) -> int | None:
+    """Returns the side of the images that an input says that it takes, or makes of them."""
+    config = layer.config
+    shape: Any = config.get("batch_shape") or config.get("batch_input_shape") or ()
+    if layer.kind == "Resizing":
+        shape = [None, config.get("height"), config.get("width"), 3]
+    if len(shape) != 4 or shape[3] != 3:
+        return otherwise
+    return shape[1] if shape[1] == shape[2] and isinstance(shape[1], int) else None
 
 
 def architecture_of(model: Mapping[str, Any]) -> str:
@@ -134,9 +149,10 @@ class _Span:
 
 def _spans(layers: Sequence[Layer]) -> list[_Span]:
     spans: list[_Span] = []
-    size = image_size_of(layers)
+    size: int | None = None
     pads, before = _NO_PADS, ""
     for layer in layers:
+        size = _stated_size(layer, size)
         last = spans[-1] if spans else None
         if layer.kind in _CONVOLUTIONS:
             if last and last.stride:

@@ -17,6 +17,13 @@ BY_NAME = "names"
 BY_ORDER = "shapes and their order, since its names say nothing"
 
 Network = dict[str, Variable]
+Place = tuple[str, str]  # What goes before and after the name of a variable.
+# Of one network, numbers at the ends of names may differ, and even the scopes.
+_PLACES: tuple[Callable[[Place], Hashable], ...] = (
+    lambda place: place,
+    lambda place: place[0],
+    lambda place: "",
+)
 _STEM_AND_NUMBER = re.compile(r"(.*?)_?(\d*)")
 
 
@@ -79,30 +86,34 @@ def by_name(path: str, variables: Iterable[Variable]) -> Network:
     Raises:
       NotOfFamilyError: There are several whole ones that differ.
     """
-    named: list[tuple[tuple[str, str], str, bool, Variable]] = []
+    named: list[tuple[Place, str, bool, Variable]] = []
     for variable in variables:
         if told := slim_name(variable.name or variable.path):
             named.append((*told, variable))
     # Moving averages go last, to take the places of what they are averages of.
     named.sort(key=lambda item: item[2])
-    # Of one network, numbers at the ends of names may differ, and even the scopes.
-    keys: tuple[Callable[[tuple[str, str]], Hashable], ...]
-    keys = (lambda place: place, lambda place: place[0], lambda place: None)
+    # What optimizers keep has the names of variables that are trained.
+    whole_places = {place for place, name, _, _ in named if name.endswith(NORMALIZATION[2:])}
+    named.sort(key=lambda item: item[0] in whole_places)
     most: Network = {}
-    for key in keys:
+    for key in _PLACES:
         groups: dict[Hashable, Network] = {}
         doubtful: set[Hashable] = set()
+        places: dict[tuple[Hashable, str], Place] = {}
         for place, name, average, variable in named:
             group = groups.setdefault(key(place), {})
-            other = group.get(name)
-            if other and not average and not _same(other, variable):
+            other = places.get((key(place), name))
+            is_better = average or (other not in whole_places and place in whole_places)
+            if other is not None and not is_better and not _same(group[name], variable):
                 doubtful.add(key(place))
             group[name] = variable
-        whole = [group for group in groups.values() if _is_complete(group)]
-        if whole and (doubtful or not all(_are_same(whole[0], other) for other in whole[1:])):
+            places[key(place), name] = place
+        whole = {place: group for place, group in groups.items() if _is_complete(group)}
+        found = list(whole.values())
+        if doubtful & whole.keys() or not all(_are_same(found[0], more) for more in found[1:]):
             raise several_in(path)
-        if whole:
-            return whole[0]
+        if found:
+            return found[0]
         most = max([most, *groups.values()], key=len)
     return most
 

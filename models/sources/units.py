@@ -86,13 +86,19 @@ class Unit:
     before: str = ""
     oddity: str = ""
 
-    def deviation(self, layer: network.Convolution, is_first: bool) -> str:
-        """Says in what it differs from a layer of the network; empty if in nothing but shape."""
+    def deviation(self, layer: network.Convolution, following: Unit | None) -> str:
+        """Says in what it differs from a layer of the network; empty if in nothing but shape.
+
+        Args:
+          layer: The layer of the network.
+          following: The convolution that follows it in the network, None for the last one.
+        """
+        beyond = following.before if following else ""
         shortcut = layer.shortcut is network.Shortcut.ENDS
         for differs, words in (
             (self.depthwise != layer.depthwise, "is another kind of convolution"),
             (self.stride != layer.stride, f"has stride {self.stride}, not {layer.stride}"),
-            (self.before and not is_first, f"comes after {self.before}"),
+            (beyond, f"is followed by {beyond}"),
             (self.oddity, self.oddity),
             (self.relu6 != layer.relu6, f"has {'no' if layer.relu6 else 'a'} relu6 after it"),
             (self.shortcut != shortcut, f"ends {'no' if shortcut else 'a'} shortcut"),
@@ -127,7 +133,7 @@ def network_in(
     """
     count = len(network.convolutions())
     fitting: list[tuple[list[Unit], float]] = []
-    deviations: list[str] = []
+    deviating: list[tuple[list[Unit], str]] = []
     for chain in chains:
         for start in range(len(chain) - count + 1):
             units = list(chain[start : start + count])
@@ -137,18 +143,24 @@ def network_in(
             if not multiplier:
                 continue
             layers = network.convolutions(multiplier)
-            pairs = zip(units, layers, strict=True)
-            words = [unit.deviation(layer, is_first=layer is layers[0]) for unit, layer in pairs]
+            following = [*units[1:], None]
+            words = list(map(Unit.deviation, units, layers, following))
             if any(words):
                 first = next(filter(None, words))
-                deviations.append(f"depth multiplier {multiplier}: its convolution {first}")
+                told = f"depth multiplier {multiplier}: its convolution {first}"
+                deviating.append((units, told))
             else:
                 fitting.append((units, multiplier))
-    if not all(_are_same(fitting[0][0], others) for others, _ in fitting[1:]):
+    # A function for training has the same kernels as the one for inference, and deviates.
+    kernels = [units for units, _ in [*fitting, *deviating]]
+    if not (
+        all(_are_same(fitting[0][0], others) for others, _ in fitting[1:])
+        and all(_have_same_kernels(kernels[0], others) for others in kernels[1:])
+    ):
         raise several_in(path)
-    if deviations and not fitting:
+    if deviating and not fitting:
         raise NotOfFamilyError(
-            f"{path!r} deviates from MobileNet V2 with {deviations[0]}; give a file of the "
+            f"{path!r} deviates from MobileNet V2 with {deviating[0][1]}; give a file of the "
             "MobileNet V2 family."
         )
     return fitting[0] if fitting else None
@@ -157,6 +169,11 @@ def network_in(
 def _are_same(first: Sequence[Unit], second: Sequence[Unit]) -> bool:
     arrays, others = arrays_of(first), arrays_of(second)
     return all(np.array_equal(arrays[name], others[name]) for name in arrays)
+
+
+def _have_same_kernels(first: Sequence[Unit], second: Sequence[Unit]) -> bool:
+    pairs = zip(first, second, strict=True)
+    return all(np.array_equal(one.kernel, other.kernel) for one, other in pairs)
 
 
 def arrays_of(units: Sequence[Unit]) -> network.Weights:
