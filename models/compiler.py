@@ -18,6 +18,7 @@ from image_features.models.first_line import first_line
 from image_features.models.handles import ResolvedModule
 from image_features.models.identity import Precision
 from image_features.models.quiet import import_tensorflow
+from image_features.models.scaling import Scaling
 
 if TYPE_CHECKING:
     from image_features.models.module import FeatureModule
@@ -90,19 +91,23 @@ def compile_module(
     module: ResolvedModule,
     *,
     precision: Precision = Precision.FLOAT32,
+    scaling: Scaling | None = None,
 ) -> CompiledModel:
     """Compiles a module, or finds it compiled; only the former needs TensorFlow.
 
     Args:
       module: The module to compile.
       precision: The numbers that weights are stored in and the network computes with.
+      scaling: What becomes of pixels, where the module does not say it itself.
 
     Raises:
       NotCompilableError: LiteRT cannot run the module, or gives other features than TensorFlow.
       ModelError: The module is not an image feature vector module.
     """
     versions = [importlib.metadata.version(p) for p in ("tensorflow", "ai-edge-litert")]
-    key = [module.content_hash, precision, _COMPILER_VERSION, *versions]
+    key: list[Any] = [module.content_hash, precision, _COMPILER_VERSION, *versions]
+    if scaling is not None:
+        key.append(scaling.to_json())
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     target = os.path.join(cache_root(), f"compiled-{name}")
     found = _read(target)
@@ -111,7 +116,7 @@ def compile_module(
             "Compiling the model %s, once for this machine; that takes up to a minute.",
             shown(module.handle),
         )
-        make_entry(target, lambda staging: _write(module, precision, staging))
+        make_entry(target, lambda staging: _write(module, precision, scaling, staging))
         found = _read(target)
     if found is None:
         raise ModelError(f"The compiled model in {target!r} is damaged; check that disk.")
@@ -136,13 +141,15 @@ def _read(directory: str) -> CompiledModel | None:
     return found if digest == found.sha256 else None
 
 
-def _write(module: ResolvedModule, precision: Precision, staging: str) -> None:
+def _write(
+    module: ResolvedModule, precision: Precision, scaling: Scaling | None, staging: str
+) -> None:
     from image_features.models.litert import CompiledModule
     from image_features.models.module import FeatureModule
     from image_features.models.verify import compare, synthetic_images
 
     import_tensorflow(threads_per_operation=1)  # Batches run side by side.
-    source = FeatureModule.load(module.directory, batch_size=1)
+    source = FeatureModule.load(module.directory, batch_size=1, scaling=scaling)
     flatbuffer = _convert(source, precision)
     try:
         compiled = CompiledModule(flatbuffer)

@@ -6,6 +6,7 @@ import math
 import os
 
 from image_features.models.addresses import shown
+from image_features.models.declaration import declared_scaling
 from image_features.models.handles import resolve
 from image_features.models.module import FeatureModule
 
@@ -34,13 +35,15 @@ def describe(handle: str) -> dict[str, object]:
 
     Returns:
       JSON-ready values by name: handle, directory, format, signatures, entry, image_size
-      ([height, width] in pixels), input_range, num_features, parameters, content_hash.
+      ([height, width] in pixels), input_range (or mean and std), input_range_declared_by
+      ("module", "hub" or None), num_features, parameters, content_hash.
 
     Raises:
       ModelError: The model cannot be resolved, or is not an image feature vector model.
     """
     resolved = resolve(handle)
-    module = FeatureModule.load(resolved.directory)
+    scaling, declared_by = declared_scaling(resolved)
+    module = FeatureModule.load(resolved.directory, scaling=scaling)
     return {
         "handle": shown(resolved.handle),
         "directory": resolved.directory,
@@ -48,7 +51,8 @@ def describe(handle: str) -> dict[str, object]:
         "signatures": list(module.signatures),
         "entry": module.entry,
         "image_size": list(module.image_size),
-        "input_range": list(module.input_range),
+        **scaling.to_json(),
+        "input_range_declared_by": declared_by,
         "num_features": module.num_features,
         "parameters": parameter_count(resolved.directory),
         "content_hash": resolved.content_hash,

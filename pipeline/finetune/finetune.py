@@ -15,11 +15,14 @@ import numpy.typing as npt
 
 from image_features.errors import UsageError
 from image_features.models.convert import ModelFormat, convert
+from image_features.models.declaration import choose_scaling
 from image_features.models.entries import stated_image_size
 from image_features.models.files import staged_directory
 from image_features.models.finetune import FinetuneResult, Report, finetune
 from image_features.models.handles import resolve
+from image_features.models.metadata import ModuleMetadata, read_metadata, write_metadata
 from image_features.models.module import DEFAULT_IMAGE_SIZE, FeatureModule, load_saved_model
+from image_features.models.scaling import Scaling
 from image_features.models.tuner import FinetuneConfig, Finetuner
 from image_features.pipeline.finetune.labelled import Images, examine_images, read_images
 from image_features.system.disks import fault_of
@@ -42,6 +45,7 @@ class FinetuneJob:
       label_column: The name of the column of labels.
       uri_column: The name of the column of URIs; None finds it.
       config: The settings of the training.
+      scaling: What becomes of pixels; None is what the module says itself, or else [0, 1].
     """
 
     model: str
@@ -51,6 +55,7 @@ class FinetuneJob:
     label_column: str
     uri_column: str | None
     config: FinetuneConfig
+    scaling: Scaling | None = None
 
 
 def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
@@ -74,6 +79,7 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
     examine_images(job.train, label_column=job.label_column, uri_column=job.uri_column)
     tf.keras.utils.set_random_seed(job.config.seed)
     resolved = resolve(job.model)
+    scaling = choose_scaling(resolved, job.scaling)
     loaded = _load_trainable(job.model, resolved.directory)
     size = stated_image_size(loaded, resolved.directory) or (DEFAULT_IMAGE_SIZE,) * 2
     images = read_images(
@@ -83,7 +89,7 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
         policy=DecodePolicy(size),
     )
     classes, labels = _number_classes(images, job.train)
-    tuner = Finetuner(loaded, resolved.directory, size, len(classes), job.config)
+    tuner = Finetuner(loaded, resolved.directory, size, len(classes), job.config, scaling)
     try:
         result = finetune(tuner, images.pixels, labels, job.work, job.config, report)
     except Exception as error:  # TensorFlow has exceptions of its own.
@@ -102,7 +108,8 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
         **job.config.to_json(),
         **result.to_json(),
     }
-    _write_module(job.output, tuner, record)
+    metadata = dataclasses.replace(read_metadata(resolved.directory), scaling=scaling)
+    _write_module(job.output, tuner, record, metadata)
     return result
 
 
@@ -146,13 +153,15 @@ def _number_classes(images: Images, train: str) -> tuple[list[str], npt.NDArray[
     return classes.tolist(), labels.astype(np.int32)
 
 
-def _write_module(output: str, tuner: Finetuner, record: Mapping[str, Any]) -> None:
+def _write_module(
+    output: str, tuner: Finetuner, record: Mapping[str, Any], metadata: ModuleMetadata
+) -> None:
     """Writes the module with its classifier and a record of the training, all or nothing."""
     with staged_directory(output) as staging:
         tuner.save(staging)
+        write_metadata(staging, metadata)
         FeatureModule.load(staging)  # Nothing is handed out that `extract` would refuse.
         extra = os.path.join(staging, "assets.extra")
-        os.makedirs(extra)
         with open(os.path.join(extra, "finetune.json"), "w", encoding="utf-8") as file:
             json.dump(record, file, indent=2)
         with open(os.path.join(extra, "classifier.npz"), "wb") as binary:
