@@ -99,9 +99,7 @@ def read_network(source: str, *, depth_multiplier: float | None = None) -> Netwo
 def _located(source: str) -> str:
     """Returns the local path of a model, once it is fetched and unpacked."""
     path = source if source in (BUILTIN, UNTRAINED) else absolute(source)
-    known = path != source or os.path.lexists(path)
-    form = recognise(path) if known and "://" not in path else None
-    if is_weights_file(path) or (form is not None and form.wants_converting):
+    if is_weights_file(path):
         return path
     return resolve(source).directory
 

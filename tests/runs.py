@@ -31,7 +31,9 @@ def config(directory: str) -> RunConfig:
         RunLayout(directory),
         utc_now(),
         ShardPolicy(num_shards=1),
-        Provenance((), (), ModelIdentity("m", "h", (2, 2), 3), DecodePolicy((2, 2)), 50 * 2**20),
+        Provenance(
+            (), (), {"": ModelIdentity("m", "h", (2, 2), 3)}, DecodePolicy((2, 2)), 50 * 2**20
+        ),
     )
 
 
@@ -43,7 +45,7 @@ def made_otherwise(run: RunConfig, **changes: Any) -> RunConfig:
     decode = {name: value for name, value in changes.items() if name not in fields}
     made = dataclasses.replace(
         made,
-        model=dataclasses.replace(made.model, **model),
+        models={name: dataclasses.replace(of, **model) for name, of in made.models.items()},
         decode=dataclasses.replace(made.decode, **decode),
     )
     return dataclasses.replace(run, provenance=made)
@@ -58,7 +60,7 @@ def commit(
 ) -> dict[str, Any]:
     """Commits a run of one feature shard."""
     tally = RowTally(rows_read, 1, duplicates)
-    return commit_run.commit(run, shards, tally, health or FeatureStatistics.empty(3))
+    return commit_run.commit(run, shards, tally, {"": health or FeatureStatistics.empty(3)})
 
 
 def health(

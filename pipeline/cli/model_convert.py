@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from image_features.errors import UsageError
 from image_features.pipeline.cli.parsing import OptionParser
+from image_features.pipeline.scaling_options import add_scaling, stated_scaling
 from image_features.pipeline.streams import say
 from image_features.system.paths import absolute
 
 if TYPE_CHECKING:
     from image_features.models.convert import Converted
-    from image_features.models.scaling import Scaling
 
 _FORMATS = ("tf2", "tf1_hub", "slim")
 _DESCRIPTION = """\
@@ -45,13 +45,7 @@ def add_convert(actions: argparse._SubParsersAction[OptionParser]) -> None:
     convert.add_argument(
         "--pooling", default="", choices=("avg", "max"), help="Of feature maps (avg)."
     )
-    convert.add_argument(
-        "--input_range", metavar="LOW,HIGH", help="What the model takes for pixels of 0 and 255."
-    )
-    convert.add_argument(
-        "--mean", metavar="R,G,B", help="What it takes off pixels in [0, 1], with --std."
-    )
-    convert.add_argument("--std", metavar="R,G,B", help="What it divides them by, with --mean.")
+    add_scaling(convert)
     convert.add_argument(
         "--image_size", type=int, metavar="PIXELS", help="Side of the images (as the source says)."
     )
@@ -79,37 +73,12 @@ def run_convert(options: argparse.Namespace) -> int:
         depth_multiplier=options.depth_multiplier,
         layer=options.layer,
         pooling=options.pooling,
-        scaling=_scaling(options),
+        scaling=stated_scaling(options.input_range, options.mean, options.std),
     )
     converted = convert(options.source, absolute(options.target), wanted)
     for line in _lines(options.target, options.format, converted):
         say(line)
     return 0
-
-
-def _scaling(options: argparse.Namespace) -> Scaling | None:
-    """Returns what becomes of pixels as the options say; None if they say nothing."""
-    from image_features.models.scaling import Scaling
-
-    given = {
-        name: getattr(options, name)
-        for name in ("input_range", "mean", "std")
-        if getattr(options, name) is not None
-    }
-    if not given:
-        return None
-    if "input_range" in given and len(given) > 1:
-        raise UsageError("--input_range and --mean or --std say the same in two ways; give one.")
-    try:
-        return Scaling.from_json(
-            {name: [float(n) for n in text.split(",")] for name, text in given.items()}
-        )
-    except ValueError as error:
-        told = " ".join(f"--{name}={text}" for name, text in given.items())
-        raise UsageError(
-            f"{told} cannot be used ({error}); give numbers such as --input_range=-1,1 or "
-            "--mean=0.485,0.456,0.406 --std=0.229,0.224,0.225."
-        ) from error
 
 
 def _lines(target: str, format: str, made: Converted) -> list[str]:

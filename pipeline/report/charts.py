@@ -26,15 +26,15 @@ def rate_of(rows: int, seconds: float) -> float:
 
 def run_line(run: Run) -> Json:
     """Describes a run for a table or a chart."""
-    model = run.provenance.model
+    models = run.provenance.models
     return {
         "id": run.run_id,
         "finished": run.finished[:19].replace("T", " "),
         "counts": run.counts.to_json(),
         "seconds": round(run.seconds, 1),
         "rate": rate_of(run.counts.rows_done, run.seconds),
-        "model": model.handle,
-        "hash": model.content_hash[:12],
+        "model": ", ".join(f"{n} = {m.handle}" if n else m.handle for n, m in models.items()),
+        "hash": ", ".join(model.content_hash[:12] for model in models.values()),
     }
 
 

@@ -60,8 +60,11 @@ OTHER = {
     "max_pixels": 7,
     "max_bytes": 7,
     "timeout": 7.0,
+    "further_sizes": ((7, 8),),
     "scaling": Scaling.of_range(-1, 1),
     "decode_revision": 7,
+    "interpolation": "bicubic",
+    "antialias": False,
 }
 
 
@@ -69,9 +72,7 @@ OTHER = {
 def test_a_field_counts_as_it_is_told(of):
     mine = made()
     for name, counts in VECTORS_DEPEND_ON[of].items():
-        part = "model" if of is ModelIdentity else "decode"
-        changed = dataclasses.replace(getattr(mine, part), **{name: OTHER[name]})
-        other = dataclasses.replace(mine, **{part: changed})
+        other = runs.made_otherwise(runs.config("/d/x"), **{name: OTHER[name]}).provenance
         assert mine.is_comparable(other) is not counts, name
         assert bool(mine.differences(other)) is counts, name
 
