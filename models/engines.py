@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from image_features.errors import ModelError
 from image_features.models.addresses import shown
 from image_features.models.compiler import CompiledModel, NotCompilableError, compile_module
+from image_features.models.declaration import choose_scaling
 from image_features.models.feature_function import FeatureFunction
 from image_features.models.handles import ResolvedModule, resolve
 from image_features.models.identity import Engine, ModelIdentity, Precision
-from image_features.models.metadata import read_metadata
 from image_features.models.quiet import import_tensorflow
 from image_features.models.scaling import Scaling
 
@@ -98,7 +98,8 @@ def prepare(
       batch_size: The number of images that are handed to the engine together. TensorFlow runs
         as many at once, LiteRT as many as suit the processor's caches; both pad the last ones of
         a bundle.
-      scaling: What becomes of pixels; None is what the module says itself, or else [0, 1].
+      scaling: What becomes of pixels; None is what the module says itself, or else
+        [0, 1], with a warning unless it is a Hub module.
       allow_probabilities: Whether the probabilities of a classifier will do for features.
 
     Raises:
@@ -108,7 +109,7 @@ def prepare(
     if engine is Engine.TENSORFLOW and precision is Precision.INT8:
         raise ModelError("TensorFlow does not run int8 here; pass --engine=litert with it.")
     module = resolve(handle)
-    scaling = scaling or read_metadata(module.directory).scaling or Scaling()
+    scaling = choose_scaling(module, scaling)
     if engine is not Engine.TENSORFLOW:
         try:
             compiled = compile_module(module, precision=precision, scaling=scaling)

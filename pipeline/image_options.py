@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from image_features.pipeline.argument_types import positive, positive_float
+from image_features.pipeline.scaling_options import add_scalings
 from image_features.transforms.images.policy import INTERPOLATIONS
 
 
@@ -20,6 +21,7 @@ def add_model(group: Any) -> None:
         "that comes with trained weights (builtin). Given several times, each with a NAME, it "
         "writes the features of each model as image/features/NAME in one pass.",
     )
+    add_scalings(group)
     group.add_argument(
         "--batch_size",
         type=positive,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from image_features.errors import ModelError, UsageError
 from image_features.models.quiet import import_tensorflow
 from image_features.pipeline.cli.parsing import OptionParser, parse
+from image_features.pipeline.scaling_options import add_scaling, stated_scaling
 from image_features.pipeline.streams import say, show
 from image_features.system.paths import absolute
 
@@ -96,6 +97,7 @@ def _add_finetune(actions: argparse._SubParsersAction[OptionParser]) -> None:
     )
     finetune.add_argument("--label_column", default="label", metavar="NAME", help="(label)")
     finetune.add_argument("--uri_column", metavar="NAME", help="(found)")
+    add_scaling(finetune)
     for name, kind, default, text in (
         ("epochs", int, 20, "At most this many passes with all layers learning"),
         ("patience", int, 5, "Stop after so many passes that were no better"),
@@ -208,6 +210,7 @@ def _finetune(options: argparse.Namespace) -> int:
         label_column=options.label_column,
         uri_column=options.uri_column,
         config=config,
+        scaling=stated_scaling(options.input_range, options.mean, options.std),
     )
     with _progress_bar() as report:
         result = run_finetune(job, report)

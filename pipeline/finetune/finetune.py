@@ -15,12 +15,15 @@ import numpy.typing as npt
 
 from image_features.errors import UsageError
 from image_features.models.convert import ModelFormat, convert
+from image_features.models.declaration import choose_scaling
 from image_features.models.engines import probabilities_error
 from image_features.models.entries import stated_image_size
 from image_features.models.files import staged_directory
 from image_features.models.finetune import FinetuneResult, Report, finetune
 from image_features.models.handles import resolve
+from image_features.models.metadata import ModuleMetadata, read_metadata, write_metadata
 from image_features.models.module import DEFAULT_IMAGE_SIZE, FeatureModule, load_saved_model
+from image_features.models.scaling import Scaling
 from image_features.models.soundness import examine
 from image_features.models.tuner import FinetuneConfig, Finetuner
 from image_features.pipeline.finetune.labelled import Images, examine_images, read_images
@@ -44,6 +47,7 @@ class FinetuneJob:
       label_column: The name of the column of labels.
       uri_column: The name of the column of URIs; None finds it.
       config: The settings of the training.
+      scaling: What becomes of pixels; None is what the module says itself, or else [0, 1].
     """
 
     model: str
@@ -53,6 +57,7 @@ class FinetuneJob:
     label_column: str
     uri_column: str | None
     config: FinetuneConfig
+    scaling: Scaling | None = None
 
 
 def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
@@ -76,6 +81,7 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
     examine_images(job.train, label_column=job.label_column, uri_column=job.uri_column)
     tf.keras.utils.set_random_seed(job.config.seed)
     resolved = resolve(job.model)
+    scaling = choose_scaling(resolved, job.scaling)
     _check(resolved.directory, redact_uri(job.model))
     loaded = _load_trainable(job.model, resolved.directory)
     size = stated_image_size(loaded, resolved.directory) or (DEFAULT_IMAGE_SIZE,) * 2
@@ -86,7 +92,7 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
         policy=DecodePolicy(size),
     )
     classes, labels = _number_classes(images, job.train)
-    tuner = Finetuner(loaded, resolved.directory, size, len(classes), job.config)
+    tuner = Finetuner(loaded, resolved.directory, size, len(classes), job.config, scaling)
     try:
         result = finetune(tuner, images.pixels, labels, job.work, job.config, report)
     except Exception as error:  # TensorFlow has exceptions of its own.
@@ -105,7 +111,8 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
         **job.config.to_json(),
         **result.to_json(),
     }
-    _write_module(job.output, tuner, record)
+    metadata = dataclasses.replace(read_metadata(resolved.directory), scaling=scaling)
+    _write_module(job.output, tuner, record, metadata)
     return result
 
 
@@ -159,13 +166,15 @@ def _number_classes(images: Images, train: str) -> tuple[list[str], npt.NDArray[
     return classes.tolist(), labels.astype(np.int32)
 
 
-def _write_module(output: str, tuner: Finetuner, record: Mapping[str, Any]) -> None:
+def _write_module(
+    output: str, tuner: Finetuner, record: Mapping[str, Any], metadata: ModuleMetadata
+) -> None:
     """Writes the module with its classifier and a record of the training, all or nothing."""
     with staged_directory(output) as staging:
         tuner.save(staging)
+        write_metadata(staging, metadata)
         _check(staging, output)  # Nothing is handed out that `extract` would refuse.
         extra = os.path.join(staging, "assets.extra")
-        os.makedirs(extra)
         with open(os.path.join(extra, "finetune.json"), "w", encoding="utf-8") as file:
             json.dump(record, file, indent=2)
         with open(os.path.join(extra, "classifier.npz"), "wb") as binary:

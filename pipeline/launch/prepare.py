@@ -30,6 +30,7 @@ from image_features.pipeline.launch.models import handles, prepare_models
 from image_features.pipeline.locations import explain
 from image_features.pipeline.options import FeatureExtractorOptions
 from image_features.pipeline.runners import runner
+from image_features.pipeline.scaling_options import stated_scalings
 from image_features.system import descriptors
 from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
@@ -147,9 +148,11 @@ def _check_options(options: FeatureExtractorOptions) -> None:
 
 
 def _check_libraries(options: FeatureExtractorOptions) -> None:
+    models = handles(options.model)
+    stated_scalings(options, models)
     named = {
         "output": [options.output],
-        "model": handles(options.model).values(),
+        "model": models.values(),
         "input": options.input or (),
         "retry_errors": [options.retry_errors or ""],
     }

@@ -29,6 +29,7 @@ def test_describe(tf1_dir: str) -> None:
         "entry": "image_feature_vector",
         "image_size": [96, 96],
         "input_range": [0.0, 1.0],
+        "input_range_declared_by": "hub",
         "num_features": 1280,
         "gives_probabilities": False,
         "parameters": 706_224,

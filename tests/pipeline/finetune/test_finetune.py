@@ -14,7 +14,9 @@ from sklearn.datasets import load_digits
 from image_features.models import mobilenet_v2
 from image_features.models.export import export_tf2
 from image_features.models.handles import resolve
+from image_features.models.metadata import read_metadata
 from image_features.models.module import FeatureModule
+from image_features.models.scaling import Scaling
 from image_features.pipeline.cli import main as cli
 
 _PER_CLASS = 60
@@ -66,6 +68,7 @@ def test_finetuned_module_beats_the_linear_probe_and_extracts(
     assert len(accuracies) == record["epochs"]
     assert max(accuracies) == pytest.approx(record["accuracy"])
 
+    assert read_metadata(str(output)).scaling == Scaling()
     run = ["extract", f"--model={output}", f"--input={manifest.parent}"]
     assert cli.main([*run, f"--output={tmp_path / 'features'}"]) == 0
     assert "600 of 600 images" in capsys.readouterr().out

@@ -16,6 +16,7 @@ from apache_beam.testing.util import assert_that
 
 from image_features.errors import ModelError
 from image_features.models.engines import load, prepare
+from image_features.models.scaling import Scaling
 from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
 from tests.transforms.inference.inference import RUNNER, equals, keyed, pipeline_of
 
@@ -153,6 +154,8 @@ def test_constructor_refuses(prepared):
         FeatureVectorModelHandler(engine="gpu")
     with pytest.raises(ValueError, match=r"pass them to prepare\(\)"):
         FeatureVectorModelHandler(prepared, precision="int8")
+    with pytest.raises(ValueError, match=r"scaling already"):
+        FeatureVectorModelHandler(prepared, scaling=Scaling())
 
 
 def test_a_prepared_model(pixels, features):
@@ -196,6 +199,9 @@ def test_json(prepared):
     )
     again = FeatureVectorModelHandler.from_json(handler.to_json())
     assert again.to_json() == handler.to_json()
+    # Artifacts of version 0.2 tell no scaling.
+    before = {name: value for name, value in handler.to_json().items() if name != "scaling"}
+    assert FeatureVectorModelHandler.from_json(before).to_json() == handler.to_json()
     assert again.get_resource_hints() == {"min_ram": "2GB"}
     with pytest.raises(ModelError, match="write its artifacts again"):
         _ = FeatureVectorModelHandler.from_json(
