@@ -38,6 +38,11 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def _dangle(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
 def _spoil(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -53,6 +58,7 @@ def _spoil(path: Path) -> None:
         (DATA, _spoil, f"{DATA} is cut short or damaged"),
         (DATA, lambda path: path.write_bytes(b""), f"{DATA} is empty"),
         (DATA, lambda path: path.write_bytes(LFS), rf"{DATA} of the model .* is a Git LFS pointer"),
+        (DATA, _dangle, f"{DATA} is missing"),
         (INDEX, os.remove, f"{INDEX} is missing"),
         (INDEX, _cut, f"{INDEX} is cut short or damaged"),
         (INDEX, lambda path: path.write_bytes(LFS), rf"{INDEX} of the model .* Git LFS pointer"),

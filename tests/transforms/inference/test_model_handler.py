@@ -18,6 +18,7 @@ from image_features.errors import ModelError
 from image_features.models.engines import load, prepare
 from image_features.models.scaling import Scaling
 from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
+from tests.models.tiny import means, save
 from tests.transforms.inference.inference import RUNNER, equals, keyed, pipeline_of
 
 
@@ -207,3 +208,14 @@ def test_json(prepared):
         _ = FeatureVectorModelHandler.from_json(
             {**handler.to_json(), "content_hash": "0" * 64}
         ).prepared
+
+
+def test_probabilities_are_refused_unless_they_are_wanted(tmp_path):
+    import tensorflow as tf
+
+    directory = save(tmp_path / "softmax", lambda batch: tf.nn.softmax(means(batch)))
+    with pytest.raises(ModelError, match="gives the probabilities of classes"):
+        _ = FeatureVectorModelHandler(directory).prepared
+    handler = FeatureVectorModelHandler(directory, allow_probabilities=True)
+    again = FeatureVectorModelHandler.from_json(handler.to_json())
+    assert again.prepared.num_features == 3
