@@ -112,6 +112,12 @@ def read_graph(directory: str) -> Any:
             f"The file {path!r} cannot be read ({error.strerror}); check its permissions, or copy "
             "the model afresh."
         ) from error
+    if not message.meta_graphs:
+        raise ModelError(
+            f"TensorFlow cannot load the SavedModel in {directory!r}: its {os.path.basename(path)} "
+            "holds no graph of a SavedModel, as a frozen graph of that name does; export the model "
+            "again."
+        )
     return message
 
 
@@ -138,7 +144,7 @@ def choose_graph(message: Any, directory: str) -> tuple[Any, Format]:
     serving = sorted((tags for tags in by_tags if _SERVING in tags), key=len)
     if serving:
         return by_tags[serving[0]], "tf1_saved_model"
-    found = " and ".join(f"[{', '.join(map(repr, sorted(tags)))}]" for tags in by_tags) or "none"
+    found = " and ".join(f"[{', '.join(map(repr, sorted(tags)))}]" for tags in by_tags)
     raise ModelError(
         f"The model in {directory!r} has no graph to compute with: it needs one tagged "
         f"{_SERVING!r}, or one of TensorFlow Hub's without a tag, and the tags of its graphs are "

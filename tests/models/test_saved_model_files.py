@@ -80,6 +80,14 @@ def test_a_module_that_is_not_whole_says_which_file(
     assert str(caught.value).endswith(("afresh.", "again.", "download the file."))
 
 
+def test_a_frozen_graph_of_a_modules_name(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound / "tf2", tmp_path / "m")
+    graph = read_graph(str(tmp_path / "m")).meta_graphs[0].graph_def
+    (tmp_path / "m" / "saved_model.pb").write_bytes(graph.SerializeToString())
+    with pytest.raises(ModelError, match=r"saved_model\.pb holds no graph of a SavedModel"):
+        FeatureModule.load(str(tmp_path / "m"))
+
+
 def test_one_of_several_shards_is_missing(sound: Path, tmp_path: Path) -> None:
     shutil.copytree(sound / "tf2", tmp_path / "m")
     os.rename(tmp_path / "m" / DATA, tmp_path / "m/variables/variables.data-00000-of-00002")
