@@ -81,7 +81,7 @@ def test_a_module_that_is_not_whole_says_which_file(
 
 
 def test_a_frozen_graph_of_a_modules_name(sound: Path, tmp_path: Path) -> None:
-    shutil.copytree(sound / "tf2", tmp_path / "m")
+    shutil.copytree(sound / "tf1", tmp_path / "m")
     graph = read_graph(str(tmp_path / "m")).meta_graphs[0].graph_def
     (tmp_path / "m" / "saved_model.pb").write_bytes(graph.SerializeToString())
     with pytest.raises(ModelError, match=r"saved_model\.pb holds no graph of a SavedModel"):
