@@ -55,7 +55,8 @@ def test_hub_takes_zero_to_one(tmp_path, caplog, handle):
 
 
 @pytest.mark.parametrize(
-    "handle", ["/models/m", "m.tar.gz", "gs://b/tfhub.dev/m", "https://h/m.tar.gz", "https://h.tgz"]
+    "handle",
+    ["/models/m", "m.tar.gz", "gs://b/tfhub.dev/m", "https://h/m.tar.gz", "http://h/m.tgz"],
 )
 def test_others_say_nothing_and_are_warned_of_once(tmp_path, caplog, handle):
     assert declared_scaling(resolved(tmp_path, handle)) == (Scaling(), None)
