@@ -26,6 +26,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -35,11 +36,18 @@ from benchmarks.examiner import PIXELS, Examiner, Verdict
 from benchmarks.extraction import report
 from benchmarks.mutations.mutant import Breeder, Mutant
 from benchmarks.mutations.origins import origins
-from image_features.transforms.images.policy import INTERPOLATIONS, DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.values import Reason
 
 _MEGAPIXELS = 4
 _SECONDS = 2.0
+_FILTERS: tuple[dict[str, Any], ...] = (
+    {"interpolation": "bilinear"},
+    {"interpolation": "bicubic", "antialias": False},
+    {"interpolation": "lanczos"},
+    {"interpolation": "nearest"},
+    {"interpolation": "area"},
+)
 _WORDS = 200  # Of a name, which a file system must take.
 
 
@@ -126,12 +134,12 @@ def _policy(number: int, seed: int) -> DecodePolicy:
     chance = random.Random(f"policy {seed} {number}")
     return DecodePolicy(
         image_size=chance.choice(((16, 16), (96, 64))),
-        interpolation=chance.choice(INTERPOLATIONS),
         resize=chance.choice(("stretch", "center_crop", "pad")),
         decode=chance.choice(("fast", "exact")),
         allow_truncated=chance.random() < 0.25,
         max_pixels=_MEGAPIXELS * 10**6,
         timeout=_SECONDS,
+        **chance.choice(_FILTERS),
     )
 
 

@@ -54,6 +54,31 @@ def test_verify_tells_models_apart(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "image size" in capsys.readouterr().err
 
 
+def test_verify_passes_no_module_of_chance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import keras
+    import tensorflow as tf
+
+    from tests.models.tiny import means, save
+
+    dropout = save(tmp_path / "dropout", lambda batch: 1e-5 * tf.nn.dropout(means(batch), 0.5))
+    assert cli.main(["model", "verify", dropout, dropout]) == 1
+    assert json.loads(capsys.readouterr().out)["max_by_dimension"] > 0.1
+    # Two copies of it flip the same images.
+    network = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.RandomFlip("horizontal", seed=1),
+            keras.layers.Flatten(),
+        ]
+    )
+    flip = str(tmp_path / "flip")
+    network.export(flip, verbose=False)
+    assert cli.main(["model", "verify", flip, flip]) == 2
+    assert "random numbers" in capsys.readouterr().err
+
+
 def test_convert_refuses_what_it_cannot_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
