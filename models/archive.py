@@ -67,9 +67,9 @@ def unpack(path: str, directory: str, source: str) -> None:
       ModelError: The file is no such archive, is damaged, exceeds a limit, or has a member that
         is absolute, climbs with "..", is a device, or links outside.
     """
-    refuse_pointer(path, f"The model archive {shown(source)!r}")
     bound = limits.MAX_UNPACKED_BYTES + _HEADER_BYTES * limits.MAX_MEMBERS + _SLACK_BYTES
     try:
+        refuse_pointer(path, f"The model archive {shown(source)!r}")
         with _decompressed(path) as plain:
             stream = _Bounded(plain, bound)
             with tarfile.open(fileobj=stream, mode="r|") as archive:

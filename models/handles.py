@@ -119,7 +119,7 @@ def _local(path: str, handle: str) -> tuple[str, str]:
             ".tar.gz of "
             f"one, a gs:// or https:// address, or '{BUILTIN}'."
         )
-    if not is_archive(path) and recognise(path) is not Form.ARCHIVE:
+    if recognise(path) is not Form.ARCHIVE and not is_archive(path):
         raise ModelError(why_no_module(path, shown(handle)))
     # The file may be replaced under the same name, so its content is the key.
     with open(path, "rb") as file:

@@ -45,14 +45,20 @@ def check_files(directory: str, name: str) -> None:
       ModelError: A file is missing, is empty, or is a pointer of Git LFS.
     """
     variables = os.path.join(directory, _VARIABLES)
-    shards = sorted(os.listdir(variables)) if os.path.isdir(variables) else []
-    paths = [GRAPH, TEXT_GRAPH, *(os.path.join(_VARIABLES, shard) for shard in shards)]
-    for path in paths:
+    there = sorted(os.listdir(variables)) if os.path.isdir(variables) else []
+    # A link may lead to nothing.
+    shards = [shard for shard in there if os.path.isfile(os.path.join(variables, shard))]
+    for path in [GRAPH, TEXT_GRAPH, *(os.path.join(_VARIABLES, shard) for shard in shards)]:
         full = os.path.join(directory, path)
-        if not os.path.isfile(full):
-            continue
-        refuse_pointer(full, f"{path} of the model {name!r}")
-        if os.path.getsize(full) == 0 and os.path.dirname(path) in ("", _VARIABLES):
+        try:
+            if os.path.isfile(full):
+                refuse_pointer(full, f"{path} of the model {name!r}")
+        except OSError as error:
+            raise ModelError(
+                f"{path} of the model {name!r} cannot be read ({error.strerror}); check its "
+                "permissions, or copy the model afresh."
+            ) from error
+        if os.path.isfile(full) and os.path.getsize(full) == 0:
             raise _broken(name, f"{path} is empty")
     for missing in _missing(shards):
         raise _broken(name, f"{os.path.join(_VARIABLES, missing)} is missing")
@@ -106,6 +112,12 @@ def read_graph(directory: str) -> Any:
             f"The file {path!r} cannot be read ({error.strerror}); check its permissions, or copy "
             "the model afresh."
         ) from error
+    if not message.meta_graphs:
+        raise ModelError(
+            f"TensorFlow cannot load the SavedModel in {directory!r}: its {os.path.basename(path)} "
+            "holds no graph of a SavedModel, as a frozen graph of that name does; export the model "
+            "again."
+        )
     return message
 
 
@@ -132,7 +144,7 @@ def choose_graph(message: Any, directory: str) -> tuple[Any, Format]:
     serving = sorted((tags for tags in by_tags if _SERVING in tags), key=len)
     if serving:
         return by_tags[serving[0]], "tf1_saved_model"
-    found = " and ".join(f"[{', '.join(map(repr, sorted(tags)))}]" for tags in by_tags) or "none"
+    found = " and ".join(f"[{', '.join(map(repr, sorted(tags)))}]" for tags in by_tags)
     raise ModelError(
         f"The model in {directory!r} has no graph to compute with: it needs one tagged "
         f"{_SERVING!r}, or one of TensorFlow Hub's without a tag, and the tags of its graphs are "

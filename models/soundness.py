@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.errors import ModelError
+from image_features.models.failures import failure_of
 from image_features.models.graphs import Graph
 from image_features.models.verify import by_dimension, synthetic_images
 
@@ -40,6 +41,15 @@ def examine(module: FeatureModule) -> bool:
     Raises:
       ModelError: It does not give the same features again.
     """
+    try:
+        return _examine(module)
+    except ModelError:
+        raise
+    except Exception as error:  # TensorFlow raises many types here.
+        raise failure_of(error, module.directory, [_BATCH, *module.image_size, 3]) from error
+
+
+def _examine(module: FeatureModule) -> bool:
     import tensorflow as tf
 
     function, owner = module.on_pixels(_BATCH)
@@ -53,7 +63,7 @@ def examine(module: FeatureModule) -> bool:
         numbers = [order[start : start + batch] % _IMAGES for start in range(0, count, batch)]
         rows = np.concatenate([function(tf.constant(images[n])).numpy() for n in numbers])
         features = np.empty_like(rows)
-        features[order] = rows
+        features[order] = np.nan_to_num(rows)
         return features
 
     first = run(np.arange(count))

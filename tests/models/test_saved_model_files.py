@@ -38,6 +38,11 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def _dangle(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
 def _spoil(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -53,6 +58,7 @@ def _spoil(path: Path) -> None:
         (DATA, _spoil, f"{DATA} is cut short or damaged"),
         (DATA, lambda path: path.write_bytes(b""), f"{DATA} is empty"),
         (DATA, lambda path: path.write_bytes(LFS), rf"{DATA} of the model .* is a Git LFS pointer"),
+        (DATA, _dangle, f"{DATA} is missing"),
         (INDEX, os.remove, f"{INDEX} is missing"),
         (INDEX, _cut, f"{INDEX} is cut short or damaged"),
         (INDEX, lambda path: path.write_bytes(LFS), rf"{INDEX} of the model .* Git LFS pointer"),
@@ -72,6 +78,14 @@ def test_a_module_that_is_not_whole_says_which_file(
         FeatureModule.load(resolve(str(tmp_path / "m")).directory)
     assert str(tmp_path / "m") in str(caught.value)
     assert str(caught.value).endswith(("afresh.", "again.", "download the file."))
+
+
+def test_a_frozen_graph_of_a_modules_name(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound / "tf1", tmp_path / "m")
+    graph = read_graph(str(tmp_path / "m")).meta_graphs[0].graph_def
+    (tmp_path / "m" / "saved_model.pb").write_bytes(graph.SerializeToString())
+    with pytest.raises(ModelError, match=r"saved_model\.pb holds no graph of a SavedModel"):
+        FeatureModule.load(str(tmp_path / "m"))
 
 
 def test_one_of_several_shards_is_missing(sound: Path, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_a_keras_export_with_a_random_layer_is_refused(
     "function",
     [
         means,
+        lambda batch: tf.where(means(batch) > 0.55, np.nan, means(batch)),
         lambda batch: means(batch) @ tf.random.stateless_uniform([3, 5], [1, 2]),
         lambda batch: tf.cond(
             tf.reduce_sum(batch) < 0, lambda: _dropout(batch), lambda: means(batch)
@@ -108,6 +109,13 @@ def test_a_keras_export_with_a_random_layer_is_refused(
 )
 def test_chance_that_changes_nothing_is_none(function: Callable[..., Any], tmp_path: Path) -> None:
     assert examine(FeatureModule.load(save(tmp_path / "m", function, images(batch=5)))) is False
+
+
+def test_a_module_that_takes_few_images_only(tmp_path: Path) -> None:
+    directory = save(tmp_path / "m", lambda batch: tf.reshape(means(batch), [2, -1])[:, :3])
+    module = FeatureModule.load(directory, batch_size=2)
+    with pytest.raises(ModelError, match="fails on a batch of 8 images of 8x8 pixels"):
+        examine(module)
 
 
 def _heads(batch: Any) -> Any:
