@@ -126,6 +126,10 @@ class Run:
         """The fields of a row that hold its feature vectors, one for each model."""
         return self.provenance.vectors
 
+    def reading(self, features: str | None) -> Run:
+        """Returns the run with the vectors of a model; no name is that of the only one."""
+        return dataclasses.replace(self, features=features or None)
+
     @functools.cached_property
     def vector(self) -> VectorField:
         """The field of the vectors that are read.
