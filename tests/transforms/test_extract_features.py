@@ -55,7 +55,7 @@ def test_a_row_that_fails_leaves_its_batch_alone(parallelism):
         rows = (
             pipeline
             | beam.Create(images)
-            | ExtractFeatures(models=[SPEC], load_model=lambda _: FaultyModule(parallelism))
+            | ExtractFeatures(models={"": SPEC}, load_model=lambda _: FaultyModule(parallelism))
         )
         assert_that(rows.features, check, label="Features")
         assert_that(rows.errors, check_errors, label="Errors")
