@@ -3,10 +3,10 @@
 python -m benchmarks.two_models --images=DIR [--count=3000] [--rounds=3]
     [--models HANDLE HANDLE] [--json=FILE] [-- OPTIONS]
 
-The images get as many names as are wanted, by hard links. Each round runs `extract` with both models,
-with the first and with the second, every other round backwards, so that a noisy minute strikes all of
-them. Times are of whole commands, their starts included, and the ratio is of sums over all rounds:
-how many times longer the two separate runs took than the pass with both.
+The images get as many names as are wanted, by hard links. Each round runs `extract` with both
+models, with the first and with the second, every other round backwards, so that a noisy minute
+strikes all of them. Times are of whole commands, their starts included, and the ratio is of sums
+over all rounds: how many times longer the two separate runs took than the pass with both.
 """
 
 from __future__ import annotations
