@@ -11,6 +11,7 @@ from image_features.models.addresses import shown
 from image_features.models.export import HUB_MODULE_MARKER
 from image_features.models.handles import ResolvedModule, hub_archive_url
 from image_features.models.metadata import read_metadata
+from image_features.models.saved_model_files import choose_graph, read_graph
 from image_features.models.scaling import Scaling
 
 # The addresses of modules that follow TensorFlow Hub's conventions for images, by host and path.
@@ -32,14 +33,14 @@ def declared_scaling(module: ResolvedModule) -> tuple[Scaling, DeclaredBy | None
     """Returns what becomes of a model's pixels if the user says nothing, and who says so.
 
     Raises:
-      ModelError: What the module says about itself cannot be understood.
+      ModelError: What the module says about itself, or its graph, cannot be understood.
     """
     if own := read_metadata(module.directory).scaling:
         return own, DeclaredBy.MODULE
     if os.path.isfile(os.path.join(module.directory, *_FINETUNED)):
         return Scaling(), DeclaredBy.MODULE
-    is_hub = os.path.isfile(os.path.join(module.directory, HUB_MODULE_MARKER))
-    return Scaling(), DeclaredBy.HUB if is_hub or _is_on_hub(module.handle) else None
+    is_hub = _is_on_hub(module.handle) or _is_hub_module(module.directory)
+    return Scaling(), DeclaredBy.HUB if is_hub else None
 
 
 def choose_scaling(module: ResolvedModule, stated: Scaling | None) -> Scaling:
@@ -70,6 +71,13 @@ def choose_scaling(module: ResolvedModule, stated: Scaling | None) -> Scaling:
             stated,
         )
     return declared if stated is None else stated
+
+
+def _is_hub_module(directory: str) -> bool:
+    """Whether a module is in Hub's format; where its marker was lost, the graph's tags tell."""
+    if os.path.isfile(os.path.join(directory, HUB_MODULE_MARKER)):
+        return True
+    return choose_graph(read_graph(directory), directory)[1] == "tf1_hub"
 
 
 def _is_on_hub(handle: str) -> bool:

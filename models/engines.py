@@ -87,6 +87,7 @@ def prepare(
     precision: Precision = Precision.FLOAT32,
     batch_size: int = 32,
     scaling: Scaling | None = None,
+    allow_probabilities: bool = False,
 ) -> PreparedModel:
     """Resolves a model and compiles it, once for all workers.
 
@@ -99,10 +100,11 @@ def prepare(
         a bundle.
       scaling: What becomes of pixels; None is what the module says itself, or else
         [0, 1], with a warning unless it is a Hub module.
+      allow_probabilities: Whether the probabilities of a classifier will do for features.
 
     Raises:
-      ModelError: The model cannot be resolved, is not an image feature vector model, or cannot run
-        as asked.
+      ModelError: The model cannot be resolved, is not an image feature vector model, gives no
+        features that can be repeated, or cannot run as asked.
     """
     if engine is Engine.TENSORFLOW and precision is Precision.INT8:
         raise ModelError("TensorFlow does not run int8 here; pass --engine=litert with it.")
@@ -119,8 +121,20 @@ def prepare(
                 ) from error
             _log.warning("The model %r runs on TensorFlow, more slowly: %s.", shown(handle), error)
         else:
+            if compiled.gives_probabilities and not allow_probabilities:
+                raise probabilities_error(handle)
             return _on_litert(module, compiled, precision, batch_size, scaling)
-    return _on_tensorflow(module, precision, batch_size, scaling)
+    return _on_tensorflow(module, precision, batch_size, scaling, allow_probabilities)
+
+
+def probabilities_error(handle: str, *, may_be_allowed: bool = True) -> ModelError:
+    """Returns the error for a module that gives the probabilities of classes."""
+    allow = ", or pass --allow_probabilities if you want them" if may_be_allowed else ""
+    return ModelError(
+        f"The model {shown(handle)!r} gives the probabilities of classes, which are no features: "
+        "make a module that ends before them, with `image-features model convert --layer=NAME`"
+        f"{allow}."
+    )
 
 
 def _on_litert(
@@ -144,12 +158,19 @@ def _on_litert(
 
 
 def _on_tensorflow(
-    module: ResolvedModule, precision: Precision, batch_size: int, scaling: Scaling
+    module: ResolvedModule,
+    precision: Precision,
+    batch_size: int,
+    scaling: Scaling,
+    allow_probabilities: bool,
 ) -> PreparedModel:
     from image_features.models.module import FeatureModule
+    from image_features.models.soundness import examine
 
     import_tensorflow(threads_per_operation=1)  # Batches run side by side.
     loaded = FeatureModule.load(module.directory, batch_size=batch_size, scaling=scaling)
+    if examine(loaded) and not allow_probabilities:
+        raise probabilities_error(module.handle)
     identity = ModelIdentity(
         handle=module.handle,
         content_hash=module.content_hash,

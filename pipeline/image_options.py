@@ -44,6 +44,12 @@ def add_model(group: Any) -> None:
         "--engine=tensorflow float16 is mixed precision on a GPU (float32).",
     )
     group.add_argument(
+        "--allow_probabilities",
+        action="store_true",
+        default=False,
+        help="Take the probabilities of a classifier for features, instead of refusing it.",
+    )
+    group.add_argument(
         "--cpu_threads",
         type=positive,
         default=None,

@@ -71,6 +71,7 @@ def prepare_models(options: FeatureExtractorOptions) -> dict[str, PreparedModel]
                 precision=Precision(options.precision),
                 batch_size=options.batch_size,
                 scaling=scalings.get(name),
+                allow_probabilities=options.allow_probabilities,
             )
         except ModelError as error:
             raise UsageError(f"--model={redact_uri(handle)} cannot be used: {error}") from error

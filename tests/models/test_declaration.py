@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pathlib
 
 import numpy as np
 import pytest
@@ -34,6 +35,15 @@ def resolved(directory: object, handle: str = "module") -> ResolvedModule:
     return ResolvedModule(handle, str(directory), "0" * 64)
 
 
+def tagged(directory: pathlib.Path, *tags: str) -> None:
+    """Writes a graph that has these tags, and nothing else."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    message = saved_model_pb2.SavedModel()
+    message.meta_graphs.add().meta_info_def.tags.extend(tags)
+    (directory / "saved_model.pb").write_bytes(message.SerializeToString())
+
+
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
@@ -55,14 +65,21 @@ def test_hub_takes_zero_to_one(tmp_path, caplog, handle):
 
 
 @pytest.mark.parametrize(
-    "handle", ["/models/m", "m.tar.gz", "gs://b/tfhub.dev/m", "https://h/m.tar.gz", "https://h.tgz"]
+    "handle",
+    ["/models/m", "m.tar.gz", "gs://b/tfhub.dev/m", "https://h/m.tar.gz", "http://h/m.tgz"],
 )
 def test_others_say_nothing_and_are_warned_of_once(tmp_path, caplog, handle):
+    tagged(tmp_path, "serve")
     assert declared_scaling(resolved(tmp_path, handle)) == (Scaling(), None)
     assert choose_scaling(resolved(tmp_path, handle), None) == Scaling()
     (told,) = warnings(caplog)
     assert "--input_range" in told and "`image-features model convert`" in told
     assert "input range [0, 1]" in told and repr(handle) in told
+
+
+def test_a_hub_module_is_known_without_its_marker(tmp_path):
+    tagged(tmp_path)
+    assert declared_scaling(resolved(tmp_path)) == (Scaling(), DeclaredBy.HUB)
 
 
 def test_the_users_word_goes_before_the_modules_and_that_before_hubs(tmp_path, caplog):

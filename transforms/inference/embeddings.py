@@ -84,9 +84,7 @@ class FeatureVectorEmbeddings(EmbeddingsManager):
         options: dict[str, Any] = {**decode, "max_bytes": self._fetch.max_bytes}
         if "max_megapixels" in options:
             options["max_pixels"] = int(options.pop("max_megapixels") * _MEGA)
-        DecodePolicy(
-            (1, 1), **options
-        )  # What is wrong is said here, not when the pipeline is made.
+        DecodePolicy((1, 1), **options)  # What is wrong is said now, and not when a graph is made.
         self._decode = options
 
     def get_model_handler(self) -> FeatureVectorModelHandler:

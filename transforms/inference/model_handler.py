@@ -82,6 +82,7 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
         scaling: Scaling | None = None,
         staging_location: str | None = None,
         resource_hints: Mapping[str, Any] | None = None,
+        allow_probabilities: bool = False,
         **beam_options: Unpack[BeamOptions],
     ) -> None:
         """Notes what to run; nothing is resolved yet.
@@ -99,6 +100,7 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
             launcher copies the compiled model there.
           resource_hints: Beam's resource hints for the step that runs the model, such as
             {"min_ram": "4GB"}.
+          allow_probabilities: Whether the probabilities of a classifier will do for features.
           **beam_options: The batching and sharing of RunInference, see BeamOptions.
 
         Raises:
@@ -121,6 +123,7 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
         self._staging_location = staging_location
         self._staged = False
         self._resource_hints = dict(resource_hints or {})
+        self._allow_probabilities = allow_probabilities or self._prepared is not None
         self._beam_options = _bounded(beam_options, self._batch_size)
         super().__init__(**self._beam_options)
 
@@ -144,6 +147,7 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
                 precision=self._precision,
                 batch_size=self._batch_size,
                 scaling=self._scaling,
+                allow_probabilities=self._allow_probabilities,
             )
             if self._content_hash not in (None, fresh.content_hash):
                 raise ModelError(
@@ -253,6 +257,7 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
             "scaling": self.prepared.identity.scaling.to_json(),
             "staging_location": self._staging_location,
             "resource_hints": self._resource_hints,
+            "allow_probabilities": self._allow_probabilities,
             "beam_options": dict(self._beam_options),
         }
 
@@ -268,6 +273,7 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
             scaling=Scaling.from_json(fields.get("scaling", {})),
             staging_location=fields["staging_location"],
             resource_hints=fields["resource_hints"],
+            allow_probabilities=fields.get("allow_probabilities", False),
             **fields["beam_options"],
         )
         handler._content_hash = fields["content_hash"]

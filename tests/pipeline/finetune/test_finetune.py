@@ -18,6 +18,7 @@ from image_features.models.metadata import read_metadata
 from image_features.models.module import FeatureModule
 from image_features.models.scaling import Scaling
 from image_features.pipeline.cli import main as cli
+from tests.models.tiny import means, save
 
 _PER_CLASS = 60
 
@@ -170,3 +171,19 @@ def test_other_tf1_modules_are_refused(manifest: Path, tmp_path: Path) -> None:
     Path(module, "tfhub_module.pb").write_bytes(b"\x08\x03")
     assert resolve(module).directory == module
     assert _finetune(manifest, tmp_path / "new", f"--model={module}") == 2
+
+
+def test_only_features_are_learnt_from(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tensorflow as tf
+
+    softmax = save(tmp_path / "softmax", lambda batch: tf.nn.softmax(means(batch)))
+    dropout = save(tmp_path / "dropout", lambda batch: tf.nn.dropout(means(batch), 0.5))
+    for model, words in (
+        (softmax, "convert --layer=NAME`."),
+        (dropout, "random numbers (RandomUniform)"),
+    ):
+        assert _finetune(manifest, tmp_path / "new", f"--model={model}") == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
