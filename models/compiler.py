@@ -23,7 +23,7 @@ from image_features.models.scaling import Scaling
 if TYPE_CHECKING:
     from image_features.models.module import FeatureModule
 
-_COMPILER_VERSION = 2  # Raise it when the same module would be compiled otherwise.
+_COMPILER_VERSION = 3  # Raise it when the same module would be compiled otherwise.
 _FLATBUFFER = "model.tflite"
 _DESCRIPTION = "model.json"
 # One run takes 8 images of 96x96 pixels, or one of 224x224. The activations of more fall out of
@@ -54,6 +54,7 @@ class CompiledModel:
         computes for synthetic images.
       max_relative_difference: The largest difference of a single value from TensorFlow's, in parts
         of its vector's largest value.
+      gives_probabilities: Whether they are the probabilities of classes, and no features.
     """
 
     path: str
@@ -62,6 +63,7 @@ class CompiledModel:
     num_features: int
     max_cosine_difference: float
     max_relative_difference: float
+    gives_probabilities: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Returns the description that lies beside the flatbuffer, without its path."""
@@ -71,6 +73,7 @@ class CompiledModel:
             "num_features": self.num_features,
             "max_cosine_difference": self.max_cosine_difference,
             "max_relative_difference": self.max_relative_difference,
+            "gives_probabilities": self.gives_probabilities,
         }
 
     @classmethod
@@ -84,6 +87,7 @@ class CompiledModel:
             num_features=values["num_features"],
             max_cosine_difference=values["max_cosine_difference"],
             max_relative_difference=values["max_relative_difference"],
+            gives_probabilities=values["gives_probabilities"],
         )
 
 
@@ -102,7 +106,8 @@ def compile_module(
 
     Raises:
       NotCompilableError: LiteRT cannot run the module, or gives other features than TensorFlow.
-      ModelError: The module is not an image feature vector module.
+      ModelError: The module is not an image feature vector module, or gives no features that can
+        be repeated.
     """
     versions = [importlib.metadata.version(p) for p in ("tensorflow", "ai-edge-litert")]
     key: list[Any] = [module.content_hash, precision, _COMPILER_VERSION, *versions]
@@ -146,10 +151,12 @@ def _write(
 ) -> None:
     from image_features.models.litert import CompiledModule
     from image_features.models.module import FeatureModule
+    from image_features.models.soundness import examine
     from image_features.models.verify import compare, synthetic_images
 
     import_tensorflow(threads_per_operation=1)  # Batches run side by side.
     source = FeatureModule.load(module.directory, batch_size=1, scaling=scaling)
+    probabilities = examine(source)
     flatbuffer = _convert(source, precision)
     try:
         compiled = CompiledModule(flatbuffer)
@@ -177,6 +184,7 @@ def _write(
         num_features=source.num_features,
         max_cosine_difference=cosine,
         max_relative_difference=relative,
+        gives_probabilities=probabilities,
     )
     with open(written.path, "wb") as file:
         file.write(flatbuffer)

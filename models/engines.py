@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from image_features.errors import ModelError
 from image_features.models.addresses import shown
 from image_features.models.compiler import CompiledModel, NotCompilableError, compile_module
+from image_features.models.declaration import choose_scaling
 from image_features.models.feature_function import FeatureFunction
 from image_features.models.handles import ResolvedModule, resolve
 from image_features.models.identity import Engine, ModelIdentity, Precision
-from image_features.models.metadata import read_metadata
 from image_features.models.quiet import import_tensorflow
 from image_features.models.scaling import Scaling
 
@@ -87,6 +87,7 @@ def prepare(
     precision: Precision = Precision.FLOAT32,
     batch_size: int = 32,
     scaling: Scaling | None = None,
+    allow_probabilities: bool = False,
 ) -> PreparedModel:
     """Resolves a model and compiles it, once for all workers.
 
@@ -97,16 +98,18 @@ def prepare(
       batch_size: The number of images that are handed to the engine together. TensorFlow runs
         as many at once, LiteRT as many as suit the processor's caches; both pad the last ones of
         a bundle.
-      scaling: What becomes of pixels; None is what the module says itself, or else [0, 1].
+      scaling: What becomes of pixels; None is what the module says itself, or else
+        [0, 1], with a warning unless it is a Hub module.
+      allow_probabilities: Whether the probabilities of a classifier will do for features.
 
     Raises:
-      ModelError: The model cannot be resolved, is not an image feature vector model, or cannot run
-        as asked.
+      ModelError: The model cannot be resolved, is not an image feature vector model, gives no
+        features that can be repeated, or cannot run as asked.
     """
     if engine is Engine.TENSORFLOW and precision is Precision.INT8:
         raise ModelError("TensorFlow does not run int8 here; pass --engine=litert with it.")
     module = resolve(handle)
-    scaling = scaling or read_metadata(module.directory).scaling or Scaling()
+    scaling = choose_scaling(module, scaling)
     if engine is not Engine.TENSORFLOW:
         try:
             compiled = compile_module(module, precision=precision, scaling=scaling)
@@ -118,8 +121,20 @@ def prepare(
                 ) from error
             _log.warning("The model %r runs on TensorFlow, more slowly: %s.", shown(handle), error)
         else:
+            if compiled.gives_probabilities and not allow_probabilities:
+                raise probabilities_error(handle)
             return _on_litert(module, compiled, precision, batch_size, scaling)
-    return _on_tensorflow(module, precision, batch_size, scaling)
+    return _on_tensorflow(module, precision, batch_size, scaling, allow_probabilities)
+
+
+def probabilities_error(handle: str, *, may_be_allowed: bool = True) -> ModelError:
+    """Returns the error for a module that gives the probabilities of classes."""
+    allow = ", or pass --allow_probabilities if you want them" if may_be_allowed else ""
+    return ModelError(
+        f"The model {shown(handle)!r} gives the probabilities of classes, which are no features: "
+        "make a module that ends before them, with `image-features model convert --layer=NAME`"
+        f"{allow}."
+    )
 
 
 def _on_litert(
@@ -143,12 +158,19 @@ def _on_litert(
 
 
 def _on_tensorflow(
-    module: ResolvedModule, precision: Precision, batch_size: int, scaling: Scaling
+    module: ResolvedModule,
+    precision: Precision,
+    batch_size: int,
+    scaling: Scaling,
+    allow_probabilities: bool,
 ) -> PreparedModel:
     from image_features.models.module import FeatureModule
+    from image_features.models.soundness import examine
 
     import_tensorflow(threads_per_operation=1)  # Batches run side by side.
     loaded = FeatureModule.load(module.directory, batch_size=batch_size, scaling=scaling)
+    if examine(loaded) and not allow_probabilities:
+        raise probabilities_error(module.handle)
     identity = ModelIdentity(
         handle=module.handle,
         content_hash=module.content_hash,

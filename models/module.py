@@ -6,20 +6,34 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from image_features.errors import ModelError
 from image_features.models.batches import Features, FixedBatches, Pixels
-from image_features.models.entries import Entry, find_entries, image_size_of, pick_output
-from image_features.models.export import HUB_MODULE_MARKER
+from image_features.models.entries import (
+    Entry,
+    find_entries,
+    image_size_of,
+    pick_output,
+    signature_names,
+)
+from image_features.models.failures import failure_of
 from image_features.models.first_line import first_line
 from image_features.models.metadata import read_metadata
+from image_features.models.misfits import why_no_module
+from image_features.models.saved_model_files import (
+    Format,
+    check_files,
+    check_graph,
+    choose_graph,
+    find_damage,
+    has_graph,
+    read_graph,
+)
 from image_features.models.scaling import Scaling
-
-Format = Literal["tf1_hub", "tf2_saved_model"]
 
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_IMAGE_SIZE = 224  # The size that most published image modules expect.
@@ -31,25 +45,29 @@ def load_saved_model(directory: str) -> tuple[Any, Format]:
     """Loads a SavedModel for inference; returns it with its format.
 
     Raises:
-      ModelError: There is no SavedModel, or TensorFlow cannot load it.
+      ModelError: There is no SavedModel, it is not whole, or TensorFlow cannot load it.
     """
     import tensorflow as tf
 
-    if not os.path.isfile(os.path.join(directory, "saved_model.pb")):
-        raise ModelError(
-            f"There is no saved_model.pb in {directory!r}, so it is not a SavedModel; "
-            "name the directory that holds the file."
-        )
-    is_hub = os.path.isfile(os.path.join(directory, HUB_MODULE_MARKER))
+    if not has_graph(directory):
+        raise ModelError(why_no_module(directory, directory))
+    check_files(directory, directory)
+    graph, format = choose_graph(read_graph(directory), directory)
+    check_graph(graph, directory)
+    tags = None if format == "tf2_saved_model" else list(graph.meta_info_def.tags)
     try:
-        # A Hub module tags its inference graph with the empty set.
-        loaded = tf.saved_model.load(directory, tags=[] if is_hub else None)
+        return tf.saved_model.load(directory, tags=tags), format
     except Exception as error:
+        damaged = os.path.isdir(os.path.join(directory, "variables")) and find_damage(directory)
+        if damaged:
+            raise ModelError(
+                f"The model {directory!r} is not whole: {damaged} is cut short or damaged; copy it "
+                "afresh."
+            ) from error
         raise ModelError(
             f"TensorFlow {tf.__version__} cannot load the SavedModel in {directory!r} "
             f"({first_line(error)}); copy it afresh, or export it again."
         ) from error
-    return loaded, "tf1_hub" if is_hub else "tf2_saved_model"
 
 
 class FeatureModule(FixedBatches):
@@ -61,7 +79,7 @@ class FeatureModule(FixedBatches):
 
     Attributes:
       directory: The directory that it was loaded from.
-      format: "tf1_hub" or "tf2_saved_model".
+      format: "tf1_hub", "tf1_saved_model" or "tf2_saved_model".
       image_size: (height, width) of the images in pixels.
       num_features: The length of a feature vector.
       scaling: What becomes of pixels before the model sees them.
@@ -89,7 +107,7 @@ class FeatureModule(FixedBatches):
         self.batch_size = batch_size
         self.scaling = scaling
         self.entry = entry.name
-        self.signatures: tuple[str, ...] = tuple(sorted(getattr(loaded, "signatures", ())))
+        self.signatures: tuple[str, ...] = signature_names(loaded)
         self._loaded = loaded  # It owns the variables if they are not frozen.
         self._device = device
         self._call, self._fixed_batch = entry.call, entry.fixed_batch
@@ -155,11 +173,7 @@ class FeatureModule(FixedBatches):
         except ModelError:
             raise
         except Exception as error:
-            raise ModelError(
-                f"The model in {self.directory!r} fails on a batch of {shape[0]} images of "
-                f"{shape[1]}x{shape[2]} pixels ({first_line(error)}); if that size is wrong, "
-                "export the model with the size of its images in its signature."
-            ) from error
+            raise failure_of(error, self.directory, shape) from error
         if not np.isfinite(expected).all():
             raise ModelError(
                 f"The model in {self.directory!r} computes features that are not finite for a "

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Channels = tuple[float, float, float]
-_MAX_PIXEL = np.float32(255.0)
+_MAX_PIXEL = 255.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,6 +32,10 @@ class Scaling:
             raise ValueError(f"Mean {self.mean} and std {self.std} must be finite numbers.")
         if not all(n > 0 for n in self.std):
             raise ValueError(f"Every std must be above 0, and they are {self.std}.")
+        with np.errstate(all="ignore"):
+            black, white = self._scaled(np.asarray([[0.0] * 3, [_MAX_PIXEL] * 3], np.float32))
+        if not (np.isfinite([black, white]).all() and (black < white).all()):
+            raise ValueError(f"The {self} makes black and white no numbers that float32 tells.")
 
     @classmethod
     def of_range(cls, low: float, high: float) -> Scaling:
@@ -55,28 +59,32 @@ class Scaling:
         return ranges.pop() if len(ranges) == 1 else None
 
     @property
-    def _mean(self) -> npt.NDArray[np.float32]:
-        return np.asarray(self.mean, np.float32)
+    def _divisor(self) -> npt.NDArray[np.float32]:
+        return _float32([_MAX_PIXEL * n for n in self.std])
 
     @property
-    def _std(self) -> npt.NDArray[np.float32]:
-        return np.asarray(self.std, np.float32)
+    def _offset(self) -> npt.NDArray[np.float32]:
+        return _float32([m / s for m, s in zip(self.mean, self.std, strict=True)])
+
+    def _scaled(self, pixels: Any) -> Any:
+        """Scales float32 pixels, in numpy as in TensorFlow.
+
+        The division comes first and is one, so that the numbers of common ranges are exact: 255
+        becomes 255 in 0 to 255, and 1 in -1 to 1.
+        """
+        images = pixels / self._divisor
+        return images - self._offset if np.any(self._offset) else images
 
     def to_numbers(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Returns the model's float32 input for uint8 [..., 3]."""
-        images: npt.NDArray[np.float32] = np.divide(pixels, _MAX_PIXEL, dtype=np.float32)
-        if self != Scaling():
-            images = (images - self._mean) / self._std
+        images: npt.NDArray[np.float32] = self._scaled(pixels.astype(np.float32))
         return images
 
     def to_tensor(self, pixels: Any) -> Any:
         """Returns the TensorFlow tensor of the model's float32 input for uint8 [..., 3]."""
         import tensorflow as tf
 
-        images = tf.cast(pixels, tf.float32) / _MAX_PIXEL
-        if self != Scaling():
-            images = (images - self._mean) / self._std
-        return images
+        return self._scaled(tf.cast(pixels, tf.float32))
 
     def to_json(self) -> dict[str, Any]:
         """Returns what metadata and run.json hold: a range where there is one, else both."""
@@ -105,6 +113,11 @@ class Scaling:
         return "mean {}, std {}".format(
             *(", ".join(f"{n:g}" for n in numbers) for numbers in (self.mean, self.std))
         )
+
+
+def _float32(channels: Sequence[float]) -> npt.NDArray[np.float32]:
+    """Returns the numbers of three channels, as one number where they are equal."""
+    return np.asarray(channels[0] if len(set(channels)) == 1 else channels, np.float32)
 
 
 def _numbers(values: Sequence[Any], count: int) -> list[float]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import enum
 import os
-import tarfile
 import zipfile
 
 from image_features.errors import ModelError
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_GZIP = b"\x1f\x8b"
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
+_TAR, _TAR_AT = b"ustar", 257
 _ZIP = b"PK\x03\x04"
 _LFS_POINTER = b"version https://git-lfs"
 _HEAD_BYTES = 512
@@ -21,7 +21,7 @@ class Form(enum.StrEnum):
     """A form that a model comes in; the value is its name in messages."""
 
     SAVED_MODEL = "a SavedModel directory"
-    ARCHIVE = "a .tar.gz archive"
+    ARCHIVE = "a .tar archive, or a compressed one"
     CHECKPOINT = "a TensorFlow checkpoint"
     KERAS_ARCHIVE = "a .keras archive"
     KERAS_H5_MODEL = "a Keras model in one .h5 file"
@@ -56,26 +56,37 @@ def recognise(path: str) -> Form | None:
         return None
     try:
         return _form_of_file(path)
-    except OSError as error:
+    except zipfile.BadZipFile as error:
         raise ModelError(
-            f"The model {path!r} cannot be read ({error.strerror or error}); check the file and "
-            "its permissions."
+            f"The model {path!r} begins as a .zip or .keras archive does, and does not end as one "
+            f"({error}); copy it afresh."
+        ) from error
+    except OSError as error:
+        why = error.strerror or "it is cut short or damaged"
+        raise ModelError(
+            f"The model {path!r} cannot be read ({why}); check the file and its permissions, or "
+            "copy it afresh."
         ) from error
 
 
-def refuse_pointer(path: str) -> None:
-    """Raises ModelError if a file is only the pointer that Git LFS keeps in a file's place."""
+def refuse_pointer(path: str, name: str = "") -> None:
+    """Raises ModelError if a file is only the pointer that Git LFS keeps in a file's place.
+
+    Args:
+      path: The file.
+      name: What messages call it, if not by its path.
+    """
     with open(path, "rb") as file:
         if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
             raise ModelError(
-                f"{path!r} is a Git LFS pointer, not the file itself; run `git lfs pull` where it "
-                "was cloned, or download the file."
+                f"{name or repr(path)} is a Git LFS pointer, not the file itself; run "
+                "`git lfs pull` where it was cloned, or download the file."
             )
 
 
 def _form_of_directory(directory: str) -> Form | None:
     names = os.listdir(directory)
-    if "saved_model.pb" in names:
+    if "saved_model.pb" in names or "saved_model.pbtxt" in names:
         return Form.SAVED_MODEL
     if "model.json" in names:
         return Form.TFJS
@@ -93,7 +104,7 @@ def _form_of_file(path: str) -> Form | None:
     if head.startswith(_ZIP):
         with zipfile.ZipFile(path) as archive:
             return Form.KERAS_ARCHIVE if set(archive.namelist()) >= _KERAS_MEMBERS else None
-    if head.startswith(_GZIP) or tarfile.is_tarfile(path):
+    if head.startswith(_COMPRESSED) or head[_TAR_AT:].startswith(_TAR):
         return Form.ARCHIVE
     if head.lstrip().startswith(b"{") and os.path.basename(path).endswith(".json"):
         return Form.TFJS

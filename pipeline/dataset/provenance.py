@@ -39,6 +39,8 @@ VECTORS_DEPEND_ON: Mapping[type, Mapping[str, bool]] = {
         "background": True,
         "timeout": False,
         "decode_revision": True,
+        "interpolation": True,
+        "antialias": True,
     },
     FetchPolicy: {
         "http": False,

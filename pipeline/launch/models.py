@@ -15,6 +15,7 @@ from image_features.models.handles import BUILTIN
 from image_features.models.identity import Engine, ModelIdentity, Precision
 from image_features.models.staging import stage
 from image_features.pipeline.options import FeatureExtractorOptions
+from image_features.pipeline.scaling_options import stated_scalings
 from image_features.transforms.stores.uris import redact_text, redact_uri
 
 # A name becomes a part of a field's name in records, where TFDS nests at slashes.
@@ -70,13 +71,17 @@ def prepare_models(options: FeatureExtractorOptions) -> dict[str, PreparedModel]
       UsageError: one of them cannot be used.
     """
     prepared = {}
-    for name, handle in handles(options.model).items():
+    named = handles(options.model)
+    scalings = stated_scalings(options, named)
+    for name, handle in named.items():
         try:
             prepared[name] = prepare_model(
                 handle,
                 engine=Engine(options.engine),
                 precision=Precision(options.precision),
                 batch_size=options.batch_size,
+                scaling=scalings.get(name),
+                allow_probabilities=options.allow_probabilities,
             )
         except ModelError as error:
             raise UsageError(f"--model={_shown(name, handle)} cannot be used: {error}") from error

@@ -30,11 +30,12 @@ from image_features.pipeline.launch.models import handles, prepare_models
 from image_features.pipeline.locations import explain
 from image_features.pipeline.options import FeatureExtractorOptions
 from image_features.pipeline.runners import runner
+from image_features.pipeline.scaling_options import stated_scalings
 from image_features.system import descriptors
 from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.fetch_images import FetchPolicy
-from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy, check_interpolation
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.skip_known import Known
 from image_features.transforms.stores.http import MIB, HttpPolicy
@@ -128,6 +129,10 @@ def _check_options(options: FeatureExtractorOptions) -> None:
             raise UsageError(f"--{flag} is missing; see image-features extract --help.")
     if options.input and options.retry_errors:
         raise UsageError("--input and --retry_errors exclude each other; give one.")
+    try:
+        check_interpolation(options.interpolation, options.antialias == "yes")
+    except ValueError as error:
+        raise UsageError(f"--antialias={options.antialias} cannot be used: {error}") from error
     if options.num_shards and options.images_per_shard:
         raise UsageError("--num_shards and --images_per_shard exclude each other; give one.")
     for flag in ("verify_content", "tombstone_removed", "max_removed_rate"):
@@ -143,9 +148,11 @@ def _check_options(options: FeatureExtractorOptions) -> None:
 
 
 def _check_libraries(options: FeatureExtractorOptions) -> None:
+    models = handles(options.model)
+    stated_scalings(options, models)
     named = {
         "output": [options.output],
-        "model": handles(options.model).values(),
+        "model": models.values(),
         "input": options.input or (),
         "retry_errors": [options.retry_errors or ""],
     }
@@ -186,6 +193,8 @@ def _provenance(
         max_bytes=fetch.max_bytes,
         timeout=options.decode_timeout,
         decode_revision=DecodePolicy.NEWEST,
+        interpolation=options.interpolation,
+        antialias=options.antialias == "yes",
     )
     return Provenance(
         inputs=tuple(redact_uri(source.location) for source in manifest.sources),

@@ -128,7 +128,13 @@ def _embed(uri: str, query: _Query, latest: Run) -> Floats:
     made = latest.provenance.models[latest.vector.model]
     handle = query.model or made.handle
     try:
-        model = prepare(handle, engine=made.engine, precision=made.precision, scaling=made.scaling)
+        model = prepare(
+            handle,
+            engine=made.engine,
+            precision=made.precision,
+            scaling=made.scaling,
+            allow_probabilities=True,  # The dataset is there.
+        )
         if model.content_hash != made.content_hash:
             raise UsageError(
                 f"The model {redact_uri(handle)!r} has the content hash "

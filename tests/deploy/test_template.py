@@ -93,6 +93,7 @@ def test_the_console_shows_the_real_default(name):
 
 COUNT = (["1", "256"], ["0", "-1", "1.5", "many", "01", ""])
 POSITIVE = (["1", "64", "0.5", "12.25", ".5"], ["0", "0.0", "-1", "1e3", "inf", "1.", ""])
+CHANNELS = (["0.485,0.456,0.406", "0,0,0", ".5,.5,.5"], ["0.5", "0.5,0.5", "a,b,c", ""])
 EXAMPLES = {
     "input": (
         ["gs://b/images.csv", "gs://b/photos/**.jpg", "https://h/list.txt", "gs://b/a b.txt"],
@@ -123,6 +124,12 @@ EXAMPLES = {
             "é=builtin",
         ],
     ),
+    "input_range": (
+        ["0,1", "-1,1", "0,255", "-.5,.5", "-2.1179,2.64"],
+        ["0", "1,", "0,1,2", "a,b", ""],
+    ),
+    "mean": CHANNELS,
+    "std": CHANNELS,
     "max_error_rate": (["0", "1", "0.05", ".5", "1.0"], ["2", "1.5", "-0.1", "1e-3", "5%", ""]),
     "max_removed_rate": (["0", "0.1", "1.0"], ["2", "-0.1", "10%", ""]),
     "max_redirects": (["0", "5"], ["-1", "x", "1.5"]),

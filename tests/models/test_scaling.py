@@ -66,6 +66,23 @@ def test_a_range_goes_from_less_to_more(numbers: tuple[float, float]):
         Scaling.of_range(*numbers)
 
 
+@pytest.mark.parametrize("low, high", [(0, 255), (-1, 1), (-128, 127), (0, 1)])
+def test_common_ranges_are_exact(low: float, high: float):
+    scaling, levels = Scaling.of_range(low, high), np.arange(256)
+    pixels = np.repeat(levels.astype(np.uint8)[:, np.newaxis], 3, axis=1)
+    numbers = scaling.to_numbers(pixels)
+    assert (numbers[0] == low).all() and (numbers[-1] == high).all()
+    np.testing.assert_array_equal(scaling.to_tensor(pixels).numpy(), numbers)
+    if high - low == 255:
+        np.testing.assert_array_equal(numbers[:, 1], levels + low)
+
+
+@pytest.mark.parametrize("numbers", [(0, 1e-60), (0, 1e39), (1e8, 1e8 + 1)])
+def test_a_range_that_float32_cannot_hold(numbers: tuple[float, float]):
+    with pytest.raises(ValueError, match="no numbers that float32 tells"):
+        Scaling.of_range(*numbers)
+
+
 def test_a_deviation_is_above_zero():
     with pytest.raises(ValueError, match="above 0"):
         Scaling((0, 0, 0), (1, 0, 1))

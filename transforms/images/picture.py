@@ -99,11 +99,7 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
         upright = turn(to_rgb(raster.image, policy.background, first), raster.orientation)
         pixels, *further = (
             np.asarray(
-                to_rgb(
-                    resize(upright, size, policy.resize, policy.background),
-                    policy.background,
-                    last,
-                ),
+                to_rgb(resize(upright, size, policy), policy.background, last),
                 np.uint8,
             )
             for size in policy.image_sizes

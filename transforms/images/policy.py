@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 MIB = 2**20
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest", "area"]
+INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
+# The first never takes a mean and the second always does, so that there is nothing to choose.
+_WITHOUT_ANTIALIAS: tuple[Interpolation, ...] = ("nearest", "area")
 # The packages beside Pillow and numpy of whose versions pixels depend.
 DECODING_PACKAGES = ("imagecodecs", "pillow-heif")
 
@@ -22,6 +26,21 @@ _ROOM = 128 * MIB + 8 * MIB * (os.cpu_count() or 1)
 def memory_for(pixels: int) -> int:
     """Returns the most bytes that the decoding of a file of so many pixels may take."""
     return _PIXEL_BYTES * pixels + _ROOM
+
+
+def check_interpolation(interpolation: str, antialias: bool) -> None:
+    """Makes sure that there is an interpolation, with or without antialias.
+
+    Raises:
+      ValueError: there is not.
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation is one of {', '.join(INTERPOLATIONS)}: {interpolation!r}.")
+    if not antialias and interpolation in _WITHOUT_ANTIALIAS:
+        raise ValueError(
+            f"antialias is a choice for bilinear, bicubic and lanczos, not for {interpolation}: "
+            "nearest never takes a mean of pixels, and area always does."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +62,13 @@ class DecodePolicy:
       timeout: The seconds that the decoding of one file may take.
       decode_revision: The edition of the rules in docs/images.md. Only the newest can be
         computed; an older one tells what a dataset was made with.
+      interpolation: How a pixel of the result is made of those of the image. `bilinear`, `bicubic`
+        and `lanczos` weigh by a kernel, `nearest` takes one pixel, `area` the mean of all.
+      antialias: Whether the kernel is widened where the image is made smaller, so that every pixel
+        counts. Without it only those next to a point do.
+
+    Raises:
+      ValueError: there is no such interpolation, or it knows no antialias.
     """
 
     NEWEST: ClassVar[int] = 2
@@ -57,11 +83,27 @@ class DecodePolicy:
     timeout: float = 30.0
     decode_revision: int = NEWEST
     further_sizes: tuple[tuple[int, int], ...] = ()
+    interpolation: Interpolation = "bilinear"
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        check_interpolation(self.interpolation, self.antialias)
 
     @property
     def image_sizes(self) -> tuple[tuple[int, int], ...]:
         """Every size that is wanted of each image, the first one first."""
         return (self.image_size, *self.further_sizes)
+
+    @property
+    def margin(self) -> int:
+        """How many times the size that is needed a decoder must leave; 0 if it may drop no pixel.
+
+        What a decoder leaves are means. A model that was trained without any has never seen them,
+        and the filter that is asked for decides the result only if there is something left to do.
+        """
+        if self.decode == "exact" or not self.antialias or self.interpolation == "nearest":
+            return 0
+        return 1 if self.interpolation == "bilinear" else 2
 
     @property
     def max_memory(self) -> int:
@@ -83,6 +125,11 @@ class DecodePolicy:
             options |= {"timeout": self.timeout, "decode_revision": self.decode_revision}
         if self.further_sizes:
             options["further_sizes"] = [list(size) for size in self.further_sizes]
+        # Only what differs from the default is there, as in datasets of before.
+        if self.interpolation != "bilinear":
+            options["interpolation"] = self.interpolation
+        if not self.antialias:
+            options["antialias"] = False
         return options
 
     @classmethod
@@ -91,6 +138,7 @@ class DecodePolicy:
 
         Raises:
           KeyError: the image size is missing.
+          ValueError: there is no such interpolation.
         """
         height, width = options["image_size"]
         red, green, blue = options.get("background", cls.background)
@@ -105,4 +153,6 @@ class DecodePolicy:
             timeout=options.get("timeout", cls.timeout),
             decode_revision=options.get("decode_revision", 1),
             further_sizes=tuple((int(h), int(w)) for h, w in options.get("further_sizes", ())),
+            interpolation=options.get("interpolation", cls.interpolation),
+            antialias=options.get("antialias", cls.antialias),
         )

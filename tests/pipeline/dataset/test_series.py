@@ -63,6 +63,8 @@ OTHER = {
     "further_sizes": ((7, 8),),
     "scaling": Scaling.of_range(-1, 1),
     "decode_revision": 7,
+    "interpolation": "bicubic",
+    "antialias": False,
 }
 
 
