@@ -184,8 +184,11 @@ def _on_tensorflow(
 
 
 def image_sizes(models: Iterable[PreparedModel]) -> tuple[tuple[int, int], ...]:
-    """Returns the different sizes, (height, width) in pixels, that models take, in their order."""
-    return tuple(dict.fromkeys(model.image_size for model in models))
+    """Returns the different sizes, (height, width) in pixels, that models take, in any order.
+
+    The order is always the same, so that it is nothing by which two runs differ.
+    """
+    return tuple(sorted({model.image_size for model in models}))
 
 
 def load(model: PreparedModel) -> FeatureFunction:

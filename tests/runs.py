@@ -16,7 +16,7 @@ from image_features.pipeline.dataset.provenance import Provenance
 from image_features.pipeline.dataset.run import read_record
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.images.policy import DecodePolicy
-from image_features.transforms.measure_features import FeatureStatistics
+from image_features.transforms.measure_features import FeatureStatistics, Health
 from image_features.transforms.shards.shard_file import ShardFile
 
 # There are seven rows in, or eight with a duplicate.
@@ -56,11 +56,13 @@ def commit(
     shards: list[ShardFile],
     rows_read: int,
     duplicates: int = 0,
-    health: FeatureStatistics | None = None,
+    health: FeatureStatistics | Health | None = None,
 ) -> dict[str, Any]:
-    """Commits a run of one feature shard."""
+    """Commits a run of one feature shard; a Health is of several models."""
     tally = RowTally(rows_read, 1, duplicates)
-    return commit_run.commit(run, shards, tally, {"": health or FeatureStatistics.empty(3)})
+    if not isinstance(health, dict):
+        health = {"": health or FeatureStatistics.empty(3)}
+    return commit_run.commit(run, shards, tally, health)
 
 
 def health(

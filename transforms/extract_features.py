@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
@@ -20,6 +20,7 @@ from image_features.models.feature_function import FeatureFunction
 from image_features.models.first_line import first_line
 from image_features.transforms.runtime.concurrency import BoundedPool, cpu_pool, in_global_window
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
+from image_features.transforms.shards.vectors import VectorField, divided
 from image_features.transforms.values import DecodedImage, ImageError, ImageFeatures, Reason, Stage
 
 _LOG = logging.getLogger(__name__)
@@ -35,8 +36,8 @@ class ExtractFeatures(beam.PTransform):
     not depend on its neighbours, and one that fails fails alone.
 
     Args:
-      models: The modules to run, as the launcher has prepared them. A row has the vectors of all
-        of them one after the other, and fails where one of them does.
+      models: The modules to run by their names, as the launcher has prepared them. A row has the
+        vectors of all of them one after the other, and fails where one of them does.
       threads: The threads of the worker's processor pool; None for one a core.
       load_model: The function by which a worker loads the module; another one in tests.
     """
@@ -44,12 +45,12 @@ class ExtractFeatures(beam.PTransform):
     def __init__(
         self,
         *,
-        models: Sequence[PreparedModel],
+        models: Mapping[str, PreparedModel],
         threads: int | None = None,
         load_model: Callable[[PreparedModel], FeatureFunction] = load,
     ) -> None:
         super().__init__()
-        self._do_fn = _ExtractDoFn(tuple(models), threads, load_model)
+        self._do_fn = _ExtractDoFn(models, threads, load_model)
 
     def expand(self, images: Any) -> Any:
         return images | "RunModel" >> beam.ParDo(self._do_fn).with_outputs(
@@ -60,17 +61,20 @@ class ExtractFeatures(beam.PTransform):
 class _ExtractDoFn(beam.DoFn):
     def __init__(
         self,
-        models: tuple[PreparedModel, ...],
+        models: Mapping[str, PreparedModel],
         threads: int | None,
         load_model: Callable[[PreparedModel], FeatureFunction],
     ) -> None:
-        self._specs = models
+        self._specs = tuple(models.values())
+        self._vectors = tuple(
+            VectorField(name, model.num_features) for name, model in models.items()
+        )
         self._threads = threads
         self._load_model = load_model
         self._shared = [Shared() for _ in models]
-        self._rows_together = max(model.batch_size for model in models)
-        sizes = image_sizes(models)
-        self._sizes = [sizes.index(model.image_size) for model in models]
+        self._rows_together = max(model.batch_size for model in self._specs)
+        sizes = image_sizes(self._specs)
+        self._sizes = [sizes.index(model.image_size) for model in self._specs]
         self._extracted = Metrics.counter(NAMESPACE, "extract/extracted")
         self._batch_size = Metrics.distribution(NAMESPACE, "extract/batch_size")
         self._microseconds = Metrics.distribution(NAMESPACE, "extract/microseconds")
@@ -116,7 +120,7 @@ class _ExtractDoFn(beam.DoFn):
         try:
             features = self._compute(batch)
             finite: list[bool] = np.isfinite(features).all(axis=1).tolist()  # type: ignore[assignment]
-            rows = [_row(*row) for row in zip(batch, features, finite, strict=True)]
+            rows = [self._row(*row) for row in zip(batch, features, finite, strict=True)]
         except Exception as error:  # Whatever the module raises fails this batch only.
             _LOG.warning(
                 "A batch of %d failed, retrying row by row: %s", len(batch), first_line(error)
@@ -133,12 +137,33 @@ class _ExtractDoFn(beam.DoFn):
         return vectors[0] if len(vectors) == 1 else np.concatenate(vectors, axis=1)
 
     def _run_alone(self, image: DecodedImage) -> ImageFeatures | ImageError:
-        try:
-            vector = self._compute([image])[0]
-            return _row(image, vector, bool(np.isfinite(vector).all()))
-        except Exception as error:
-            message = f"The module failed on this image ({first_line(error)})."
-            return ImageError(image.ref, Stage.EXTRACT, Reason.INFERENCE_FAILED, message)
+        at, vectors = (image.pixels, *image.further), []
+        for field, model, size in zip(self._vectors, self._models, self._sizes, strict=True):
+            try:
+                vectors.append(model(at[size][np.newaxis])[0])
+            except Exception as error:
+                message = f"{_the_module(field)} failed on this image ({first_line(error)})."
+                return ImageError(image.ref, Stage.EXTRACT, Reason.INFERENCE_FAILED, message)
+        vector = np.concatenate(vectors)
+        return self._row(image, vector, bool(np.isfinite(vector).all()))
+
+    def _row(
+        self, image: DecodedImage, vector: npt.NDArray[np.float32], finite: bool
+    ) -> ImageFeatures | ImageError:
+        if not finite:
+            parts = divided(vector, self._vectors)
+            field = next(field for field, part in parts if not np.isfinite(part).all())
+            message = f"{_the_module(field)}'s features for this image hold NaN or infinity."
+            return ImageError(image.ref, Stage.EXTRACT, Reason.NOT_FINITE, message)
+        return ImageFeatures(
+            image.ref,
+            vector,
+            image.sha256,
+            image.format,
+            image.width,
+            image.height,
+            image.version,
+        )
 
     def _count(self, rows: list[ImageFeatures | ImageError], seconds: float) -> Iterator[Any]:
         self._microseconds.update(int(1e6 * seconds))
@@ -151,16 +176,5 @@ class _ExtractDoFn(beam.DoFn):
                 yield row
 
 
-def _row(image: DecodedImage, vector: Any, finite: bool) -> ImageFeatures | ImageError:
-    if not finite:
-        message = "The module's features for this image hold NaN or infinity."
-        return ImageError(image.ref, Stage.EXTRACT, Reason.NOT_FINITE, message)
-    return ImageFeatures(
-        image.ref,
-        vector,
-        image.sha256,
-        image.format,
-        image.width,
-        image.height,
-        image.version,
-    )
+def _the_module(field: VectorField) -> str:
+    return f"The module {field.model}" if field.model else "The module"

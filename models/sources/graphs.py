@@ -34,6 +34,7 @@ _PASSING = frozenset(
         "Snapshot",
         "IdentityN",
         "PlaceholderWithDefault",
+        "Cast",  # Mixed precision computes in halves with weights in full.
         "EnsureShape",
         "CheckNumerics",
     }
@@ -158,7 +159,8 @@ class Graph:
         if any(isinstance(value, Flow) for value in given):
             return self._flow(node, given)
         if node.op in ARITHMETIC and given:
-            return np.asarray(ARITHMETIC[node.op](*given))
+            with np.errstate(all="ignore"):
+                return np.asarray(ARITHMETIC[node.op](*given))
         return Flow(strange=node.name)
 
     def _given(self, ref: str) -> Array | Flow:
@@ -168,9 +170,9 @@ class Graph:
     def _flow(self, node: Any, given: list[Any]) -> Flow:
         """Tells what a node makes of tensors that depend on the image."""
         kind, (first, *others) = node.op, given
-        is_convolution = kind in _CONVOLUTIONS or kind in _DEPTHWISE
-        if is_convolution and isinstance(first, Flow) and isinstance(others[0], np.ndarray):
-            return self._fused(node, self._convolved(node, first, others[0]), others[1:])
+        kernel = others[0] if kind in _CONVOLUTIONS or kind in _DEPTHWISE else None
+        if isinstance(kernel, np.ndarray) and kernel.ndim == 4 and isinstance(first, Flow):
+            return self._fused(node, self._convolved(node, first, kernel), others[1:])
         flows = [value for value in given if isinstance(value, Flow)]
         if kind in ("Add", "AddV2") and len(flows) == 2:
             return added(node, *flows)

@@ -113,15 +113,16 @@ def units_of(layers: Sequence[Layer], variables: Variables) -> list[Unit]:
     by_place: dict[str, dict[str, Variable]] = {}
     for variable in variables.found:
         by_place.setdefault(variable.layer, {})[variable.leaf] = variable
-    places: dict[str, list[str]] = {}
-    for place in by_place:
-        places.setdefault(place.rpartition("/")[2], []).append(place)
+    places: dict[str, set[str]] = {}
+    for variable in variables.found:
+        for path in (variable.path, variable.name or variable.path):
+            places.setdefault(path.split("/")[-2] if "/" in path else "", set()).add(variable.layer)
 
     def held(layer: Layer | None) -> dict[str, Variable]:
         if layer is None:
             return {}
-        named = places.get(layer.name, [])
-        return by_place.get(layer.path) or (by_place[named[0]] if len(named) == 1 else {})
+        named = places.get(layer.name, set())
+        return by_place.get(layer.path) or (by_place[min(named)] if len(named) == 1 else {})
 
     units = (
         _unit(span, held(span.convolution), held(span.normalization)) for span in _spans(layers)
@@ -166,7 +167,7 @@ def _spans(layers: Sequence[Layer]) -> list[_Span]:
             continue
         elif last.relu6:
             before = before or repr(layer.name)
-        elif layer.kind == "BatchNormalization" and not last.normalization and not last.shortcut:
+        elif "BatchNormalization" in layer.kind and not last.normalization and not last.shortcut:
             last.normalization = layer
         elif _is_relu6(layer):
             last.relu6 = True

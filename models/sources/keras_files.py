@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from image_features.errors import ModelError
+from image_features.models import limits
 from image_features.models.sources.found import Found, find
 from image_features.models.sources.hdf5 import variables_of
 
-_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+_MEMBERS = ("config.json", "model.weights.h5")
 
 
 def read_hdf5(path: str, wanted: float | None) -> Found:
@@ -35,9 +36,14 @@ def read_archive(path: str, wanted: float | None) -> Found:
       ModelError: The file cannot be read, or holds no network of the family.
     """
     with _refusing_damage(path, "a .keras archive"), zipfile.ZipFile(path) as archive:
-        model = json.loads(archive.read(_CONFIG))
-        with archive.open(_WEIGHTS) as member, _opened(io.BytesIO(member.read())) as file:
-            return find(path, variables_of(file), wanted, model)
+        if sum(archive.getinfo(name).file_size for name in _MEMBERS) > limits.MAX_UNPACKED_BYTES:
+            raise ModelError(
+                f"{path!r} unpacks to more than {limits.MAX_UNPACKED_BYTES} bytes, which no "
+                "feature model needs; check what it is."
+            )
+        config, weights = map(archive.read, _MEMBERS)
+        with _opened(io.BytesIO(weights)) as file:
+            return find(path, variables_of(file), wanted, json.loads(config))
 
 
 def _opened(file: Any) -> Any:

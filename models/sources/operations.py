@@ -22,7 +22,6 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "Sqrt": np.sqrt,
     "Square": np.square,
     "Neg": np.negative,
-    "Cast": lambda value: value,
     "Reshape": lambda value, shape: np.reshape(value, np.asarray(shape, np.int64)),
 }
 

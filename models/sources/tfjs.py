@@ -64,7 +64,7 @@ def read_tfjs(path: str, wanted: float | None) -> Found:
             f"The file {error.filename!r} cannot be read ({error.strerror}); copy the model "
             "afresh, all of its files."
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"{file!r} cannot be understood as a TensorFlow.js model ({error}); get it afresh, or "
             "convert it again with tensorflowjs_converter."
@@ -107,8 +107,7 @@ def _weights(manifest: Any, directory: str) -> Iterator[tuple[str, npt.NDArray[A
             values = np.frombuffer(data, _TYPES[kind], count, place)
             place += values.nbytes
             if "scale" in quantization:
-                values = values * np.float32(quantization["scale"])
-                values = values + np.float32(quantization["min"])
+                values = values * float(quantization["scale"]) + float(quantization["min"])
                 values = np.rint(values) if spec["dtype"] == "int32" else values
             yield spec["name"], values.astype(_TYPES[spec["dtype"]]).reshape(spec["shape"])
 

@@ -41,8 +41,8 @@ _OF_DRIFT: _Readers = (
 def exposition(run: Mapping[str, Any]) -> str:
     """Returns the gauges of a run.
 
-    Each is labelled `run_id`. So is `model`, the content hash of the only model that needs no name;
-    of several models, what is said of one has its name as the label `features`.
+    Each is labelled `run_id`, and `model`, the content hash of the model. Where models have names,
+    only what is said of one is labelled `model`, and its name as `features`.
 
     Args:
       run: The content of the run's run.json.
@@ -85,25 +85,25 @@ def _metrics(run: Mapping[str, Any]) -> Iterator[Metric]:
     )
     yield single("started_timestamp_seconds", "Time of launch.", _timestamp(run["started"]))
     yield single("finished_timestamp_seconds", "Time of commit.", _timestamp(run["finished"]))
+    of: dict[str, Labels] = {
+        entry["name"]: {"features": entry["name"], "model": entry["content_hash"]}
+        for entry in run.get("models", ())
+    } or {"": {}}
     health = sections_in(run["health"])
     for name, description, read in _OF_HEALTH:
-        yield name, description, [(_of(model), read(each)) for model, each in health.items()]
+        yield name, description, [(of[model], read(each)) for model, each in health.items()]
     yield (
         "health_norm",
         "Quantiles of the L2 norms.",
         [
-            (_of(model) | {"quantile": f"{int(percent) / 100:g}"}, value)
+            (of[model] | {"quantile": f"{int(percent) / 100:g}"}, value)
             for model, each in health.items()
             for percent, value in each["norm"]["percentiles"].items()
         ],
     )
     drift = sections_in(run["drift"])
     for name, description, read in _OF_DRIFT if drift else ():
-        yield name, description, [(_of(model), read(each)) for model, each in drift.items()]
-
-
-def _of(model: str) -> Labels:
-    return {"features": model} if model else {}
+        yield name, description, [(of[model], read(each)) for model, each in drift.items()]
 
 
 def _timestamp(text: str) -> float:

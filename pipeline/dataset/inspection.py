@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 from collections.abc import Iterator
 
@@ -96,7 +95,7 @@ def sample_rows(run: Run, count: int) -> Iterator[str]:
             return
         if shard.rows:
             for field in run.vectors:
-                one = dataclasses.replace(run, features=field.model or None)
+                one = run.reading(field.model)
                 with open_shard(one, shard) as file:
                     block = next(blocks(one, file, rows=left))
                 yield from _lines(block, field.model)

@@ -29,7 +29,8 @@ VECTORS_DEPEND_ON: Mapping[type, Mapping[str, bool]] = {
         "scaling": True,
     },
     DecodePolicy: {
-        "image_size": True,
+        "image_size": False,  # The models' own sizes count.
+        "further_sizes": False,
         "resize": True,
         "decode": True,
         "allow_truncated": False,  # What is not truncated is decoded as ever.
@@ -38,7 +39,6 @@ VECTORS_DEPEND_ON: Mapping[type, Mapping[str, bool]] = {
         "background": True,
         "timeout": False,
         "decode_revision": True,
-        "further_sizes": True,
         "interpolation": True,
         "antialias": True,
     },
@@ -61,8 +61,8 @@ VECTORS_DEPEND_ON: Mapping[type, Mapping[str, bool]] = {
     RetryPolicy: {"max_attempts": False, "backoff_base": False, "backoff_max": False},
 }
 _HASH_DIGITS = 12
-# Another model explains these differences.
-_TOLD_BY_MODEL = frozenset({"content_hash", "num_features", "image_size", "further_sizes"})
+# They come with the content of a model.
+_OF_CONTENT = frozenset({"content_hash", "num_features", "image_size"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,18 +130,11 @@ class Provenance:
             return
         for name, ours in self.models.items():
             theirs, label = other.models[name], f"{name}: " if name else ""
-            if ours.content_hash != theirs.content_hash:
-                # Whatever else differs about the model comes with it.
+            same = ours.content_hash == theirs.content_hash
+            if not same:
                 yield f"{label}model", _told(ours), _told(theirs)
-                yield from _differing(ours, theirs, label, without=_TOLD_BY_MODEL)
-            else:
-                yield from _differing(ours, theirs, label)
-        changed = any(
-            self.models[n].content_hash != m.content_hash for n, m in other.models.items()
-        )
-        yield from _differing(
-            self.decode, other.decode, without=_TOLD_BY_MODEL if changed else frozenset()
-        )
+            yield from _differing(ours, theirs, label, frozenset() if same else _OF_CONTENT)
+        yield from _differing(self.decode, other.decode)
 
 
 def _models_to_json(models: Mapping[str, ModelIdentity]) -> dict[str, Any]:
@@ -158,11 +151,11 @@ def _models_from_json(record: Mapping[str, Any]) -> dict[str, ModelIdentity]:
 
 
 def _differing(
-    ours: object, theirs: object, label: str = "", without: frozenset[str] = frozenset()
+    ours: object, theirs: object, label: str = "", told: frozenset[str] = frozenset()
 ) -> Iterator[tuple[str, Any, Any]]:
     for name, counts in VECTORS_DEPEND_ON[type(ours)].items():
         mine, other = getattr(ours, name), getattr(theirs, name)
-        if counts and name not in without and mine != other:
+        if counts and name not in told and mine != other:
             yield f"{label}{name}", mine, other
 
 
@@ -175,6 +168,4 @@ def _listed(models: Mapping[str, ModelIdentity]) -> str:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, tuple) and value and isinstance(value[0], tuple):
-        return ", ".join(map(_shown, value))
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

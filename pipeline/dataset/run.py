@@ -126,6 +126,10 @@ class Run:
         """The fields of a row that hold its feature vectors, one for each model."""
         return self.provenance.vectors
 
+    def reading(self, features: str | None) -> Run:
+        """Returns the run with the vectors of a model; no name is that of the only one."""
+        return dataclasses.replace(self, features=features or None)
+
     @functools.cached_property
     def vector(self) -> VectorField:
         """The field of the vectors that are read.
@@ -138,9 +142,9 @@ class Run:
         named = {field.model: field for field in self.vectors if field.model}
         if self.features in named:
             return named[self.features]
-        have = f"features of {', '.join(named)}" if named else "one model, which has no name"
-        asked = f"none of {self.features!r}" if self.features else "one of them must be named"
-        raise UsageError(f"{self.directory} has {have}, and {asked}; see --features.")
+        have = ", ".join(named) if named else "one model, which has no name"
+        asked = f"not of {self.features!r}" if self.features else "one of them must be named"
+        raise UsageError(f"{self.directory} has features of {have}, and {asked}; see --features.")
 
     @property
     def num_features(self) -> int:

@@ -65,7 +65,7 @@ def open_series(path: str, features: str | None = None) -> Series:
       RunNotFoundError: there is no committed run.
     """
     current = current_runs(path)
-    series = Series.of([dataclasses.replace(run, features=features) for run in current])
+    series = Series.of([run.reading(features) for run in current])
     if series.hidden:
         _LOG.warning("%s: %s.", path, series.hidden_in_words())
     return series

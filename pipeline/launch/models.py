@@ -16,35 +16,45 @@ from image_features.models.identity import Engine, ModelIdentity, Precision
 from image_features.models.staging import stage
 from image_features.pipeline.options import FeatureExtractorOptions
 from image_features.pipeline.scaling_options import stated_scalings
-from image_features.transforms.stores.uris import redact_uri
+from image_features.transforms.stores.uris import redact_text, redact_uri
 
 # A name becomes a part of a field's name in records, where TFDS nests at slashes.
-_NAMED = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_-]{0,63})=(?P<handle>.*)", re.DOTALL)
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def split_name(given: str) -> tuple[str, str]:
     """Returns the name, which may be empty, and the handle of one `--model`.
 
-    A path that is there is a handle, whatever it looks like.
+    A path that is there is a handle, whatever it looks like, and so is one with directories or a
+    URL, whose "=" comes later.
+
+    Raises:
+      UsageError: what comes before the "=" is no name.
     """
-    found = _NAMED.fullmatch(given)
-    if found is None or os.path.exists(given):
+    name, equals, handle = given.partition("=")
+    if not equals or "/" in name or ":" in name or os.path.exists(given):
         return "", given
-    return found["name"], found["handle"]
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"--model={_shown(name, handle)} begins with no name: {name!r} must be up to 64 "
+            "letters, digits, _ and -."
+        )
+    return name, handle
 
 
-def handles(given: Sequence[str] | None) -> dict[str, str]:
+def handles(given: str | Sequence[str] | None) -> dict[str, str]:
     """Returns the handles of a run's models by their names, in the order in which they are given.
 
     Raises:
       UsageError: several models do not have a name each.
     """
-    named = [split_name(value) for value in given or [BUILTIN]]
+    values = [given] if isinstance(given, str) else given
+    named = [split_name(value) for value in values or [BUILTIN]]
     if len(named) > 1:
         for name, handle in named:
             if not name:
                 raise UsageError(
-                    f"--model={redact_uri(handle)} needs a name beside others, under which its "
+                    f"--model={_shown(name, handle)} needs a name beside others, under which its "
                     "features are written: --model=NAME=HANDLE."
                 )
     found = dict(named)
@@ -74,8 +84,12 @@ def prepare_models(options: FeatureExtractorOptions) -> dict[str, PreparedModel]
                 allow_probabilities=options.allow_probabilities,
             )
         except ModelError as error:
-            raise UsageError(f"--model={redact_uri(handle)} cannot be used: {error}") from error
+            raise UsageError(f"--model={_shown(name, handle)} cannot be used: {error}") from error
     return prepared
+
+
+def _shown(name: str, handle: str) -> str:
+    return redact_text(f"{name}={redact_uri(handle)}" if name else redact_uri(handle))
 
 
 def needed_engine(models: Iterable[ModelIdentity]) -> Engine:

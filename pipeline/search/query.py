@@ -158,7 +158,8 @@ def _pixels(uri: str, latest: Run, private_hosts: bool) -> npt.NDArray[np.uint8]
     if isinstance(image, ImageError):
         named = image.stage is Stage.FETCH
         raise UsageError(image.message if named else f"{redact_uri(uri)}: {image.message}")
-    return image.pixels
+    wanted = policy.image_sizes.index(latest.provenance.models[latest.vector.model].image_size)
+    return (image.pixels, *image.further)[wanted]
 
 
 def _method(

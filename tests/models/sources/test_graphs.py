@@ -51,6 +51,7 @@ def _at(scope: str, what: Callable[[Any, Any], Any]) -> Callable[..., Any]:
         _at("Conv", lambda tf, x: tf.identity(x)),
         _at("Conv_1", lambda tf, x: tf.nn.l2_normalize(x * 3.0, axis=-1)),
         _at("conv_7/expand", lambda tf, x: tf.stop_gradient(x)),
+        _at("conv_7/expand", lambda tf, x: tf.cast(tf.cast(x, tf.float16), tf.float32)),
     ],
 )
 def test_what_changes_nothing_is_passed(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from image_features.errors import ModelError
-from image_features.models import mobilenet_v2
+from image_features.models import limits, mobilenet_v2
 from image_features.models.weights import NotOfFamilyError, read_weights
 from tests.models.arrays import assert_same
 from tests.models.sources.conftest import MULTIPLIER, random_weights
@@ -157,6 +157,7 @@ def test_what_a_configuration_says(
     def other_epsilon(layer: dict[str, Any]) -> None:
         if layer["class_name"] == "BatchNormalization":
             layer["config"]["epsilon"] = 1e-5
+            layer["class_name"] = "BatchNormalizationV1"  # As Keras of TensorFlow 1.14 has it.
 
     found = read_weights(_edited(path, other_epsilon))
     scope = "MobilenetV2/expanded_conv_3/expand/BatchNorm"
@@ -224,6 +225,17 @@ def test_damaged_files(backbone: Any, tmp_path: Path) -> None:
             read_weights(str(tmp_path / name))
         assert not isinstance(raised.value, NotOfFamilyError)
         assert "\n" not in str(raised.value)
+
+
+def test_an_archive_that_unpacks_to_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", b"\0" * 2**20)
+    monkeypatch.setattr(limits, "MAX_UNPACKED_BYTES", 2**19)
+    with pytest.raises(ModelError, match=r"bomb\.keras' unpacks to more than"):
+        read_weights(str(tmp_path / "bomb.keras"))
 
 
 def test_two_networks_of_one_name(small: mobilenet_v2.Weights, tmp_path: Path) -> None:

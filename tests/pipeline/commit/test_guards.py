@@ -114,6 +114,13 @@ def test_a_broken_limit_names_the_commonest_reasons(tmp_path):
     assert "allows: 5 reason_5 | 4 reason_4 |" in told
 
 
+def test_a_model_that_has_drifted_is_named():
+    still = dataclasses.replace(DRIFTED, psi=0.0, mean_difference=0.0)
+    guards = Guards(fail_on_drift=True)
+    (said,) = check(guards, COUNTS, seconds=0.0, drift={"a": still, "b": DRIFTED})
+    assert said.startswith("The features of b have drifted")
+
+
 def test_no_rows_and_no_earlier_run_break_nothing_by_themselves():
     guards = Guards(max_error_rate=0.0, fail_on_drift=True)
     assert check(guards, NOTHING, seconds=0.0, drift={}) == []
