@@ -4,7 +4,8 @@ python -m benchmarks.feature_quality --help
 
 There are two measures on labelled images, both without any training of the network: the accuracy
 of a vote of the 20 nearest other images by cosine, and that of a linear classifier by
-cross-validation.
+cross-validation. The mean and the least cosine of two different images tell how much of its range
+the features use.
 """
 
 from __future__ import annotations
@@ -33,9 +34,7 @@ def knn_accuracy(features: Features, labels: Labels, k: int = _NEIGHBOURS) -> fl
       labels: The classes, int32 [count], from 0.
       k: The number of neighbours by cosine; equal votes go to the more similar ones.
     """
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    unit = features / np.maximum(norms, np.finfo(np.float32).tiny)
-    similarity = unit @ unit.T
+    similarity = _cosines(features)
     np.fill_diagonal(similarity, -np.inf)
     k = min(k, len(labels) - 1)
     nearest = np.argpartition(-similarity, k, axis=1)[:, :k]
@@ -44,6 +43,21 @@ def knn_accuracy(features: Features, labels: Labels, k: int = _NEIGHBOURS) -> fl
     # A similarity is at most 1 in size, so that k of them times 1e-3 never outweigh a vote.
     np.add.at(votes, (rows, labels[nearest]), 1 + 1e-3 * similarity[rows, nearest])
     return float((votes.argmax(axis=1) == labels).mean())
+
+
+def cosine_range(features: Features) -> tuple[float, float]:
+    """Computes the mean and the least cosine of all pairs of different images."""
+    count = len(features)
+    similarity = _cosines(features)
+    pairs = similarity[~np.eye(count, dtype=bool)]
+    return float(pairs.mean(dtype=np.float64)), float(pairs.min())
+
+
+def _cosines(features: Features) -> Features:
+    """The cosine of every two vectors, float32 [count, count]."""
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = features / np.maximum(norms, np.finfo(np.float32).tiny)
+    return unit @ unit.T
 
 
 def probe_accuracy(features: Features, labels: Labels) -> float:
@@ -71,12 +85,12 @@ def _features(model: str, pixels: npt.NDArray[np.uint8]) -> Features:
         flat = np.stack(list(resized(_PIXELS_SIDE))).reshape(len(pixels), -1).astype(np.float32)
         return flat - flat.mean(axis=0)
     if model.startswith(_TEACHER):
-        from training.teacher import Teacher
+        from training.teacher import read_weights
+        from training.teaching_module import open_teacher
 
         side = int(model.removeprefix(_TEACHER))
-        images = np.stack(list(resized(side)))
-        batches = (images[i : i + 100].astype(np.float32) / 255 for i in range(0, len(images), 100))
-        return np.concatenate(list(Teacher().features(batches)))
+        teacher = open_teacher(read_weights(), side)
+        return np.concatenate([teacher.features(i[None] / np.float32(255)) for i in resized(side)])
     from image_features.models.handles import resolve
     from image_features.models.module import FeatureModule
 
@@ -101,14 +115,17 @@ def main() -> None:
 
     images = load_images(options.images)
     results = {}
-    print(f"{'features':<14} {'kNN':>7} {'probe':>7}")
+    print(f"{'features':<14} {'kNN':>7} {'mean cos':>8} {'min cos':>8} {'probe':>7}")
     for model in options.models:
         features = _features(model, images.pixels)
-        result = {"knn": round(knn_accuracy(features, images.labels), 4)}
+        mean, least = (round(cosine, 4) for cosine in cosine_range(features))
+        knn = round(knn_accuracy(features, images.labels), 4)
+        result = {"knn": knn, "mean_cosine": mean, "min_cosine": least}
         if not options.no_probe:
             result["probe"] = round(probe_accuracy(features, images.labels), 4)
         results[model] = result
-        print(f"{model:<14} {result['knn']:>7.4f} {result.get('probe', float('nan')):>7.4f}")
+        probe = result.get("probe", float("nan"))
+        print(f"{model:<14} {knn:>7.4f} {mean:>8.4f} {least:>8.4f} {probe:>7.4f}", flush=True)
     print(json.dumps({"images": len(images.labels), "results": results}))
 
 

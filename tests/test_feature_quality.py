@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from benchmarks.feature_quality import knn_accuracy, probe_accuracy
+from benchmarks.feature_quality import cosine_range, knn_accuracy, probe_accuracy
 
 
 def test_known_accuracies() -> None:
@@ -23,3 +24,10 @@ def test_an_image_is_no_neighbour_of_itself() -> None:
     directions = np.repeat(np.eye(4, dtype=np.float32), 2, axis=0)
     labels = np.array([0, 1] * 4, np.int32)
     assert knn_accuracy(directions, labels, k=1) == 0
+
+
+def test_cosines_are_of_different_images() -> None:
+    features = np.float32([[1, 0], [2, 0], [0, 3]])
+    mean, least = cosine_range(features)
+    assert mean == pytest.approx(1 / 3)  # The first two are alike, and the third like neither.
+    assert least == 0

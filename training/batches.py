@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.config import DataConfig
-from training.targets import target_path
+from training.targets import target_path, teacher_name
 from training.views import LabelledImages, crop_boxes
 
 _SAMPLE = 8192  # Mean and deviation come from about this many targets.
@@ -35,9 +35,9 @@ class Batches:
             held[: count - offset] |= (images.labels != after)[offset:]
         self._train, self._held = np.flatnonzero(~held), np.flatnonzero(held)
         self._boxes = [crop_boxes(v, count, seed=config.seed) for v in range(config.views)]
+        name = teacher_name(config)
         self._targets = [
-            np.load(target_path(directory, config.teacher_size, v), mmap_mode="r")
-            for v in range(config.views)
+            np.load(target_path(directory, name, v), mmap_mode="r") for v in range(config.views)
         ]
         self.steps_per_epoch = len(self._train) // config.batch
         sample = np.asarray(self._targets[0][self._train[:: max(1, len(self._train) // _SAMPLE)]])

@@ -23,13 +23,15 @@ class DataConfig:
     """The images that the student sees, and their order.
 
     Attributes:
-      teacher_size: The side of the teacher's input, in pixels.
+      teacher: The handle of the module that teaches; "" for the network of `training.teacher`.
+      teacher_size: The side of that network's input, in pixels.
       views: The number of crops of each image that the teacher has seen.
       held_out: The number of images of each class that are kept for measuring.
       batch: The number of images in a step.
       seed: The seed of crops, order and flips.
     """
 
+    teacher: str = ""
     teacher_size: int = 160
     views: int = 6
     held_out: int = 10

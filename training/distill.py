@@ -117,13 +117,7 @@ def main() -> None:
     options, config = _parse()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     images = load_images(options.images)
-    compute_targets(
-        images.pixels,
-        options.work,
-        size=config.data.teacher_size,
-        views=config.data.views,
-        seed=config.data.seed,
-    )
+    compute_targets(images.pixels, options.work, config.data)
     if options.initial:
         initial = load_bundled(options.initial)
     else:

@@ -27,7 +27,7 @@ def _targets(images: LabelledImages, directory: Path) -> None:
     directory.mkdir()
     features = np.random.RandomState(1).random_sample((4, 1280))[images.labels]
     for view in range(_CONFIG.data.views):
-        np.save(target_path(str(directory), _CONFIG.data.teacher_size, view), features.astype("f2"))
+        np.save(target_path(str(directory), "teacher-32", view), features.astype("f2"))
 
 
 @pytest.mark.long
@@ -75,11 +75,13 @@ def test_every_setting_has_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _parse()[1] == DistillConfig()
     given = [
         *("--depth_multiplier=0.35", "--image_size=32", "--teacher_size=32", "--views=2"),
-        *("--held_out=2", "--batch=16", "--epochs=2"),
+        *("--held_out=2", "--batch=16", "--epochs=2", "--teacher=module"),
     ]
     monkeypatch.setattr("sys.argv", ["distill", *paths, *given])
     options, config = _parse()
-    assert config == _CONFIG
+    assert dataclasses.replace(config.data, teacher="") == _CONFIG.data
+    assert config.data.teacher == "module"
+    assert config == dataclasses.replace(_CONFIG, data=config.data)
     assert (options.images, options.work, options.output, options.initial) == (
         *("i", "w", "o.npz"),
         None,
