@@ -26,6 +26,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -40,6 +41,13 @@ from image_features.transforms.values import Reason
 
 _MEGAPIXELS = 4
 _SECONDS = 2.0
+_FILTERS: tuple[dict[str, Any], ...] = (
+    {"interpolation": "bilinear"},
+    {"interpolation": "bicubic", "antialias": False},
+    {"interpolation": "lanczos"},
+    {"interpolation": "nearest"},
+    {"interpolation": "area"},
+)
 _WORDS = 200  # Of a name, which a file system must take.
 
 
@@ -131,6 +139,7 @@ def _policy(number: int, seed: int) -> DecodePolicy:
         allow_truncated=chance.random() < 0.25,
         max_pixels=_MEGAPIXELS * 10**6,
         timeout=_SECONDS,
+        **chance.choice(_FILTERS),
     )
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import tarfile
 import zlib
+from typing import BinaryIO, cast
 
 from image_features.errors import ModelError
 from image_features.models import limits
 from image_features.models.addresses import shown
+from image_features.models.misfits import what_file
+from image_features.models.sources.form import refuse_pointer
 
 _HEADER_BYTES = 1024  # The bytes of the stream that are allowed for each member's headers.
 _SLACK_BYTES = 2**20
+_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
 
 
 class _TooLarge(Exception):
@@ -26,7 +32,7 @@ class _Bounded(io.RawIOBase):
     Sizes in tar headers bound the files; this bounds the headers, which may be as large.
     """
 
-    def __init__(self, source: io.BufferedIOBase, limit: int) -> None:
+    def __init__(self, source: BinaryIO, limit: int) -> None:
         self._source = source
         self._left = limit
 
@@ -45,12 +51,12 @@ class _Bounded(io.RawIOBase):
 
 
 def is_archive(name: str) -> bool:
-    """Whether a path or URL (without query) names a gzipped tar archive."""
-    return name.lower().endswith((".tar.gz", ".tgz"))
+    """Whether a path or URL (without query) names an archive; its content says of which kind."""
+    return name.lower().endswith(_SUFFIXES)
 
 
 def unpack(path: str, directory: str, source: str) -> None:
-    """Unpacks a gzipped tar archive into an existing directory.
+    """Unpacks a tar archive, compressed or not, into an existing directory.
 
     Args:
       path: The archive, a local file.
@@ -63,7 +69,8 @@ def unpack(path: str, directory: str, source: str) -> None:
     """
     bound = limits.MAX_UNPACKED_BYTES + _HEADER_BYTES * limits.MAX_MEMBERS + _SLACK_BYTES
     try:
-        with gzip.open(path, "rb") as plain:
+        refuse_pointer(path, f"The model archive {shown(source)!r}")
+        with _decompressed(path) as plain:
             stream = _Bounded(plain, bound)
             with tarfile.open(fileobj=stream, mode="r|") as archive:
                 _unpack_members(archive, directory, source)
@@ -71,9 +78,11 @@ def unpack(path: str, directory: str, source: str) -> None:
         raise _too_large(source) from None
     except tarfile.FilterError as error:
         raise _unsafe(source, error.tarinfo.name, str(error)) from error
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
+        other = what_file(path)
+        why = f"it is {other[0]}" if other else str(error)
         raise ModelError(
-            f"The model archive {shown(source)!r} is not a whole gzipped tar file ({error}); "
+            f"The model archive {shown(source)!r} is not a whole gzipped tar file ({why}); "
             "download it again, and check that the address names the archive itself."
         ) from error
     except OSError as error:
@@ -81,6 +90,19 @@ def unpack(path: str, directory: str, source: str) -> None:
             f"The model archive {shown(source)!r} cannot be unpacked ({error}); "
             "check the file, and the free space of the cache directory."
         ) from error
+
+
+def _decompressed(path: str) -> BinaryIO:
+    """Opens an archive, compressed or not, whatever its name says."""
+    with open(path, "rb") as file:
+        head = file.read(512)
+    if head.startswith(b"BZh"):
+        return cast(BinaryIO, bz2.open(path))
+    if head.startswith(b"\xfd7zXZ"):
+        return cast(BinaryIO, lzma.open(path))
+    if head[257:].startswith(b"ustar"):
+        return open(path, "rb")
+    return cast(BinaryIO, gzip.open(path))
 
 
 def _unpack_members(archive: tarfile.TarFile, directory: str, source: str) -> None:

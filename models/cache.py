@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from image_features.errors import ModelError, UsageError
 from image_features.models.files import SEAL, content_hash, staged_directory
+from image_features.models.saved_model_files import has_graph
 from image_features.system.disks import fault_of
 from image_features.system.paths import absolute
 
@@ -89,7 +90,7 @@ def cached(key: str, make: Callable[[str], None]) -> tuple[str, str]:
     """
     name = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
     target = os.path.join(cache_root(), name)
-    if has_model(target):
+    if has_graph(target):
         found = content_hash(target)
         # What earlier versions put there has no seal.
         if _sealed_hash(target) in (None, found):
@@ -102,11 +103,6 @@ def cached(key: str, make: Callable[[str], None]) -> tuple[str, str]:
 
     make_entry(target, make_and_seal)
     return target, content_hash(target)
-
-
-def has_model(directory: str) -> bool:
-    """Whether a directory may hold a SavedModel."""
-    return os.path.isfile(os.path.join(directory, "saved_model.pb"))
 
 
 def _discard(target: str) -> None:

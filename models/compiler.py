@@ -18,11 +18,12 @@ from image_features.models.first_line import first_line
 from image_features.models.handles import ResolvedModule
 from image_features.models.identity import Precision
 from image_features.models.quiet import import_tensorflow
+from image_features.models.scaling import Scaling
 
 if TYPE_CHECKING:
     from image_features.models.module import FeatureModule
 
-_COMPILER_VERSION = 2  # Raise it when the same module would be compiled otherwise.
+_COMPILER_VERSION = 3  # Raise it when the same module would be compiled otherwise.
 _FLATBUFFER = "model.tflite"
 _DESCRIPTION = "model.json"
 # One run takes 8 images of 96x96 pixels, or one of 224x224. The activations of more fall out of
@@ -53,6 +54,7 @@ class CompiledModel:
         computes for synthetic images.
       max_relative_difference: The largest difference of a single value from TensorFlow's, in parts
         of its vector's largest value.
+      gives_probabilities: Whether they are the probabilities of classes, and no features.
     """
 
     path: str
@@ -61,6 +63,7 @@ class CompiledModel:
     num_features: int
     max_cosine_difference: float
     max_relative_difference: float
+    gives_probabilities: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Returns the description that lies beside the flatbuffer, without its path."""
@@ -70,6 +73,7 @@ class CompiledModel:
             "num_features": self.num_features,
             "max_cosine_difference": self.max_cosine_difference,
             "max_relative_difference": self.max_relative_difference,
+            "gives_probabilities": self.gives_probabilities,
         }
 
     @classmethod
@@ -83,6 +87,7 @@ class CompiledModel:
             num_features=values["num_features"],
             max_cosine_difference=values["max_cosine_difference"],
             max_relative_difference=values["max_relative_difference"],
+            gives_probabilities=values["gives_probabilities"],
         )
 
 
@@ -90,19 +95,24 @@ def compile_module(
     module: ResolvedModule,
     *,
     precision: Precision = Precision.FLOAT32,
+    scaling: Scaling | None = None,
 ) -> CompiledModel:
     """Compiles a module, or finds it compiled; only the former needs TensorFlow.
 
     Args:
       module: The module to compile.
       precision: The numbers that weights are stored in and the network computes with.
+      scaling: What becomes of pixels, where the module does not say it itself.
 
     Raises:
       NotCompilableError: LiteRT cannot run the module, or gives other features than TensorFlow.
-      ModelError: The module is not an image feature vector module.
+      ModelError: The module is not an image feature vector module, or gives no features that can
+        be repeated.
     """
     versions = [importlib.metadata.version(p) for p in ("tensorflow", "ai-edge-litert")]
-    key = [module.content_hash, precision, _COMPILER_VERSION, *versions]
+    key: list[Any] = [module.content_hash, precision, _COMPILER_VERSION, *versions]
+    if scaling is not None:
+        key.append(scaling.to_json())
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     target = os.path.join(cache_root(), f"compiled-{name}")
     found = _read(target)
@@ -111,7 +121,7 @@ def compile_module(
             "Compiling the model %s, once for this machine; that takes up to a minute.",
             shown(module.handle),
         )
-        make_entry(target, lambda staging: _write(module, precision, staging))
+        make_entry(target, lambda staging: _write(module, precision, scaling, staging))
         found = _read(target)
     if found is None:
         raise ModelError(f"The compiled model in {target!r} is damaged; check that disk.")
@@ -136,13 +146,17 @@ def _read(directory: str) -> CompiledModel | None:
     return found if digest == found.sha256 else None
 
 
-def _write(module: ResolvedModule, precision: Precision, staging: str) -> None:
+def _write(
+    module: ResolvedModule, precision: Precision, scaling: Scaling | None, staging: str
+) -> None:
     from image_features.models.litert import CompiledModule
     from image_features.models.module import FeatureModule
+    from image_features.models.soundness import examine
     from image_features.models.verify import compare, synthetic_images
 
     import_tensorflow(threads_per_operation=1)  # Batches run side by side.
-    source = FeatureModule.load(module.directory, batch_size=1)
+    source = FeatureModule.load(module.directory, batch_size=1, scaling=scaling)
+    probabilities = examine(source)
     flatbuffer = _convert(source, precision)
     try:
         compiled = CompiledModule(flatbuffer)
@@ -170,6 +184,7 @@ def _write(module: ResolvedModule, precision: Precision, staging: str) -> None:
         num_features=source.num_features,
         max_cosine_difference=cosine,
         max_relative_difference=relative,
+        gives_probabilities=probabilities,
     )
     with open(written.path, "wb") as file:
         file.write(flatbuffer)

@@ -179,6 +179,12 @@ def copy_remote_directory(uri: str, directory: str) -> None:
     except Exception as error:  # Each file system has its own exceptions.
         raise _unreadable(uri, error) from error
     files = [(item.path, item.size_in_bytes) for item in found if not item.path.endswith("/")]
+    if not files and FileSystems.exists(uri):
+        raise ModelError(
+            f"The model {shown(uri)!r} is a file, and no archive by its name; name the directory "
+            "that holds saved_model.pb, or a .tar.gz of one. A file of another form can be copied "
+            "here and made a module with `image-features model convert`."
+        )
     if not files:
         raise ModelError(
             f"There are no files in the model directory {shown(uri)!r}; check the name, and "

@@ -9,14 +9,17 @@ import dataclasses
 import hashlib
 import logging
 import os
+from collections.abc import Iterable
 
 from image_features.errors import ModelError
 from image_features.models.addresses import shown
 from image_features.models.compiler import CompiledModel, NotCompilableError, compile_module
+from image_features.models.declaration import choose_scaling
 from image_features.models.feature_function import FeatureFunction
 from image_features.models.handles import ResolvedModule, resolve
 from image_features.models.identity import Engine, ModelIdentity, Precision
 from image_features.models.quiet import import_tensorflow
+from image_features.models.scaling import Scaling
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +86,8 @@ def prepare(
     engine: Engine = Engine.AUTO,
     precision: Precision = Precision.FLOAT32,
     batch_size: int = 32,
+    scaling: Scaling | None = None,
+    allow_probabilities: bool = False,
 ) -> PreparedModel:
     """Resolves a model and compiles it, once for all workers.
 
@@ -93,17 +98,21 @@ def prepare(
       batch_size: The number of images that are handed to the engine together. TensorFlow runs
         as many at once, LiteRT as many as suit the processor's caches; both pad the last ones of
         a bundle.
+      scaling: What becomes of pixels; None is what the module says itself, or else
+        [0, 1], with a warning unless it is a Hub module.
+      allow_probabilities: Whether the probabilities of a classifier will do for features.
 
     Raises:
-      ModelError: The model cannot be resolved, is not an image feature vector model, or cannot run
-        as asked.
+      ModelError: The model cannot be resolved, is not an image feature vector model, gives no
+        features that can be repeated, or cannot run as asked.
     """
     if engine is Engine.TENSORFLOW and precision is Precision.INT8:
         raise ModelError("TensorFlow does not run int8 here; pass --engine=litert with it.")
     module = resolve(handle)
+    scaling = choose_scaling(module, scaling)
     if engine is not Engine.TENSORFLOW:
         try:
-            compiled = compile_module(module, precision=precision)
+            compiled = compile_module(module, precision=precision, scaling=scaling)
         except NotCompilableError as error:
             if engine is Engine.LITERT or precision is not Precision.FLOAT32:
                 raise ModelError(
@@ -112,12 +121,28 @@ def prepare(
                 ) from error
             _log.warning("The model %r runs on TensorFlow, more slowly: %s.", shown(handle), error)
         else:
-            return _on_litert(module, compiled, precision, batch_size)
-    return _on_tensorflow(module, precision, batch_size)
+            if compiled.gives_probabilities and not allow_probabilities:
+                raise probabilities_error(handle)
+            return _on_litert(module, compiled, precision, batch_size, scaling)
+    return _on_tensorflow(module, precision, batch_size, scaling, allow_probabilities)
+
+
+def probabilities_error(handle: str, *, may_be_allowed: bool = True) -> ModelError:
+    """Returns the error for a module that gives the probabilities of classes."""
+    allow = ", or pass --allow_probabilities if you want them" if may_be_allowed else ""
+    return ModelError(
+        f"The model {shown(handle)!r} gives the probabilities of classes, which are no features: "
+        "make a module that ends before them, with `image-features model convert --layer=NAME`"
+        f"{allow}."
+    )
 
 
 def _on_litert(
-    module: ResolvedModule, compiled: CompiledModel, precision: Precision, batch_size: int
+    module: ResolvedModule,
+    compiled: CompiledModel,
+    precision: Precision,
+    batch_size: int,
+    scaling: Scaling,
 ) -> PreparedModel:
     identity = ModelIdentity(
         handle=module.handle,
@@ -127,15 +152,25 @@ def _on_litert(
         engine=Engine.LITERT,
         precision=precision,
         max_cosine_difference=compiled.max_cosine_difference,
+        scaling=scaling,
     )
     return PreparedModel(identity, batch_size, module.directory, compiled.path, compiled.sha256)
 
 
-def _on_tensorflow(module: ResolvedModule, precision: Precision, batch_size: int) -> PreparedModel:
+def _on_tensorflow(
+    module: ResolvedModule,
+    precision: Precision,
+    batch_size: int,
+    scaling: Scaling,
+    allow_probabilities: bool,
+) -> PreparedModel:
     from image_features.models.module import FeatureModule
+    from image_features.models.soundness import examine
 
     import_tensorflow(threads_per_operation=1)  # Batches run side by side.
-    loaded = FeatureModule.load(module.directory, batch_size=batch_size)
+    loaded = FeatureModule.load(module.directory, batch_size=batch_size, scaling=scaling)
+    if examine(loaded) and not allow_probabilities:
+        raise probabilities_error(module.handle)
     identity = ModelIdentity(
         handle=module.handle,
         content_hash=module.content_hash,
@@ -143,8 +178,17 @@ def _on_tensorflow(module: ResolvedModule, precision: Precision, batch_size: int
         num_features=loaded.num_features,
         engine=Engine.TENSORFLOW,
         precision=precision,
+        scaling=scaling,
     )
     return PreparedModel(identity, loaded.batch_size, module.directory)
+
+
+def image_sizes(models: Iterable[PreparedModel]) -> tuple[tuple[int, int], ...]:
+    """Returns the different sizes, (height, width) in pixels, that models take, in any order.
+
+    The order is always the same, so that it is nothing by which two runs differ.
+    """
+    return tuple(sorted({model.image_size for model in models}))
 
 
 def load(model: PreparedModel) -> FeatureFunction:
@@ -172,12 +216,14 @@ def load(model: PreparedModel) -> FeatureFunction:
                 "again."
             )
         directory = module.directory
+
+    def load_on(device: str | None) -> FeatureModule:
+        return FeatureModule.load(
+            directory, batch_size=model.batch_size, scaling=model.identity.scaling, device=device
+        )
+
     gpus = find_gpus(mixed_precision=model.precision is Precision.FLOAT16)
-    if not gpus:
-        return FeatureModule.load(directory, batch_size=model.batch_size)
-    return ModulePerDevice(
-        lambda gpu: FeatureModule.load(directory, batch_size=model.batch_size, device=gpu), gpus
-    )
+    return ModulePerDevice(load_on, gpus) if gpus else load_on(None)
 
 
 def _read_flatbuffer(model: PreparedModel) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -10,6 +12,8 @@ from image_features.errors import ModelError
 
 SIGNATURE_ORDER = ("image_feature_vector", "default", "serving_default")
 OUTPUT_ORDER = ("default", "feature_vector")
+# The names of arguments that say whether a model trains: training, is_training, train.
+_TRAINING = re.compile(r"(^|_)train(ing)?$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +40,13 @@ class Entry:
         return batch
 
 
-def find_entries(loaded: Any, directory: str) -> list[Entry]:
+def find_entries(loaded: Any, directory: str, *, any_type: bool = False) -> list[Entry]:
     """Finds the ways to call a model on images, best first: its `__call__`, then its signatures.
 
     Args:
       loaded: The object that tf.saved_model.load gave.
       directory: The directory of the model, for messages.
+      any_type: Whether images of other types than float32, and of other shapes, will do.
 
     Raises:
       ModelError: Nothing in it takes a batch of float images.
@@ -52,8 +57,8 @@ def find_entries(loaded: Any, directory: str) -> list[Entry]:
         if name in signatures:
             entries.extend(_signature_entries(name, signatures[name]))
     usable = [entry for entry in entries if entry.spec is None or takes_images(entry.spec)]
-    if usable:
-        return usable
+    if usable or (entries and any_type):
+        return usable or entries
     if entries:
         spec = entries[0].spec
         raise ModelError(
@@ -61,12 +66,23 @@ def find_entries(loaded: Any, directory: str) -> list[Entry]:
             f"{entries[0].name!r} takes {describe_spec(spec)}, not float32 images "
             "[batch, height, width, 3]; choose an image feature vector module."
         )
-    found = ", ".join(repr(name) for name in signatures) or "none"
+    if any(_is_training(_arguments(concrete)) for concrete in _traces(loaded)):
+        raise ModelError(
+            f"The model in {directory!r} can only be called in training, in which it learns and "
+            "drops at random what it computes; export it with training=False."
+        )
+    found = ", ".join(map(repr, signature_names(loaded))) or "none"
     raise ModelError(
         f"The model in {directory!r} is not an image feature vector model: it cannot be called "
         f"on one input, and of the signatures {', '.join(SIGNATURE_ORDER)} it has none that "
         f"can (found: {found}); choose an image feature vector module."
     )
+
+
+def signature_names(loaded: Any) -> tuple[str, ...]:
+    """Returns the names of a model's signatures, sorted, without those of TensorFlow's own."""
+    names = getattr(loaded, "signatures", ())
+    return tuple(sorted(name for name in names if not name.startswith("__saved_model")))
 
 
 def takes_images(spec: Any) -> bool:
@@ -84,33 +100,68 @@ def describe_spec(spec: Any) -> str:
 
 def _signature_entries(name: str, function: Any) -> Iterator[Entry]:
     inputs: dict[str, Any] = function.structured_input_signature[1]
-    if len(inputs) == 1:
-        ((key, spec),) = inputs.items()
-        yield Entry(name, lambda images: function(**{key: images}), spec)
+    images = [key for key, spec in inputs.items() if not _is_switch(key, spec)]
+    if len(images) == 1:
+        yield _entry(name, function, inputs, images[0])
 
 
 def _callable_entries(loaded: Any) -> Iterator[Entry]:
     """Gives an entry for each spec that a reusable SavedModel's `__call__` was traced with."""
+    seen: list[Any] = []
+    for concrete in _traces(loaded):
+        arguments = _arguments(concrete)
+        tensors = [name for name, value in arguments.items() if _is_tensor(value)]
+        images, *others = [n for n in tensors if not _is_switch(n, arguments[n])] or [""]
+        if not images or arguments[images] in seen or _is_training(arguments):
+            continue
+        if all(_has_default(loaded.__call__, name) for name in others):
+            seen.append(arguments[images])
+            given = {name: value for name, value in arguments.items() if name not in others}
+            yield _entry("__call__", loaded, given, images)
+
+
+def _traces(loaded: Any) -> list[Any]:
+    return list(getattr(loaded.__call__, "concrete_functions", [])) if callable(loaded) else []
+
+
+def _has_default(function: Any, name: str) -> bool:
+    parameter = inspect.signature(function).parameters.get(name)
+    return parameter is not None and parameter.default is not inspect.Parameter.empty
+
+
+def _arguments(concrete: Any) -> dict[str, Any]:
+    """Returns what a function was traced with, by name: specs of tensors, and plain values."""
+    positional, keywords = concrete.structured_input_signature
+    names = concrete.function_type.parameters
+    return {**dict(zip(names, positional, strict=False)), **keywords}
+
+
+def _entry(
+    name: str, function: Callable[..., Any], arguments: Mapping[str, Any], images: str
+) -> Entry:
+    """Makes the entry that calls a function as it was traced, and not in training."""
+    others = {
+        key: False if _is_tensor(value) else value
+        for key, value in arguments.items()
+        if key != images
+    }
+    return Entry(name, lambda batch: function(**{images: batch}, **others), arguments[images])
+
+
+def _is_tensor(value: Any) -> bool:
     import tensorflow as tf
 
-    if not callable(loaded):
-        return
-    seen: list[Any] = []
-    for concrete in getattr(loaded.__call__, "concrete_functions", []):
-        positional, keywords = concrete.structured_input_signature
-        spec = positional[0] if positional else None
-        training = keywords.get("training", positional[1] if len(positional) > 1 else False)
-        if not isinstance(spec, tf.TensorSpec) or training is True or spec in seen:
-            continue
-        seen.append(spec)
+    return isinstance(value, tf.TensorSpec)
 
-        def call(images: Any) -> Any:
-            try:
-                return loaded(images, training=False)
-            except (TypeError, ValueError):
-                return loaded(images)  # It was traced without the argument.
 
-        yield Entry("__call__", call, spec)
+def _is_switch(name: str, spec: Any) -> bool:
+    """Whether a tensor says if the model trains, as the argument `training` does."""
+    return bool(_TRAINING.search(name)) and spec.dtype.name == "bool" and spec.shape.rank == 0
+
+
+def _is_training(arguments: Mapping[str, Any]) -> bool:
+    """Whether a function was traced to train."""
+    return any(value is True and _TRAINING.search(name) for name, value in arguments.items())
 
 
 def image_size_of(entry: Entry, directory: str) -> tuple[int, int] | None:

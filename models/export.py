@@ -11,6 +11,8 @@ import numpy as np
 from image_features.errors import ModelError
 from image_features.models import mobilenet_v2 as network
 from image_features.models.files import staged_directory
+from image_features.models.metadata import ModuleMetadata, write_metadata
+from image_features.models.scaling import Scaling
 
 HUB_MODULE_MARKER = "tfhub_module.pb"
 _HUB_FORMAT_3 = b"\x08\x03"  # Hub's ModuleDef with `format: FORMAT_V3` (field 1, varint 3).
@@ -177,6 +179,7 @@ def export_tf2(
     signatures = {"serving_default": tf.function(serve, input_signature=[spec])}
     with staged_directory(directory) as staging:
         tf.saved_model.save(module, staging, signatures=signatures)
+        write_metadata(staging, ModuleMetadata(Scaling()))
 
 
 def _call_function(variables: dict[str, Any], depth_multiplier: float) -> Callable[..., Any]:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.errors import ModelError
+from image_features.models.scaling import Scaling
 from image_features.models.tuner import FinetuneConfig, Finetuner
 
 _log = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ def finetune(
     import tensorflow as tf
 
     learn, measure = split(labels, config.held_out, config.seed)
-    progress = _Progress(tuner, os.path.join(work, "checkpoints"), _identity(labels, config))
+    progress = _Progress(tuner, os.path.join(work, "checkpoints"), _identity(labels, tuner))
     writer = tf.summary.create_file_writer(os.path.join(work, "logs"))
     if not progress.restore():
         features, held = tuner.features(pixels[learn]), tuner.features(pixels[measure])
@@ -220,9 +221,11 @@ def _remove(path: str) -> None:
         os.remove(path)
 
 
-def _identity(labels: npt.NDArray[np.int32], config: FinetuneConfig) -> dict[str, Any]:
+def _identity(labels: npt.NDArray[np.int32], tuner: Finetuner) -> dict[str, Any]:
     counts = [int(n) for n in np.bincount(labels)]
-    return {**config.to_json(), "images_by_class": counts}
+    # Earlier versions knew only [0, 1], and recorded nothing.
+    scaling = {} if tuner.scaling == Scaling() else {"scaling": tuner.scaling.to_json()}
+    return {**tuner.config.to_json(), "images_by_class": counts, **scaling}
 
 
 def _write(writer: Any, phase: str, epoch: int, loss: float, accuracy: float) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import logging
 import os
-import shutil
 import tempfile
 import urllib.parse
 from collections.abc import Callable
@@ -15,11 +14,14 @@ from collections.abc import Callable
 from image_features.errors import ModelError
 from image_features.models.addresses import shown
 from image_features.models.archive import is_archive, unpack
-from image_features.models.cache import cached, has_model
+from image_features.models.cache import cached
 from image_features.models.download import copy_remote_directory, copy_remote_file, download_http
 from image_features.models.files import content_hash
+from image_features.models.misfits import modules_below, why_no_module
 from image_features.models.mobilenet_v2 import Weights
 from image_features.models.quiet import import_tensorflow
+from image_features.models.saved_model_files import check_files, has_graph
+from image_features.models.sources.form import Form, recognise
 from image_features.system.paths import absolute
 
 BUILTIN = "builtin"
@@ -111,24 +113,21 @@ def _local(path: str, handle: str) -> tuple[str, str]:
     if os.path.isdir(path):
         _require_model(path, handle)
         return path, content_hash(path)
-    if not os.path.exists(path):
+    if not os.path.exists(path) and recognise(path) is None:
         raise ModelError(
             f"There is no model at {shown(handle)!r}; pass a directory with saved_model.pb, a "
             ".tar.gz of "
             f"one, a gs:// or https:// address, or '{BUILTIN}'."
         )
-    if not is_archive(path):
-        raise ModelError(
-            f"The model {shown(handle)!r} is neither a directory nor a .tar.gz or .tgz archive; "
-            "pass the directory that holds saved_model.pb."
-        )
+    if recognise(path) is not Form.ARCHIVE and not is_archive(path):
+        raise ModelError(why_no_module(path, shown(handle)))
     # The file may be replaced under the same name, so its content is the key.
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
 
     def extract(staging: str) -> None:
         unpack(path, staging, handle)
-        _lift_single_directory(staging)
+        _lift_module(staging)
         _require_model(staging, handle)
 
     return cached(f"archive {digest}", extract)
@@ -143,7 +142,7 @@ def _fetch_archive(location: str, staging: str, handle: str) -> None:
         else:
             copy_remote_file(location, archive)
         unpack(archive, staging, handle)
-    _lift_single_directory(staging)
+    _lift_module(staging)
 
 
 def _builtin() -> tuple[str, str]:
@@ -181,21 +180,22 @@ def _exported(key: str, weights: Callable[[], Weights]) -> tuple[str, str]:
 
 
 def _require_model(directory: str, handle: str) -> None:
-    if not has_model(directory):
-        raise ModelError(
-            f"The model {shown(handle)!r} has no saved_model.pb at its top, so it is not a "
-            "SavedModel; "
-            "name the directory, or an archive of the directory, that holds the file."
-        )
+    if not has_graph(directory):
+        raise ModelError(why_no_module(directory, shown(handle)))
+    check_files(directory, shown(handle))
 
 
-def _lift_single_directory(staging: str) -> None:
-    """Moves the content of a single directory up: many archives are packed so."""
-    names = os.listdir(staging)
-    if len(names) != 1 or not has_model(os.path.join(staging, names[0])):
+def _lift_module(staging: str) -> None:
+    """Moves the content of the only module up: many archives have it within directories."""
+    found = [] if has_graph(staging) else modules_below(staging)
+    if len(found) != 1:
         return
     with tempfile.TemporaryDirectory(dir=staging, prefix=".lift-") as scratch:
-        inner = os.path.join(scratch, "module")
-        os.rename(os.path.join(staging, names[0]), inner)
+        rest = os.path.join(scratch, "rest")
+        os.mkdir(rest)
+        for name in os.listdir(staging):
+            if name != os.path.basename(scratch):
+                os.rename(os.path.join(staging, name), os.path.join(rest, name))
+        inner = os.path.join(rest, found[0])
         for name in os.listdir(inner):
-            shutil.move(os.path.join(inner, name), os.path.join(staging, name))
+            os.rename(os.path.join(inner, name), os.path.join(staging, name))

@@ -7,6 +7,8 @@ import enum
 from collections.abc import Mapping
 from typing import Any
 
+from image_features.models.scaling import Scaling
+
 
 class Engine(enum.StrEnum):
     """The library that computes; `auto` is LiteRT unless the module does not compile."""
@@ -43,6 +45,7 @@ class ModelIdentity:
       precision: The numbers that the network computes with.
       max_cosine_difference: The largest cosine difference between compiled features and
         TensorFlow's, measured when the module was compiled.
+      scaling: What becomes of pixels before the network sees them.
     """
 
     handle: str
@@ -52,9 +55,12 @@ class ModelIdentity:
     engine: Engine = Engine.TENSORFLOW
     precision: Precision = Precision.FLOAT32
     max_cosine_difference: float = 0.0
+    scaling: Scaling = Scaling()
 
     def to_json(self) -> dict[str, Any]:
         """Returns the `model` object of run.json; the caller removes secrets from the handle."""
+        # Versions up to 0.2 knew only [0, 1], and recorded nothing.
+        scaling = {} if self.scaling == Scaling() else {"scaling": self.scaling.to_json()}
         return {
             "handle": self.handle,
             "content_hash": self.content_hash,
@@ -63,6 +69,7 @@ class ModelIdentity:
             "engine": str(self.engine),
             "precision": str(self.precision),
             "max_cosine_difference": self.max_cosine_difference,
+            **scaling,
         }
 
     @classmethod
@@ -73,7 +80,7 @@ class ModelIdentity:
 
         Raises:
           KeyError: A value is missing.
-          ValueError: The engine or the precision is unknown.
+          ValueError: The engine or the precision is unknown, or the scaling is none.
         """
         height, width = values["image_size"]
         return cls(
@@ -84,4 +91,5 @@ class ModelIdentity:
             engine=Engine(values["engine"]),
             precision=Precision(values["precision"]),
             max_cosine_difference=values.get("max_cosine_difference", 0.0),
+            scaling=Scaling.from_json(values.get("scaling", {})),
         )

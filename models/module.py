@@ -6,23 +6,37 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from image_features.errors import ModelError
 from image_features.models.batches import Features, FixedBatches, Pixels
-from image_features.models.entries import Entry, find_entries, image_size_of, pick_output
-from image_features.models.export import HUB_MODULE_MARKER
+from image_features.models.entries import (
+    Entry,
+    find_entries,
+    image_size_of,
+    pick_output,
+    signature_names,
+)
+from image_features.models.failures import failure_of
 from image_features.models.first_line import first_line
+from image_features.models.metadata import read_metadata
+from image_features.models.misfits import why_no_module
+from image_features.models.saved_model_files import (
+    Format,
+    check_files,
+    check_graph,
+    choose_graph,
+    find_damage,
+    has_graph,
+    read_graph,
+)
+from image_features.models.scaling import Scaling
 
-Format = Literal["tf1_hub", "tf2_saved_model"]
-
-INPUT_RANGE = (0.0, 1.0)  # The common image convention of TensorFlow Hub.
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_IMAGE_SIZE = 224  # The size that most published image modules expect.
-_MAX_PIXEL = np.float32(255.0)
 
 _log = logging.getLogger(__name__)
 
@@ -31,25 +45,29 @@ def load_saved_model(directory: str) -> tuple[Any, Format]:
     """Loads a SavedModel for inference; returns it with its format.
 
     Raises:
-      ModelError: There is no SavedModel, or TensorFlow cannot load it.
+      ModelError: There is no SavedModel, it is not whole, or TensorFlow cannot load it.
     """
     import tensorflow as tf
 
-    if not os.path.isfile(os.path.join(directory, "saved_model.pb")):
-        raise ModelError(
-            f"There is no saved_model.pb in {directory!r}, so it is not a SavedModel; "
-            "name the directory that holds the file."
-        )
-    is_hub = os.path.isfile(os.path.join(directory, HUB_MODULE_MARKER))
+    if not has_graph(directory):
+        raise ModelError(why_no_module(directory, directory))
+    check_files(directory, directory)
+    graph, format = choose_graph(read_graph(directory), directory)
+    check_graph(graph, directory)
+    tags = None if format == "tf2_saved_model" else list(graph.meta_info_def.tags)
     try:
-        # A Hub module tags its inference graph with the empty set.
-        loaded = tf.saved_model.load(directory, tags=[] if is_hub else None)
+        return tf.saved_model.load(directory, tags=tags), format
     except Exception as error:
+        damaged = os.path.isdir(os.path.join(directory, "variables")) and find_damage(directory)
+        if damaged:
+            raise ModelError(
+                f"The model {directory!r} is not whole: {damaged} is cut short or damaged; copy it "
+                "afresh."
+            ) from error
         raise ModelError(
             f"TensorFlow {tf.__version__} cannot load the SavedModel in {directory!r} "
             f"({first_line(error)}); copy it afresh, or export it again."
         ) from error
-    return loaded, "tf1_hub" if is_hub else "tf2_saved_model"
 
 
 class FeatureModule(FixedBatches):
@@ -61,17 +79,15 @@ class FeatureModule(FixedBatches):
 
     Attributes:
       directory: The directory that it was loaded from.
-      format: "tf1_hub" or "tf2_saved_model".
+      format: "tf1_hub", "tf1_saved_model" or "tf2_saved_model".
       image_size: (height, width) of the images in pixels.
       num_features: The length of a feature vector.
-      input_range: The values that pixels of 0 and 255 become.
+      scaling: What becomes of pixels before the model sees them.
       batch_size: The number of images in one run of the network.
       signatures: The names of its signatures, sorted.
       entry: "__call__" or the name of the signature that runs.
       frozen: Whether the variables were folded into the graph as constants.
     """
-
-    input_range: tuple[float, float] = INPUT_RANGE
 
     def __init__(
         self,
@@ -81,6 +97,7 @@ class FeatureModule(FixedBatches):
         format: Format,
         image_size: tuple[int, int],
         batch_size: int,
+        scaling: Scaling,
         device: str | None = None,
     ) -> None:
         """Builds the inference function of one way to call a model; use `load` instead."""
@@ -88,8 +105,9 @@ class FeatureModule(FixedBatches):
         self.format: Format = format
         self.image_size = image_size
         self.batch_size = batch_size
+        self.scaling = scaling
         self.entry = entry.name
-        self.signatures: tuple[str, ...] = tuple(sorted(getattr(loaded, "signatures", ())))
+        self.signatures: tuple[str, ...] = signature_names(loaded)
         self._loaded = loaded  # It owns the variables if they are not frozen.
         self._device = device
         self._call, self._fixed_batch = entry.call, entry.fixed_batch
@@ -103,6 +121,7 @@ class FeatureModule(FixedBatches):
         directory: str,
         *,
         batch_size: int = DEFAULT_BATCH_SIZE,
+        scaling: Scaling | None = None,
         device: str | None = None,
     ) -> FeatureModule:
         """Loads a model and tries it on a batch of zeros and noise.
@@ -110,6 +129,7 @@ class FeatureModule(FixedBatches):
         Args:
           directory: A local directory with saved_model.pb.
           batch_size: The number of images in a run, unless the model takes one number only.
+          scaling: What becomes of pixels; None is what the model says itself, or else [0, 1].
           device: TensorFlow's name of the device to run on; None leaves it to TensorFlow.
 
         Raises:
@@ -118,6 +138,7 @@ class FeatureModule(FixedBatches):
         """
         if batch_size < 1:
             raise ValueError(f"The batch size must be at least 1, and it is {batch_size}.")
+        scaling = scaling or read_metadata(directory).scaling or Scaling()
         with on_device(device):
             loaded, format = load_saved_model(directory)
         failure: ModelError | None = None
@@ -126,7 +147,7 @@ class FeatureModule(FixedBatches):
             try:
                 batch = entry.fixed_batch or batch_size
                 with on_device(device):
-                    return cls(loaded, entry, directory, format, size, batch, device)
+                    return cls(loaded, entry, directory, format, size, batch, scaling, device)
             except ModelError as error:
                 failure = failure or error
         assert failure is not None  # find_entries gives at least one.
@@ -141,8 +162,9 @@ class FeatureModule(FixedBatches):
         def run(images: Any) -> Any:
             return pick_output(entry.call(images), self.directory)
 
-        trial = np.zeros(shape, np.float32)
-        trial[-1] = np.random.RandomState(0).random_sample(shape[1:])
+        pixels = np.zeros(shape, np.uint8)
+        pixels[-1] = np.random.RandomState(0).randint(0, 256, shape[1:])
+        trial = self.scaling.to_numbers(pixels)
         try:
             concrete = tf.function(run, autograph=False).get_concrete_function(
                 tf.TensorSpec(shape, tf.float32, name="images")
@@ -151,11 +173,7 @@ class FeatureModule(FixedBatches):
         except ModelError:
             raise
         except Exception as error:
-            raise ModelError(
-                f"The model in {self.directory!r} fails on a batch of {shape[0]} images of "
-                f"{shape[1]}x{shape[2]} pixels ({first_line(error)}); if that size is wrong, "
-                "export the model with the size of its images in its signature."
-            ) from error
+            raise failure_of(error, self.directory, shape) from error
         if not np.isfinite(expected).all():
             raise ModelError(
                 f"The model in {self.directory!r} computes features that are not finite for a "
@@ -166,7 +184,7 @@ class FeatureModule(FixedBatches):
     def _run(self, batch: Pixels) -> Features:
         import tensorflow as tf
 
-        images = np.divide(batch, _MAX_PIXEL, dtype=np.float32)
+        images = self.scaling.to_numbers(batch)
         with on_device(self._device):
             result: Features = self._infer(tf.constant(images)).numpy()
         return result
@@ -184,8 +202,7 @@ class FeatureModule(FixedBatches):
         import tensorflow as tf
 
         def run(pixels: Any) -> Any:
-            images = tf.cast(pixels, tf.float32) / _MAX_PIXEL
-            return pick_output(self._call(images), self.directory)
+            return pick_output(self._call(self.scaling.to_tensor(pixels)), self.directory)
 
         shape = [self._fixed_batch or batch_size, *self.image_size, 3]
         spec = tf.TensorSpec(shape, tf.uint8, name="pixels")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.errors import ModelError
+from image_features.models.scaling import Scaling
 
 _HEAD_RATE = 1e-3  # Adam's default.
 _SMALLEST_CROP = 0.5  # The least area of a random crop, as a part of the image's.
@@ -77,7 +78,14 @@ class FinetuneConfig:
 
 
 class Finetuner:
-    """A module, a classifier on it and their optimizers, as one checkpoint."""
+    """A module, a classifier on it and their optimizers, as one checkpoint.
+
+    Attributes:
+      config: The settings.
+      scaling: What becomes of pixels before the module sees them.
+      state: The variables that a state consists of.
+      optimizer_state: The variables of the optimizers.
+    """
 
     def __init__(
         self,
@@ -86,6 +94,7 @@ class Finetuner:
         image_size: tuple[int, int],
         classes: int,
         config: FinetuneConfig,
+        scaling: Scaling | None = None,
     ) -> None:
         """Takes a loaded SavedModel.
 
@@ -95,6 +104,7 @@ class Finetuner:
           image_size: (height, width) of its images in pixels.
           classes: The number of classes.
           config: The settings.
+          scaling: What becomes of pixels before the module sees them; None makes them [0, 1].
 
         Raises:
           ModelError: The SavedModel cannot be trained.
@@ -102,7 +112,8 @@ class Finetuner:
         import keras
         import tensorflow as tf
 
-        self._loaded, self._config = loaded, config
+        self._loaded, self.config = loaded, config
+        self.scaling = scaling or Scaling()
         self._module_variables = list(getattr(loaded, "variables", ()))
         self._trainable = list(getattr(loaded, "trainable_variables", ()))
         self._losses = list(getattr(loaded, "regularization_losses", ()))
@@ -130,14 +141,15 @@ class Finetuner:
         self._head_step = tf.function(self._take_head_step, reduce_retracing=True)
         self._step = tf.function(self._take_step, reduce_retracing=True)
         self._features = tf.function(
-            lambda pixels: self._forward(_scaled(pixels), False), reduce_retracing=True
+            lambda pixels: self._forward(self.scaling.to_tensor(pixels), False),
+            reduce_retracing=True,
         )
 
     def _find_forward(self, trial: Any, directory: str) -> Callable[[Any, bool], Any]:
         """Finds how to call the module for training: with our momentum if it takes one."""
         import tensorflow as tf
 
-        momentum = tf.constant(self._config.batch_norm_momentum)
+        momentum = tf.constant(self.config.batch_norm_momentum)
         before = [variable.numpy() for variable in self._module_variables]
 
         def with_momentum(images: Any, training: bool) -> Any:
@@ -177,7 +189,7 @@ class Finetuner:
     def _take_step(self, pixels: Any, boxes: Any, flip: Any, labels: Any, rate: Any) -> Any:
         import tensorflow as tf
 
-        images = _scaled(pixels)
+        images = self.scaling.to_tensor(pixels)
         rows = tf.range(tf.shape(images)[0])
         images = tf.image.crop_and_resize(images, boxes, rows, tf.shape(images)[1:3])
         images = tf.where(flip[:, None, None, None], images[:, :, ::-1], images)
@@ -191,7 +203,7 @@ class Finetuner:
 
     def features(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Computes float32 [count, num_features] for uint8 [count, height, width, 3]."""
-        step = self._config.batch_size
+        step = self.config.batch_size
         parts = [self._features(pixels[i : i + step]).numpy() for i in range(0, len(pixels), step)]
         return np.concatenate(parts)
 
@@ -209,7 +221,7 @@ class Finetuner:
         self, features: npt.NDArray[np.float32], labels: npt.NDArray[np.int32], epoch: int
     ) -> float:
         """Trains the classifier for a pass over frozen features; returns the mean loss."""
-        order = np.random.default_rng([self._config.seed, 1, epoch]).permutation(len(labels))
+        order = np.random.default_rng([self.config.seed, 1, epoch]).permutation(len(labels))
         return float(
             np.mean(
                 [self._head_step(features[rows], labels[rows]) for rows in self._batches(order)]
@@ -226,17 +238,17 @@ class Finetuner:
         """Trains all layers for a pass over the images; returns the mean loss."""
         import tensorflow as tf
 
-        stream = np.random.default_rng([self._config.seed, 2, epoch])
+        stream = np.random.default_rng([self.config.seed, 2, epoch])
         batches = self._batches(stream.permutation(len(labels)))
         losses = []
         for number, rows in enumerate(batches):
-            part = (epoch + number / len(batches)) / self._config.epochs
-            rate = self._config.learning_rate * 0.5 * (1 + math.cos(math.pi * part))
-            least = 1.0 if self._config.augment == "none" else _SMALLEST_CROP
+            part = (epoch + number / len(batches)) / self.config.epochs
+            rate = self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * part))
+            least = 1.0 if self.config.augment == "none" else _SMALLEST_CROP
             side = np.sqrt(stream.uniform(least, 1, (len(rows), 1)))
             corner = stream.random((len(rows), 2)) * (1 - side)
             boxes = np.concatenate([corner, corner + side], axis=1).astype(np.float32)
-            flip = stream.random(len(rows)) < (0.5 if self._config.augment == "crop_flip" else 0)
+            flip = stream.random(len(rows)) < (0.5 if self.config.augment == "crop_flip" else 0)
             losses.append(
                 self._step(pixels[rows], boxes, flip, labels[rows], tf.constant(rate, tf.float32))
             )
@@ -245,7 +257,7 @@ class Finetuner:
 
     def _batches(self, order: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
         """Cuts rows into whole batches; a smaller one would have unsettled statistics."""
-        size = min(self._config.batch_size, len(order))
+        size = min(self.config.batch_size, len(order))
         return [order[i : i + size] for i in range(0, len(order) - size + 1, size)]
 
     def save(self, directory: str) -> None:
@@ -266,9 +278,3 @@ def _cross_entropy(labels: Any, logits: Any) -> Any:
     return tf.reduce_mean(
         tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     )
-
-
-def _scaled(pixels: Any) -> Any:
-    import tensorflow as tf
-
-    return tf.cast(pixels, tf.float32) / 255.0

@@ -14,6 +14,9 @@ from image_features.models.handles import resolve
 from image_features.models.module import FeatureModule
 
 _TINY = np.finfo(np.float32).tiny
+# A dimension that varies by less than this part of the largest value is taken for one that does:
+# float32 noise would be most of what it has.
+_FLOOR = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Difference:
       max_relative: The largest difference of a single value, in parts of its vector's largest
         absolute value.
       max_cosine: The largest cosine difference, 1 - cosine, of an image's two vectors.
+      max_by_dimension: The largest difference of a single value, in parts of the range that its
+        dimension has over all images.
     """
 
     images: int
@@ -34,6 +39,7 @@ class Difference:
     mean_abs: float
     max_relative: float
     max_cosine: float
+    max_by_dimension: float
 
 
 def synthetic_images(height: int, width: int, count: int = 16) -> npt.NDArray[np.uint8]:
@@ -97,4 +103,26 @@ def compare(
         float(difference.mean()),
         float((difference.max(axis=1) / np.maximum(np.abs(b).max(axis=1), _TINY)).max()),
         float(max(0.0, (1 - cosine).max())),
+        float(by_dimension(a, b).max()),
     )
+
+
+def by_dimension(
+    first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Measures each dimension with its own rule, so that a small one counts like a large one.
+
+    Args:
+      first: Features, [images, dimensions].
+      second: The features of the same images that differences refer to.
+
+    Returns:
+      The largest difference in each dimension, in parts of the range that the dimension has over
+      the images, or of a thousandth of the largest value of all where that is more. For a single
+      image the range goes from 0 to its value.
+    """
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    ranges = np.ptp(b, axis=0) if len(b) > 1 else np.abs(b[0])
+    scale = np.maximum(ranges, max(_FLOOR * np.abs(b).max(), _TINY))
+    largest: npt.NDArray[np.float64] = np.abs(a - b).max(axis=0) / scale
+    return largest

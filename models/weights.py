@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.resources
+import logging
 import os
 import re
-from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from image_features.errors import ModelError
 from image_features.models import mobilenet_v2 as network
+from image_features.models.sources.form import Form, recognise
+from image_features.models.sources.found import Found, find
+from image_features.models.sources.matching import BY_NAME
+from image_features.models.sources.refusal import NotOfFamilyError as NotOfFamilyError
 
-# The published checkpoints have these (Slim's mobilenet README and keras.applications).
-DEPTH_MULTIPLIERS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 IMAGE_SIZES = (96, 128, 160, 192, 224)
 _BUNDLED = "builtin.npz"
-_AVERAGE = "/ExponentialMovingAverage"
-
-Arrays = dict[str, npt.NDArray[np.float32]]
+_log = logging.getLogger(__name__)
+_HDF5_SUFFIXES = (".h5", ".hdf5")
+_HDF5_FORMS = (Form.KERAS_H5_MODEL, Form.KERAS_H5_WEIGHTS, Form.KERAS_3_WEIGHTS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,11 +36,13 @@ class NetworkWeights:
       arrays: float32 arrays by variable name, shaped as `mobilenet_v2.variable_shapes` says.
       depth_multiplier: The factor of all its depths.
       image_size: The side of its images in pixels; None if the source does not say.
+      matched: What its layers were told by in the source, in words.
     """
 
     arrays: network.Weights
     depth_multiplier: float
     image_size: int | None
+    matched: str = BY_NAME
 
 
 def bundled_weights() -> NetworkWeights:
@@ -77,67 +81,61 @@ def save_bundled(weights: network.Weights, path: str) -> None:
 
 def is_weights_file(path: str) -> bool:
     """Whether a path is a weights file or a checkpoint rather than a module's handle."""
-    if path.endswith((".h5", ".hdf5", ".index")) or os.path.isfile(f"{path}.index"):
-        return True
-    return os.path.isdir(path) and any(
-        name.endswith(".ckpt.index") or name == "checkpoint" for name in os.listdir(path)
-    )
+    form = recognise(path)
+    if form is None:
+        return path.endswith(_HDF5_SUFFIXES)
+    return form.wants_converting
 
 
 def read_weights(path: str, *, depth_multiplier: float | None = None) -> NetworkWeights:
     """Reads the weights of a network of the family.
 
     Args:
-      path: A Keras .h5 or .weights.h5 file, with or without its top; a TF-Slim checkpoint (its
-        prefix, its .index, or the directory that has it); or a directory with saved_model.pb, in
-        either Hub format.
+      path: Any form of `sources.form.Form` but an archive of a SavedModel; or the prefix, the
+        index or the directory of a checkpoint. What it is is told by its content.
       depth_multiplier: The network's depth multiplier; None finds it by the shapes of the
         variables.
 
     Raises:
-      ModelError: The file cannot be read, or a variable is missing or misshapen.
+      NotOfFamilyError: The source can be read, and holds no network of the family.
+      ModelError: The source cannot be read.
     """
-    if os.path.isfile(os.path.join(path, "saved_model.pb")):
-        arrays, image_size = _read_saved_model(path)
-    elif path.endswith((".h5", ".hdf5")):
-        from image_features.models.keras_weights import read_keras
-
-        arrays, image_size = read_keras(path), _size_in_name(path)
-    else:
-        prefix = _checkpoint_prefix(path)
-        arrays, image_size = _read_checkpoint(prefix), _size_in_name(prefix)
-    multiplier = depth_multiplier or _find_depth_multiplier(arrays)
-    checked = {
-        name: _checked(arrays, name, shape, multiplier, path)
-        for name, shape in network.variable_shapes(multiplier).items()
-    }
-    return NetworkWeights(checked, multiplier, image_size)
+    found, name = _find(path, depth_multiplier)
+    if found.matched != BY_NAME:
+        _log.warning("%r: the layers of MobileNet V2 were told by %s.", path, found.matched)
+    for variable, array in found.arrays.items():
+        if not np.isfinite(array).all():
+            raise ModelError(
+                f"{path!r} has values that are not finite in {variable!r}; get it afresh."
+            )
+    size = found.image_size or _size_in_name(name)
+    return NetworkWeights(found.arrays, found.depth_multiplier, size, found.matched)
 
 
-def _checked(
-    arrays: Arrays, name: str, shape: network.Shape, multiplier: float, path: str
-) -> npt.NDArray[np.float32]:
-    array = arrays.get(name)
-    if array is None or array.shape != shape:
-        fault = "lacks" if array is None else f"has shape {array.shape} for"
-        raise ModelError(
-            f"{path!r} {fault} the variable {name!r}, which is {shape} in MobileNet V2 with depth "
-            f"multiplier {multiplier}; give a file of the MobileNet V2 family, or its own "
-            "--depth_multiplier."
-        )
-    if not np.isfinite(array).all():
-        raise ModelError(f"{path!r} has values that are not finite in {name!r}; get it afresh.")
-    return array
+def _find(path: str, wanted: float | None) -> tuple[Found, str]:
+    """Returns the network of a source, and the path whose name may tell the size of its images."""
+    from image_features.models.sources import checkpoints, keras_files, saved_models, tfjs
 
+    form = recognise(path)
+    if form is Form.SAVED_MODEL:
+        from image_features.models.entries import stated_image_size
+        from image_features.models.module import load_saved_model
 
-def _find_depth_multiplier(arrays: Arrays) -> float:
-    """Returns the multiplier of the family whose shapes agree with most of the arrays."""
-
-    def agreeing(multiplier: float) -> int:
-        shapes = network.variable_shapes(multiplier)
-        return sum(n in arrays and arrays[n].shape == shape for n, shape in shapes.items())
-
-    return max(DEPTH_MULTIPLIERS, key=agreeing)
+        loaded, _ = load_saved_model(path)
+        found = saved_models.read_saved_model(path, loaded, wanted)
+        if found.image_size is None:
+            with contextlib.suppress(ModelError):
+                height, width = stated_image_size(loaded, path) or (None, None)
+                found = dataclasses.replace(found, image_size=height if height == width else None)
+        return found, path
+    if form is Form.TFJS:
+        return tfjs.read_tfjs(path, wanted), path
+    if form is Form.KERAS_ARCHIVE:
+        return keras_files.read_archive(path, wanted), path
+    if form in _HDF5_FORMS or (form is None and path.endswith(_HDF5_SUFFIXES)):
+        return keras_files.read_hdf5(path, wanted), path
+    prefix = checkpoints.prefix_of(path)
+    return find(path, checkpoints.variables_of(prefix), wanted), prefix
 
 
 def _size_in_name(path: str) -> int | None:
@@ -148,62 +146,3 @@ def _size_in_name(path: str) -> int | None:
         if found := re.search(rf"_({sizes})(?=[_.]|$)", name):
             return int(found[1])
     return None
-
-
-def _checkpoint_prefix(path: str) -> str:
-    import tensorflow as tf
-
-    prefix = path.removesuffix(".index").removesuffix(".meta")
-    if os.path.isdir(path):
-        # The state file may name a path of the machine that wrote it, so look at what is there.
-        found = sorted(n for n in os.listdir(path) if n.endswith(".index"))
-        latest = os.path.basename(tf.train.latest_checkpoint(path) or "")
-        if f"{latest}.index" in found:
-            found = [f"{latest}.index"]
-        if len(found) == 1:
-            return os.path.join(path, found[0].removesuffix(".index"))
-    elif os.path.isfile(f"{prefix}.index"):
-        return prefix
-    raise ModelError(
-        f"There are no MobileNet V2 weights at {path!r}; name a Keras .h5 file, the prefix of a "
-        "TF-Slim checkpoint, or a module's directory with saved_model.pb."
-    )
-
-
-def _read_checkpoint(prefix: str) -> Arrays:
-    import tensorflow as tf
-
-    try:
-        reader = tf.train.load_checkpoint(prefix)
-        names = reader.get_variable_to_shape_map()
-        return _by_slim_name({name: name for name in names}, reader.get_tensor)
-    except (ValueError, tf.errors.OpError) as error:
-        raise ModelError(
-            f"TensorFlow cannot read the checkpoint {prefix!r} ({error}); get it afresh."
-        ) from error
-
-
-def _read_saved_model(directory: str) -> tuple[Arrays, int | None]:
-    from image_features.models.entries import stated_image_size
-    from image_features.models.module import load_saved_model
-
-    loaded, _ = load_saved_model(directory)
-    variables = {v.name.partition(":")[0]: v for v in getattr(loaded, "variables", ())}
-    arrays = _by_slim_name(variables, lambda variable: variable.numpy())
-    size = stated_image_size(loaded, directory)
-    return arrays, size[0] if size and size[0] == size[1] else None
-
-
-def _by_slim_name(keys: Mapping[str, Any], read: Any) -> Arrays:
-    """Reads the network's variables, whatever scope their names begin with.
-
-    Where a training checkpoint has moving averages too, they are taken: they were published.
-    """
-    wanted = network.variable_shapes(0.5)
-    arrays: Arrays = {}
-    for name in sorted(keys, key=lambda name: name.endswith(_AVERAGE)):
-        start = name.find("MobilenetV2/")
-        slim = name[start:].removesuffix(_AVERAGE)
-        if start >= 0 and slim in wanted:
-            arrays[slim] = np.asarray(read(keys[name]), np.float32)
-    return arrays

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 from urllib.parse import urlsplit
 
 from image_features.transforms.stores.uris import is_http
+
+_OF_BYTES = "divide what is said of pixels from 0 to 255 by 255"
 
 
 def web_address(text: str) -> str:
@@ -51,3 +54,39 @@ def not_negative(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
     return value
+
+
+def input_range(text: str) -> tuple[float, float]:
+    """Reads what a model takes for black and for white."""
+    low, high = _numbers(text, 2, "-1,1")
+    if not low < high:
+        raise argparse.ArgumentTypeError(f"{text} does not go from less to more, as -1,1 does")
+    return low, high
+
+
+def channel_means(text: str) -> tuple[float, float, float]:
+    """Reads the mean of red, green and blue in [0, 1]."""
+    red, green, blue = _numbers(text, 3, "0.485,0.456,0.406")
+    if not all(0 <= number <= 1 for number in (red, green, blue)):
+        raise argparse.ArgumentTypeError(f"{text} is no mean of pixels in [0, 1]; {_OF_BYTES}")
+    return red, green, blue
+
+
+def channel_deviations(text: str) -> tuple[float, float, float]:
+    """Reads the standard deviation of red, green and blue in [0, 1]."""
+    red, green, blue = _numbers(text, 3, "0.229,0.224,0.225")
+    if not all(0 < number <= 1 for number in (red, green, blue)):
+        raise argparse.ArgumentTypeError(
+            f"{text} is no deviation of pixels in [0, 1], which is above 0; {_OF_BYTES}"
+        )
+    return red, green, blue
+
+
+def _numbers(text: str, count: int, example: str) -> list[float]:
+    try:
+        numbers = [float(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {count} numbers, such as {example}")
+    return numbers

@@ -50,7 +50,7 @@ class Compaction:
             merge=self.merge,
             num_shards=num_shards,
             error_shards=error_shards(num_shards),
-            num_features=self.run.provenance.model.num_features,
+            vectors=self.run.provenance.vectors,
         )
         feature_shards = merged.features | "WriteFeatureShards" >> WriteShards(
             naming=layout.features, num_shards=num_shards
@@ -97,7 +97,7 @@ def compaction_of(
             provenance=Provenance(
                 tuple(inputs),
                 tuple(merged_columns(runs)),
-                latest.model,
+                latest.models,
                 latest.decode,
                 latest.max_fetch_bytes,
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -33,7 +33,7 @@ class Extraction:
     Attributes:
       run: The configuration that every kind of run has.
       manifest: The input to read.
-      model: The model to run.
+      models: The models to run, by the names under which a row has their vectors.
       fetch: The rules by which images are fetched.
       known: The rows that the dataset has already; None to extract every row.
       keep_secrets: Whether URIs keep their credentials and signatures in the output.
@@ -43,7 +43,7 @@ class Extraction:
 
     run: RunConfig
     manifest: ManifestSpec
-    model: PreparedModel
+    models: Mapping[str, PreparedModel]
     fetch: FetchPolicy
     known: Known | None = None
     keep_secrets: bool = False
@@ -73,16 +73,17 @@ class Extraction:
             policy=self.run.provenance.decode, threads=threads
         )
         extracted = decoded.images | "ExtractFeatures" >> ExtractFeatures(
-            model=self.model, threads=threads
+            models=self.models, threads=threads
         )
         health = extracted.features | "MeasureFeatures" >> MeasureFeatures(
-            num_features=self.model.num_features,
+            vectors=self.run.provenance.vectors,
             earlier=assigned["earlier"] if self.resumed else None,
         )
 
         feature_shards = extracted.features | "WriteFeatureShards" >> WriteFeatureShards(
             naming=layout.features,
             columns=self.manifest.columns,
+            vectors=self.run.provenance.vectors,
             num_shards=num_shards,
             keep_secrets=self.keep_secrets,
             earlier=assigned["earlier"],

@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from image_features.pipeline.argument_types import positive, positive_float
+from image_features.pipeline.scaling_options import add_scalings
+from image_features.transforms.images.policy import INTERPOLATIONS
 
 
 def add_model(group: Any) -> None:
     """Adds the options of what computes the features."""
     group.add_argument(
         "--model",
-        default="builtin",
-        metavar="HANDLE",
+        action="append",
+        default=None,
+        metavar="[NAME=]HANDLE",
         help="An image feature-vector module, TF1 Hub or TF2 SavedModel: a directory, a "
         ".tar.gz, gs://, https://tfhub.dev/...; or `builtin`, the MobileNet V2 0.50 at 96x96 "
-        "that comes with trained weights (builtin).",
+        "that comes with trained weights (builtin). Given several times, each with a NAME, it "
+        "writes the features of each model as image/features/NAME in one pass.",
     )
+    add_scalings(group)
     group.add_argument(
         "--batch_size",
         type=positive,
@@ -39,6 +44,12 @@ def add_model(group: Any) -> None:
         "--engine=tensorflow float16 is mixed precision on a GPU (float32).",
     )
     group.add_argument(
+        "--allow_probabilities",
+        action="store_true",
+        default=False,
+        help="Take the probabilities of a classifier for features, instead of refusing it.",
+    )
+    group.add_argument(
         "--cpu_threads",
         type=positive,
         default=None,
@@ -54,6 +65,20 @@ def add_decode(group: Any) -> None:
         choices=["stretch", "center_crop", "pad"],
         default="stretch",
         help="How an image comes to the model's size (stretch).",
+    )
+    group.add_argument(
+        "--interpolation",
+        choices=list(INTERPOLATIONS),
+        default="bilinear",
+        help="The filter by which an image is resized, which should be that of the model's own "
+        "training (bilinear).",
+    )
+    group.add_argument(
+        "--antialias",
+        choices=["yes", "no"],
+        default="yes",
+        help="no is for models that were trained by tf.image.resize as it is by default: where "
+        "an image shrinks, most of its pixels do not count (yes).",
     )
     group.add_argument(
         "--decode",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from image_features.errors import RunFailedError, UsageError
@@ -12,6 +12,8 @@ from image_features.pipeline.dataset.run import Run, committed_runs
 from image_features.pipeline.launch.job import Terms, run_job
 from image_features.pipeline.launch.prepare import AlreadyCommitted, prepare
 
+# As the command line spells them, or as they are: (-1, 1).
+Numbers = str | Sequence[float]
 # These make sense for a command only.
 _NOT_HERE = ("no_wait", "wait", "profile", "notify", "log_format", "error_budget")
 
@@ -20,7 +22,10 @@ def extract(
     *,
     input: str | Iterable[str] | None = None,
     output: str,
-    model: str = "builtin",
+    model: str | Mapping[str, str] = "builtin",
+    input_range: Numbers | Mapping[str, Numbers] | None = None,
+    mean: Numbers | Mapping[str, Numbers] | None = None,
+    std: Numbers | Mapping[str, Numbers] | None = None,
     beam_args: Iterable[str] = (),
     **options: Any,
 ) -> Run:
@@ -34,7 +39,11 @@ def extract(
       input: A manifest, a directory of images or a glob, or several of them; local, gs:// or
         http(s)://. It may be left out with `retry_errors`.
       output: The dataset; the run is a directory in it.
-      model: An image feature-vector module, as --model takes it.
+      model: An image feature-vector module, as --model takes it, or several by their names.
+      input_range: What the model takes for black and white, such as (-1, 1) or (0, 255); of
+        several models by their names.
+      mean: Instead of a range: what is taken from each channel's pixels in [0, 1].
+      std: What the rest is divided by then.
       beam_args: Beam's own options, as on a command line: `["--runner=FlinkRunner", ...]`.
       **options: The other options of `extract`, such as `incremental=True`, `num_shards=8`,
         `column_types="label:int64"` or `max_error_rate=0.05`.
@@ -58,7 +67,10 @@ def extract(
     arguments = [
         *(f"--input={location}" for location in locations),
         f"--output={output}",
-        f"--model={model}",
+        *_named("model", model),
+        *_named("input_range", input_range),
+        *_named("mean", mean),
+        *_named("std", std),
         *(flag for name, value in options.items() for flag in _flags(name, value)),
     ]
     ours, beam_options = parse_extract([*arguments, *beam_args])
@@ -70,6 +82,19 @@ def extract(
     deadline = begun + ours.max_duration if ours.max_duration else None
     outcome = run_job(work, beam_options, Terms(deadline=deadline, owns_process=False))
     return outcome.run or _committed(work.run.layout.directory)
+
+
+def _named(option: str, value: Any) -> list[str]:
+    """An option of a model, or of several by their names, as the command line spells it."""
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        return [f"--{option}={name}={_spelled(one)}" for name, one in value.items()]
+    return [f"--{option}={_spelled(value)}"]
+
+
+def _spelled(value: Any) -> str:
+    return value if isinstance(value, str) else ",".join(map(str, value))
 
 
 def _flags(name: str, value: Any) -> list[str]:

@@ -16,7 +16,7 @@ from image_features.pipeline.dataset.provenance import Provenance
 from image_features.pipeline.dataset.run import read_record
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.images.policy import DecodePolicy
-from image_features.transforms.measure_features import FeatureStatistics
+from image_features.transforms.measure_features import FeatureStatistics, Health
 from image_features.transforms.shards.shard_file import ShardFile
 
 # There are seven rows in, or eight with a duplicate.
@@ -31,7 +31,9 @@ def config(directory: str) -> RunConfig:
         RunLayout(directory),
         utc_now(),
         ShardPolicy(num_shards=1),
-        Provenance((), (), ModelIdentity("m", "h", (2, 2), 3), DecodePolicy((2, 2)), 50 * 2**20),
+        Provenance(
+            (), (), {"": ModelIdentity("m", "h", (2, 2), 3)}, DecodePolicy((2, 2)), 50 * 2**20
+        ),
     )
 
 
@@ -43,7 +45,7 @@ def made_otherwise(run: RunConfig, **changes: Any) -> RunConfig:
     decode = {name: value for name, value in changes.items() if name not in fields}
     made = dataclasses.replace(
         made,
-        model=dataclasses.replace(made.model, **model),
+        models={name: dataclasses.replace(of, **model) for name, of in made.models.items()},
         decode=dataclasses.replace(made.decode, **decode),
     )
     return dataclasses.replace(run, provenance=made)
@@ -54,11 +56,13 @@ def commit(
     shards: list[ShardFile],
     rows_read: int,
     duplicates: int = 0,
-    health: FeatureStatistics | None = None,
+    health: FeatureStatistics | Health | None = None,
 ) -> dict[str, Any]:
-    """Commits a run of one feature shard."""
+    """Commits a run of one feature shard; a Health is of several models."""
     tally = RowTally(rows_read, 1, duplicates)
-    return commit_run.commit(run, shards, tally, health or FeatureStatistics.empty(3))
+    if not isinstance(health, dict):
+        health = {"": health or FeatureStatistics.empty(3)}
+    return commit_run.commit(run, shards, tally, health)
 
 
 def health(

@@ -86,6 +86,7 @@ class _DecodeDoFn(beam.DoFn):
                 decoded.width,
                 decoded.height,
                 image.version,
+                decoded.further,
             )
         return row, time.perf_counter() - start, jobs_of_this_thread() > jobs
 

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from image_features.transforms.runtime.concurrency import in_global_window
 from image_features.transforms.shards.pieces import merge_pieces
-from image_features.transforms.shards.record_format import RECORDS, feature_vectors
+from image_features.transforms.shards.record_format import RECORDS, Record
+from image_features.transforms.shards.vectors import VectorField, divided
 from image_features.transforms.shards.write_shards import StagedPiece
 from image_features.transforms.values import ImageFeatures
 
@@ -159,85 +160,106 @@ class FeatureStatistics:
         return float(2.0 ** ((FIRST_BIN + bin_ - 1) / BINS_PER_OCTAVE))
 
 
+# The statistics of each model's vectors, by the model's name.
+Health = dict[str, FeatureStatistics]
+
+
 class MeasureFeatures(beam.PTransform):
-    """ImageFeatures to one FeatureStatistics of all of them, also where there are none.
+    """ImageFeatures to one Health of all of them, also where there are none.
 
     Args:
-      num_features: The length of a vector.
+      vectors: The fields that a row's features are divided among.
       earlier: A PCollection[StagedPiece] of rows that an earlier attempt at the run has written,
         which are measured too; None for none.
     """
 
-    def __init__(self, *, num_features: int, earlier: Any = None) -> None:
+    def __init__(self, *, vectors: Sequence[VectorField], earlier: Any = None) -> None:
         super().__init__()
-        self._num_features = num_features
+        self._vectors = tuple(vectors)
         self._earlier = earlier
 
     def expand(self, features: Any) -> Any:
-        parts = [features | "MeasureBundles" >> beam.ParDo(_MeasureDoFn())]
+        parts = [features | "MeasureBundles" >> beam.ParDo(_MeasureDoFn(self._vectors))]
         if self._earlier is not None:
-            parts.append(self._earlier | "MeasureEarlier" >> beam.Map(_measure_piece))
+            parts.append(
+                self._earlier | "MeasureEarlier" >> beam.Map(_measure_piece, self._vectors)
+            )
         return (
             parts
             | "CollectStatistics" >> beam.Flatten()
-            | "MergeStatistics" >> beam.CombineGlobally(MergeStatistics(self._num_features))
+            | "MergeStatistics" >> beam.CombineGlobally(MergeStatistics(self._vectors))
         )
 
 
 class MergeStatistics(beam.CombineFn):
-    """Merges the FeatureStatistics of parts to that of the whole."""
+    """Merges the Health of parts to that of the whole."""
 
-    def __init__(self, num_features: int) -> None:
-        self._num_features = num_features
+    def __init__(self, vectors: Sequence[VectorField]) -> None:
+        self._vectors = tuple(vectors)
 
-    def create_accumulator(self) -> FeatureStatistics:
-        return FeatureStatistics.empty(self._num_features)
+    def create_accumulator(self) -> Health:
+        return {field.model: FeatureStatistics.empty(field.width) for field in self._vectors}
 
-    def add_input(
-        self, accumulator: FeatureStatistics, part: FeatureStatistics
-    ) -> FeatureStatistics:
-        return FeatureStatistics.merged([accumulator, part])
+    def add_input(self, accumulator: Health, part: Health) -> Health:
+        return merged(accumulator, part)
 
-    def merge_accumulators(self, accumulators: Iterable[FeatureStatistics]) -> FeatureStatistics:
+    def merge_accumulators(self, accumulators: Iterable[Health]) -> Health:
         whole = self.create_accumulator()
         for accumulator in accumulators:  # There may be thousands, too many for memory at once.
-            whole = FeatureStatistics.merged([whole, accumulator])
+            whole = merged(whole, accumulator)
         return whole
 
-    def extract_output(self, accumulator: FeatureStatistics) -> FeatureStatistics:
+    def extract_output(self, accumulator: Health) -> Health:
         return accumulator
 
 
 class _MeasureDoFn(beam.DoFn):
     """Adds up the vectors of a bundle, block by block."""
 
+    def __init__(self, vectors: tuple[VectorField, ...]) -> None:
+        self._vectors = vectors
+
     def start_bundle(self) -> None:
-        self._vectors: list[npt.NDArray[np.float32]] = []
-        self._whole: list[FeatureStatistics] = []
+        self._rows: list[npt.NDArray[np.float32]] = []
+        self._whole: Health = {}
 
     def process(self, row: ImageFeatures) -> None:
-        self._vectors.append(row.features)
-        if len(self._vectors) >= _BLOCK_ROWS:
+        self._rows.append(row.features)
+        if len(self._rows) >= _BLOCK_ROWS:
             self._add()
 
     def finish_bundle(self) -> Iterator[Any]:
-        if self._vectors:
+        if self._rows:
             self._add()
-        for statistics in self._whole:
-            yield in_global_window(statistics)
-        self._whole = []
+        if self._whole:
+            yield in_global_window(self._whole)
+        self._whole = {}
 
     def _add(self) -> None:
-        block = FeatureStatistics.of(np.stack(self._vectors))
-        self._vectors = []
-        self._whole = [FeatureStatistics.merged([*self._whole, block])]
+        parts = divided(np.stack(self._rows), self._vectors)
+        self._rows = []
+        block = {field.model: FeatureStatistics.of(part) for field, part in parts}
+        self._whole = merged(self._whole, block)
 
 
-def _measure_piece(piece: StagedPiece) -> FeatureStatistics:
+def merged(whole: Health, part: Health) -> Health:
+    """Returns the statistics of two parts together, model by model; the first may be empty."""
+    return {
+        model: FeatureStatistics.merged([*([whole[model]] if whole else []), statistics])
+        for model, statistics in part.items()
+    }
+
+
+def health_of(records: Sequence[Record], vectors: Sequence[VectorField]) -> Health:
+    """Returns the statistics of the vectors of some rows, at least one."""
+    return {field.model: FeatureStatistics.of(field.of(records)) for field in vectors}
+
+
+def _measure_piece(piece: StagedPiece, vectors: tuple[VectorField, ...]) -> Health:
     """Returns the statistics of the rows that are taken from a piece, at least one."""
     rows = io.BytesIO()
     chosen = np.frombuffer(piece.chosen, "<u4") if piece.chosen else None
     merge_pieces([piece.path], rows.write, [chosen])
     rows.seek(0)
     records = [RECORDS.parse(payload) for payload in RECORDS.payloads(rows)]
-    return FeatureStatistics.of(feature_vectors(records))
+    return health_of(records, vectors)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import TaggedOutput
 
-from image_features.transforms.measure_features import FeatureStatistics, MergeStatistics
+from image_features.transforms.measure_features import Health, MergeStatistics, health_of, merged
 from image_features.transforms.runtime.concurrency import in_global_window
 from image_features.transforms.runtime.packing import pack, unpack
 from image_features.transforms.shards.index import index_note, read_index
@@ -31,7 +31,8 @@ from image_features.transforms.shards.known_index import (
     read_known,
     split_table,
 )
-from image_features.transforms.shards.record_format import RECORDS, feature_vectors, open_shard
+from image_features.transforms.shards.record_format import RECORDS, open_shard
+from image_features.transforms.shards.vectors import VectorField
 from image_features.transforms.shards.write_shards import ShardRow
 from image_features.transforms.stores.files import read_lines
 from image_features.transforms.stores.uris import image_key, key_of_text, shard_of
@@ -77,7 +78,7 @@ class Merged(NamedTuple):
       errors: PCollection of ShardRow, the rows of errors.
       chosen: PCollection of one int, the number of rows that were taken.
       replaced: PCollection of one int, the number of rows that a later run replaces or removes.
-      health: PCollection of one FeatureStatistics, of all rows that were taken.
+      health: PCollection of one Health, of all rows that were taken.
     """
 
     features: Any
@@ -97,17 +98,22 @@ class MergeRows(beam.PTransform):
       merge: The shards that are merged.
       num_shards: The number of feature shards to write.
       error_shards: The number of errors shards to write.
-      num_features: The length of a vector.
+      vectors: The fields that hold vectors.
     """
 
     def __init__(
-        self, *, merge: Merge, num_shards: int, error_shards: int, num_features: int
+        self,
+        *,
+        merge: Merge,
+        num_shards: int,
+        error_shards: int,
+        vectors: Sequence[VectorField],
     ) -> None:
         super().__init__()
         self._merge = merge
         self._num_shards = num_shards
         self._error_shards = error_shards
-        self._num_features = num_features
+        self._vectors = tuple(vectors)
 
     def expand(self, pipeline: Any) -> Merged:
         merge = self._merge
@@ -136,7 +142,7 @@ class MergeRows(beam.PTransform):
             chosen.positions
             | "GroupByShard" >> beam.GroupByKey()
             | "CopyRows"
-            >> beam.ParDo(_CopyDoFn(merge.shards, self._num_shards)).with_outputs(
+            >> beam.ParDo(_CopyDoFn(merge.shards, self._num_shards, self._vectors)).with_outputs(
                 "statistics", main="rows"
             )
         )
@@ -146,7 +152,7 @@ class MergeRows(beam.PTransform):
             chosen.chosen | "SumChosen" >> beam.CombineGlobally(sum),
             chosen.replaced | "SumReplaced" >> beam.CombineGlobally(sum),
             copied.statistics
-            | "MergeStatistics" >> beam.CombineGlobally(MergeStatistics(self._num_features)),
+            | "MergeStatistics" >> beam.CombineGlobally(MergeStatistics(self._vectors)),
         )
 
 
@@ -216,12 +222,18 @@ def _outstanding(packs: Iterable[bytes], latest: Latest) -> Iterator[tuple[str, 
 class _CopyDoFn(beam.DoFn):
     """Copies the chosen rows of a shard."""
 
-    def __init__(self, shards: Mapping[str, MergedShard], num_shards: int) -> None:
+    def __init__(
+        self,
+        shards: Mapping[str, MergedShard],
+        num_shards: int,
+        vectors: tuple[VectorField, ...],
+    ) -> None:
         self._shards = shards
         self._num_shards = num_shards
+        self._vectors = vectors
 
     def start_bundle(self) -> None:
-        self._whole: list[FeatureStatistics] = []
+        self._whole: Health = {}
 
     def process(self, group: tuple[str, Iterable[bytes]]) -> Iterator[ShardRow]:
         path, parts = group
@@ -247,9 +259,8 @@ class _CopyDoFn(beam.DoFn):
             yield from self._rows(table.slice(done, len(payloads)), payloads)
 
     def _rows(self, table: Any, payloads: list[bytes]) -> Iterator[ShardRow]:
-        vectors = feature_vectors([RECORDS.parse(payload) for payload in payloads])
-        statistics = FeatureStatistics.of(vectors)
-        self._whole = [FeatureStatistics.merged([*self._whole, statistics])]
+        records = [RECORDS.parse(payload) for payload in payloads]
+        self._whole = merged(self._whole, health_of(records, self._vectors))
         rows = []
         for entry, payload in zip(table.to_pylist(), payloads, strict=True):
             key = entry["key"].hex()
@@ -261,5 +272,5 @@ class _CopyDoFn(beam.DoFn):
         yield from rows
 
     def finish_bundle(self) -> Iterator[Any]:
-        for statistics in self._whole:
-            yield in_global_window(TaggedOutput("statistics", statistics))
+        if self._whole:
+            yield in_global_window(TaggedOutput("statistics", self._whole))

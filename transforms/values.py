@@ -175,6 +175,7 @@ class DecodedImage:
       width: The width of the original in pixels, after EXIF orientation.
       height: The height of the original in pixels, after EXIF orientation.
       version: The version of the encoded file; empty if unknown.
+      further: The same pixels at the sizes of further models, one array for each.
     """
 
     ref: ImageRef
@@ -184,6 +185,7 @@ class DecodedImage:
     width: int
     height: int
     version: str = ""
+    further: tuple[npt.NDArray[np.uint8], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ class ImageFeatures:
 
     Attributes:
       ref: The row that names the image.
-      features: float32 [num_features].
+      features: float32 [num_features], of several models one vector after the other.
       sha256: The digest of the encoded file, hexadecimal.
       format: Pillow's name of the format in lower case.
       width: The width of the original in pixels, after EXIF orientation.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -16,7 +16,6 @@ from image_features.transforms.runtime.packing import PackRows, unpack
 from image_features.transforms.shards.index import index_note
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.record_format import (
-    FEATURES,
     FORMAT,
     HEIGHT,
     KEY,
@@ -26,6 +25,7 @@ from image_features.transforms.shards.record_format import (
     WIDTH,
     column_field,
 )
+from image_features.transforms.shards.vectors import VectorField, divided
 from image_features.transforms.shards.write_shards import ShardRow, WriteShards
 from image_features.transforms.stores.uris import redact_text, redact_uri, shard_of
 from image_features.transforms.values import FieldValue, ImageError, ImageFeatures
@@ -37,6 +37,7 @@ class WriteFeatureShards(beam.PTransform):
     Args:
       naming: Where the shards go.
       columns: The passed-through columns.
+      vectors: The fields that a row's features are divided among.
       num_shards: The number of feature shards, a side input.
       keep_secrets: Whether URIs keep their credentials and signatures.
       earlier: A PCollection[StagedPiece] of rows that an earlier attempt has written.
@@ -47,6 +48,7 @@ class WriteFeatureShards(beam.PTransform):
         *,
         naming: ShardNaming,
         columns: tuple[Column, ...],
+        vectors: Sequence[VectorField],
         num_shards: Any,
         keep_secrets: bool = False,
         earlier: Any = None,
@@ -55,13 +57,15 @@ class WriteFeatureShards(beam.PTransform):
         self._earlier = earlier
         self._naming = naming
         self._columns = {column.name: column for column in columns}
+        self._vectors = tuple(vectors)
         self._num_shards = num_shards
         self._keep_secrets = keep_secrets
 
     def expand(self, rows: Any) -> Any:
         return (
             rows
-            | "SerializeExamples" >> beam.Map(_feature_row, self._columns, self._keep_secrets)
+            | "SerializeExamples"
+            >> beam.Map(_feature_row, self._columns, self._vectors, self._keep_secrets)
             | "WriteShards"
             >> WriteShards(naming=self._naming, num_shards=self._num_shards, earlier=self._earlier)
         )
@@ -110,7 +114,12 @@ def _error_shards(_: None, feature_shards: int) -> int:
     return error_shards(feature_shards)
 
 
-def _feature_row(row: ImageFeatures, columns: dict[str, Column], keep_secrets: bool) -> ShardRow:
+def _feature_row(
+    row: ImageFeatures,
+    columns: dict[str, Column],
+    vectors: tuple[VectorField, ...],
+    keep_secrets: bool,
+) -> ShardRow:
     uri = row.ref.uri if keep_secrets else redact_uri(row.ref.uri)
     fields: dict[str, FieldValue] = {
         URI: [uri.encode()],
@@ -119,7 +128,7 @@ def _feature_row(row: ImageFeatures, columns: dict[str, Column], keep_secrets: b
         FORMAT: [row.format.encode()],
         WIDTH: [row.width],
         HEIGHT: [row.height],
-        FEATURES: row.features,
+        **{field.key: vector for field, vector in divided(row.features, vectors)},
     }
     for name, value in row.ref.columns:
         fields[name] = column_field(value, columns[name])

@@ -79,7 +79,7 @@ class Settings(BaseModel, extra="forbid", frozen=True, strict=True):
     engine: Literal["local", "flink", "dataflow"]
     manifest: str
     output: str
-    model: str = "builtin"
+    model: str | dict[str, str] = "builtin"
     incremental: bool = True
     over_budget: Literal["warn", "fail"] = "warn"
     schedule: str = "0 0 * * *"
@@ -104,6 +104,13 @@ class Settings(BaseModel, extra="forbid", frozen=True, strict=True):
         """The run's directory, a template."""
         return f"{self.output.rstrip('/')}/{{{{ ds }}}}"
 
+    @property
+    def models(self) -> list[str]:
+        """The models as `extract` takes them: one, or several as NAME=HANDLE."""
+        if isinstance(self.model, str):
+            return [self.model]
+        return [f"{name}={handle}" for name, handle in self.model.items()]
+
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
         for name in NEEDS[self.engine]:
@@ -120,7 +127,8 @@ class Settings(BaseModel, extra="forbid", frozen=True, strict=True):
         for text in self.arguments:
             ours = re.match(_SET_HERE, text) or not re.match(r"--\w", text)
             _require(not ours, f"arguments has {text!r}, which is set here or not --NAME[=VALUE]")
-        for text in (self.manifest, self.output, self.model, *self.arguments):
+        _require(self.models, "model names none")
+        for text in (self.manifest, self.output, *self.models, *self.arguments):
             try:
                 jinja2.Environment().parse(text)
             except jinja2.TemplateSyntaxError as error:
@@ -266,7 +274,8 @@ def read_run(settings: Settings, directory: str) -> dict[str, Any] | None:
 def extract_here(settings: Settings) -> BaseOperator:
     """The task that calls the command line, which does the work or has a Flink cluster do it."""
     command = [settings.executable, "extract", f"--input={settings.manifest}"]
-    command += [f"--output={settings.output}", "--run_id={{ ds }}", f"--model={settings.model}"]
+    command += [f"--output={settings.output}", "--run_id={{ ds }}"]
+    command += [f"--model={model}" for model in settings.models]
     command += ["--incremental"] if settings.incremental else []
     if settings.engine == "flink":
         command += ["--runner=FlinkRunner", f"--flink_master={settings.flink_master}"]
@@ -301,7 +310,7 @@ def extract_on_dataflow(settings: Settings) -> BaseOperator:
         "input": settings.manifest,
         "output": settings.output,
         "run_id": "{{ ds }}",
-        "model": settings.model,
+        "model": " ".join(settings.models),
         "incremental": str(settings.incremental).lower(),
     }
     return LaunchOnce(

@@ -7,6 +7,7 @@ The launcher passes them as --name=value, beside options of its own such as --ru
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -35,6 +36,9 @@ def arguments(passed: Sequence[str]) -> Iterator[str]:
             print(f"image-features: {name} is not an option and is left out.", file=sys.stderr)
         elif given and not value:
             continue
+        elif name == "--model":
+            # A parameter is given once: of several models each but the first begins at NAME=.
+            yield from (f"{name}={model}" for model in re.split(r"\s+(?=[\w-]+=)", value.strip()))
         elif options[name].nargs == 0 and value.lower() == "true":
             yield name
         elif options[name].nargs == 0 and value.lower() == "false":

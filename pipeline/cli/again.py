@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from image_features.pipeline.terminal import PROGRAM, printable
-from image_features.transforms.stores.uris import REDACTED, redact_uri
+from image_features.transforms.stores.uris import REDACTED, redact_text, redact_uri
 
 _SECRET = "--notify"
 
@@ -43,9 +43,10 @@ def _without_secrets(argv: Sequence[str]) -> list[str]:
         elif name == _SECRET and equals:
             shown.append(f"{name}={REDACTED}")
         elif name.startswith("--") and equals:
-            shown.append(f"{name}={redact_uri(value)}")
+            # A model's address may come after its name.
+            shown.append(f"{name}={redact_text(redact_uri(value))}")
         else:
-            shown.append(redact_uri(argument))
+            shown.append(redact_text(redact_uri(argument)))
     return shown
 
 

@@ -138,7 +138,7 @@ def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
     from image_features.pipeline.dataset.failures import ErrorShards, in_words
     from image_features.pipeline.dataset.layout import RunLayout
 
-    counts, drift = committed.counts, committed.drift
+    counts = committed.counts
     known = ""
     if incremental:
         known = f"{counts.rows_unchanged} unchanged, {counts.rows_removed} removed, "
@@ -154,10 +154,13 @@ def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
         say(f"  the rows that failed: {errors}")
     for sentence in committed.unchecked:
         say(f"  {sentence}")
-    if drift and drift["drifted"]:
+    for name, drift in committed.drift.items():
+        if not drift["drifted"]:
+            continue
         _LOG.warning(
-            "The features have drifted from the run %s: stability index %.3g, difference of means "
-            "%.3g, --drift_threshold=%g.",
+            "The features%s have drifted from the run %s: stability index %.3g, difference of "
+            "means %.3g, --drift_threshold=%g.",
+            f" of {name}" if name else "",
             drift["run_id"],
             drift["psi"],
             drift["mean_difference"],

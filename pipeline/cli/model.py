@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from image_features.errors import ModelError, UsageError
 from image_features.models.quiet import import_tensorflow
+from image_features.pipeline.cli.model_convert import add_convert, run_convert
 from image_features.pipeline.cli.parsing import OptionParser, parse
+from image_features.pipeline.scaling_options import add_scaling, stated_scaling
 from image_features.pipeline.streams import say, show
 from image_features.system.paths import absolute
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from image_features.models.finetune import Report
 
 HELP = "describe, convert, compare or fine-tune feature-vector modules"
-_FORMATS = ("tf1_hub", "tf2", "slim")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     describe.add_argument("handle", help="As extract's --model.")
-    _add_convert(actions)
+    add_convert(actions)
     verify = actions.add_parser(
         "verify",
         help="Compare two modules' features for the same images.",
@@ -52,28 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tolerance",
         type=float,
         default=1e-3,
-        help="Largest absolute difference of a value that passes (0.001).",
+        help="Largest difference of a value that passes, in parts of the range that its dimension "
+        "has over the images (0.001).",
     )
     _add_finetune(actions)
-
-
-def _add_convert(actions: argparse._SubParsersAction[OptionParser]) -> None:
-    convert = actions.add_parser(
-        "convert",
-        help="Write MobileNet V2 weights in another format.",
-        description="Reads a Keras .h5 or .weights.h5 file, a TF-Slim checkpoint or a module "
-        "of the MobileNet V2 family, and writes it in another format.",
-        allow_abbrev=False,
-    )
-    convert.add_argument("source", help="A weights file, or as extract's --model.")
-    convert.add_argument("target", help="The directory to make.")
-    convert.add_argument("--format", required=True, choices=_FORMATS)
-    convert.add_argument(
-        "--image_size", type=int, metavar="PIXELS", help="Side of the images (as the source says)."
-    )
-    convert.add_argument(
-        "--depth_multiplier", type=float, help="(found by the shapes of the variables)"
-    )
 
 
 def _add_finetune(actions: argparse._SubParsersAction[OptionParser]) -> None:
@@ -95,6 +78,7 @@ def _add_finetune(actions: argparse._SubParsersAction[OptionParser]) -> None:
     )
     finetune.add_argument("--label_column", default="label", metavar="NAME", help="(label)")
     finetune.add_argument("--uri_column", metavar="NAME", help="(found)")
+    add_scaling(finetune)
     for name, kind, default, text in (
         ("epochs", int, 20, "At most this many passes with all layers learning"),
         ("patience", int, 5, "Stop after so many passes that were no better"),
@@ -123,7 +107,7 @@ def run(argv: list[str]) -> int:
         if options.action == "describe":
             return _describe(options)
         if options.action == "convert":
-            return _convert(options)
+            return run_convert(options)
         if options.action == "verify":
             return _verify(options)
         return _finetune(options)
@@ -142,28 +126,8 @@ def _describe(options: argparse.Namespace) -> int:
     return 0
 
 
-def _convert(options: argparse.Namespace) -> int:
-    from image_features.models.convert import ModelFormat, convert
-
-    for name in ("image_size", "depth_multiplier"):
-        value = getattr(options, name)
-        if value is not None and not value > 0:
-            raise UsageError(f"--{name}={value} must be above 0.")
-    written = convert(
-        options.source,
-        absolute(options.target),
-        format=ModelFormat(options.format),
-        image_size=options.image_size,
-        depth_multiplier=options.depth_multiplier,
-    )
-    say(
-        f"{options.target}: {options.format}, MobileNet V2 with depth multiplier "
-        f"{written.depth_multiplier}, images of {written.image_size}x{written.image_size}"
-    )
-    return 0
-
-
 def _verify(options: argparse.Namespace) -> int:
+    from image_features.models.soundness import examine
     from image_features.models.verify import compare, load_pair, synthetic_images
 
     first, second = load_pair(options.a, options.b)
@@ -172,7 +136,10 @@ def _verify(options: argparse.Namespace) -> int:
     else:
         pixels = _pixels(options.images, first.image_size)
     difference = compare(first, second, pixels)
-    within = difference.max_abs <= options.tolerance
+    within = difference.max_by_dimension <= options.tolerance
+    if within:  # Two copies of a model that draws numbers may draw the same ones.
+        for module in (first, second):
+            examine(module)
     told = {**dataclasses.asdict(difference), "within_tolerance": within}
     show(json.dumps(told, indent=2), exact=True)
     return 0 if within else 1
@@ -203,6 +170,7 @@ def _finetune(options: argparse.Namespace) -> int:
         label_column=options.label_column,
         uri_column=options.uri_column,
         config=config,
+        scaling=stated_scaling(options.input_range, options.mean, options.std),
     )
     with _progress_bar() as report:
         result = run_finetune(job, report)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from image_features.errors import UsageError
 from image_features.pipeline.streams import show
-from image_features.transforms.stores.uris import redact_uri
+from image_features.transforms.stores.uris import redact_text, redact_uri
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from image_features.pipeline.options import FeatureExtractorOptions
+
+
+# Of single numbers argparse knows by itself that they are no options.
+_NEGATIVE_NUMBERS = re.compile(r"-[\d.]+[^=]*,.*")
 
 
 class OptionParser(argparse.ArgumentParser):
@@ -23,8 +28,23 @@ class OptionParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        return super().parse_known_args(None if args is None else joined(args), namespace)
+
     def print_help(self, file: Any = None) -> None:
         show(self.format_help().rstrip("\n"), exact=True)
+
+
+def joined(argv: Sequence[str]) -> list[str]:
+    """Writes `--input_range -1,1` as `--input_range=-1,1`: argparse takes -1,1 for options."""
+    spelled: list[str] = []
+    for argument in argv:
+        before = spelled[-1] if spelled else ""
+        if _NEGATIVE_NUMBERS.fullmatch(argument) and before.startswith("--") and "=" not in before:
+            spelled[-1] = f"{before}={argument}"
+        else:
+            spelled.append(argument)
+    return spelled
 
 
 AddArguments = Callable[[argparse.ArgumentParser], None]
@@ -82,15 +102,16 @@ def parse_extract(
 
     from image_features.pipeline.options import FeatureExtractorOptions
 
+    argv = joined(argv)
     _check_known(argv, "extract", [FeatureExtractorOptions, *_beams_options()])
     options = PipelineOptions(list(argv)).view_as(FeatureExtractorOptions)
     secret = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--notify", "--model"):
-        secret.add_argument(name)
-    secret.add_argument("--input", action="append", default=[])
+    secret.add_argument("--notify")
+    for name in ("--input", "--model"):
+        secret.add_argument(name, action="append", default=[])
     given, shown = secret.parse_known_args(list(argv))
     shown += [f"--input={redact_uri(location)}" for location in given.input]
-    shown += [f"--model={redact_uri(given.model)}"] if given.model else []
+    shown += [f"--model={redact_text(redact_uri(handle))}" for handle in given.model]
     return options, PipelineOptions(shown)
 
 

@@ -40,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="Images to read again, from where they were, for a small picture (400).",
     )
+    parser.add_argument(
+        "--features",
+        metavar="NAME",
+        help="The only model whose vectors are shown, where a run has several (all of them).",
+    )
 
 
 def run(argv: list[str]) -> int:
@@ -63,17 +68,21 @@ def run(argv: list[str]) -> int:
     from image_features.pipeline.report.thumbnails import read_thumbnails
 
     try:
-        report = gather(options.path, committed_runs(options.path), options.max_points)
+        report = gather(
+            options.path, committed_runs(options.path), options.max_points, options.features
+        )
+    except UsageError:
+        raise
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{options.path} cannot be reported on: {explain(error)}.") from error
     wanted = wanted_thumbnails(report, options.thumbnails)
-    pictures = read_thumbnails([report.sample.rows[row].uri for row in wanted])
+    pictures = read_thumbnails([report.rows[row].uri for row in wanted])
     thumbnails = {row: uri for row, uri in zip(wanted, pictures, strict=True) if uri}
     # A manifest's URI may hold surrogates, which UTF-8 has no bytes for.
     page = render(report, thumbnails).encode("utf-8", "replace")
     _write(options.output, page)
     say(
-        f"{options.output}: {len(page) / 1e6:.1f} MB, {len(report.sample.rows)} images sampled, "
+        f"{options.output}: {len(page) / 1e6:.1f} MB, {len(report.rows)} images sampled, "
         f"{len(thumbnails)} of {len(wanted)} thumbnails"
     )
     return EXIT_OK

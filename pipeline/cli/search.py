@@ -29,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--uri", help="Instead: the URI of a row that is there.")
     parser.add_argument("-k", type=int, default=10, metavar="N", help="Images to print (10).")
     parser.add_argument(
+        "--features",
+        metavar="NAME",
+        help="The model whose vectors are searched, where a run has several.",
+    )
+    parser.add_argument(
         "--model", metavar="HANDLE", help="The module of the run (as run.json names it)."
     )
     parser.add_argument(
@@ -63,6 +68,7 @@ def run(argv: list[str]) -> int:
         k=options.k,
         model=options.model,
         index=options.index,
+        features=options.features,
         allow_private_hosts=options.allow_private_hosts,
     )
     lines = [_json(*ranked) if options.json else _line(*ranked) for ranked in enumerate(found, 1)]

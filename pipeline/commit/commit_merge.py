@@ -16,7 +16,7 @@ from image_features.pipeline.commit.publish import draft, in_order, publish
 from image_features.pipeline.commit.tidy_up import remove_leftovers
 from image_features.pipeline.config import RunConfig
 from image_features.pipeline.dataset.run import current_runs
-from image_features.transforms.measure_features import FeatureStatistics
+from image_features.transforms.measure_features import Health
 from image_features.transforms.shards.shard_file import ShardFile
 
 
@@ -48,7 +48,7 @@ class CommitMerge(beam.PTransform):
       lineage: The runs that are merged.
       chosen: A PCollection of one int, the number of rows that were taken.
       replaced: A PCollection of one int, the number of rows that were left.
-      health: A PCollection of one FeatureStatistics.
+      health: A PCollection of one Health.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ def _commit(
     lineage: Lineage,
     chosen: int,
     replaced: int,
-    health: FeatureStatistics,
+    health: Health,
 ) -> dict[str, Any]:
     if chosen + replaced != lineage.rows:
         raise CommitError(

@@ -14,7 +14,7 @@ from image_features.pipeline.commit.plan_shards import Plan
 from image_features.pipeline.commit.publish import draft, in_order, publish
 from image_features.pipeline.commit.tidy_up import remove_leftovers
 from image_features.pipeline.config import RunConfig
-from image_features.transforms.measure_features import FeatureStatistics
+from image_features.transforms.measure_features import Health
 from image_features.transforms.shards.shard_file import ShardFile
 
 
@@ -29,7 +29,7 @@ class CommitRun(beam.PTransform):
       plan: The numbers of rows that were read and of shards that were planned for them.
       duplicates: PCollections of ints whose sum is the number of rows that name an image again.
       unchanged: PCollections of ints whose sum is the number of rows that the dataset has.
-      health: A PCollection of one FeatureStatistics.
+      health: A PCollection of one Health.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ def _commit(
     run: RunConfig,
     rows_read: int,
     num_shards: int,
-    health: FeatureStatistics,
+    health: Health,
     duplicates: int = 0,
     unchanged: int = 0,
 ) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _commit(
 
 
 def commit(
-    run: RunConfig, shards: Sequence[ShardFile], tally: RowTally, health: FeatureStatistics
+    run: RunConfig, shards: Sequence[ShardFile], tally: RowTally, health: Health
 ) -> dict[str, Any]:
     """Checks a run, writes what describes it, and at last run.json.
 

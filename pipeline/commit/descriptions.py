@@ -17,8 +17,14 @@ from apache_beam.io.filesystems import FileSystems
 from image_features.pipeline.commit.schema import dataset_info_json, features_json, schema_pbtxt
 from image_features.pipeline.config import RunConfig
 from image_features.pipeline.dataset.layout import RunLayout
+from image_features.pipeline.dataset.model_sections import by_model
 from image_features.transforms.images.policy import DECODING_PACKAGES
-from image_features.transforms.measure_features import BINS_PER_OCTAVE, FIRST_BIN, FeatureStatistics
+from image_features.transforms.measure_features import (
+    BINS_PER_OCTAVE,
+    FIRST_BIN,
+    FeatureStatistics,
+    Health,
+)
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import create_whole
 
@@ -50,11 +56,11 @@ def write_description(layout: RunLayout, name: str, kind: str, text: str) -> dic
 
 def write_schemas(run: RunConfig, features: Sequence[ShardFile]) -> list[dict[str, Any]]:
     """Writes schema.pbtxt, features.json and dataset_info.json; returns their entries."""
-    columns, num_features = run.provenance.columns, run.provenance.model.num_features
-    schemas = {"schema.pbtxt": schema_pbtxt(columns, num_features)}
+    columns, vectors = run.provenance.columns, run.provenance.vectors
+    schemas = {"schema.pbtxt": schema_pbtxt(columns, vectors)}
     if run.layout.compression == "none":
         # TFDS reads plain TFRecord only, and its files beside others would be a false promise.
-        schemas["features.json"] = features_json(columns, num_features)
+        schemas["features.json"] = features_json(columns, vectors)
         schemas["dataset_info.json"] = dataset_info_json(
             "image_features", "1.0.0", [s.rows for s in features], sum(s.bytes for s in features)
         )
@@ -73,8 +79,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def health_section(statistics: FeatureStatistics) -> dict[str, Any]:
+def health_section(health: Health) -> dict[str, Any]:
     """Returns what run.json says of the features; percentiles are right to 1.1 %."""
+    return by_model({name: _section(statistics) for name, statistics in health.items()})
+
+
+def _section(statistics: FeatureStatistics) -> dict[str, Any]:
     return {
         "rows": statistics.rows,
         "zero_rows": statistics.zero_rows,
@@ -90,12 +100,16 @@ def health_section(statistics: FeatureStatistics) -> dict[str, Any]:
     }
 
 
-def health_document(statistics: FeatureStatistics) -> dict[str, Any]:
+def health_document(health: Health) -> dict[str, Any]:
     """Returns health.json: the section, the histogram of norms and every dimension.
 
     Bin k of the histogram counts norms from 2^((k - 1/2) / 32) to 2^((k + 1/2) / 32); the ends
     -641 and 641 take what is beyond. Lists of dimensions are empty where there are no rows.
     """
+    return by_model({name: _document(statistics) for name, statistics in health.items()})
+
+
+def _document(statistics: FeatureStatistics) -> dict[str, Any]:
     bins = statistics.norm_counts.nonzero()[0]
     first, last = (int(bins[0]), int(bins[-1])) if len(bins) else (0, -1)
     dimensions: dict[str, npt.NDArray[Any]] = {
@@ -105,7 +119,7 @@ def health_document(statistics: FeatureStatistics) -> dict[str, Any]:
         "max": statistics.maxima,
     }
     return {
-        **health_section(statistics),
+        **_section(statistics),
         "norm_histogram": {
             "bins_per_octave": BINS_PER_OCTAVE,
             "first": first + FIRST_BIN - 1,

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import math
+import types
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
 from image_features.pipeline.dataset.layout import HEALTH_FILE, dataset_of, run_directories
+from image_features.pipeline.dataset.model_sections import Section, sections_in
 from image_features.pipeline.dataset.provenance import Provenance
 from image_features.pipeline.dataset.run import Run
 from image_features.transforms.stores.files import open_plain
@@ -148,11 +150,11 @@ class Comparison(NamedTuple):
     """An attempt to compare a run with an earlier one.
 
     Attributes:
-      drift: How far they are apart, if they could be compared.
+      drift: How far the features of each model are apart, if they could be compared.
       lacking: Why they could not; empty also where that was not asked for.
     """
 
-    drift: Drift | None = None
+    drift: Mapping[str, Drift] = types.MappingProxyType({})
     lacking: str = ""
 
 
@@ -167,21 +169,28 @@ def find(directory: str, provenance: Provenance, health: Mapping[str, Any]) -> C
       provenance: The sources of the new run's features.
       health: The content of the new run's health.json.
     """
-    if health["rows"] < MIN_ROWS:
-        return Comparison(
-            None, f"the run has {health['rows']} rows with features, below {MIN_ROWS}"
-        )
+    ours = sections_in(health)
+    if (rows := _rows(ours)) < MIN_ROWS:
+        return Comparison(lacking=f"the run has {rows} rows with features, below {MIN_ROWS}")
     try:
         for path in _latest_first(directory):
             found = _read(path, provenance)
             if found is not None:
-                return Comparison(compare(health, found[1], found[0]))
+                run_id, theirs = found
+                return Comparison(
+                    {name: compare(ours[name], theirs[name], run_id) for name in ours}
+                )
     except Exception as error:  # Each file system has exceptions of its own.
         _LOG.warning("No earlier run could be compared: %s", error)
-        return Comparison(None, f"no earlier run could be read ({redact_text(str(error))})")
+        return Comparison(lacking=f"no earlier run could be read ({redact_text(str(error))})")
     return Comparison(
-        None, f"no earlier run of this model and preprocessing has {MIN_ROWS} rows with features"
+        lacking=f"no earlier run of this model and preprocessing has {MIN_ROWS} rows with features"
     )
+
+
+def _rows(health: Mapping[str, Section]) -> int:
+    """Returns the number of rows, each of which every model has a vector of."""
+    return int(next(iter(health.values()))["rows"])
 
 
 def _latest_first(directory: str) -> Iterator[str]:
@@ -192,7 +201,7 @@ def _latest_first(directory: str) -> Iterator[str]:
             yield path
 
 
-def _read(path: str, provenance: Provenance) -> tuple[str, dict[str, Any]] | None:
+def _read(path: str, provenance: Provenance) -> tuple[str, dict[str, Section]] | None:
     """Returns the name and health of a run, if it can be compared."""
     try:
         run = Run.read(path)
@@ -201,8 +210,8 @@ def _read(path: str, provenance: Provenance) -> tuple[str, dict[str, Any]] | Non
         if not run.provenance.is_comparable(provenance):
             return None
         with open_plain(FileSystems.join(path, HEALTH_FILE)) as file:
-            health = dict(json.loads(file.read()))
-        return (run.run_id, health) if health["rows"] >= MIN_ROWS else None
+            health = sections_in(json.loads(file.read()))
+        return (run.run_id, health) if _rows(health) >= MIN_ROWS else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         _LOG.warning("The run in %s cannot be compared with: %s", path, error)
         return None

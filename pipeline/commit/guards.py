@@ -39,7 +39,7 @@ def check(
     counts: RunCounts,
     *,
     seconds: float,
-    drift: Drift | None,
+    drift: Mapping[str, Drift],
     errors: ErrorShards | None = None,
 ) -> list[str]:
     """Returns a sentence for every limit that a run breaks.
@@ -48,7 +48,7 @@ def check(
       guards: The limits.
       counts: The numbers of rows, by what became of them.
       seconds: The time that the run has lasted.
-      drift: The comparison with an earlier run, if there is one.
+      drift: The comparison of each model's features with an earlier run's, if there is one.
       errors: The errors shards of the run.
     """
     broken = []
@@ -69,11 +69,12 @@ def check(
         broken.append(
             f"The run lasted {seconds:.0f} s, longer than --max_duration={guards.max_duration:g}."
         )
-    if guards.fail_on_drift and drift is not None and drift.exceeds(guards.drift_threshold):
-        broken.append(
-            f"The features have drifted: {drift}, beyond "
-            f"--drift_threshold={guards.drift_threshold:g}."
-        )
+    for name, apart in drift.items() if guards.fail_on_drift else ():
+        if apart.exceeds(guards.drift_threshold):
+            broken.append(
+                f"The features{f' of {name}' if name else ''} have drifted: {apart}, beyond "
+                f"--drift_threshold={guards.drift_threshold:g}."
+            )
     removed, kept = max(0, counts.rows_removed - guards.removed_before), counts.rows_in
     if guards.max_removed_rate is not None and removed > guards.max_removed_rate * (removed + kept):
         broken.append(

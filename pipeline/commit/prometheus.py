@@ -7,21 +7,49 @@ at prometheus.io/docs/instrumenting/exposition_formats.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from image_features.pipeline.dataset.model_sections import sections_in
 
 _PREFIX = "image_features_"
 Labels = dict[str, str]
 Metric = tuple[str, str, list[tuple[Labels, float]]]
+_Readers = tuple[tuple[str, str, Callable[[Mapping[str, Any]], float]], ...]
+_OF_HEALTH: _Readers = (
+    ("health_rows", "Feature vectors measured.", lambda of: of["rows"]),
+    ("health_zero_rows", "Feature vectors that are all zero.", lambda of: of["zero_rows"]),
+    (
+        "health_constant_dimensions",
+        "Dimensions in which no two vectors differ.",
+        lambda of: of["constant_dimensions"],
+    ),
+    ("health_norm_mean", "Mean L2 norm of feature vectors.", lambda of: of["norm"]["mean"]),
+    ("health_norm_std", "Standard deviation of the L2 norms.", lambda of: of["norm"]["std"]),
+)
+_OF_DRIFT: _Readers = (
+    ("drift_psi", "Stability index of norms to an earlier run.", lambda of: of["psi"]),
+    (
+        "drift_mean_difference",
+        "Mean absolute standardised difference of means to an earlier run.",
+        lambda of: of["mean_difference"],
+    ),
+    ("drifted", "1 if the features have drifted.", lambda of: int(of["drifted"])),
+)
 
 
 def exposition(run: Mapping[str, Any]) -> str:
-    """Returns the gauges of a run, each labelled `run_id` and `model`, the model's content hash.
+    """Returns the gauges of a run.
+
+    Each is labelled `run_id`, and `model`, the content hash of the model. Where models have names,
+    only what is said of one is labelled `model`, and its name as `features`.
 
     Args:
       run: The content of the run's run.json.
     """
-    common = {"run_id": run["run_id"], "model": run["model"]["content_hash"]}
+    common = {"run_id": run["run_id"]}
+    if "model" in run:
+        common["model"] = run["model"]["content_hash"]
     lines = []
     for name, description, samples in _metrics(run):
         full = _PREFIX + name
@@ -33,7 +61,7 @@ def exposition(run: Mapping[str, Any]) -> str:
 
 
 def _metrics(run: Mapping[str, Any]) -> Iterator[Metric]:
-    counts, health, drift = run["counts"], run["health"], run["drift"]
+    counts = run["counts"]
 
     def single(name: str, description: str, value: float) -> Metric:
         return name, description, [({}, value)]
@@ -57,32 +85,25 @@ def _metrics(run: Mapping[str, Any]) -> Iterator[Metric]:
     )
     yield single("started_timestamp_seconds", "Time of launch.", _timestamp(run["started"]))
     yield single("finished_timestamp_seconds", "Time of commit.", _timestamp(run["finished"]))
-    yield single("health_rows", "Feature vectors measured.", health["rows"])
-    yield single("health_zero_rows", "Feature vectors that are all zero.", health["zero_rows"])
-    yield single(
-        "health_constant_dimensions",
-        "Dimensions in which no two vectors differ.",
-        health["constant_dimensions"],
-    )
-    norm = health["norm"]
-    yield single("health_norm_mean", "Mean L2 norm of feature vectors.", norm["mean"])
-    yield single("health_norm_std", "Standard deviation of the L2 norms.", norm["std"])
+    of: dict[str, Labels] = {
+        entry["name"]: {"features": entry["name"], "model": entry["content_hash"]}
+        for entry in run.get("models", ())
+    } or {"": {}}
+    health = sections_in(run["health"])
+    for name, description, read in _OF_HEALTH:
+        yield name, description, [(of[model], read(each)) for model, each in health.items()]
     yield (
         "health_norm",
         "Quantiles of the L2 norms.",
         [
-            ({"quantile": f"{int(percent) / 100:g}"}, value)
-            for percent, value in norm["percentiles"].items()
+            (of[model] | {"quantile": f"{int(percent) / 100:g}"}, value)
+            for model, each in health.items()
+            for percent, value in each["norm"]["percentiles"].items()
         ],
     )
-    if drift:
-        yield single("drift_psi", "Stability index of norms to an earlier run.", drift["psi"])
-        yield single(
-            "drift_mean_difference",
-            "Mean absolute standardised difference of means to an earlier run.",
-            drift["mean_difference"],
-        )
-        yield single("drifted", "1 if the features have drifted.", int(drift["drifted"]))
+    drift = sections_in(run["drift"])
+    for name, description, read in _OF_DRIFT if drift else ():
+        yield name, description, [(of[model], read(each)) for model, each in drift.items()]
 
 
 def _timestamp(text: str) -> float:

@@ -27,8 +27,9 @@ from image_features.pipeline.config import RunConfig, utc_now
 from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.failures import ErrorShards
 from image_features.pipeline.dataset.layout import HEALTH_FILE, METRICS_FILE, RUN_FILE
+from image_features.pipeline.dataset.model_sections import by_model
 from image_features.pipeline.dataset.run import FORMAT_VERSION, read_record
-from image_features.transforms.measure_features import FeatureStatistics
+from image_features.transforms.measure_features import Health
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import create_once, open_plain, sync_names
 
@@ -39,7 +40,7 @@ def in_order(shards: Iterable[ShardFile]) -> list[ShardFile]:
 
 
 def draft(
-    run: RunConfig, files: Sequence[ShardFile], counts: RunCounts, health: FeatureStatistics
+    run: RunConfig, files: Sequence[ShardFile], counts: RunCounts, health: Health
 ) -> dict[str, Any]:
     """Returns run.json as far as it is known before the commit."""
     return {
@@ -65,7 +66,7 @@ def publish(
     run: RunConfig,
     record: dict[str, Any],
     files: Sequence[ShardFile],
-    health: FeatureStatistics,
+    health: Health,
     *,
     before: Callable[[dict[str, Any]], Comparison],
 ) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def publish(
 
 
 def _complete(
-    record: dict[str, Any], run: RunConfig, counts: RunCounts, drift: Drift | None
+    record: dict[str, Any], run: RunConfig, counts: RunCounts, drift: Mapping[str, Drift]
 ) -> float:
     """Fills in the times and the drift; returns how long the run has lasted, in seconds."""
     finished = _finish_time(run)
@@ -132,8 +133,9 @@ def _complete(
     record["finished"] = finished.isoformat()
     record["duration_seconds"] = round(seconds, 3)
     record["images_per_second"] = round(counts.rows_done / seconds, 3) if seconds else 0.0
-    if drift is not None:
-        record["drift"] = drift.to_json(run.guards.drift_threshold)
+    if drift:
+        threshold = run.guards.drift_threshold
+        record["drift"] = by_model({name: of.to_json(threshold) for name, of in drift.items()})
     return seconds
 
 

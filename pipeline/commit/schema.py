@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from image_features.transforms.manifests.columns import Column, Kind
 from image_features.transforms.shards.record_format import RECORDS
+from image_features.transforms.shards.vectors import VectorField
 
 _TFDS = "tensorflow_datasets.core.features"
 _DTYPES = {
@@ -26,7 +28,7 @@ IMAGE_FIELDS = (
 )
 
 
-def features_json(columns: tuple[Column, ...], num_features: int) -> str:
+def features_json(columns: tuple[Column, ...], vectors: Sequence[VectorField]) -> str:
     """Returns features.json as tensorflow_datasets.features.FeaturesDict.save_config's.
 
     A name with slashes is a nested dictionary there: `image/uri` is `["image"]["uri"]`.
@@ -34,7 +36,8 @@ def features_json(columns: tuple[Column, ...], num_features: int) -> str:
     tree: dict[str, Any] = {}
     for name, kind, _ in IMAGE_FIELDS:
         _insert(tree, name, _scalar(kind))
-    _insert(tree, "image/features", _tensor(str(num_features), "float32"))
+    for field in vectors:
+        _insert(tree, field.key, _tensor(str(field.width), "float32"))
     for column in columns:
         leaf = _scalar(column.kind)
         _insert(tree, column.name, _sequence(leaf) if column.is_sequence else leaf)
@@ -61,7 +64,7 @@ def dataset_info_json(name: str, version: str, shard_rows: list[int], num_bytes:
     return json.dumps(info, indent=2) + "\n"
 
 
-def schema_pbtxt(columns: tuple[Column, ...], num_features: int) -> str:
+def schema_pbtxt(columns: tuple[Column, ...], vectors: Sequence[VectorField]) -> str:
     """Returns the records' tensorflow_metadata Schema in protobuf text format."""
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
@@ -73,9 +76,10 @@ def schema_pbtxt(columns: tuple[Column, ...], num_features: int) -> str:
         feature.presence.min_fraction = 1.0
         feature.shape.SetInParent()
         feature.annotation.comment.append(annotation)
-    vector = schema.feature.add(name="image/features", type=schema_pb2.FLOAT)
-    vector.presence.min_fraction = 1.0
-    vector.shape.dim.add(size=num_features)
+    for field in vectors:
+        vector = schema.feature.add(name=field.key, type=schema_pb2.FLOAT)
+        vector.presence.min_fraction = 1.0
+        vector.shape.dim.add(size=field.width)
     for column in columns:
         feature = schema.feature.add(
             name=column.name, type=types.get(column.kind, schema_pb2.BYTES)

@@ -42,12 +42,14 @@ def summarize(run: Run, series: Series | None = None) -> Iterator[str]:
       run: The run.
       series: The runs of the dataset, where the run was found in one.
     """
-    counts, model, shards = run.counts, run.provenance.model, run.files()
+    counts, shards = run.counts, run.files()
     yield f"run       {run.directory}"
     yield f"finished  {run.finished}"
-    yield (
-        f"model     {model.handle}  ({model.num_features} features, hash {model.content_hash[:12]})"
-    )
+    for name, model in run.provenance.models.items():
+        yield (
+            f"model     {f'{name} = ' if name else ''}{model.handle}  "
+            f"({model.num_features} features, hash {model.content_hash[:12]})"
+        )
     unchanged, removed = counts.rows_unchanged, counts.rows_removed
     yield (
         f"rows      {counts.rows_in} in = {counts.rows_out} out + "
@@ -65,19 +67,24 @@ def summarize(run: Run, series: Series | None = None) -> Iterator[str]:
 
 
 def _health(run: Run) -> Iterator[str]:
-    health, drift = run.health, run.drift
-    if health and health["rows"]:
-        norm = health["norm"]
+    for name, health in run.health.items():
+        if health["rows"]:
+            norm = health["norm"]
+            yield (
+                f"health    {_of(name)}norm {norm['mean']:.4g} +- {norm['std']:.2g};  "
+                f"{health['zero_rows']} zero rows, {health['constant_dimensions']} constant "
+                "dimensions"
+            )
+    for name, drift in run.drift.items():
         yield (
-            f"health    norm {norm['mean']:.4g} +- {norm['std']:.2g};  {health['zero_rows']} zero "
-            f"rows, {health['constant_dimensions']} constant dimensions"
-        )
-    if drift:
-        yield (
-            f"drift     {'YES' if drift['drifted'] else 'no'}, against {drift['run_id']}: "
-            f"stability index {drift['psi']:.3g}, difference of means "
+            f"drift     {_of(name)}{'YES' if drift['drifted'] else 'no'}, against "
+            f"{drift['run_id']}: stability index {drift['psi']:.3g}, difference of means "
             f"{drift['mean_difference']:.3g}, threshold {drift['threshold']:g}"
         )
+
+
+def _of(model: str) -> str:
+    return f"{model}: " if model else ""
 
 
 def sample_rows(run: Run, count: int) -> Iterator[str]:
@@ -87,18 +94,21 @@ def sample_rows(run: Run, count: int) -> Iterator[str]:
         if left < 1:
             return
         if shard.rows:
-            with open_shard(run, shard) as file:
-                block = next(blocks(run, file, rows=left))
-            yield from _lines(block)
+            for field in run.vectors:
+                one = run.reading(field.model)
+                with open_shard(one, shard) as file:
+                    block = next(blocks(one, file, rows=left))
+                yield from _lines(block, field.model)
             left -= len(block.keys)
 
 
-def _lines(block: Block) -> Iterator[str]:
+def _lines(block: Block, model: str) -> Iterator[str]:
     for record, vector in zip(block.records, block.features, strict=True):
         head = ", ".join(f"{value:.3f}" for value in vector[:4])
         yield (
             f"sample    {record.text(URI)}  {record.text(FORMAT)} "
-            f"{record.number(WIDTH)}x{record.number(HEIGHT)}  [{head}, ...] ({len(vector)})"
+            f"{record.number(WIDTH)}x{record.number(HEIGHT)}  "
+            f"{_of(model)}[{head}, ...] ({len(vector)})"
         )
 
 

@@ -10,6 +10,7 @@ from image_features.models.identity import ModelIdentity
 from image_features.transforms.images.fetcher import FetchPolicy
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.manifests.columns import Column
+from image_features.transforms.shards.vectors import VectorField
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import RetryPolicy
 
@@ -25,9 +26,11 @@ VECTORS_DEPEND_ON: Mapping[type, Mapping[str, bool]] = {
         "engine": False,  # Compiled features are within a tolerance of TensorFlow's.
         "precision": True,
         "max_cosine_difference": False,
+        "scaling": True,
     },
     DecodePolicy: {
-        "image_size": True,
+        "image_size": False,  # The models' own sizes count.
+        "further_sizes": False,
         "resize": True,
         "decode": True,
         "allow_truncated": False,  # What is not truncated is decoded as ever.
@@ -36,6 +39,8 @@ VECTORS_DEPEND_ON: Mapping[type, Mapping[str, bool]] = {
         "background": True,
         "timeout": False,
         "decode_revision": True,
+        "interpolation": True,
+        "antialias": True,
     },
     FetchPolicy: {
         "http": False,
@@ -56,6 +61,8 @@ VECTORS_DEPEND_ON: Mapping[type, Mapping[str, bool]] = {
     RetryPolicy: {"max_attempts": False, "backoff_base": False, "backoff_max": False},
 }
 _HASH_DIGITS = 12
+# They come with the content of a model.
+_OF_CONTENT = frozenset({"content_hash", "num_features", "image_size"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,23 +72,28 @@ class Provenance:
     Attributes:
       inputs: The locations of the manifests, directories and globs.
       columns: The passed-through columns of the rows.
-      model: The model, by its content.
+      models: The models by their names, which are empty for one that needs none.
       decode: The rules by which files became pixels.
       max_fetch_bytes: The size above which files were not fetched.
     """
 
     inputs: tuple[str, ...]
     columns: tuple[Column, ...]
-    model: ModelIdentity
+    models: Mapping[str, ModelIdentity]
     decode: DecodePolicy
     max_fetch_bytes: int
+
+    @property
+    def vectors(self) -> tuple[VectorField, ...]:
+        """The fields of a row that hold its feature vectors, in the order of the models."""
+        return tuple(VectorField(name, made.num_features) for name, made in self.models.items())
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields of run.json that tell the sources."""
         return {
             "input": list(self.inputs),
             "columns": [column.to_json() for column in self.columns],
-            "model": self.model.to_json(),
+            **_models_to_json(self.models),
             "preprocessing": self.decode.to_json() | {"max_fetch_bytes": self.max_fetch_bytes},
         }
 
@@ -92,13 +104,13 @@ class Provenance:
         return cls(
             inputs=tuple(record["input"]),
             columns=tuple(Column.from_json(entry) for entry in record["columns"]),
-            model=ModelIdentity.from_json(record["model"]),
+            models=_models_from_json(record),
             decode=decode,
             max_fetch_bytes=int(record["preprocessing"].get("max_fetch_bytes", decode.max_bytes)),
         )
 
     def is_comparable(self, other: Provenance) -> bool:
-        """Tells whether the vectors of two runs can be compared: one model, one way to the pixels.
+        """Tells whether vectors of two runs can be compared: the same models and ways to pixels.
 
         Limits on size do not count, since no vector depends on them.
         """
@@ -106,26 +118,53 @@ class Provenance:
 
     def differences(self, other: Provenance) -> list[str]:
         """Returns why the vectors of another run cannot be compared, as `name ours -> theirs`."""
-        if self.model.content_hash != other.model.content_hash:
-            # Whatever else differs about the model comes with it.
-            ours, theirs = (
-                f"{of.model.handle} (hash {of.model.content_hash[:_HASH_DIGITS]})"
-                for of in (self, other)
-            )
-            model = [f"model {ours} -> {theirs}"]
-        else:
-            model = []
-        return model + [
-            f"{name} {_shown(getattr(ours, name))} -> {_shown(getattr(theirs, name))}"
-            for ours, theirs, name in self._differing(other)
-            if not (model and name in ("content_hash", "num_features", "image_size"))
+        return [
+            f"{name} {_shown(ours)} -> {_shown(theirs)}"
+            for name, ours, theirs in self._differing(other)
         ]
 
-    def _differing(self, other: Provenance) -> Iterator[tuple[Any, Any, str]]:
-        for ours, theirs in ((self.model, other.model), (self.decode, other.decode)):
-            for name, counts in VECTORS_DEPEND_ON[type(ours)].items():
-                if counts and getattr(ours, name) != getattr(theirs, name):
-                    yield ours, theirs, name
+    def _differing(self, other: Provenance) -> Iterator[tuple[str, Any, Any]]:
+        """Yields what differs: its name, and what it is here and there."""
+        if self.models.keys() != other.models.keys():
+            yield "models", _listed(self.models), _listed(other.models)
+            return
+        for name, ours in self.models.items():
+            theirs, label = other.models[name], f"{name}: " if name else ""
+            same = ours.content_hash == theirs.content_hash
+            if not same:
+                yield f"{label}model", _told(ours), _told(theirs)
+            yield from _differing(ours, theirs, label, frozenset() if same else _OF_CONTENT)
+        yield from _differing(self.decode, other.decode)
+
+
+def _models_to_json(models: Mapping[str, ModelIdentity]) -> dict[str, Any]:
+    """Returns `model` where it needs no name, else `models`, a list in the order of the fields."""
+    if models.keys() == {""}:
+        return {"model": models[""].to_json()}
+    return {"models": [{"name": name} | made.to_json() for name, made in models.items()]}
+
+
+def _models_from_json(record: Mapping[str, Any]) -> dict[str, ModelIdentity]:
+    if "models" in record:
+        return {entry["name"]: ModelIdentity.from_json(entry) for entry in record["models"]}
+    return {"": ModelIdentity.from_json(record["model"])}
+
+
+def _differing(
+    ours: object, theirs: object, label: str = "", told: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, Any, Any]]:
+    for name, counts in VECTORS_DEPEND_ON[type(ours)].items():
+        mine, other = getattr(ours, name), getattr(theirs, name)
+        if counts and name not in told and mine != other:
+            yield f"{label}{name}", mine, other
+
+
+def _told(model: ModelIdentity) -> str:
+    return f"{model.handle} (hash {model.content_hash[:_HASH_DIGITS]})"
+
+
+def _listed(models: Mapping[str, ModelIdentity]) -> str:
+    return ", ".join(sorted(name or _told(model) for name, model in models.items()))
 
 
 def _shown(value: object) -> str:

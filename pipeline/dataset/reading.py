@@ -14,6 +14,7 @@ from image_features.pipeline.dataset.latest_rows import LatestRows
 from image_features.pipeline.dataset.run import check_whole
 from image_features.pipeline.dataset.series import merged_columns, open_series
 from image_features.transforms.manifests.columns import Column, Kind
+from image_features.transforms.shards.vectors import VectorField
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -52,9 +53,9 @@ def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
       batch_size: The number of rows that are parsed and come together; None yields single rows.
 
     Returns:
-      Dictionaries: `image/features` float32 [num_features], `image/width` and
-      `image/height` int64, the other `image/` fields strings, and the manifest's
-      columns; those that are lists or may be absent are ragged.
+      Dictionaries: `image/features` float32 [num_features] (of several models each
+      `image/features/NAME`), `image/width` and `image/height` int64, the other `image/` fields
+      strings, and the manifest's columns; those that are lists or may be absent are ragged.
 
     Raises:
       RunNotFoundError: there is no committed run.
@@ -67,7 +68,7 @@ def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
     latest = LatestRows(open_series(path).runs)
     check_whole(latest.runs, ["features"])  # TensorFlow would not name the shard.
     columns = merged_columns(latest.runs)
-    spec = _parse_spec(tf, latest.runs[0].num_features, columns)
+    spec = _parse_spec(tf, latest.runs[0].vectors, columns)
     records = None
     for compression in ("", "GZIP"):
         for part in _records(tf, latest, compression):
@@ -82,22 +83,27 @@ def load(path: str, *, batch_size: int | None = None) -> tf.data.Dataset:
     return parsed if batch_size else parsed.unbatch()
 
 
-def load_numpy(path: str) -> FeatureArrays:
+def load_numpy(path: str, *, features: str | None = None) -> FeatureArrays:
     """Reads the rows that `load` would into arrays; they must fit in memory.
+
+    Args:
+      path: A run's directory, or a dataset's.
+      features: The name of the model whose vectors are read; None is the only one.
 
     Raises:
       RunNotFoundError: there is no committed run.
+      UsageError: there are no vectors of that model, or of several and none is named.
       DamagedRunError: a shard or an index is not as it was written.
     """
-    series = open_series(path)
+    series = open_series(path, features)
     latest = LatestRows(series.runs)
     columns = merged_columns(latest.runs)
-    features = np.empty((latest.rows(), latest.runs[0].num_features), np.float32)
+    vectors = np.empty((latest.rows(), latest.runs[0].num_features), np.float32)
     values: dict[str, list[Any]] = {column.name: [] for column in columns}
     keys: list[str] = []
     uris: list[str] = []
     for block in latest.seen():
-        features[len(keys) : len(keys) + len(block.keys)] = block.features
+        vectors[len(keys) : len(keys) + len(block.keys)] = block.features
         keys += [record.text("image/key") for record in block.records]
         uris += [record.text("image/uri") for record in block.records]
         for column in columns:
@@ -105,7 +111,7 @@ def load_numpy(path: str) -> FeatureArrays:
     return FeatureArrays(
         np.array(keys, np.str_),
         _objects(uris),
-        features,
+        vectors,
         {column.name: _array(values[column.name], column) for column in columns},
         tuple(run.directory for run in series.hidden),
     )
@@ -153,14 +159,17 @@ def _as_written(tf: Any, function: Callable[..., Any]) -> Any:
     return tf.autograph.experimental.do_not_convert(function)
 
 
-def _parse_spec(tf: Any, length: int, columns: Sequence[Column]) -> dict[str, Any]:
+def _parse_spec(
+    tf: Any, vectors: Sequence[VectorField], columns: Sequence[Column]
+) -> dict[str, Any]:
     dtypes = {Kind.INT64: tf.int64, Kind.BOOL: tf.int64, Kind.FLOAT32: tf.float32}
     spec: dict[str, Any] = {
         f"image/{name}": tf.io.FixedLenFeature((), tf.string)
         for name in ("uri", "key", "sha256", "format")
     }
     spec |= {f"image/{n}": tf.io.FixedLenFeature((), tf.int64) for n in ("width", "height")}
-    spec["image/features"] = tf.io.FixedLenFeature((length,), tf.float32)
+    for field in vectors:
+        spec[field.key] = tf.io.FixedLenFeature((field.width,), tf.float32)
     for column in columns:
         dtype = dtypes.get(column.kind, tf.string)
         if column.is_sequence:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from image_features.pipeline.dataset.run import Run
 from image_features.transforms.shards import record_format
-from image_features.transforms.shards.record_format import FEATURES, KEY, RECORDS, Record
+from image_features.transforms.shards.record_format import KEY, RECORDS, Record
 from image_features.transforms.shards.shard_file import ShardFile
 
 Floats = npt.NDArray[np.float32]
@@ -65,7 +65,6 @@ def blocks(run: Run, file: Any, address: int = 0, rows: int = _BLOCK_ROWS) -> It
     Raises:
       ValueError: the shard is not as it was written.
     """
-    width = run.num_features
     records: list[Record] = []
     addresses: list[int] = []
     for payload in RECORDS.payloads(file):
@@ -73,15 +72,16 @@ def blocks(run: Run, file: Any, address: int = 0, rows: int = _BLOCK_ROWS) -> It
         addresses.append(address)
         address += len(payload)
         if len(records) == rows:
-            yield _block(run, records, addresses, width)
+            yield _block(run, records, addresses)
             records, addresses = [], []
     if records:
-        yield _block(run, records, addresses, width)
+        yield _block(run, records, addresses)
 
 
-def _block(run: Run, records: list[Record], addresses: list[int], width: int) -> Block:
-    vectors = [record.floats(FEATURES) for record in records]
-    if any(len(vector) != width for vector in vectors):
-        raise ValueError(f"A shard of {run.directory} holds vectors of another length.")
+def _block(run: Run, records: list[Record], addresses: list[int]) -> Block:
+    try:
+        vectors = run.vector.of(records)
+    except ValueError as error:
+        raise ValueError(f"A shard of {run.directory} is not as run.json says: {error}") from error
     keys = np.array([bytes.fromhex(record.text(KEY)) for record in records], "S16")
-    return Block(run, keys, np.stack(vectors), records, np.array(addresses, np.uint64))
+    return Block(run, keys, vectors, records, np.array(addresses, np.uint64))

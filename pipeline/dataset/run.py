@@ -11,7 +11,7 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.errors import RunNotFoundError, UnreadableRunError
+from image_features.errors import RunNotFoundError, UnreadableRunError, UsageError
 from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.layout import (
     RUN_FILE,
@@ -19,10 +19,12 @@ from image_features.pipeline.dataset.layout import (
     only_os_errors,
     run_directories,
 )
+from image_features.pipeline.dataset.model_sections import Section, sections_in
 from image_features.pipeline.dataset.provenance import Provenance
 from image_features.system.paths import absolute
 from image_features.transforms.manifests.columns import Column
 from image_features.transforms.shards.shard_file import ShardFile
+from image_features.transforms.shards.vectors import VectorField
 from image_features.transforms.stores import libraries
 from image_features.transforms.stores.files import open_plain
 from image_features.transforms.stores.listing import Listed, list_files
@@ -37,10 +39,12 @@ class Run:
     Attributes:
       directory: The directory of the run.
       record: The content of its run.json.
+      features: The name of the model whose vectors are read; None is the only one.
     """
 
     directory: str
     record: Mapping[str, Any]
+    features: str | None = None
 
     @classmethod
     def read(cls, directory: str) -> Run | None:
@@ -118,9 +122,34 @@ class Run:
         return self.provenance.columns
 
     @property
+    def vectors(self) -> tuple[VectorField, ...]:
+        """The fields of a row that hold its feature vectors, one for each model."""
+        return self.provenance.vectors
+
+    def reading(self, features: str | None) -> Run:
+        """Returns the run with the vectors of a model; no name is that of the only one."""
+        return dataclasses.replace(self, features=features or None)
+
+    @functools.cached_property
+    def vector(self) -> VectorField:
+        """The field of the vectors that are read.
+
+        Raises:
+          UsageError: the run has no such model, or has several and none is named.
+        """
+        if self.features is None and len(self.vectors) == 1:
+            return self.vectors[0]
+        named = {field.model: field for field in self.vectors if field.model}
+        if self.features in named:
+            return named[self.features]
+        have = ", ".join(named) if named else "one model, which has no name"
+        asked = f"not of {self.features!r}" if self.features else "one of them must be named"
+        raise UsageError(f"{self.directory} has features of {have}, and {asked}; see --features.")
+
+    @property
     def num_features(self) -> int:
-        """The length of a feature vector."""
-        return self.provenance.model.num_features
+        """The length of a vector that is read."""
+        return self.vector.width
 
     @property
     def compressed(self) -> bool:
@@ -128,14 +157,14 @@ class Run:
         return bool(self.record["compression"] == "gzip")
 
     @property
-    def health(self) -> Mapping[str, Any] | None:
-        """The summary of what the features are like; runs of old versions have none."""
-        return self.record.get("health")
+    def health(self) -> Mapping[str, Section]:
+        """The summaries of what each model's features are like; runs of old versions have none."""
+        return sections_in(self.record.get("health"))
 
     @property
-    def drift(self) -> Mapping[str, Any] | None:
-        """The comparison with an earlier run, if there was one to compare with."""
-        return self.record.get("drift")
+    def drift(self) -> Mapping[str, Section]:
+        """The comparisons of each model's features with an earlier run's, if there was one."""
+        return sections_in(self.record.get("drift"))
 
     @property
     def removed_before(self) -> int:

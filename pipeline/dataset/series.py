@@ -54,13 +54,18 @@ class Series:
         )
 
 
-def open_series(path: str) -> Series:
+def open_series(path: str, features: str | None = None) -> Series:
     """Finds what readers see at a path, and warns of what is hidden.
+
+    Args:
+      path: A run's directory, or a dataset's.
+      features: The name of the model whose vectors are read; None is the only one.
 
     Raises:
       RunNotFoundError: there is no committed run.
     """
-    series = Series.of(current_runs(path))
+    current = current_runs(path)
+    series = Series.of([run.reading(features) for run in current])
     if series.hidden:
         _LOG.warning("%s: %s.", path, series.hidden_in_words())
     return series

@@ -14,12 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.errors import UsageError
-from image_features.models.convert import ModelFormat, convert
+from image_features.models.convert import Conversion, convert
+from image_features.models.declaration import choose_scaling
+from image_features.models.engines import probabilities_error
 from image_features.models.entries import stated_image_size
 from image_features.models.files import staged_directory
 from image_features.models.finetune import FinetuneResult, Report, finetune
 from image_features.models.handles import resolve
+from image_features.models.metadata import ModuleMetadata, read_metadata, write_metadata
 from image_features.models.module import DEFAULT_IMAGE_SIZE, FeatureModule, load_saved_model
+from image_features.models.scaling import Scaling
+from image_features.models.soundness import examine
 from image_features.models.tuner import FinetuneConfig, Finetuner
 from image_features.pipeline.finetune.labelled import Images, examine_images, read_images
 from image_features.system.disks import fault_of
@@ -42,6 +47,7 @@ class FinetuneJob:
       label_column: The name of the column of labels.
       uri_column: The name of the column of URIs; None finds it.
       config: The settings of the training.
+      scaling: What becomes of pixels; None is what the module says itself, or else [0, 1].
     """
 
     model: str
@@ -51,6 +57,7 @@ class FinetuneJob:
     label_column: str
     uri_column: str | None
     config: FinetuneConfig
+    scaling: Scaling | None = None
 
 
 def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
@@ -74,6 +81,8 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
     examine_images(job.train, label_column=job.label_column, uri_column=job.uri_column)
     tf.keras.utils.set_random_seed(job.config.seed)
     resolved = resolve(job.model)
+    scaling = choose_scaling(resolved, job.scaling)
+    _check(resolved.directory, redact_uri(job.model))
     loaded = _load_trainable(job.model, resolved.directory)
     size = stated_image_size(loaded, resolved.directory) or (DEFAULT_IMAGE_SIZE,) * 2
     images = read_images(
@@ -83,7 +92,7 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
         policy=DecodePolicy(size),
     )
     classes, labels = _number_classes(images, job.train)
-    tuner = Finetuner(loaded, resolved.directory, size, len(classes), job.config)
+    tuner = Finetuner(loaded, resolved.directory, size, len(classes), job.config, scaling)
     try:
         result = finetune(tuner, images.pixels, labels, job.work, job.config, report)
     except Exception as error:  # TensorFlow has exceptions of its own.
@@ -102,7 +111,8 @@ def run_finetune(job: FinetuneJob, report: Report) -> FinetuneResult:
         **job.config.to_json(),
         **result.to_json(),
     }
-    _write_module(job.output, tuner, record)
+    metadata = dataclasses.replace(read_metadata(resolved.directory), scaling=scaling)
+    _write_module(job.output, tuner, record, metadata)
     return result
 
 
@@ -120,14 +130,24 @@ def _check_writable(option: str, directory: str) -> None:
         raise UsageError(f"{option}: {directory} is not writable.")
 
 
+def _check(directory: str, name: str) -> None:
+    """Makes sure that a training begins with features, and can be repeated.
+
+    Raises:
+      ModelError: the module gives other features each time, or probabilities.
+    """
+    if examine(FeatureModule.load(directory)):
+        raise probabilities_error(name, may_be_allowed=False)
+
+
 def _load_trainable(model: str, directory: str) -> Any:
     """Loads a module as a TF2 SavedModel, the only kind whose variables can learn."""
     loaded, format = load_saved_model(directory)
-    if format == "tf1_hub":
+    if format != "tf2_saved_model":
         _log.info("Converting the TF1 Hub module %s to TF2.", redact_uri(model))
         with tempfile.TemporaryDirectory() as scratch:  # It is in $TMPDIR.
             converted = os.path.join(scratch, "tf2")
-            convert(directory, converted, format=ModelFormat.TF2)
+            convert(directory, converted, Conversion())
             loaded, _ = load_saved_model(converted)
     return loaded
 
@@ -146,13 +166,15 @@ def _number_classes(images: Images, train: str) -> tuple[list[str], npt.NDArray[
     return classes.tolist(), labels.astype(np.int32)
 
 
-def _write_module(output: str, tuner: Finetuner, record: Mapping[str, Any]) -> None:
+def _write_module(
+    output: str, tuner: Finetuner, record: Mapping[str, Any], metadata: ModuleMetadata
+) -> None:
     """Writes the module with its classifier and a record of the training, all or nothing."""
     with staged_directory(output) as staging:
         tuner.save(staging)
-        FeatureModule.load(staging)  # Nothing is handed out that `extract` would refuse.
+        write_metadata(staging, metadata)
+        _check(staging, output)  # Nothing is handed out that `extract` would refuse.
         extra = os.path.join(staging, "assets.extra")
-        os.makedirs(extra)
         with open(os.path.join(extra, "finetune.json"), "w", encoding="utf-8") as file:
             json.dump(record, file, indent=2)
         with open(os.path.join(extra, "classifier.npz"), "wb") as binary:

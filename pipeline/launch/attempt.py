@@ -165,6 +165,6 @@ def _begun_with(layout: RunLayout, started: str) -> object:
 def _check_same(layout: RunLayout, found: object, how: str) -> None:
     if found != layout.fingerprint:
         raise UsageError(
-            f"The run in {layout.directory} was {how} with another input, model or preprocessing; "
-            "choose another --run_id or remove it."
+            f"The run in {layout.directory} was {how} with another input, model, input range or "
+            "preprocessing; choose another --run_id or remove it."
         )

@@ -10,12 +10,14 @@ import hashlib
 import importlib.metadata
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import UsageError
 from image_features.models.engines import PreparedModel
+from image_features.models.scaling import Scaling
 from image_features.transforms.images.policy import DECODING_PACKAGES, DecodePolicy
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.manifests.spec import ManifestSpec
@@ -29,7 +31,7 @@ _PACKAGES = ("ai-edge-litert", "tensorflow", "numpy", "pillow")
 def fingerprint(
     *,
     manifest: ManifestSpec,
-    model: PreparedModel,
+    models: Mapping[str, PreparedModel],
     decode: DecodePolicy,
     keep_secrets: bool,
     incremental: bool = False,
@@ -48,7 +50,7 @@ def fingerprint(
         "sources": [_identity(source, manifest.http) for source in manifest.sources],
         "uri_column": manifest.uri_column,
         "columns": [column.to_json() for column in manifest.columns],
-        "model": [model.content_hash, str(model.engine), str(model.precision)],
+        **_of_models(models),
         "decode": decode.to_json(),
         "keep_secrets": keep_secrets,
         "incremental": incremental,
@@ -60,6 +62,16 @@ def fingerprint(
         parts["versions"] += [_version(package) for package in DECODING_PACKAGES]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _of_models(models: Mapping[str, PreparedModel]) -> dict[str, Any]:
+    """Returns what tells the models; versions up to 0.2 knew one of them, and no scaling."""
+    told: dict[str, list[Any]] = {}
+    for name, model in models.items():
+        told[name] = [model.content_hash, str(model.engine), str(model.precision)]
+        if model.identity.scaling != Scaling():
+            told[name].append(model.identity.scaling.to_json())
+    return {"model": told[""]} if told.keys() == {""} else {"models": told}
 
 
 def _identity(source: Source, http: HttpPolicy) -> list[Any]:

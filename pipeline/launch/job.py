@@ -21,13 +21,13 @@ from image_features.errors import (
     RunHeldError,
     UsageError,
 )
-from image_features.models.staging import stage
 from image_features.pipeline.commit.guards import recorded_broken
 from image_features.pipeline.compact import Compaction
 from image_features.pipeline.config import RunConfig
 from image_features.pipeline.dataset.claim import LEASE_SECONDS, Claim
 from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.extract import Extraction
+from image_features.pipeline.launch.models import needed_engine, stage_models
 from image_features.pipeline.launch.notify import notify_failure, notify_interruption
 from image_features.pipeline.launch.progress import watch
 from image_features.pipeline.launch.stop import stopped_by_signals, stopped_in_time
@@ -175,14 +175,13 @@ def _submit(work: Extraction | Compaction, beam_options: PipelineOptions) -> Any
     """Starts the pipeline; a local one has ended when this returns."""
     run = work.run
     try:
-        threads = runner.complete_options(
-            beam_options, run_id=run.run_id, engine=run.provenance.model.engine
-        )
+        engine = needed_engine(run.provenance.models.values())
+        threads = runner.complete_options(beam_options, run_id=run.run_id, engine=engine)
         if isinstance(work, Extraction):
-            model = work.model
+            models = work.models
             if not runner.is_local(beam_options):
-                model = stage(model, run.layout.staging)
-            work = dataclasses.replace(work, model=model, cpu_threads=work.cpu_threads or threads)
+                models = stage_models(models, run.layout.staging)
+            work = dataclasses.replace(work, models=models, cpu_threads=work.cpu_threads or threads)
         pipeline = beam.Pipeline(options=beam_options)
         work.build(pipeline)
         with watch(run.layout.staging):

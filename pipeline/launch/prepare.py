@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from image_features.errors import ModelError, UsageError
-from image_features.models.engines import PreparedModel
-from image_features.models.engines import prepare as prepare_model
-from image_features.models.identity import Engine, Precision
+from image_features.errors import UsageError
+from image_features.models.engines import PreparedModel, image_sizes
 from image_features.pipeline.config import Guards, RunConfig, utc_now
 from image_features.pipeline.dataset.known_runs import (
     all_runs,
@@ -27,14 +26,16 @@ from image_features.pipeline.extract import Extraction
 from image_features.pipeline.launch.attempt import Attempt, State, begin_attempt, find_attempt
 from image_features.pipeline.launch.fingerprint import fingerprint
 from image_features.pipeline.launch.inputs import examine_input
+from image_features.pipeline.launch.models import handles, prepare_models
 from image_features.pipeline.locations import explain
 from image_features.pipeline.options import FeatureExtractorOptions
 from image_features.pipeline.runners import runner
+from image_features.pipeline.scaling_options import stated_scalings
 from image_features.system import descriptors
 from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.fetch_images import FetchPolicy
-from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy, check_interpolation
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.skip_known import Known
 from image_features.transforms.stores.http import MIB, HttpPolicy
@@ -77,8 +78,8 @@ def prepare(
     attempt = find_attempt(options.output, options.run_id, compression=options.compression)
     fetch = _fetch_policy(options)
     manifest = examine_input(options, fetch.http)
-    model = _prepare_model(options)
-    provenance = _provenance(options, manifest, model, fetch)
+    models = prepare_models(options)
+    provenance = _provenance(options, manifest, models, fetch)
     known, guards = None, _guards(options)
     if attempt.state is not State.COMMITTED:
         runs = _earlier_runs(options, attempt.layout, provenance)
@@ -90,7 +91,7 @@ def prepare(
         attempt,
         fingerprint(
             manifest=manifest,
-            model=model,
+            models=models,
             decode=provenance.decode,
             keep_secrets=options.keep_uri_secrets,
             incremental=options.incremental,
@@ -108,7 +109,7 @@ def prepare(
             guards=guards,
         ),
         manifest=manifest,
-        model=model,
+        models=models,
         fetch=fetch,
         known=known,
         keep_secrets=options.keep_uri_secrets,
@@ -123,11 +124,15 @@ def _check_options(options: FeatureExtractorOptions) -> None:
             f"Only {descriptors.limit()} files may be open at once here, and a run needs "
             f"{descriptors.FEWEST}: raise the limit, as by ulimit -n 1024."
         )
-    for flag in ("input", "output", "model"):
+    for flag in ("input", "output"):
         if not getattr(options, flag) and not (flag == "input" and options.retry_errors):
             raise UsageError(f"--{flag} is missing; see image-features extract --help.")
     if options.input and options.retry_errors:
         raise UsageError("--input and --retry_errors exclude each other; give one.")
+    try:
+        check_interpolation(options.interpolation, options.antialias == "yes")
+    except ValueError as error:
+        raise UsageError(f"--antialias={options.antialias} cannot be used: {error}") from error
     if options.num_shards and options.images_per_shard:
         raise UsageError("--num_shards and --images_per_shard exclude each other; give one.")
     for flag in ("verify_content", "tombstone_removed", "max_removed_rate"):
@@ -143,9 +148,11 @@ def _check_options(options: FeatureExtractorOptions) -> None:
 
 
 def _check_libraries(options: FeatureExtractorOptions) -> None:
+    models = handles(options.model)
+    stated_scalings(options, models)
     named = {
         "output": [options.output],
-        "model": [options.model],
+        "model": models.values(),
         "input": options.input or (),
         "retry_errors": [options.retry_errors or ""],
     }
@@ -169,26 +176,16 @@ def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
     )
 
 
-def _prepare_model(options: FeatureExtractorOptions) -> PreparedModel:
-    try:
-        return prepare_model(
-            options.model,
-            engine=Engine(options.engine),
-            precision=Precision(options.precision),
-            batch_size=options.batch_size,
-        )
-    except ModelError as error:
-        raise UsageError(f"--model={redact_uri(options.model)} cannot be used: {error}") from error
-
-
 def _provenance(
     options: FeatureExtractorOptions,
     manifest: ManifestSpec,
-    model: PreparedModel,
+    models: Mapping[str, PreparedModel],
     fetch: FetchPolicy,
 ) -> Provenance:
+    image_size, *further_sizes = image_sizes(models.values())
     decode = DecodePolicy(
-        image_size=model.image_size,
+        image_size=image_size,
+        further_sizes=tuple(further_sizes),
         resize=options.resize,
         decode=options.decode,
         allow_truncated=options.allow_truncated,
@@ -196,11 +193,16 @@ def _provenance(
         max_bytes=fetch.max_bytes,
         timeout=options.decode_timeout,
         decode_revision=DecodePolicy.NEWEST,
+        interpolation=options.interpolation,
+        antialias=options.antialias == "yes",
     )
     return Provenance(
         inputs=tuple(redact_uri(source.location) for source in manifest.sources),
         columns=manifest.columns,
-        model=dataclasses.replace(model.identity, handle=redact_uri(model.handle)),
+        models={
+            name: dataclasses.replace(model.identity, handle=redact_uri(model.handle))
+            for name, model in models.items()
+        },
         decode=decode,
         max_fetch_bytes=fetch.max_bytes,
     )

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from image_features.pipeline.dataset.run import Run
-from image_features.pipeline.report.contents import Health, Report, SampledImage, SampledImages
+from image_features.pipeline.report.contents import (
+    Health,
+    ModelReport,
+    Report,
+    SampledImage,
+    SampledImages,
+)
 
 SHOWN_RUNS = 60  # The latest runs, which charts and the table show.
 _CATEGORIES = 10
@@ -26,15 +32,15 @@ def rate_of(rows: int, seconds: float) -> float:
 
 def run_line(run: Run) -> Json:
     """Describes a run for a table or a chart."""
-    model = run.provenance.model
+    models = run.provenance.models
     return {
         "id": run.run_id,
         "finished": run.finished[:19].replace("T", " "),
         "counts": run.counts.to_json(),
         "seconds": round(run.seconds, 1),
         "rate": rate_of(run.counts.rows_done, run.seconds),
-        "model": model.handle,
-        "hash": model.content_hash[:12],
+        "model": ", ".join(f"{n} = {m.handle}" if n else m.handle for n, m in models.items()),
+        "hash": ", ".join(model.content_hash[:12] for model in models.values()),
     }
 
 
@@ -42,10 +48,11 @@ def draw(report: Report, thumbnails: Mapping[int, str]) -> dict[str, Json]:
     """Returns the charts' specifications by name; the map names its pictures by their rows."""
     runs = [run_line(run) for run in reversed(report.runs[:SHOWN_RUNS])]
     charts = {
-        "map": _map(report.sample, thumbnails),
         "rows": _rows_chart(runs),
         "rate": _rate_chart(runs),
     }
+    for number, model in enumerate(report.models):
+        charts |= _of_model(number, model, thumbnails)
     reasons = [
         {"run": run["id"], "reason": reason, "rows": count}
         for run in runs
@@ -53,7 +60,7 @@ def draw(report: Report, thumbnails: Mapping[int, str]) -> dict[str, Json]:
     ]
     if reasons:
         charts["reasons"] = _bars(reasons, "rows", "reason")
-    images = report.health[0].images
+    images = report.images
     if images.formats:
         formats = [{"format": name, "images": n} for name, n in images.formats.items()]
         charts["formats"] = _bars(formats, "images", "format")
@@ -69,8 +76,13 @@ def draw(report: Report, thumbnails: Mapping[int, str]) -> dict[str, Json]:
             {"ratio": round(2 ** (step / 10), 2), "images": n} for step, n in images.ratios.items()
         ]
         charts["ratios"] = _columns(ratios, "ratio", "width : height")
-    if any(len(one.vectors.norms) for one in report.health):
-        charts["norms"] = _norms(report.health)
+    return charts
+
+
+def _of_model(number: int, model: ModelReport, thumbnails: Mapping[int, str]) -> dict[str, Json]:
+    charts = {f"map-{number}": _map(model.sample, thumbnails)}
+    if any(len(one.vectors.norms) for one in model.health):
+        charts[f"norms-{number}"] = _norms(model.health)
     return charts
 
 

@@ -136,6 +136,23 @@ class Agreement(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class ModelReport:
+    """What a page says of the vectors of one model.
+
+    Attributes:
+      name: The name of the model; empty for one that needs none.
+      health: The latest run's rows, and those of the one before it if they can be compared.
+      shared: The agreement of these two runs; None if they share no sampled image.
+      sample: The sample over all comparable runs; it has the same rows for each model.
+    """
+
+    name: str
+    health: tuple[Health, ...]
+    shared: Agreement | None
+    sample: SampledImages
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """The content of a page, apart from the thumbnails.
 
@@ -145,9 +162,7 @@ class Report:
       current: The number of rows that readers see.
       others: The number of runs whose vectors cannot be compared with the latest run's.
       failures: The error rows of the latest run, by reason.
-      health: The latest run's rows, and those of the one before it if they can be compared.
-      shared: The agreement of these two runs; None if they share no sampled image.
-      sample: The sample over all comparable runs.
+      models: What there is to say of each model's vectors, at least one.
     """
 
     path: str
@@ -155,6 +170,14 @@ class Report:
     current: int
     others: int
     failures: tuple[Failures, ...]
-    health: tuple[Health, ...]
-    shared: Agreement | None
-    sample: SampledImages
+    models: tuple[ModelReport, ...]
+
+    @property
+    def rows(self) -> tuple[SampledImage, ...]:
+        """The sampled images."""
+        return self.models[0].sample.rows
+
+    @property
+    def images(self) -> ImageShapes:
+        """The counts of the latest run's images."""
+        return self.models[0].health[0].images

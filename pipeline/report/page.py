@@ -29,11 +29,12 @@ _PER_GROUP = 8
 def wanted_thumbnails(report: Report, limit: int) -> list[int]:
     """Returns the rows that get a picture: neighbours and near duplicates first, then the map's."""
     rows: dict[int, None] = {}
-    for row, near in report.sample.strips:
-        rows |= dict.fromkeys([row, *(other for other, _ in near)])
-    for group in report.sample.groups:
-        rows |= dict.fromkeys(group[:_PER_GROUP])
-    rows |= dict.fromkeys(range(len(report.sample.rows)))
+    for sample in (model.sample for model in report.models):
+        for row, near in sample.strips:
+            rows |= dict.fromkeys([row, *(other for other, _ in near)])
+        for group in sample.groups:
+            rows |= dict.fromkeys(group[:_PER_GROUP])
+    rows |= dict.fromkeys(range(len(report.rows)))
     return list(rows)[:limit]
 
 
@@ -59,7 +60,6 @@ def render(report: Report, thumbnails: Mapping[int, str]) -> str:
     latest = report.runs[0]
     return template.render(
         report=report,
-        sample=report.sample,
         latest=latest,
         counts=latest.counts,
         rate=rate_of(latest.counts.rows_done, latest.seconds),
@@ -67,13 +67,13 @@ def render(report: Report, thumbnails: Mapping[int, str]) -> str:
         thumbnails=thumbnails,
         per_group=_PER_GROUP,
         threshold=NEAR_DUPLICATE,
-        health=_health_table(report.health),
+        health=[_health_table(model.health) for model in report.models],
         scripts=[Markup(script) for script in scripts],
         policy=_policy(scripts),
         data=_shown(
             {
                 "charts": draw(report, thumbnails),
-                "rows": [_details(row) for row in report.sample.rows],
+                "rows": [_details(row) for row in report.rows],
                 "thumbnails": {str(row): uri for row, uri in thumbnails.items()},
             }
         ),

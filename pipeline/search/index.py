@@ -25,6 +25,7 @@ _LOG = logging.getLogger(__name__)
 _CANDIDATES = 8
 _LEAST_CANDIDATES = 128
 _REPORT_SECONDS = 10.0
+_DIGITS = 16
 
 
 class Index:
@@ -87,12 +88,20 @@ class Index:
 
 
 def index_name(runs: Sequence[Run]) -> str:
-    """Names the index of runs by the checksums of all files that decide which rows are seen."""
+    """Names the index of runs by the checksums of all files that decide which rows are seen.
+
+    Of several models, that of each has its name in it.
+    """
     digest = hashlib.sha256()
     for run in runs:
         shards = [*run.files(), *run.files(TOMBSTONES)]
         digest.update(json.dumps([shard.sha256 for shard in shards]).encode())
-    return f".search-{digest.hexdigest()[:16]}.usearch"
+    return _file_name(runs, digest.hexdigest()[:_DIGITS])
+
+
+def _file_name(runs: Sequence[Run], digest: str) -> str:
+    model = runs[0].vector.model
+    return f".search-{model}-{digest}.usearch" if model else f".search-{digest}.usearch"
 
 
 def index_file(path: str, runs: Sequence[Run]) -> str:
@@ -120,7 +129,8 @@ def index_file(path: str, runs: Sequence[Run]) -> str:
 
     Index.build(runs, file, report)
     if directory == path:
-        for old in glob.glob(os.path.join(glob.escape(directory), ".search-*.usearch")):
+        pattern = _file_name(runs, "[0-9a-f]" * _DIGITS)
+        for old in glob.glob(os.path.join(glob.escape(directory), pattern)):
             if old != file:
                 with contextlib.suppress(OSError):
                     os.unlink(old)

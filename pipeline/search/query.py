@@ -62,6 +62,7 @@ def search(
     k: int = 10,
     model: str | None = None,
     index: Literal["auto", "always", "never"] = "auto",
+    features: str | None = None,
     allow_private_hosts: bool = False,
 ) -> list[Neighbour]:
     """Finds the images that are nearest to one, by the cosine of their vectors.
@@ -78,6 +79,7 @@ def search(
       model: The handle of the run's module, where the one that run.json names cannot be had.
       index: Whether to make and use an approximate index beside the dataset; "auto" does for
         more than a million rows, if the extra [search] is installed.
+      features: The name of the model whose vectors are searched; None is the only one.
       allow_private_hosts: Whether the image may be fetched from loopback and private addresses.
 
     Returns:
@@ -93,7 +95,8 @@ def search(
     path = absolute(path)
     asked = _Query(query, key, uri, model, allow_private_hosts)
     try:
-        runs = open_series(path).runs
+        runs = open_series(path, features).runs
+        _ = runs[0].vector  # There must be one, and one only.
         vector, without = _vector(asked, path, runs)
         return _method(path, runs, index)(vector, k, without)
     except UsageError:
@@ -122,10 +125,16 @@ def _absolute(uri: str) -> str:
 
 def _embed(uri: str, query: _Query, latest: Run) -> Floats:
     """Computes the vector of a new image in the way of the run."""
-    made = latest.provenance.model
+    made = latest.provenance.models[latest.vector.model]
     handle = query.model or made.handle
     try:
-        model = prepare(handle, engine=made.engine, precision=made.precision)
+        model = prepare(
+            handle,
+            engine=made.engine,
+            precision=made.precision,
+            scaling=made.scaling,
+            allow_probabilities=True,  # The dataset is there.
+        )
         if model.content_hash != made.content_hash:
             raise UsageError(
                 f"The model {redact_uri(handle)!r} has the content hash "
@@ -149,7 +158,8 @@ def _pixels(uri: str, latest: Run, private_hosts: bool) -> npt.NDArray[np.uint8]
     if isinstance(image, ImageError):
         named = image.stage is Stage.FETCH
         raise UsageError(image.message if named else f"{redact_uri(uri)}: {image.message}")
-    return image.pixels
+    wanted = policy.image_sizes.index(latest.provenance.models[latest.vector.model].image_size)
+    return (image.pixels, *image.further)[wanted]
 
 
 def _method(

@@ -26,6 +26,7 @@ WRONG = {
     "often": ({**LOCAL, "poll_seconds": 1}, "poll_seconds: Input should be greater than or equal"),
     "text": ({**LOCAL, "wait_hours": "4"}, "wait_hours: Input should be a valid number"),
     "two": ({"engine": "local", "output": "/x", "model": 1}, "manifest: Field required; model:"),
+    "no model": ({**LOCAL, "model": {}}, "model names none"),
     "executable": ({**LOCAL, "executable": ""}, "the engine local needs executable"),
     "flink without master": ({**LOCAL, "engine": "flink"}, "the engine flink needs flink_master"),
     "dataflow without region": ({**DATAFLOW, "region": ""}, "the engine dataflow needs region"),
@@ -49,6 +50,7 @@ RIGHT = {
     "dataflow": DATAFLOW,
     "more": {**DATAFLOW, **LOCAL, "arguments": ["--model_x={{ ds }}"], "schedule": "30 2 * * *"},
     "on gs://": {**LOCAL, "output": "gs://bucket/features/"},
+    "models": {**LOCAL, "model": {"a": "builtin", "b": "gs://bucket/{{ ds }}"}},
     "notified": {**LOCAL, "arguments": ["--notify=http://hook/hush", "--min_rows=1"]},
 }
 README = (DEPLOY / "README.md").read_text()
@@ -182,6 +184,11 @@ def test_the_command_of_a_local_night(found):
         "--model=builtin",
         "--incremental",
     ]
+
+
+def test_several_models(found):
+    command = found["models"]["tasks"]["extract"]["command"]
+    assert command[5:7] == ["--model=a=builtin", "--model=b=gs://bucket/{{ ds }}"]
 
 
 def test_where_to_notify_is_not_shown(found):

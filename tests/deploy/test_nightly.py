@@ -42,6 +42,8 @@ def test_a_night(nightly):
 
 
 def test_settings(nightly):
+    models = ["--model=a=builtin", "--model=b=gs://bucket/x"]
+    assert nightly(OPTIONS=" ".join(models))[1] == given(*models)
     options = "--error_budget=0.01  --input=/more/*.csv\n--resize=pad\n"
     process, call = nightly("--x", OPTIONS=options, NOTIFY="https://h/a b", RUN_ID="once")
     assert process.returncode == 0

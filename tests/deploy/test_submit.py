@@ -140,6 +140,16 @@ def test_a_template(submit):
     assert set(passed) <= set(PARAMETERS)
 
 
+def test_several_models_are_one_parameter_of_a_template(submit):
+    models = ["--model=a=builtin", "--model=b=gs://b/x"]
+    _, (_, run) = submit("template", "--input=gs://b/a.csv", *models, "--resize=pad")
+    assert run[11:] == [
+        "--parameters=^|^input=gs://b/a.csv",
+        "--parameters=^|^resize=pad",
+        "--parameters=^|^model=a=builtin b=gs://b/x",
+    ]
+
+
 def test_a_templates_job_is_named_by_the_time(submit):
     _, (_, run) = submit("template", "--input=gs://b/a.csv")
     assert re.fullmatch(r"image-features-\d{8}-\d{6}-\d{1,5}", run[4])

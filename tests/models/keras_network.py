@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from image_features.models import mobilenet_v2
-from image_features.models.keras_weights import keras_names
+from image_features.models.sources.keras_names import keras_names
 
 
 def keras_network(

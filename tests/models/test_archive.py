@@ -102,7 +102,8 @@ def test_damaged_archives_are_refused(cut: float, archive: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("a.tar.gz", True), ("A.TGZ", True), ("a.tar", False), ("a.gz", False)]
+    ("name", "expected"),
+    [("a.tar.gz", True), ("A.TGZ", True), ("a.tar", True), ("a.tar.xz", True), ("a.gz", False)],
 )
 def test_is_archive(name: str, expected: bool) -> None:
     assert is_archive(name) is expected

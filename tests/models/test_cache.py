@@ -117,7 +117,8 @@ def test_a_compiled_model_that_is_damaged_is_compiled_again(
 ) -> None:
     compiled: list[str] = []
 
-    def compile_it(module: ResolvedModule, precision: Precision, staging: str) -> None:
+    def compile_it(module: ResolvedModule, precision: Precision, *rest: object) -> None:
+        staging = str(rest[-1])
         compiled.append(staging)
         data = b"0123456789"
         path = os.path.join(staging, "model.tflite")

@@ -77,6 +77,26 @@ def server(archive: str) -> Iterator[tuple[str, type[_Handler]]]:
     running.server_close()
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a Git LFS pointer"),
+        (b"<html><body>Sign in</body></html>", "it is a web page"),
+        (b"\x1c\0\0\0TFL3" + bytes(100), "it is a TFLite model"),
+        (b"\x89HDF\r\n", "not a whole gzipped tar file"),
+    ],
+)
+def test_what_is_downloaded_and_no_archive_is_told(
+    content: bytes, words: str, server: tuple[str, type[_Handler]], own_cache: Path
+) -> None:
+    url, handler = server
+    handler.archive = content
+    with pytest.raises(ModelError, match=words) as caught:
+        resolve(f"{url}/module.tar.gz")
+    assert f"{url}/module.tar.gz" in str(caught.value)
+    assert os.listdir(own_cache) == []
+
+
 def test_local_directory_is_used_in_place(tf1_dir: str, own_cache: Path) -> None:
     resolved = resolve(tf1_dir)
     assert (resolved.handle, resolved.directory) == (tf1_dir, tf1_dir)

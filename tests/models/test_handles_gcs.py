@@ -30,6 +30,8 @@ def bucket(tf1_dir: str, archive: str) -> Iterator[str]:
                 path = Path(root) / name
                 blob = target.blob(f"dir/m/{path.relative_to(tf1_dir).as_posix()}")
                 blob.upload_from_filename(str(path))
+        target.blob("m.h5").upload_from_string("x")
+        target.blob("pointer.tar.gz").upload_from_string("version https://git-lfs.github.com/spec")
         target.blob("m.tar.gz").upload_from_filename(archive)
         yield "gs://models"
 
@@ -45,7 +47,9 @@ def test_gcs_is_copied(name: str, bucket: str, tf1_dir: str, own_cache: Path) ->
     ("name", "message"),
     [
         ("absent", "no files in the model directory"),
-        ("dir", r"no saved_model\.pb"),
+        ("dir", r"no saved_model\.pb.*but 'gs://models/dir/m' is one: name that"),
+        ("m.h5", "is a file, and no archive by its name.*model convert"),
+        ("pointer.tar.gz", "'gs://models/pointer.tar.gz' is a Git LFS pointer"),
         ("absent.tar.gz", "cannot be read"),
     ],
 )

@@ -37,5 +37,5 @@ def test_whole_keras_model(weights: mobilenet_v2.Weights, tmp_path: Path) -> Non
     path = str(tmp_path / "model.h5")
     keras_network(weights, include_top=False).save(path)
     found = read_weights(path)
-    assert found.image_size is None
+    assert found.image_size == 96
     assert_same(found.arrays, weights)

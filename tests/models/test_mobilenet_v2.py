@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from image_features.models import mobilenet_v2
-from image_features.models.keras_weights import keras_names
+from image_features.models.sources.keras_names import keras_names
 from tests.models.keras_network import keras_network
 
 

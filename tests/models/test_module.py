@@ -44,7 +44,7 @@ def _image_spec(size: int | None = 8, batch: int | None = None) -> Any:
 def test_attributes(tf1_module: FeatureModule) -> None:
     assert tf1_module.image_size == (96, 96)
     assert tf1_module.num_features == 1280
-    assert tf1_module.input_range == (0.0, 1.0)
+    assert tf1_module.scaling.input_range == (0.0, 1.0)
     assert tf1_module.format == "tf1_hub"
     assert tf1_module.entry == "image_feature_vector"
     assert tf1_module.frozen

@@ -89,8 +89,22 @@ def test_a_teacher_has_even_sides() -> None:
         open_teacher({}, 80)
 
 
+def _save_module(directory: str, height: int, width: int) -> None:
+    """Writes a module whose features are twice the pixels."""
+    import tensorflow as tf
+
+    def serve(images: Any) -> Any:
+        return {"default": tf.reshape(images, [-1, height * width * 3]) * 2}
+
+    module = tf.Module()
+    spec = tf.TensorSpec([None, height, width, 3], tf.float32, name="images")
+    module.serve = tf.function(serve, input_signature=[spec])
+    tf.saved_model.save(module, directory, signatures=module.serve)
+
+
 def test_any_module_teaches_each_view_once(images: LabelledImages, tmp_path: Path) -> None:
-    config = DataConfig(teacher="untrained", views=2, seed=4)
+    _save_module(str(tmp_path / "module"), 8, 8)
+    config = DataConfig(teacher=str(tmp_path / "module"), views=2, seed=4)
     paths = [target_path(str(tmp_path), teacher_name(config), view) for view in range(2)]
     assert Path(paths[0]).name.startswith("module-")
     np.save(paths[0], np.float16([7]))
@@ -98,22 +112,11 @@ def test_any_module_teaches_each_view_once(images: LabelledImages, tmp_path: Pat
     assert np.load(paths[0]).tolist() == [7]
     found = np.load(paths[1])
     assert found.dtype == np.float16
-    seen = crop(images.pixels, crop_boxes(1, 48, seed=4), 96)
-    weights = network.seeded_weights(0)
-    expected, _ = network.forward(
-        seen, lambda name, _: weights[name], training=False, depth_multiplier=0.5
-    )
-    assert (_cosines(found.astype(np.float32), expected.numpy()) > 0.999).all()
+    seen = crop(images.pixels, crop_boxes(1, 48, seed=4), 8).numpy().reshape(48, -1)
+    np.testing.assert_allclose(found, 2 * seen, atol=0.006)  # Half a pixel's step, and float16.
 
 
 def test_a_teacher_takes_square_images(tmp_path: Path) -> None:
-    import tensorflow as tf
-
-    module = tf.Module()
-    spec = tf.TensorSpec([None, 8, 16, 3], tf.float32, name="images")
-    module.serve = tf.function(
-        lambda images: {"default": tf.reduce_mean(images, axis=(1, 2)) * 2}, input_signature=[spec]
-    )
-    tf.saved_model.save(module, str(tmp_path / "wide"), signatures=module.serve)
+    _save_module(str(tmp_path / "wide"), 8, 16)
     with pytest.raises(ValueError, match="images of 16x8 pixels, which must be square"):
         open_module(str(tmp_path / "wide"))

@@ -55,7 +55,68 @@ def test_a_row_that_fails_leaves_its_batch_alone(parallelism):
         rows = (
             pipeline
             | beam.Create(images)
-            | ExtractFeatures(model=SPEC, load_model=lambda _: FaultyModule(parallelism))
+            | ExtractFeatures(models={"": SPEC}, load_model=lambda _: FaultyModule(parallelism))
+        )
+        assert_that(rows.features, check, label="Features")
+        assert_that(rows.errors, check_errors, label="Errors")
+
+
+class Mean:
+    """Gives the mean of an image with its height, and fails on no image."""
+
+    parallelism = None
+
+    def __call__(self, pixels):
+        assert len(pixels) <= 2 * SPEC.batch_size
+        means = pixels.mean((1, 2, 3), dtype=np.float32)
+        return np.stack([means, np.full_like(means, pixels.shape[1])], 1)
+
+
+def test_a_row_fails_with_one_of_its_models():
+    larger = PreparedModel(ModelIdentity("mean", "", (5, 4), 2), batch_size=2 * SPEC.batch_size)
+    images = [
+        DecodedImage(
+            ImageRef(str(i), str(i)),
+            np.full((2, 2, 3), i, np.uint8),
+            *("", "png", 2, 2),
+            further=(np.full((5, 4, 3), i, np.uint8),),
+        )
+        for i in range(30)
+    ]
+
+    def check(rows):
+        assert len(rows) == 28
+        for row in rows:
+            i = int(row.ref.uri)
+            assert row.features.tolist() == [i, 5, i, i, i, i, 5]
+
+    def check_errors(errors):
+        assert {(error.ref.uri, error.message) for error in errors} == {
+            (
+                str(POISON),
+                "The module faulty failed on this image (ValueError: cannot compute this).",
+            ),
+            (
+                str(INFINITE),
+                "The module faulty's features for this image hold NaN or infinity.",
+            ),
+        }
+
+    class InHalves(FaultyModule):
+        """Takes any number of images, as every engine does."""
+
+        def __call__(self, pixels):
+            halves = np.split(pixels, [SPEC.batch_size])
+            return np.concatenate([super(InHalves, self).__call__(half) for half in halves])
+
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        rows = (
+            pipeline
+            | beam.Create(images)
+            | ExtractFeatures(
+                models={"one": larger, "faulty": SPEC, "two": larger},
+                load_model=lambda spec: InHalves(None) if spec is SPEC else Mean(),
+            )
         )
         assert_that(rows.features, check, label="Features")
         assert_that(rows.errors, check_errors, label="Errors")

@@ -20,6 +20,7 @@ from image_features.transforms.measure_features import (
 from image_features.transforms.shards.example import serialize_example
 from image_features.transforms.shards.pieces import write_piece
 from image_features.transforms.shards.tfrecord import frame
+from image_features.transforms.shards.vectors import VectorField
 from image_features.transforms.shards.write_shards import StagedPiece
 from image_features.transforms.values import ImageFeatures, ImageRef
 
@@ -39,7 +40,7 @@ def row(vector, name="a"):
 
 def measure(vectors):
     """What the DoFn makes of one bundle."""
-    do_fn = health._MeasureDoFn()
+    do_fn = health._MeasureDoFn((VectorField("", len(vectors[0]) if len(vectors) else 1),))
     do_fn.start_bundle()
     for vector in vectors:
         do_fn.process(row(vector))
@@ -65,7 +66,7 @@ def test_any_bundles_in_any_order_give_the_same(matrix, data):
         for start, end in zip([0, *cuts], [*cuts, len(matrix)], strict=True)
     ]
     parts = [statistics for bundle in bundles for statistics in measure(bundle)]
-    combine = MergeStatistics(matrix.shape[1])
+    combine = MergeStatistics([VectorField("", matrix.shape[1])])
     one, two = combine.create_accumulator(), combine.create_accumulator()
     for part in parts:
         if data.draw(st.booleans()):
@@ -73,7 +74,7 @@ def test_any_bundles_in_any_order_give_the_same(matrix, data):
         else:
             two = combine.add_input(two, part)
     whole = combine.extract_output(combine.merge_accumulators([two, one]))
-    assert_same(whole, FeatureStatistics.of(matrix))
+    assert_same(whole[""], FeatureStatistics.of(matrix))
 
 
 @settings(deadline=None, max_examples=60)
@@ -131,7 +132,7 @@ def test_a_pipeline_gives_one_result(tmp_path, rows):
         pieces = [StagedPiece(0, str(tmp_path / "piece"), {"": 2}, chosen)]
 
     def check(found):
-        (statistics,) = found
+        ((statistics,),) = (health.values() for health in found)
         if not rows:
             assert statistics.rows == 0 and not statistics.means.any()
             return
@@ -141,11 +142,14 @@ def test_a_pipeline_gives_one_result(tmp_path, rows):
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         features = pipeline | "Rows" >> beam.Create([row(v, str(i)) for i, v in enumerate(matrix)])
         earlier = pipeline | "Pieces" >> beam.Create(pieces)
-        assert_that(features | MeasureFeatures(num_features=5, earlier=earlier), check)
+        assert_that(
+            features | MeasureFeatures(vectors=[VectorField("", 5)], earlier=earlier), check
+        )
 
 
 def test_the_longest_bundle_is_one_element():
-    (statistics,) = measure(np.ones((health._BLOCK_ROWS * 3 + 1, 2), np.float32))
+    (whole,) = measure(np.ones((health._BLOCK_ROWS * 3 + 1, 2), np.float32))
+    statistics = whole[""]
     assert statistics.rows == health._BLOCK_ROWS * 3 + 1
     assert statistics.deviations.tolist() == [0, 0]
     assert measure([]) == []

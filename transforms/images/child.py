@@ -82,7 +82,7 @@ def _decode(data: bytes, policy: DecodePolicy) -> tuple[dict[str, Any], bytes]:
         message = "The header of the image takes more memory than there is."
         return {"reason": Reason.TOO_COSTLY, "message": message}, b""
     answer = {"format": picture.format, "width": picture.width, "height": picture.height}
-    return answer, picture.pixels.tobytes()
+    return answer, b"".join(pixels.tobytes() for pixels in (picture.pixels, *picture.further))
 
 
 @contextlib.contextmanager

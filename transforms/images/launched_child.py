@@ -88,13 +88,12 @@ class LaunchedChild:
         seconds = min(max(seconds, _LEAST_SECONDS), _MOST_SECONDS)
         end = time.monotonic() + seconds + _GRACE_SECONDS
         job = {"policy": policy.to_json(), "seconds": seconds}
-        height, width = policy.image_size
         try:
             self._socket.settimeout(seconds + _GRACE_SECONDS)
             self._socket.sendall(framed(job, len(data)))
             self._socket.sendall(data)
-            answer, pixels = self._receive(end, height * width * 3)
-            result = _failure(answer) or _picture(answer, pixels, (height, width, 3))
+            answer, pixels = self._receive(end, sum(h * w * 3 for h, w in policy.image_sizes))
+            result = _failure(answer) or _picture(answer, pixels, policy.image_sizes)
             self.is_idle = not answer["ends"]
         except TimeoutError:
             raise too_slow(policy) from None
@@ -233,9 +232,15 @@ def _failure(answer: dict[str, Any]) -> DecodeError | None:
     return DecodeError(Reason(answer["reason"]), str(answer["message"]))
 
 
-def _picture(answer: dict[str, Any], pixels: bytes, shape: tuple[int, int, int]) -> Pixels:
-    values = np.frombuffer(pixels, np.uint8).reshape(shape)
-    return Pixels(values, str(answer["format"]), int(answer["width"]), int(answer["height"]))
+def _picture(answer: dict[str, Any], pixels: bytes, sizes: tuple[tuple[int, int], ...]) -> Pixels:
+    values, arrays = np.frombuffer(pixels, np.uint8), []
+    for height, width in sizes:
+        taken = height * width * 3
+        arrays.append(values[:taken].reshape(height, width, 3))
+        values = values[taken:]
+    first, *further = arrays
+    width, height = int(answer["width"]), int(answer["height"])
+    return Pixels(first, str(answer["format"]), width, height, tuple(further))
 
 
 def _how_it_ended(code: int) -> str:

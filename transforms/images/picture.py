@@ -75,12 +75,14 @@ class Pixels:
       format: Pillow's name of the format in lower case.
       width: The width of the original in pixels, after EXIF orientation.
       height: The height of the original in pixels, after EXIF orientation.
+      further: The same at each of the policy's further sizes.
     """
 
     pixels: npt.NDArray[np.uint8]
     format: str
     width: int
     height: int
+    further: tuple[npt.NDArray[np.uint8], ...] = ()
 
 
 def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
@@ -95,8 +97,13 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
         late = _is_converted_last(raster, policy)
         first, last = (b"", raster.profile) if late else (raster.profile, b"")
         upright = turn(to_rgb(raster.image, policy.background, first), raster.orientation)
-        pixels = resize(upright, policy.image_size, policy.resize, policy.background)
-        pixels = to_rgb(pixels, policy.background, last)
+        pixels, *further = (
+            np.asarray(
+                to_rgb(resize(upright, size, policy), policy.background, last),
+                np.uint8,
+            )
+            for size in policy.image_sizes
+        )
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -108,7 +115,7 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
     width, height = header.shown or (header.width, header.height)
     if raster.orientation in TRANSPOSED:
         width, height = height, width
-    return Pixels(np.asarray(pixels, np.uint8), header.format, width, height)
+    return Pixels(pixels, header.format, width, height, tuple(further))
 
 
 def _is_converted_last(raster: Raster, policy: DecodePolicy) -> bool:

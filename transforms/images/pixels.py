@@ -79,9 +79,10 @@ def _check_size(header: Header, policy: DecodePolicy) -> None:
 def _memory(header: Header, rule: Rule, policy: DecodePolicy) -> int:
     """Returns the bytes of memory that decoding takes at its height."""
     decoded = header.pixels
-    if rule.decoder is Decoder.JPEG and policy.decode == "fast":
+    if rule.decoder is Decoder.JPEG and policy.margin:
         # However the image will be turned and resized, the decoder may drop as much as this.
-        most = min(header.width, header.height) // max(policy.image_size)
+        most = min(header.width, header.height) // max(map(max, policy.image_sizes))
+        most //= policy.margin
         decoded //= 64 if most >= 8 else 16 if most >= 4 else 4 if most >= 2 else 1
     # What a decoder keeps is free again before there are copies of the pixels that it gives.
     while_decoding = decoded * _PIXEL_OF_PILLOW + header.pixels * header.kept_bytes

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 from PIL import Image
+
+from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.sampling import resample
+
+# Pillow's BOX is no area: it counts a pixel on an edge wholly or not at all.
+_FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "nearest": Image.Resampling.NEAREST,
+}
 
 
 def draft_size(
@@ -25,19 +37,13 @@ def draft_size(
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def resize(
-    image: Image.Image,
-    size: tuple[int, int],
-    mode: Literal["stretch", "center_crop", "pad"],
-    background: tuple[int, int, int],
-) -> Image.Image:
-    """Resizes an RGB image to (height, width) with Pillow's antialiased bilinear filter."""
+def resize(image: Image.Image, size: tuple[int, int], policy: DecodePolicy) -> Image.Image:
+    """Resizes an RGB image to (height, width), in the way and by the filter of a policy."""
     height, width = size
-    bilinear = Image.Resampling.BILINEAR
-    if mode == "stretch":
-        return image.resize((width, height), bilinear)
+    if policy.resize == "stretch":
+        return _scaled(image, (width, height), policy)
     across, down = width / image.width, height / image.height
-    if mode == "center_crop":
+    if policy.resize == "center_crop":
         scale = max(across, down)
         half_width, half_height = width / scale / 2, height / scale / 2
         middle_x, middle_y = image.width / 2, image.height / 2
@@ -47,10 +53,23 @@ def resize(
             min(float(image.width), middle_x + half_width),
             min(float(image.height), middle_y + half_height),
         )
-        return image.resize((width, height), bilinear, box=box)
+        return _scaled(image, (width, height), policy, box)
     scale = min(across, down)
     fitted = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    canvas = Image.new("RGB", (width, height), background)
+    canvas = Image.new("RGB", (width, height), policy.background)
     corner = (width - fitted[0]) // 2, (height - fitted[1]) // 2
-    canvas.paste(image.resize(fitted, bilinear), corner)
+    canvas.paste(_scaled(image, fitted, policy), corner)
     return canvas
+
+
+def _scaled(
+    image: Image.Image,
+    size: tuple[int, int],
+    policy: DecodePolicy,
+    box: tuple[float, float, float, float] | None = None,
+) -> Image.Image:
+    """Scales a part of an image, or all of it, to (width, height)."""
+    if policy.antialias and policy.interpolation in _FILTERS:
+        return image.resize(size, _FILTERS[policy.interpolation], box=box)
+    box = box or (0.0, 0.0, float(image.width), float(image.height))
+    return Image.fromarray(resample(np.asarray(image), size[::-1], box, policy.interpolation))

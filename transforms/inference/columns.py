@@ -90,9 +90,7 @@ def decode_value(value: Any, policy: DecodePolicy) -> Pixels:
             value.load()  # An image that was only opened reads its file now.
         profile = value.info.get("icc_profile") or b""
         upright = turn(to_rgb(value, policy.background, profile), orientation_of(value))
-        return np.asarray(
-            resize(upright, policy.image_size, policy.resize, policy.background), np.uint8
-        )
+        return np.asarray(resize(upright, policy.image_size, policy), np.uint8)
     except Exception as error:  # Pillow's decoders raise anything.
         raise DecodeError(
             Reason.CORRUPT, f"The image cannot be decoded: {str(error)[:300]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import apache_beam as beam
 from apache_beam.ml.inference.base import ModelHandler, RunInference
@@ -11,12 +11,23 @@ from apache_beam.ml.transforms.base import EmbeddingsManager
 
 from image_features.models.feature_function import FeatureFunction
 from image_features.transforms.images.fetcher import FetchPolicy
-from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.policy import DecodePolicy, Interpolation
 from image_features.transforms.inference.columns import ImageColumnError
 from image_features.transforms.inference.load_images import LoadedRow, LoadImages, Row, fields_of
 from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
 
 _MEGA = 1_000_000
+
+
+class DecodeOptions(TypedDict, total=False):
+    """How files become pixels: attributes of a DecodePolicy, where its defaults are not meant."""
+
+    resize: Literal["stretch", "center_crop", "pad"]
+    interpolation: Interpolation
+    antialias: bool
+    decode: Literal["fast", "exact"]
+    allow_truncated: bool
+    max_megapixels: float
 
 
 class FeatureVectorEmbeddings(EmbeddingsManager):
@@ -43,25 +54,23 @@ class FeatureVectorEmbeddings(EmbeddingsManager):
         *,
         columns: list[str],
         model: str | FeatureVectorModelHandler = "builtin",
-        resize: Literal["stretch", "center_crop", "pad"] = "stretch",
-        decode: Literal["fast", "exact"] = "fast",
-        allow_truncated: bool = False,
-        max_megapixels: float = 64,
         fetch: FetchPolicy | None = None,
+        **decode: Unpack[DecodeOptions],
     ) -> None:
         """Notes what to do; nothing is resolved yet.
 
         Args:
           columns: The columns that hold images.
           model: A handle, in any form that `extract --model` takes, or a handler with more options.
-          resize: The way to the model's image size; see DecodePolicy.
-          decode: "exact" decodes every pixel of a JPEG, "fast" as many as the size needs.
-          allow_truncated: Whether a file that ends early counts.
-          max_megapixels: The largest image, in millions of pixels, that is decoded.
           fetch: How locations are fetched, and the largest file in bytes.
+          **decode: `resize`, `interpolation` and `antialias`, the way to the model's image size;
+            `decode`, "exact" for every pixel of a JPEG, "fast" for as many as the size needs;
+            `allow_truncated`, whether a file that ends early counts; `max_megapixels`, the largest
+            image, in millions of pixels, that is decoded. See DecodePolicy.
 
         Raises:
-          ValueError: there is no list of columns.
+          ValueError: there is no list of columns, or no such interpolation.
+          TypeError: there is no such option.
         """
         if isinstance(columns, str) or not columns:
             raise ValueError(f"columns is a list of names, such as ['image'], not {columns!r}.")
@@ -72,13 +81,11 @@ class FeatureVectorEmbeddings(EmbeddingsManager):
             else FeatureVectorModelHandler(model)
         )
         self._fetch = fetch or FetchPolicy()
-        self._decode = {
-            "resize": resize,
-            "decode": decode,
-            "allow_truncated": allow_truncated,
-            "max_pixels": int(max_megapixels * _MEGA),
-            "max_bytes": self._fetch.max_bytes,
-        }
+        options: dict[str, Any] = {**decode, "max_bytes": self._fetch.max_bytes}
+        if "max_megapixels" in options:
+            options["max_pixels"] = int(options.pop("max_megapixels") * _MEGA)
+        DecodePolicy((1, 1), **options)  # What is wrong is said now, and not when a graph is made.
+        self._decode = options
 
     def get_model_handler(self) -> FeatureVectorModelHandler:
         """The handler that computes the vectors."""

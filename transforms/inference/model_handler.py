@@ -15,6 +15,7 @@ from image_features.errors import ModelError
 from image_features.models.engines import PreparedModel, load, prepare
 from image_features.models.feature_function import FeatureFunction
 from image_features.models.identity import Engine, Precision
+from image_features.models.scaling import Scaling
 from image_features.models.staging import stage
 from image_features.transforms.runtime.metrics import NAMESPACE
 
@@ -78,8 +79,10 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
         engine: Literal["auto", "litert", "tensorflow"] = "auto",
         precision: Literal["float32", "float16", "int8"] = "float32",
         batch_size: int = _BATCH_SIZE,
+        scaling: Scaling | None = None,
         staging_location: str | None = None,
         resource_hints: Mapping[str, Any] | None = None,
+        allow_probabilities: bool = False,
         **beam_options: Unpack[BeamOptions],
     ) -> None:
         """Notes what to run; nothing is resolved yet.
@@ -87,36 +90,40 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
         Args:
           model: A handle, in any form that `extract --model` takes, or what
             `image_features.models.engines.prepare` returned. The latter brings its own engine,
-            precision and batch size.
+            precision, batch size and scaling.
           engine: The library that computes; "auto" is LiteRT unless the model does not compile.
           precision: The numbers to compute with.
           batch_size: The number of images that are handed to the engine together.
+          scaling: What becomes of pixels, such as Scaling.of_range(-1, 1) or
+            Scaling(mean=(...), std=(...)); None is what the module says itself, or else [0, 1].
           staging_location: A directory that the workers can read, such as gs://bucket/models; the
             launcher copies the compiled model there.
           resource_hints: Beam's resource hints for the step that runs the model, such as
             {"min_ram": "4GB"}.
+          allow_probabilities: Whether the probabilities of a classifier will do for features.
           **beam_options: The batching and sharing of RunInference, see BeamOptions.
 
         Raises:
           ValueError: an option has no such value, or does not go with a prepared model.
         """
-        asked = (Engine(engine), Precision(precision), batch_size)
+        asked = (Engine(engine), Precision(precision), batch_size, scaling)
         if batch_size < 1:
             raise ValueError(f"The batch size must be at least 1, and it is {batch_size}.")
         if isinstance(model, PreparedModel):
-            if asked != (Engine.AUTO, Precision.FLOAT32, _BATCH_SIZE):
+            if asked != (Engine.AUTO, Precision.FLOAT32, _BATCH_SIZE, None):
                 raise ValueError(
-                    "A prepared model has its engine, precision and batch size already; pass them "
-                    "to prepare() instead."
+                    "A prepared model has its engine, precision, batch size and scaling already; "
+                    "pass them to prepare() instead."
                 )
-            asked = (model.engine, model.precision, model.batch_size)
-        self._engine, self._precision, self._batch_size = asked
+            asked = (model.engine, model.precision, model.batch_size, model.identity.scaling)
+        self._engine, self._precision, self._batch_size, self._scaling = asked
         self._prepared = model if isinstance(model, PreparedModel) else None
         self._handle = model.handle if isinstance(model, PreparedModel) else model
         self._content_hash = model.content_hash if isinstance(model, PreparedModel) else None
         self._staging_location = staging_location
         self._staged = False
         self._resource_hints = dict(resource_hints or {})
+        self._allow_probabilities = allow_probabilities or self._prepared is not None
         self._beam_options = _bounded(beam_options, self._batch_size)
         super().__init__(**self._beam_options)
 
@@ -139,6 +146,8 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
                 engine=self._engine,
                 precision=self._precision,
                 batch_size=self._batch_size,
+                scaling=self._scaling,
+                allow_probabilities=self._allow_probabilities,
             )
             if self._content_hash not in (None, fresh.content_hash):
                 raise ModelError(
@@ -227,7 +236,7 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
 
         Args:
           model_path: The handle of the new module, which every worker must be able to resolve;
-            None leaves the module as it is.
+            None leaves the module as it is. A scaling that was stated stays.
         """
         if model_path and model_path != self._handle:
             self._handle, self._prepared, self._content_hash = model_path, None, None
@@ -245,8 +254,10 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
             "engine": str(self.prepared.engine),
             "precision": str(self.prepared.precision),
             "batch_size": self._batch_size,
+            "scaling": self.prepared.identity.scaling.to_json(),
             "staging_location": self._staging_location,
             "resource_hints": self._resource_hints,
+            "allow_probabilities": self._allow_probabilities,
             "beam_options": dict(self._beam_options),
         }
 
@@ -258,8 +269,11 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
             engine=fields["engine"],
             precision=fields["precision"],
             batch_size=fields["batch_size"],
+            # Versions up to 0.2 knew only [0, 1].
+            scaling=Scaling.from_json(fields.get("scaling", {})),
             staging_location=fields["staging_location"],
             resource_hints=fields["resource_hints"],
+            allow_probabilities=fields.get("allow_probabilities", False),
             **fields["beam_options"],
         )
         handler._content_hash = fields["content_hash"]

@@ -170,18 +170,6 @@ def open_shard(path: str, *, compressed: bool) -> Iterator[IO[bytes]]:
             raise damaged(path, error) from error
 
 
-def feature_vectors(records: Sequence[Record]) -> Floats:
-    """Returns the feature vectors of some rows, float32 [rows, num_features].
-
-    Raises:
-      ValueError: the vectors are of different lengths, or a row has none.
-    """
-    vectors = [record.floats(FEATURES) for record in records]
-    if not all(map(len, vectors)):
-        raise ValueError(f"A record holds no {FEATURES}.")
-    return np.stack(vectors)
-
-
 def column_field(value: ColumnValue, column: Column) -> FieldValue:
     """Returns a column's value as a record's field; None has no items."""
     items: list[Any] = [] if value is None else value if isinstance(value, list) else [value]

@@ -53,7 +53,7 @@
     for (const [name, spec] of Object.entries(data.charts)) {
       const place = document.getElementById(`chart-${name}`);
       if (!place) continue;
-      const renderer = name === "map" ? "canvas" : "svg";
+      const renderer = name.startsWith("map") ? "canvas" : "svg";
       vegaEmbed(place, spec, { actions: false, ast: true, config: theme(), renderer, tooltip });
     }
   };
@@ -62,8 +62,10 @@
     image.src = data.thumbnails[image.dataset.row];
   }
   // Kept once: by the charts' data the pictures are only named.
-  for (const layer of data.charts.map ? data.charts.map.layer.slice(1) : []) {
-    for (const point of layer.data.values) point.u = data.thumbnails[point.i];
+  for (const [name, spec] of Object.entries(data.charts)) {
+    for (const layer of name.startsWith("map") ? spec.layer.slice(1) : []) {
+      for (const point of layer.data.values) point.u = data.thumbnails[point.i];
+    }
   }
   draw();
   dark.addEventListener("change", draw);

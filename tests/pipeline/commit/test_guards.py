@@ -42,7 +42,7 @@ DRIFTED = drift.Drift("before", 1000, 0.3, 0.1, 0.0, 0.1)
     ],
 )
 def test_each_guard_stops_what_it_is_for(guards, says):
-    sentences = check(guards, COUNTS, seconds=60.0, drift=DRIFTED)
+    sentences = check(guards, COUNTS, seconds=60.0, drift={"": DRIFTED})
     assert len(sentences) == (says is not None)
     assert says is None or says in sentences[0]
 
@@ -89,7 +89,7 @@ def failing(rows, unchanged=0, **reasons):
     ],
 )
 def test_a_run_that_tells_of_its_surroundings_is_not_committed(counts, guards, says):
-    sentences = check(guards, counts, seconds=0.0, drift=None)
+    sentences = check(guards, counts, seconds=0.0, drift={})
     assert len(sentences) == (says is not None)
     assert says is None or says in sentences[0]
     own = guards.max_error_rate is None
@@ -103,21 +103,28 @@ def test_a_broken_limit_names_the_commonest_reasons(tmp_path):
     lines = [{"uri": "u", "reason": reason, "message": text} for reason, text in found.items()]
     shard.write_text("\n".join(map(json.dumps, lines)))
     errors = ErrorShards(str(tmp_path), (str(shard),))
-    (told,) = check(Guards(max_error_rate=0.1), counts, seconds=0.0, drift=None, errors=errors)
+    (told,) = check(Guards(max_error_rate=0.1), counts, seconds=0.0, drift={}, errors=errors)
     assert told.endswith(
         r"allows: 5 reason_5; No\x1b[2J\nverified | 4 reason_4; "
         + "x" * 300
         + f" | 3 reason_3 | 2 more reasons. The rows: {tmp_path}/errors-*.jsonl."
     )
     shard.write_text("torn")
-    (told,) = check(Guards(max_error_rate=0.1), counts, seconds=0.0, drift=None, errors=errors)
+    (told,) = check(Guards(max_error_rate=0.1), counts, seconds=0.0, drift={}, errors=errors)
     assert "allows: 5 reason_5 | 4 reason_4 |" in told
+
+
+def test_a_model_that_has_drifted_is_named():
+    still = dataclasses.replace(DRIFTED, psi=0.0, mean_difference=0.0)
+    guards = Guards(fail_on_drift=True)
+    (said,) = check(guards, COUNTS, seconds=0.0, drift={"a": still, "b": DRIFTED})
+    assert said.startswith("The features of b have drifted")
 
 
 def test_no_rows_and_no_earlier_run_break_nothing_by_themselves():
     guards = Guards(max_error_rate=0.0, fail_on_drift=True)
-    assert check(guards, NOTHING, seconds=0.0, drift=None) == []
-    assert len(check(Guards(min_rows=1), NOTHING, seconds=0.0, drift=None)) == 1
+    assert check(guards, NOTHING, seconds=0.0, drift={}) == []
+    assert len(check(Guards(min_rows=1), NOTHING, seconds=0.0, drift={})) == 1
 
 
 @pytest.fixture

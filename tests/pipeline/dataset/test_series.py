@@ -10,6 +10,7 @@ import pytest
 
 from image_features.errors import UsageError
 from image_features.models.identity import ModelIdentity
+from image_features.models.scaling import Scaling
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset.provenance import VECTORS_DEPEND_ON, Provenance
 from image_features.pipeline.dataset.run import Run
@@ -59,7 +60,11 @@ OTHER = {
     "max_pixels": 7,
     "max_bytes": 7,
     "timeout": 7.0,
+    "further_sizes": ((7, 8),),
+    "scaling": Scaling.of_range(-1, 1),
     "decode_revision": 7,
+    "interpolation": "bicubic",
+    "antialias": False,
 }
 
 
@@ -67,9 +72,11 @@ OTHER = {
 def test_a_field_counts_as_it_is_told(of):
     mine = made()
     for name, counts in VECTORS_DEPEND_ON[of].items():
-        part = "model" if of is ModelIdentity else "decode"
-        changed = dataclasses.replace(getattr(mine, part), **{name: OTHER[name]})
-        other = dataclasses.replace(mine, **{part: changed})
+        if of is ModelIdentity:
+            changed = {"models": {"": dataclasses.replace(mine.models[""], **{name: OTHER[name]})}}
+        else:
+            changed = {"decode": dataclasses.replace(mine.decode, **{name: OTHER[name]})}
+        other = dataclasses.replace(mine, **changed)
         assert mine.is_comparable(other) is not counts, name
         assert bool(mine.differences(other)) is counts, name
 

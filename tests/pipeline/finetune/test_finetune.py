@@ -14,8 +14,11 @@ from sklearn.datasets import load_digits
 from image_features.models import mobilenet_v2
 from image_features.models.export import export_tf2
 from image_features.models.handles import resolve
+from image_features.models.metadata import read_metadata
 from image_features.models.module import FeatureModule
+from image_features.models.scaling import Scaling
 from image_features.pipeline.cli import main as cli
+from tests.models.tiny import means, save
 
 _PER_CLASS = 60
 
@@ -66,6 +69,7 @@ def test_finetuned_module_beats_the_linear_probe_and_extracts(
     assert len(accuracies) == record["epochs"]
     assert max(accuracies) == pytest.approx(record["accuracy"])
 
+    assert read_metadata(str(output)).scaling == Scaling()
     run = ["extract", f"--model={output}", f"--input={manifest.parent}"]
     assert cli.main([*run, f"--output={tmp_path / 'features'}"]) == 0
     assert "600 of 600 images" in capsys.readouterr().out
@@ -167,3 +171,19 @@ def test_other_tf1_modules_are_refused(manifest: Path, tmp_path: Path) -> None:
     Path(module, "tfhub_module.pb").write_bytes(b"\x08\x03")
     assert resolve(module).directory == module
     assert _finetune(manifest, tmp_path / "new", f"--model={module}") == 2
+
+
+def test_only_features_are_learnt_from(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tensorflow as tf
+
+    softmax = save(tmp_path / "softmax", lambda batch: tf.nn.softmax(means(batch)))
+    dropout = save(tmp_path / "dropout", lambda batch: tf.nn.dropout(means(batch), 0.5))
+    for model, words in (
+        (softmax, "convert --layer=NAME`."),
+        (dropout, "random numbers (RandomUniform)"),
+    ):
+        assert _finetune(manifest, tmp_path / "new", f"--model={model}") == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

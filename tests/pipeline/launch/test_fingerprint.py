@@ -30,7 +30,7 @@ def of(location):
     sources = (Source(location, ManifestFormat.CSV),)
     return fingerprint(
         manifest=ManifestSpec(sources, http=HTTP),
-        model=PreparedModel(ModelIdentity("m", "h", (8, 8), 3)),
+        models={"": PreparedModel(ModelIdentity("m", "h", (8, 8), 3))},
         decode=DecodePolicy((8, 8)),
         keep_secrets=False,
     )

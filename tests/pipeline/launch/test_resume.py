@@ -123,6 +123,6 @@ def test_another_job_does_not_take_a_runs_place(manifest, tmp_path, committed):
     other = extract(manifest, tmp_path / "out", "--resize=pad")
     assert other.returncode == 2
     says = "committed" if committed else "begun"
-    assert f"was {says} with another input, model or preprocessing" in other.stderr
+    assert f"was {says} with another input, model, input range or preprocessing" in other.stderr
     after = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert before == after

@@ -82,7 +82,7 @@ def test_a_page_shows_runs_errors_images_and_features(extract, photos, write, tm
     assert "3 sampled images are in both runs" in shown
     charts = page.data["charts"]
     assert set(charts) == {
-        *("map", "rows", "rate", "reasons", "formats", "sides", "ratios", "norms")
+        *("map-0", "rows", "rate", "reasons", "formats", "sides", "ratios", "norms-0")
     }
     assert {row["rows"] for row in charts["rows"]["data"]["values"]} == {13, 0, 3, 2}
     formats = charts["formats"]["data"]["values"]
@@ -129,10 +129,10 @@ def test_a_sample_is_the_smallest_keys_and_bounded(extract, photos, write):
     extract(photos, "--num_shards=2", run_id="second")
     keys = sorted(dataset.load_numpy(str(first)).keys)
     report = gather(str(first.parent), committed_runs(str(first.parent)), 5)
-    assert [row.key for row in report.sample.rows] == keys[:5]
-    assert {row.run_id for row in report.sample.rows} == {"second"}
-    assert report.sample.map.points.shape == (5, 2)
-    assert report.shared == (5, pytest.approx(1, abs=1e-6), pytest.approx(1, abs=1e-6))
+    assert [row.key for row in report.rows] == keys[:5]
+    assert {row.run_id for row in report.rows} == {"second"}
+    assert report.models[0].sample.map.points.shape == (5, 2)
+    assert report.models[0].shared == (5, pytest.approx(1, abs=1e-6), pytest.approx(1, abs=1e-6))
     assert sorted(wanted_thumbnails(report, 400)) == [0, 1, 2, 3, 4]
     assert len(wanted_thumbnails(report, 2)) == 2
     page = write(first.parent, "--max_points=5", "--thumbnails=0")
@@ -158,7 +158,7 @@ def test_unhealthy_features_are_counted(extract, photos):
         }
         rows.append(frame(serialize_example({**fields, "image/features": vector})))
     (run / "features-00000-of-00001.tfrecord").write_bytes(b"".join(rows))
-    (health,) = gather(str(run), committed_runs(str(run)), 100).health
+    (health,) = gather(str(run), committed_runs(str(run)), 100).models[0].health
     vectors = health.vectors
     assert (vectors.rows, vectors.not_finite, vectors.zeros) == (13, 2, 1)
     assert vectors.constant == 0  # The row of zeros differs in every dimension.

@@ -57,10 +57,10 @@ def test_charts_are_drawn_and_no_hostile_script_runs(page, browse):
         dom = browse(page(evil), "--dump-dom", network=True).stdout
         assert not server.hits
     assert re.search(r"<title>(.*?)</title>", dom).group(1) == "Image features"
-    for name in ("rows", "rate", "reasons", "formats", "sides", "ratios", "norms"):
+    for name in ("rows", "rate", "reasons", "formats", "sides", "ratios", "norms-0"):
         chart = dom.split(f'id="chart-{name}"', 1)[1].split("</section>")[0]
         assert "<svg" in chart, f"The chart of {name} is missing."
-    assert "<canvas" in dom.split('id="chart-map"', 1)[1].split("</section>")[0]
+    assert "<canvas" in dom.split('id="chart-map-0"', 1)[1].split("</section>")[0]
     # 21 images are there; those of the strips show their pictures.
     shown = re.findall(r'<img data-row="\d+"[^>]*src="(data:image/jpeg)', dom)
     assert len(shown) == 10 * 8

@@ -2,17 +2,22 @@
 
 import json
 import os
+import pathlib
 import re
 
 import numpy as np
 import pytest
 
+from image_features.models.handles import resolve
+from image_features.models.module import FeatureModule
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading as dataset
 from image_features.pipeline.dataset.latest_rows import LatestRows
 from image_features.pipeline.dataset.run import committed_runs, current_runs
 from image_features.pipeline.search import nearest as search
 from image_features.pipeline.search.index import index_file, open_index
+from image_features.transforms.images.pixels import decode_image
+from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.stores.uris import image_key
 from tests import images
 from tests.datasets import read_examples
@@ -64,6 +69,23 @@ def test_an_image_finds_itself_and_what_is_near_it(extract, photos, ask, tmp_pat
     with ImageServer({"q.jpg": (photos / "07.jpg").read_bytes()}) as server:
         over_http = ask(run, server.url("q.jpg"), "-k", 5, "--allow_private_hosts")
     assert over_http == found
+
+
+def test_the_filter_of_a_run_is_that_of_its_queries(extract, photos, ask, capsys):
+    options = ("--interpolation=bicubic", "--antialias=no")
+    run = extract(photos, *options)
+    arrays = dataset.load_numpy(str(run))
+    policy = DecodePolicy((96, 96), interpolation="bicubic", antialias=False)
+    assert committed_runs(str(run.parent))[0].provenance.decode.to_json() == policy.to_json()
+    pixels = [decode_image(pathlib.Path(uri).read_bytes(), policy).pixels for uri in arrays.uris]
+    module = FeatureModule.load(resolve("untrained").directory)
+    np.testing.assert_allclose(arrays.features, module(np.stack(pixels)), rtol=1e-4, atol=1e-5)
+    found = ask(run.parent, photos / "07.jpg", "-k", 1)
+    assert found[0]["similarity"] == pytest.approx(1, abs=1e-6)
+    # Another filter gives other vectors, which are not mixed with these.
+    extract(photos, run_id="second", code=2)
+    said = capsys.readouterr().err
+    assert "interpolation bicubic -> bilinear, antialias False -> True" in said
 
 
 def test_all_runs_count_and_of_each_image_the_latest(extract, photos, ask):

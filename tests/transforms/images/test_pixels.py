@@ -1,5 +1,6 @@
 """Golden pixels: what each colour, orientation and resize rule must give."""
 
+import dataclasses
 import io
 import json
 import struct
@@ -266,6 +267,9 @@ def test_a_policy_is_kept_as_json_under_fixed_names():
     }
     assert json.dumps(policy.to_json()) == json.dumps(options)
     assert DecodePolicy.from_json(options | {"max_fetch_bytes": 30}) == policy
+    named = dataclasses.replace(policy, interpolation="lanczos", antialias=False)
+    assert named.to_json() == options | {"interpolation": "lanczos", "antialias": False}
+    assert DecodePolicy.from_json(named.to_json()) == named
     # What an earlier version did not write has its default; its rules were the first edition.
     first = DecodePolicy((96, 64), decode_revision=1)
     assert DecodePolicy.from_json({"image_size": [96, 64]}) == first

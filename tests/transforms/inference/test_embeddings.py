@@ -170,16 +170,19 @@ def test_decoding_is_as_asked(model, tmp_path):
     data = encode(gradient(300, 100))
     cut = encode(noise(1, 300, 200))
     cut = cut[: len(cut) * 3 // 4]
-    policy = DecodePolicy((96, 96), resize="pad", decode="exact", allow_truncated=True)
+    asked = {
+        "resize": "pad",
+        "interpolation": "lanczos",
+        "antialias": False,
+        "decode": "exact",
+        "allow_truncated": True,
+    }
+    policy = DecodePolicy((96, 96), **asked)
     rows = [{"id": 0, "photo": data}, {"id": 1, "photo": cut}]
     expected = [{"id": row["id"], "photo": _vector(model, row["photo"], policy)} for row in rows]
     assert expected[0]["photo"] != _vector(model, data)
     with _pipeline() as pipeline:
-        results = (
-            pipeline
-            | beam.Create(rows)
-            | _embed(tmp_path, resize="pad", decode="exact", allow_truncated=True)
-        )
+        results = pipeline | beam.Create(rows) | _embed(tmp_path, **asked)
         assert_that(results, _equals(expected))
 
 
@@ -287,6 +290,10 @@ def test_constructor_refuses():
     for columns in ("photo", []):
         with pytest.raises(ValueError, match="list of names"):
             FeatureVectorEmbeddings(columns=columns)
+    with pytest.raises(ValueError, match="not for area"):
+        FeatureVectorEmbeddings(columns=["photo"], interpolation="area", antialias=False)
+    with pytest.raises(TypeError, match="interpolate"):
+        FeatureVectorEmbeddings(columns=["photo"], interpolate="area")
 
 
 def test_rows_on_their_way_can_be_pickled():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import apache_beam as beam
 import numpy as np
 import pytest
@@ -16,7 +18,10 @@ from apache_beam.testing.util import assert_that
 
 from image_features.errors import ModelError
 from image_features.models.engines import load, prepare
+from image_features.models.scaling import Scaling
 from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
+from tests.models import channel_means
+from tests.models.tiny import means, save
 from tests.transforms.inference.inference import RUNNER, equals, keyed, pipeline_of
 
 
@@ -153,6 +158,8 @@ def test_constructor_refuses(prepared):
         FeatureVectorModelHandler(engine="gpu")
     with pytest.raises(ValueError, match=r"pass them to prepare\(\)"):
         FeatureVectorModelHandler(prepared, precision="int8")
+    with pytest.raises(ValueError, match=r"scaling already"):
+        FeatureVectorModelHandler(prepared, scaling=Scaling())
 
 
 def test_a_prepared_model(pixels, features):
@@ -196,8 +203,32 @@ def test_json(prepared):
     )
     again = FeatureVectorModelHandler.from_json(handler.to_json())
     assert again.to_json() == handler.to_json()
+    # Artifacts of version 0.2 tell no scaling.
+    before = {name: value for name, value in handler.to_json().items() if name != "scaling"}
+    assert FeatureVectorModelHandler.from_json(before).to_json() == handler.to_json()
     assert again.get_resource_hints() == {"min_ram": "2GB"}
     with pytest.raises(ModelError, match="write its artifacts again"):
         _ = FeatureVectorModelHandler.from_json(
             {**handler.to_json(), "content_hash": "0" * 64}
         ).prepared
+
+
+def test_probabilities_are_refused_unless_they_are_wanted(tmp_path):
+    import tensorflow as tf
+
+    directory = save(tmp_path / "softmax", lambda batch: tf.nn.softmax(means(batch)))
+    with pytest.raises(ModelError, match="gives the probabilities of classes"):
+        _ = FeatureVectorModelHandler(directory).prepared
+    handler = FeatureVectorModelHandler(directory, allow_probabilities=True)
+    again = FeatureVectorModelHandler.from_json(handler.to_json())
+    assert again.prepared.num_features == 3
+
+
+def test_a_scaling_travels_with_the_handler(tmp_path):
+    handler = FeatureVectorModelHandler(
+        channel_means.save(str(tmp_path / "module")), scaling=Scaling.of_range(0, 255)
+    )
+    again = FeatureVectorModelHandler.from_json(json.loads(json.dumps(handler.to_json())))
+    colour = np.full((channel_means.SIZE, channel_means.SIZE, 3), (1, 128, 255), np.uint8)
+    (result,) = again.run_inference([colour], again.load_model())
+    np.testing.assert_array_equal(result.inference, [1, 128, 255])

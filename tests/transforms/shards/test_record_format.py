@@ -12,10 +12,10 @@ from image_features.transforms.shards.record_format import (
     FEATURES,
     RECORDS,
     column_field,
-    feature_vectors,
     open_shard,
 )
 from image_features.transforms.shards.tfrecord import data_of
+from image_features.transforms.shards.vectors import VectorField
 
 _VALUES = {
     Kind.INT64: st.integers(-(2**63), 2**63 - 1),
@@ -55,7 +55,7 @@ def test_a_shard_is_its_rows_payloads(vectors):
     payloads = list(RECORDS.payloads(io.BytesIO(shard)))
     assert b"".join(payloads) == shard
     records = list(map(RECORDS.parse, payloads))
-    np.testing.assert_array_equal(feature_vectors(records), matrix)
+    np.testing.assert_array_equal(VectorField("", 3).of(records), matrix)
     assert [record.number("n") for record in records] == list(range(len(matrix)))
     for payload, vector in zip(payloads, matrix, strict=True):
         theirs = example_pb2.Example.FromString(data_of(payload)).features.feature
@@ -74,8 +74,8 @@ def test_an_absent_field_is_empty_and_stays_absent():
 def test_a_row_without_the_others_vector_is_refused(other):
     rows = [{FEATURES: np.ones(3, np.float32)}, {FEATURES: other}]
     records = [RECORDS.parse(RECORDS.encode(fields)) for fields in rows]
-    with pytest.raises(ValueError, match=r"shape|holds no image/features"):
-        feature_vectors(records)
+    with pytest.raises(ValueError, match=r"holds no image/features of 3 values"):
+        VectorField("", 3).of(records)
 
 
 def test_a_compressed_shard_is_opened_decompressed(tmp_path):

@@ -20,9 +20,9 @@ _MODES = {Colour.GREY: "L", Colour.CMYK: "CMYK"}
 
 
 def decode_jpeg(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
-    """Decodes a JPEG; with `decode=fast` at the smallest scale that is not below the target."""
+    """Decodes a JPEG; by its policy at the smallest scale that leaves what the target needs."""
     profile, orientation = _embedded(data)
-    scale = _scale(header, policy, orientation in TRANSPOSED) if policy.decode == "fast" else 1
+    scale = _scale(header, policy, orientation in TRANSPOSED) if policy.margin else 1
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         return Raster(_leniently(data, header, scale), profile, orientation)
     mode = _MODES.get(header.colour, "RGB")
@@ -56,11 +56,15 @@ def _leniently(data: bytes, header: Header, scale: int) -> Image.Image:
 
 def _scale(header: Header, policy: DecodePolicy, turned: bool) -> int:
     """Returns by how much both sides are divided: the most that leaves all that is needed."""
-    height, width = policy.image_size
+    most = min(_most_scale(header, size, policy, turned) for size in policy.image_sizes)
+    return 8 if most >= 8 else 4 if most >= 4 else 2 if most >= 2 else 1
+
+
+def _most_scale(header: Header, size: tuple[int, int], policy: DecodePolicy, turned: bool) -> int:
+    height, width = size
     target = (height, width) if turned else (width, height)
     needed = draft_size((header.width, header.height), target, policy.resize)
-    most = min(header.width // needed[0], header.height // needed[1])
-    return 8 if most >= 8 else 4 if most >= 4 else 2 if most >= 2 else 1
+    return min(header.width // needed[0], header.height // needed[1]) // policy.margin
 
 
 def _embedded(data: bytes) -> tuple[bytes, int]:

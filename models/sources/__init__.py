@@ -1,0 +1,1 @@
+"""The forms that people have models in, recognised by their content and read without running."""
