@@ -40,7 +40,8 @@ class Batches:
             np.load(target_path(directory, name, v), mmap_mode="r") for v in range(config.views)
         ]
         self.steps_per_epoch = len(self._train) // config.batch
-        sample = np.asarray(self._targets[0][self._train[:: max(1, len(self._train) // _SAMPLE)]])
+        self._sample = self._train[:: max(1, len(self._train) // _SAMPLE)]
+        sample = np.asarray(self._targets[0][self._sample])
         self.mean = sample.astype(np.float32).mean(axis=0)
         deviation = sample.astype(np.float32).std(axis=0)
         self.deviation = np.maximum(deviation, 0.1 * deviation.mean())
@@ -61,6 +62,10 @@ class Batches:
             self._images.labels[rows],
             np.stack([self._targets[v][r] for v, r in pairs]).astype(np.float32),
         )
+
+    def sample(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        """Returns the pixels of some images to train on, and their targets as whole images."""
+        return self._images.pixels[self._sample], self._targets[0][self._sample].astype(np.float32)
 
     def held_out(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
         """Returns pixels and labels of the images that are not trained on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,10 +62,14 @@ class LossConfig:
     """The weights of the losses, beside that on features, whose weight is 1.
 
     Attributes:
+      values: "direct" if the student's features are to be the teacher's, channel by channel;
+        "mapped" if a linear map of them is, which learns along and is thrown away, so that the
+        student may keep the features that it has.
       relation_weight: The weight of the loss on similarities within a batch.
       label_weight: The weight of the loss on labels.
     """
 
+    values: Literal["direct", "mapped"] = "direct"
     relation_weight: float = 1.0
     label_weight: float = 0.25
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.feature_quality import knn_accuracy
 from image_features.models import mobilenet_v2 as network
@@ -14,6 +15,7 @@ from training.views import crop
 
 _LABEL_SMOOTHING = 0.1  # Szegedy et al., CVPR 2016.
 _TEMPERATURE = 0.05  # The temperature of the softmax over a batch's cosine similarities.
+_RIDGE = 1e-2  # The weight of the map's own size, in parts of the mean variance.
 _MEASURED = 100  # The number of held-out images that are measured at once.
 
 
@@ -42,6 +44,7 @@ class Student:
 
         self._config = config
         self._mean, self._deviation = batches.mean, batches.deviation
+        self._map: Any = None
         multiplier = config.student.depth_multiplier
         self._variables = {
             name: tf.Variable(weights[name], trainable=network.is_trainable(name))
@@ -52,6 +55,9 @@ class Student:
         self._bias = tf.Variable(tf.zeros([classes]))
         self._trained = [v for n, v in self._variables.items() if network.is_trainable(n)]
         self._trained += [self._head, self._bias]
+        if config.loss.values == "mapped":
+            self._map = tf.Variable(self._fitted_map(batches))
+            self._trained.append(self._map)
         self._optimizer = keras.optimizers.Adam(config.optimizer.learning_rate, beta_2=0.99)
         self._optimizer.build(self._trained)
         self._decayed = [v for n, v in self._variables.items() if network.is_regularized(n)]
@@ -59,7 +65,7 @@ class Student:
         self.checkpoint = tf.train.Checkpoint(
             variables=list(self._variables.values()),
             average=list(self.average.values()),
-            head=[self._head, self._bias],
+            head=[self._head, self._bias, *([] if self._map is None else [self._map])],
             optimizer=self._optimizer.variables,
             step=self.step,
         )
@@ -81,7 +87,8 @@ class Student:
                 training=True,
                 depth_multiplier=self._config.student.depth_multiplier,
             )
-            feature_loss = tf.reduce_mean(tf.square((features - targets) / self._deviation))
+            values = features if self._map is None else _with_one(features) @ self._map
+            feature_loss = tf.reduce_mean(tf.square((values - targets) / self._deviation))
             relation_loss = _relation_loss(features, targets)
             logits = ((features - self._mean) / self._deviation) @ self._head + self._bias
             label_loss = _label_loss(logits, labels)
@@ -107,6 +114,21 @@ class Student:
         for name, variable in self._variables.items():
             self.average[name].assign(decay * self.average[name] + (1 - decay) * variable)
 
+    def _fitted_map(self, batches: Batches) -> npt.NDArray[np.float32]:
+        """Fits the linear map from the features at the start to the teacher's, by ridge regression.
+
+        Returns:
+          float32 [features + 1, teacher's features]; the last row is added.
+        """
+        pixels, targets = batches.sample()
+        parts = range(0, len(pixels), _MEASURED)
+        features = [self._averaged_features(pixels[i : i + _MEASURED]).numpy() for i in parts]
+        inputs = _with_one(np.concatenate(features)).numpy().astype(np.float64)
+        products = inputs.T @ inputs
+        ridge = _RIDGE * np.trace(products) / len(products)
+        fitted = np.linalg.solve(products + ridge * np.eye(len(products)), inputs.T @ targets)
+        return fitted.astype(np.float32)
+
     def _averaged_features(self, pixels: Any) -> Any:
         """The features that the averaged weights give for whole images."""
         import tensorflow as tf
@@ -126,6 +148,13 @@ class Student:
         parts = range(0, len(pixels), _MEASURED)
         features = [self._features(pixels[i : i + _MEASURED]).numpy() for i in parts]
         return knn_accuracy(np.concatenate(features), labels)
+
+
+def _with_one(features: Any) -> Any:
+    """Returns features with a column of ones."""
+    import tensorflow as tf
+
+    return tf.pad(features, [[0, 0], [0, 1]], constant_values=1.0)
 
 
 def _label_loss(logits: Any, labels: Any) -> Any:
