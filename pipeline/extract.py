@@ -73,7 +73,7 @@ class Extraction:
             policy=self.run.provenance.decode, threads=threads
         )
         extracted = decoded.images | "ExtractFeatures" >> ExtractFeatures(
-            models=self.models, threads=threads
+            model=self.models, threads=threads
         )
         health = extracted.features | "MeasureFeatures" >> MeasureFeatures(
             vectors=self.run.provenance.vectors,

@@ -36,8 +36,8 @@ class ExtractFeatures(beam.PTransform):
     not depend on its neighbours, and one that fails fails alone.
 
     Args:
-      models: The modules to run by their names, as the launcher has prepared them. A row has the
-        vectors of all of them one after the other, and fails where one of them does.
+      model: The module to run, as the launcher has prepared it, or several by their names. A row
+        has the vectors of all of them one after the other, and fails where one of them does.
       threads: The threads of the worker's processor pool; None for one a core.
       load_model: The function by which a worker loads the module; another one in tests.
     """
@@ -45,11 +45,12 @@ class ExtractFeatures(beam.PTransform):
     def __init__(
         self,
         *,
-        models: Mapping[str, PreparedModel],
+        model: PreparedModel | Mapping[str, PreparedModel],
         threads: int | None = None,
         load_model: Callable[[PreparedModel], FeatureFunction] = load,
     ) -> None:
         super().__init__()
+        models = {"": model} if isinstance(model, PreparedModel) else model
         self._do_fn = _ExtractDoFn(models, threads, load_model)
 
     def expand(self, images: Any) -> Any:

@@ -17,6 +17,8 @@ from image_features.pipeline.cli import main as cli
 from image_features.pipeline.cli.parsing import OptionParser
 from image_features.pipeline.options import FeatureExtractorOptions
 
+OF_EACH_MODEL = ("--model", "--input_range", "--mean", "--std")
+
 
 def arguments(passed: Sequence[str]) -> Iterator[str]:
     """The arguments of `extract`.
@@ -36,9 +38,9 @@ def arguments(passed: Sequence[str]) -> Iterator[str]:
             print(f"image-features: {name} is not an option and is left out.", file=sys.stderr)
         elif given and not value:
             continue
-        elif name == "--model":
-            # A parameter is given once: of several models each but the first begins at NAME=.
-            yield from (f"{name}={model}" for model in re.split(r"\s+(?=[\w-]+=)", value.strip()))
+        elif name in OF_EACH_MODEL:
+            # A parameter is given once: what is of each model but the first begins at its NAME=.
+            yield from (f"{name}={text}" for text in re.split(r"\s+(?=[\w-]+=)", value.strip()))
         elif options[name].nargs == 0 and value.lower() == "true":
             yield name
         elif options[name].nargs == 0 and value.lower() == "false":

@@ -49,27 +49,29 @@ submit_job() {
 }
 
 submit_template() {
-  local template=$storage/templates/image-features.json inputs=0 models="" parameters=()
+  local template=$storage/templates/image-features.json inputs=0 name i parameters=()
   need_variable IMAGE "it names the image that launches the template and runs its workers"
   need_command gcloud "install the Google Cloud CLI."
   while [ $# -gt 0 ] && [ "$1" != "--" ]; do
     case $1 in
       --input=*) inputs=$((inputs + 1)) ;;
-      --model=*)
-        # A parameter is given once.
-        models=${models:+$models }${1#--model=}
-        shift
-        continue
-        ;;
       --*=*) ;;
       --*) set -- "$1=true" "${@:2}" ;;
       *) fail "$1 is not --NAME=VALUE, which the parameters of a template are." ;;
     esac
+    # A parameter is given once: what several models say of themselves is apart by blanks.
+    name=${1%%=*} name=${name#--}
+    for i in ${parameters[@]+"${!parameters[@]}"}; do
+      if [[ ${parameters[i]} == "--parameters=^|^$name="* ]]; then
+        parameters[i]+=" ${1#*=}"
+        shift
+        continue 2
+      fi
+    done
     # Another delimiter than gcloud's comma, which is part of some values.
     parameters+=("--parameters=^|^${1#--}")
     shift
   done
-  [ -z "$models" ] || parameters+=("--parameters=^|^model=$models")
   [ "$inputs" -le 1 ] || fail "a template takes one --input; give a manifest or a glob that names all."
   [ $# -eq 0 ] || shift
   gcloud dataflow flex-template build "$template" \

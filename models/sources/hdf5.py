@@ -77,8 +77,9 @@ def _by_place(group: Any, path: str) -> Iterator[Variable]:
         child = group[name]
         if not isinstance(child, h5py.Group):
             continue
-        # The first files of this format were written with the other separator.
+        # The first files of this format have the other separator, and another name for layers.
         place = f"{path}/{name}".replace("\\", "/").removeprefix("/")
+        place = place.replace("_layer_checkpoint_dependencies", "layers")
         if name != "vars":
             yield from _by_place(child, place)
             continue

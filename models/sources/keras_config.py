@@ -115,8 +115,10 @@ def units_of(layers: Sequence[Layer], variables: Variables) -> list[Unit]:
         by_place.setdefault(variable.layer, {})[variable.leaf] = variable
     places: dict[str, set[str]] = {}
     for variable in variables.found:
-        for path in (variable.path, variable.name or variable.path):
-            places.setdefault(path.split("/")[-2] if "/" in path else "", set()).add(variable.layer)
+        path = (variable.name or variable.path).split("/")
+        # Files of Keras 3 may number layers by their class, which is like a name and is none.
+        if len(path) > 1 and (variable.name or "layers" not in path[:-2]):
+            places.setdefault(path[-2], set()).add(variable.layer)
 
     def held(layer: Layer | None) -> dict[str, Variable]:
         if layer is None:

@@ -25,7 +25,7 @@ from image_features.pipeline.process import PACKAGE
 
 DISTRIBUTION = "image-feature-extractor"
 # Only launchers and readers need these.
-_LAUNCHER_ONLY = frozenset({"h5py", "rich"})
+_LAUNCHER_ONLY = frozenset({"h5py", "keras", "rich", "tf-keras"})
 _TENSORFLOW = frozenset({"tensorflow", "tensorflow-hub"})
 _NOT_FOR_WORKERS = ("__pycache__", "builtin.npz", "templates")
 _EPOCH = 315_532_800  # It is 1980-01-01, the first time that archives of every kind can hold.

@@ -141,12 +141,13 @@ def test_a_template(submit):
 
 
 def test_several_models_are_one_parameter_of_a_template(submit):
-    models = ["--model=a=builtin", "--model=b=gs://b/x"]
+    models = ["--model=a=builtin", "--mean=b=0,0,0", "--model=b=gs://b/x", "--model=c=gs://b/y"]
     _, (_, run) = submit("template", "--input=gs://b/a.csv", *models, "--resize=pad")
     assert run[11:] == [
         "--parameters=^|^input=gs://b/a.csv",
+        "--parameters=^|^model=a=builtin b=gs://b/x c=gs://b/y",
+        "--parameters=^|^mean=b=0,0,0",
         "--parameters=^|^resize=pad",
-        "--parameters=^|^model=a=builtin b=gs://b/x",
     ]
 
 

@@ -125,7 +125,7 @@ EXAMPLES = {
         ],
     ),
     "input_range": (
-        ["0,1", "-1,1", "0,255", "-.5,.5", "-2.1179,2.64"],
+        ["0,1", "-1,1", "0,255", "-.5,.5", "a=-1,1 b=0,255"],
         ["0", "1,", "0,1,2", "a,b", ""],
     ),
     "mean": CHANNELS,
@@ -250,6 +250,7 @@ def test_main_gives_every_parameter_as_extract_takes_it(monkeypatch):
         ("--run_id=true", ["--run_id=true"]),
         ("--uri_column=", []),
         ("--wait=true", ["--wait"]),
+        ("--input_range=a=0,1 b=-1,1", ["--input_range=a=0,1", "--input_range=b=-1,1"]),
         ("--model=gs://b/my model", ["--model=gs://b/my model"]),
         (
             "--model=a=builtin  b-2=gs://b/my model c=https://h/x?y=z",

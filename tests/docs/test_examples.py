@@ -43,7 +43,7 @@ PARSED = {
     "deploy/flink/README.md": 2,
     "docs/engines.md": 1,
     "docs/manifests.md": 2,
-    "docs/models.md": 1,
+    "docs/models.md": 3,
     "docs/nightly.md": 3,
 }
 

@@ -55,7 +55,7 @@ def test_a_row_that_fails_leaves_its_batch_alone(parallelism):
         rows = (
             pipeline
             | beam.Create(images)
-            | ExtractFeatures(models={"": SPEC}, load_model=lambda _: FaultyModule(parallelism))
+            | ExtractFeatures(model=SPEC, load_model=lambda _: FaultyModule(parallelism))
         )
         assert_that(rows.features, check, label="Features")
         assert_that(rows.errors, check_errors, label="Errors")
@@ -114,7 +114,7 @@ def test_a_row_fails_with_one_of_its_models():
             pipeline
             | beam.Create(images)
             | ExtractFeatures(
-                models={"one": larger, "faulty": SPEC, "two": larger},
+                model={"one": larger, "faulty": SPEC, "two": larger},
                 load_model=lambda spec: InHalves(None) if spec is SPEC else Mean(),
             )
         )

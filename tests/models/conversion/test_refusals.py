@@ -130,5 +130,5 @@ def test_a_file_that_wants_converting_is_told_how(tmp_path: Path) -> None:
     model = networks.network(keras, networks.classified)
     for form in ("keras", "h5"):
         source = networks.save(keras, model, tmp_path, form)
-        with pytest.raises(ModelError, match=f"wants converting.*model convert {source} DIR"):
+        with pytest.raises(ModelError, match=f"not a module: run.*model convert {source} DIR"):
             resolve(source)

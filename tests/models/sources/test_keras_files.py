@@ -92,6 +92,19 @@ def test_files_of_keras_2(
     assert_same(found.arrays, small)
 
 
+def test_the_first_files_of_the_format(
+    keras_2: Any, small: mobilenet_v2.Weights, tmp_path: Path
+) -> None:
+    """Their groups have backslashes, and layers are the dependencies of a checkpoint."""
+    keras_2.layers[0].layers[0].save_weights(tmp_path / "now.weights.h5")
+    path = tmp_path / "first.weights.h5"
+    with h5py.File(tmp_path / "now.weights.h5") as now, h5py.File(path, "w") as first:
+        for name, group in now["layers"].items():
+            for number, value in group["vars"].items():
+                first[f"_layer_checkpoint_dependencies\\{name}/vars/{number}"] = value[()]
+    assert_same(read_weights(str(path)).arrays, small)
+
+
 def _renamed(path: Path, target: Path, rename: Callable[[str], str], config: bool) -> str:
     """Copies a whole .h5 model with other names of layers, in its groups and its configuration."""
     with h5py.File(path, "r") as source, h5py.File(target, "w") as file:

@@ -1,12 +1,17 @@
 """The measures of drift."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from image_features.pipeline.commit import drift
 from image_features.pipeline.commit.descriptions import health_document
+from image_features.pipeline.dataset import inspection
+from image_features.pipeline.dataset.run import Run
 from image_features.transforms.measure_features import FeatureStatistics
 from tests import runs
+from tests.runs import ERRORS, FEATURES, INDEX
 
 
 def measure(new, old):
@@ -47,3 +52,22 @@ def test_vectors_that_do_not_vary_can_be_compared():
     same = measure(ones, ones)
     assert (same.psi, same.mean_difference) == (0, 0)
     assert measure(twos, ones).exceeds(5) and measure(twos, ones).mean_difference == 10
+
+
+def test_each_model_drifts_for_itself(tmp_path):
+    """The latest run of the same models is compared with, name by name."""
+    committed = {}
+    for night, moved in ("1", 0.0), ("2", 2.0):
+        (tmp_path / night / ".staging").mkdir(parents=True)
+        config = runs.config(str(tmp_path / night))
+        (model,) = config.provenance.models.values()
+        made = dataclasses.replace(config.provenance, models={"b": model, "a": model})
+        health = {"b": runs.health(int(night), shift=moved), "a": runs.health(10 + int(night))}
+        config = dataclasses.replace(config, provenance=made)
+        committed[night] = runs.commit(config, [ERRORS, INDEX, FEATURES], 8, 1, health)
+    assert committed["1"]["drift"] is None
+    drifts = committed["2"]["drift"]["models"]
+    assert {name: found["drifted"] for name, found in drifts.items()} == {"b": True, "a": False}
+    run = Run.read(str(tmp_path / "2"))
+    told = [line for line in inspection.summarize(run) if line.startswith("drift")]
+    assert [line.split(",")[0] for line in told] == ["drift     b: YES", "drift     a: no"]
