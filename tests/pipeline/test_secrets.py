@@ -183,7 +183,7 @@ def test_engines_are_shown_no_secret():
     ours, beams = parse_extract(
         [f"--model={signed_url}", "--input", signed_url, f"--input={signed_url}", "--output=x"]
     )
-    assert (ours.model, ours.input) == (signed_url, [signed_url] * 2)
+    assert (ours.model, ours.input) == ([signed_url], [signed_url] * 2)
     assert SECRET not in str(beams.get_all_options()) + str(beams.display_data())
 
 

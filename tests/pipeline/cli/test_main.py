@@ -45,12 +45,14 @@ def photo(tmp_path):
         (["--input=list.txt", "--column_types=x"], "name:type"),
         (["--input=list.txt", "--model=nowhere"], "--model=nowhere"),
         (["--input=list.txt", "--model=."], "saved_model.pb"),
+        (["--input=list.txt", "--model=builtin", "--model=untrained"], "needs a name"),
         (["--input=http://127.0.0.1:1/m.txt"], "cannot be read"),
     ],
 )
 def test_bad_arguments(photo, monkeypatch, capsys, arguments, says):
     monkeypatch.chdir(photo)
-    assert cli.main(["extract", "--model=untrained", "--output=out", *arguments]) == 2
+    model = [] if "--model" in " ".join(arguments) else ["--model=untrained"]
+    assert cli.main(["extract", *model, "--output=out", *arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("image-features: ")
     assert says in error
