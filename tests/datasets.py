@@ -21,7 +21,9 @@ def extract(
 ) -> pathlib.Path:
     """Runs `extract` in this process; returns the run's directory."""
     arguments = [f"--input={input}", f"--output={output}", f"--run_id={run_id}", *options]
-    assert cli.main(["extract", "--model=untrained", *arguments]) == code
+    if not any(option.startswith("--model") for option in options):
+        arguments.append("--model=untrained")
+    assert cli.main(["extract", *arguments]) == code
     return output / run_id
 
 
