@@ -14,7 +14,7 @@ _PREAMBLE = (
     "\t",
 )
 # It names nodes by the paths of functions that it made up itself.
-_NODES = re.compile(r"\{\{[^}]*\}\}\s*|\s*\[Op:[^\]]*\]|\s*\[\[[^\]]*\]\]")
+_NODES = re.compile(r"\{\{[^{}]*\}\} ?| ?\[Op:[^\[\]]*\]| ?\[\[[^\[\]]*\]\]")
 _LONGEST = 200
 
 

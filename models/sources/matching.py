@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import string
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -13,6 +13,7 @@ from image_features.models.sources.keras_names import NORMALIZATION, slim_name
 from image_features.models.sources.refusal import NotOfFamilyError, none_in, several_in
 from image_features.models.sources.variables import Variable, Variables
 
+_MOST_DIGITS = 18  # A longer number is none that Keras gave.
 BY_NAME = "names"
 BY_ORDER = "shapes and their order, since its names say nothing"
 
@@ -24,7 +25,6 @@ _PLACES: tuple[Callable[[Place], Hashable], ...] = (
     lambda place: place[0],
     lambda place: "",
 )
-_STEM_AND_NUMBER = re.compile(r"(.*?)_?(\d*)")
 
 
 def match(
@@ -174,11 +174,13 @@ def _containers(variables: Variables) -> Iterator[dict[str, list[list[Network]]]
             "normalization": {},
         }
         for place, (name, leaves) in enumerate(layers.items()):
-            stem, number = _STEM_AND_NUMBER.fullmatch(name).groups()  # type: ignore[union-attr]
+            stem = name.rstrip(string.digits)
+            number = int(name[len(stem) :][-_MOST_DIGITS:] or 0)
+            stem = stem.removesuffix("_")
             if variables.in_order:
                 stem, number = "", place
             for kind, of_kind in _kinds(leaves):
-                lists[kind].setdefault(stem, []).append((int(number or 0), of_kind))
+                lists[kind].setdefault(stem, []).append((number, of_kind))
         yield {
             kind: [
                 [layer for _, layer in sorted(items, key=lambda item: item[0])]
