@@ -9,6 +9,9 @@ from image_features.models.saved_model_files import GRAPH, has_graph
 from image_features.models.sources.form import Form, recognise
 
 _HEAD_BYTES = 4096
+# An ONNX model begins with its version, and the number of the field that follows.
+_ONNX_VERSIONS = tuple(bytes((version,)) for version in range(3, 21))
+_ONNX_FIELDS = (b"\x12", b"\x1a", b'"', b"(", b":", b"B")
 _DEPTH = 4  # A search through a whole disk would be no help.
 _BY_ONNX = "make a SavedModel of it, as by exporting it to ONNX and converting that with onnx2tf"
 _WRAP = (
@@ -55,7 +58,7 @@ def what_file(path: str) -> tuple[str, str] | None:
         return "the graph of a SavedModel", "name the directory that holds it"
     if head[4:8] == b"TFL3":
         return "a TFLite model", "name the SavedModel that it was made of"
-    if head[:1] == b"\x08" and 3 <= head[1] <= 20 and head[2:3] in b'\x12\x1a"(:B':
+    if head[:1] == b"\x08" and head[1:2] in _ONNX_VERSIONS and head[2:3] in _ONNX_FIELDS:
         return "an ONNX model", "make a SavedModel of it, as by the package onnx2tf"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < os.path.getsize(path):
         return "a safetensors file of weights", _BY_ONNX

@@ -95,6 +95,7 @@ def _text(path: Path, module: Path) -> None:
         ("saved_model.pb", _the_graph, "is the graph of a SavedModel.*name the directory"),
         ("m.keras", _keras, "is a .keras archive.*image-features model convert"),
         ("m.bin", _text, "neither a directory nor"),
+        ("short", lambda path, _: path.write_bytes(b"\x08"), "neither a directory nor"),
         ("empty", lambda path, _: path.write_bytes(b""), "is an empty file; copy it afresh"),
         ("m.tar.gz", lambda path, _: path.write_bytes(LFS), "m.tar.gz' is a Git LFS pointer"),
         ("m.h5", lambda path, _: path.write_bytes(LFS), "m.h5' is a Git LFS pointer"),
