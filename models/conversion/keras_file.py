@@ -20,6 +20,7 @@ from image_features.models.conversion.replacing import replaced
 from image_features.models.first_line import first_line
 from image_features.models.sources.form import Form
 
+_DAMAGE = (OSError, zipfile.BadZipFile, KeyError, RuntimeError, EOFError, SystemError)
 _MAX_DESCRIPTION_BYTES = 64 * 2**20
 _SPARE_NUMBERS = 10**6  # Some layers have numbers that no file keeps, such as seeds.
 
@@ -64,7 +65,7 @@ def read_keras_file(path: str, form: Form) -> KerasFile:
         else:
             with open(path, "rb") as file:
                 found = _read_hdf5(path, file)
-    except (OSError, zipfile.BadZipFile, KeyError, RuntimeError, EOFError) as error:
+    except _DAMAGE as error:
         raise ModelError(
             f"The Keras model {path!r} cannot be read ({first_line(error)}); get the file afresh."
         ) from error

@@ -14,6 +14,8 @@ _TAR, _TAR_AT = b"ustar", 257
 _ZIP = b"PK\x03\x04"
 _LFS_POINTER = b"version https://git-lfs"
 _HEAD_BYTES = 512
+# HDF5's library raises what comes to its mind of a damaged file.
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, SystemError)
 _KERAS_MEMBERS = frozenset({"config.json", "model.weights.h5"})
 
 
@@ -61,8 +63,8 @@ def recognise(path: str) -> Form | None:
             f"The model {path!r} begins as a .zip or .keras archive does, and does not end as one "
             f"({error}); copy it afresh."
         ) from error
-    except OSError as error:
-        why = error.strerror or "it is cut short or damaged"
+    except _DAMAGE as error:
+        why = getattr(error, "strerror", None) or "it is cut short or damaged"
         raise ModelError(
             f"The model {path!r} cannot be read ({why}); check the file and its permissions, or "
             "copy it afresh."
