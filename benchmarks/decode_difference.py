@@ -36,7 +36,7 @@ def main() -> None:
         mode: DecodePolicy(image_size=module.image_size, decode=mode) for mode in ("exact", "fast")
     }
     files = [path.read_bytes() for path in sorted(options.images.rglob("*")) if path.is_file()]
-    files = [data for data in files if _decodes(data, policies["exact"])][: options.limit]
+    files = [data for data in files if decodes(data, policies["exact"])][: options.limit]
     seconds: dict[str, list[float]] = {mode: [] for mode in policies}
     pixels = {}
     for _ in range(ROUNDS):  # Rounds are interleaved, so that a noisy minute strikes both.
@@ -70,7 +70,8 @@ def main() -> None:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def _decodes(data: bytes, policy: DecodePolicy) -> bool:
+def decodes(data: bytes, policy: DecodePolicy) -> bool:
+    """Tells whether a file gives pixels."""
     try:
         decode_image(data, policy)
     except DecodeError:

@@ -17,9 +17,9 @@ import time
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.decode_difference import decodes
 from image_features.models.handles import resolve
 from image_features.models.module import FeatureModule
-from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.pixels import decode_image
 from image_features.transforms.images.policy import INTERPOLATIONS, DecodePolicy
 
@@ -41,7 +41,7 @@ def main() -> None:
     module = FeatureModule.load(resolve(options.model).directory)
     default = DecodePolicy(image_size=module.image_size, resize=options.resize)
     files = [path.read_bytes() for path in sorted(options.images.rglob("*")) if path.is_file()]
-    files = [data for data in files if _decodes(data, default)][: options.limit]
+    files = [data for data in files if decodes(data, default)][: options.limit]
     usual, _ = _features(module, files, default)
     lines = []
     for policy in _policies(default):
@@ -101,14 +101,6 @@ def _cells(line: dict[str, float | str]) -> list[float | str]:
     names = ("interpolation", "antialias", "to_default_mean", "to_default_worst")
     exact = ("fast_to_exact_mean", "fast_to_exact_worst", "decode_ms")
     return [line.get(name, "") for name in names + exact]
-
-
-def _decodes(data: bytes, policy: DecodePolicy) -> bool:
-    try:
-        decode_image(data, policy)
-    except DecodeError:
-        return False
-    return True
 
 
 if __name__ == "__main__":
