@@ -58,6 +58,8 @@ def recognise(path: str) -> Form | None:
         return None
     try:
         return _form_of_file(path)
+    except ModelError:
+        raise
     except zipfile.BadZipFile as error:
         raise ModelError(
             f"The model {path!r} begins as a .zip or .keras archive does, and does not end as one "
