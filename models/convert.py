@@ -23,7 +23,6 @@ from image_features.models.conversion.inputs import check_size
 from image_features.models.export import export_tf1_hub, export_tf2
 from image_features.models.files import staged_directory
 from image_features.models.handles import BUILTIN, UNTRAINED, resolve
-from image_features.models.metadata import ModuleMetadata, write_metadata
 from image_features.models.scaling import Scaling
 from image_features.models.sources.form import Form, recognise
 from image_features.models.weights import NetworkWeights, is_weights_file, read_weights
@@ -245,9 +244,9 @@ def _write_network(
     elif wanted.format is ModelFormat.TF1_HUB:
         export_tf1_hub(written.arrays, target, image_size=size, depth_multiplier=multiplier)
     else:
-        with staged_directory(target) as staging:
-            export_tf2(written.arrays, staging, image_size=size, depth_multiplier=multiplier)
-            write_metadata(staging, ModuleMetadata(scaling=Scaling(), source=kind))
+        export_tf2(
+            written.arrays, target, image_size=size, depth_multiplier=multiplier, source=kind
+        )
     return Converted(
         source=kind,
         cut="",

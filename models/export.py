@@ -146,6 +146,7 @@ def export_tf2(
     *,
     image_size: int = 96,
     depth_multiplier: float = 0.5,
+    source: str = "",
 ) -> None:
     """Writes a reusable TF2 SavedModel, as TensorFlow Hub defines it.
 
@@ -159,6 +160,7 @@ def export_tf2(
       directory: The directory to write; it must not exist, or be empty.
       image_size: The height and width of the images, in pixels.
       depth_multiplier: The factor of all depths of the network.
+      source: What the weights are, in words, for the module's metadata.
 
     Raises:
       ModelError: A weight is missing or misshapen, or the directory cannot be written.
@@ -179,7 +181,7 @@ def export_tf2(
     signatures = {"serving_default": tf.function(serve, input_signature=[spec])}
     with staged_directory(directory) as staging:
         tf.saved_model.save(module, staging, signatures=signatures)
-        write_metadata(staging, ModuleMetadata(Scaling()))
+        write_metadata(staging, ModuleMetadata(Scaling(), source))
 
 
 def _call_function(variables: dict[str, Any], depth_multiplier: float) -> Callable[..., Any]:
