@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from image_features.pipeline.argument_types import positive, positive_float, rate, web_address
 from image_features.pipeline.config import DRIFT_THRESHOLD
 from image_features.pipeline.image_options import add_decode, add_fetch, add_model
+from image_features.transforms.manifests.formats import ManifestFormat
 
 
 class FeatureExtractorOptions(PipelineOptions):
@@ -36,14 +37,15 @@ def _add_input(group: Any) -> None:
         action="append",
         metavar="LOCATION",
         default=None,
-        help="A manifest (.txt, .csv, .tsv, .jsonl, .parquet, also .gz), a directory of images "
-        "or a glob; local, gs:// or http(s)://. May be given several times.",
+        help="A manifest (.txt, .csv, .tsv, .jsonl, .parquet, also .gz), an archive of images "
+        "(.tar, .zip, .parquet, .tfrecord), a directory of either or a glob; local, gs:// or "
+        "http(s)://. May be given several times.",
     )
     group.add_argument(
         "--input_format",
-        choices=["auto", "text", "csv", "tsv", "jsonl", "parquet"],
+        choices=["auto", *map(str, ManifestFormat)],
         default="auto",
-        help="The manifests' format where the suffix does not tell (auto).",
+        help="The format of manifests and archives where the suffix does not tell (auto).",
     )
     group.add_argument(
         "--manifest_quotes",
@@ -51,6 +53,27 @@ def _add_input(group: Any) -> None:
         default="auto",
         help="Whether fields may be in quotes, which then hold delimiters and line ends: in CSV, "
         "but not in TSV (auto), in both, or in neither.",
+    )
+    group.add_argument(
+        "--image_member",
+        default=None,
+        metavar="EXT,EXT",
+        help="The extensions of the members of .tar and .zip archives that are images, such as "
+        "jpg,png (those of images).",
+    )
+    group.add_argument(
+        "--image_column",
+        default=None,
+        metavar="NAME",
+        help="The column of Parquet files that holds the images themselves (found where there is "
+        "only one).",
+    )
+    group.add_argument(
+        "--image_feature",
+        default=None,
+        metavar="NAME",
+        help="The feature of the examples in TFRecord files that holds the images (found by the "
+        "usual names, such as image/encoded).",
     )
     group.add_argument(
         "--uri_column",

@@ -2,7 +2,8 @@
 
 A stable hash of the URI picks the shard, so the same input gives the same shards on any
 runner. Only references are grouped, never pixels or features: a duplicate meets its
-original in its shard and is dropped there, and the shard's rows come out sorted by key.
+original in its shard and is dropped there, and the shard's rows come out sorted by key. Images
+that lie in archives are grouped once more, by the spans of these, so that each is read in one go.
 """
 
 from __future__ import annotations
@@ -21,9 +22,17 @@ from image_features.transforms.manifests.sources import Source
 from image_features.transforms.runtime.metrics import NAMESPACE, log_event
 from image_features.transforms.runtime.packing import PackRows, PlainRow, pack, unpack
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
-from image_features.transforms.shards.references import places_of, ref_of, row_of, sorted_once
+from image_features.transforms.shards.references import (
+    PLACE,
+    URI,
+    places_of,
+    ref_of,
+    row_of,
+    sorted_once,
+)
+from image_features.transforms.stores.members import split_member
 from image_features.transforms.stores.uris import shard_of
-from image_features.transforms.values import ImageRef
+from image_features.transforms.values import ImageRef, PackedRefs
 
 _LOG = logging.getLogger(__name__)
 # A worker takes so many rows at a time: few enough to spread a shard over workers, and so many
@@ -58,8 +67,9 @@ class AssignShards(beam.PTransform):
     """Gives every reference its shard; drops duplicates of the same image.
 
     The input is a PCollection[ImageRef]. There are three outputs: `refs`, ImageRef sorted by key
-    within slices of a shard; `duplicates`, one int for each shard that had some; and `earlier`,
-    StagedPiece of rows that need not be made again, which are not among the `refs`.
+    within slices of a shard, and PackedRefs, those of an archive in its order; `duplicates`, one
+    int for each shard that had some; and `earlier`, StagedPiece of rows that need not be made
+    again, which are not among the `refs`.
 
     Args:
       num_shards: The number of shards, a side input.
@@ -90,11 +100,17 @@ class AssignShards(beam.PTransform):
             | "GroupByShard" >> beam.GroupByKey()
             | "OrderAndDedupe"
             >> beam.ParDo(_OrderDoFn(self._places, self._earlier)).with_outputs(
-                "duplicates", "earlier", main="slices"
+                "duplicates", "earlier", "packed", main="slices"
             )
         )
+        packed = (
+            ordered.packed
+            | "GroupByArchive" >> beam.GroupByKey()
+            | "OrderInArchive" >> beam.MapTuple(_span)
+        )
         spread = (
-            ordered.slices
+            (ordered.slices, packed)
+            | "JoinSlices" >> beam.Flatten()
             | "SpreadOverWorkers" >> beam.Reshuffle()
             | "TakeSlices" >> beam.FlatMap(_refs_of)
         )
@@ -108,10 +124,25 @@ def _by_shard(packed: bytes, num_shards: int) -> Iterator[tuple[int, bytes]]:
     return ((shard, pack(rows)) for shard, rows in shards.items())
 
 
-def _refs_of(slice_: tuple[int, bytes]) -> Iterator[ImageRef]:
-    shard, packed = slice_
-    for row in unpack(packed):
-        yield ref_of(row, shard)
+# A slice is the rows of a shard without an archive, or those of a span of an archive with their
+# shards behind them.
+_Slice = tuple[str, int, bytes]
+
+
+def _span(archive: tuple[str, int], packs: Iterable[bytes]) -> _Slice:
+    """Returns the rows of a span in the order in which the archive has them."""
+    rows = [row for packed in packs for row in unpack(packed)]
+    rows.sort(key=lambda row: (row[PLACE] or (), row[URI]))
+    return archive[0], -1, pack(rows)
+
+
+def _refs_of(slice_: _Slice) -> Iterator[ImageRef | PackedRefs]:
+    archive, shard, packed = slice_
+    if archive:
+        yield PackedRefs(archive, tuple(ref_of(row[:-1], row[-1]) for row in unpack(packed)))
+    else:
+        for row in unpack(packed):
+            yield ref_of(row, shard)
 
 
 class _OrderDoFn(beam.DoFn):
@@ -134,5 +165,16 @@ class _OrderDoFn(beam.DoFn):
             log_event(_LOG, "taken_over", shard=shard, rows=len(taken), left=len(unique))
             for piece in pieces:
                 yield TaggedOutput("earlier", piece)
-        for start in range(0, len(unique), ROWS_PER_SLICE):
-            yield shard, pack(unique[start : start + ROWS_PER_SLICE])
+        loose = []
+        spans: dict[tuple[str, int], list[PlainRow]] = {}
+        for row in unique:
+            packed = split_member(row[URI])
+            if packed is None:
+                loose.append(row)
+            else:
+                span = row[PLACE][0] if row[PLACE] else -1
+                spans.setdefault((packed[0], span), []).append((*row, shard))
+        for archive, rows in spans.items():
+            yield TaggedOutput("packed", (archive, pack(rows)))
+        for start in range(0, len(loose), ROWS_PER_SLICE):
+            yield "", shard, pack(loose[start : start + ROWS_PER_SLICE])

@@ -17,8 +17,9 @@ from image_features.transforms.runtime.concurrency import (
     io_pool,
 )
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
+from image_features.transforms.runtime.read_ahead import read_ahead
 from image_features.transforms.stores.http import MIB
-from image_features.transforms.values import EncodedImage, ImageError, ImageRef
+from image_features.transforms.values import EncodedImage, ImageError, ImageRef, PackedRefs
 
 __all__ = ["FetchImages", "FetchPolicy"]
 
@@ -30,13 +31,15 @@ _SLOW_SECONDS = 0.001
 # sizes and times are averaged.
 _TYPICAL_BYTES = 1 * MIB
 _AVERAGED = 32
+# A stream is faster than what is done with its images, so that little is ahead mostly.
+_AHEAD_BYTES = 32 * MIB
 
 
 class FetchImages(beam.PTransform):
-    """ImageRef to `images` (EncodedImage) and `errors` (ImageError), both tagged.
+    """ImageRef or PackedRefs to `images` (EncodedImage) and `errors` (ImageError), both tagged.
 
     Many fetches of a bundle are in flight at once, so that latency is hidden; results come as
-    they are there.
+    they are there. PackedRefs are read in one go, in the order of their archive.
 
     Args:
       policy: How images are fetched.
@@ -77,9 +80,7 @@ class _FetchDoFn(beam.DoFn):
             min_items=max(_LOCAL_CHUNK * 4, self._policy.threads // 8),
             max_items=max(_LOCAL_CHUNK * 4, self._policy.threads),
             max_bytes=self._policy.max_bytes_in_flight,
-            size_of=lambda result: (
-                len(result[0].data) if isinstance(result[0], EncodedImage) else 0
-            ),
+            size_of=lambda result: _size_of(result[0]),
             chunk=_LOCAL_CHUNK,
         )
 
@@ -87,7 +88,10 @@ class _FetchDoFn(beam.DoFn):
         start = time.perf_counter()
         return self._fetcher.fetch(ref), time.perf_counter() - start
 
-    def process(self, ref: ImageRef) -> Iterator[Any]:
+    def process(self, ref: ImageRef | PackedRefs) -> Iterator[Any]:
+        if isinstance(ref, PackedRefs):
+            yield from self._read_archive(ref)
+            return
         remote = "://" in ref.uri
         if not remote and self._local_seconds < _SLOW_SECONDS:
             row, seconds = self._timed(ref)
@@ -96,6 +100,21 @@ class _FetchDoFn(beam.DoFn):
             return
         for result in self._pool.submit(ref, int(self._typical), alone=remote):
             yield self._count(*result)
+
+    def _read_archive(self, packed: PackedRefs) -> Iterator[Any]:
+        rows = self._fetcher.fetch_packed(packed)
+        if "://" in packed.archive:
+            rows = read_ahead(
+                rows,
+                executor=io_pool(self._policy.threads),
+                helped=cpu_pool(self._threads),
+                max_bytes=min(_AHEAD_BYTES, self._policy.max_bytes_in_flight),
+                size_of=_size_of,
+            )
+        start = time.perf_counter()
+        for row in rows:
+            yield self._count(row, time.perf_counter() - start)
+            start = time.perf_counter()
 
     def finish_bundle(self) -> Iterator[Any]:
         for result in self._pool.drain():
@@ -113,3 +132,7 @@ class _FetchDoFn(beam.DoFn):
         self._bytes.update(len(row.data))
         self._typical += (len(row.data) - self._typical) / _AVERAGED
         return row
+
+
+def _size_of(row: EncodedImage | ImageError) -> int:
+    return len(row.data) if isinstance(row, EncodedImage) else 0

@@ -11,12 +11,15 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from image_features.transforms.manifests.columns import Column, ColumnError, conform
-from image_features.transforms.manifests.formats import read_rows
+from image_features.transforms.manifests.formats import ManifestFormat
 from image_features.transforms.manifests.rows import ManifestRow
-from image_features.transforms.manifests.sources import Source, list_images
-from image_features.transforms.manifests.spec import ManifestSpec
+from image_features.transforms.manifests.sources import Source, list_images, with_archives
+from image_features.transforms.manifests.spec import ManifestSpec, rows_of
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
 from image_features.transforms.stores import versions
+from image_features.transforms.stores.files import reason_of
+from image_features.transforms.stores.members import archive_format, split_member
+from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.uris import (
     image_key,
     key_of_text,
@@ -35,7 +38,8 @@ class ReadManifest(beam.PTransform):
 
     There are three tagged outputs: `refs` (ImageRef), `errors` (ImageError), and `counts`, the
     number of rows of each source, which are to be summed. Every row ends in exactly one of the
-    first two. Rows are read as they stream by, never listed in memory.
+    first two. Rows are read as they stream by, never listed in memory. The rows of an archive are
+    the images in it.
 
     Args:
       spec: The manifests, and how to read them.
@@ -49,13 +53,22 @@ class ReadManifest(beam.PTransform):
         return (
             pipeline
             | "NameSources" >> beam.Create(self._spec.sources, reshuffle=True)
+            | "FindArchives" >> beam.FlatMap(with_archives)
+            | "SpreadArchives" >> beam.Reshuffle()
             | "ReadRows"
             >> beam.ParDo(_ReadRowsDoFn(self._spec)).with_outputs("errors", "counts", main="refs")
         )
 
 
+def read_all(spec: ManifestSpec) -> Iterator[ImageRef | ImageError]:
+    """Yields the rows of all sources in their order."""
+    for source in spec.sources:
+        for found in with_archives(source):
+            yield from read_source(found, spec)
+
+
 def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | ImageError]:
-    """Yields the rows of one source in its own order."""
+    """Yields the rows of one source in its own order; of a listing only the images."""
     schema = spec.schema
     if source.format is None:
         for uri, version in list_images(source):
@@ -71,20 +84,32 @@ def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | Image
             else:
                 yield ImageRef(uri, image_key(uri), source.location, 0, columns, version=version)
         return
-    rows = read_rows(
-        source.location,
-        format=source.format,
-        uri_column=spec.uri_column,
-        http=spec.http,
-        quotes=spec.quotes,
-    )
-    for row in rows:
-        yield _to_ref(row, source.location, schema, spec.version_column)
+    rows = rows_of(source, source.format, spec)
+    try:
+        for row in rows:
+            ref = _to_ref(row, source.location, schema, spec.version_column)
+            if isinstance(ref, Source):
+                yield from read_source(ref, spec)
+            else:
+                yield ref
+    except (OSError, ValueError, FetchError) as error:
+        if not source.format.archive and not source.listed:
+            raise  # Nobody knows what else a manifest would name.
+        yield _unreadable(source.location, error)
+
+
+def _unreadable(archive: str, error: Exception) -> ImageError:
+    """Returns the error row of an archive, by which --retry_errors reads it again."""
+    reason = error.reason if isinstance(error, FetchError) else reason_of(error)
+    if isinstance(error, ValueError):
+        reason = Reason.CORRUPT_ARCHIVE
+    row = ManifestRow(0, archive, reason=reason, unread=True)
+    return _bad_row(row, archive, archive, str(error).rstrip("."))
 
 
 def _to_ref(
     row: ManifestRow, location: str, schema: Mapping[str, Column], version_column: str | None
-) -> ImageRef | ImageError:
+) -> ImageRef | ImageError | Source:
     uri = row.uri
     if len(uri) > MAX_URI:
         return _bad_uri(row, location)
@@ -94,12 +119,19 @@ def _to_ref(
             uri = resolve_uri(uri, location)
             uri.encode()
         if row.problem:
-            return _bad_row(row, uri, location, row.problem)
+            return _bad_row(row, uri, location, row.problem, row.reason)
+        archive = None if split_member(uri) else archive_format(uri)
+        if archive:
+            return Source(uri, ManifestFormat(str(archive)), listed=True)
         if "\0" in uri:
             return _bad_row(row, uri, location, f"the URI holds a zero byte: {uri!r:.80}")
         columns = conform(row.values, schema)
-        version = versions.of_column(row.values.get(version_column)) if version_column else ""
-        return ImageRef(uri, image_key(uri), location, row.number, columns, version=version)
+        version = row.version
+        if version_column:
+            version = versions.of_column(row.values.get(version_column))
+        return ImageRef(
+            uri, image_key(uri), location, row.number, columns, version=version, place=row.place
+        )
     except UnicodeEncodeError:
         row = dataclasses.replace(row, unread=True)
         return _bad_row(row, uri, location, f"the URI is not UTF-8: {uri!r:.80}")
@@ -118,7 +150,7 @@ def _bad_row(
     key = key_of_text(f"{location}#{row.number or uri}")
     uri = uri.encode(errors="backslashreplace").decode()
     ref = ImageRef(uri, key, location, row.number, tuple(row.values.items()))
-    message = f"Row {row.number} of {location}: {problem}."
+    message = f"Row {row.number} of {location}: {problem}." if row.number else f"{problem}."
     message = message.encode(errors="backslashreplace").decode()
     return ImageError(ref, Stage.READ_MANIFEST, reason, message, unread=row.unread)
 

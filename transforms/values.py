@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,8 @@ class Reason(enum.StrEnum):
     HTTP_ERROR = "http_error"
     SERVER_ERROR = "server_error"
     READ_FAILED = "read_failed"
+    CORRUPT_ARCHIVE = "corrupt_archive"
+    ENCRYPTED = "encrypted"
     MISSING_LIBRARY = "missing_library"
     EMPTY_FILE = "empty_file"
     TOO_MANY_BYTES = "too_many_bytes"
@@ -98,6 +101,8 @@ DIAGNOSES: Mapping[Reason, Diagnosis] = {
     Reason.HTTP_ERROR: Diagnosis(Cause.NETWORK, "see what the server answers, and --fetch_threads"),
     Reason.SERVER_ERROR: Diagnosis(Cause.NETWORK, "try later, or with fewer --fetch_threads"),
     Reason.READ_FAILED: Diagnosis(Cause.MACHINE, "check the disk or store, and its settings"),
+    Reason.CORRUPT_ARCHIVE: Diagnosis(Cause.ROW, "copy the archive again, then --retry_errors"),
+    Reason.ENCRYPTED: Diagnosis(Cause.ROW, "pack the images again without a password"),
     Reason.MISSING_LIBRARY: Diagnosis(Cause.INSTALLATION),
     Reason.EMPTY_FILE: Diagnosis(Cause.ROW),
     Reason.TOO_MANY_BYTES: Diagnosis(Cause.ROW, "--max_megabytes"),
@@ -122,12 +127,27 @@ def cause_of(reason: str) -> Cause:
     return DIAGNOSES[Reason(reason)].cause if reason in DIAGNOSES else Cause.ROW
 
 
+class Place(NamedTuple):
+    """Where in its archive an image lies.
+
+    Attributes:
+      span: The part of the archive that is read together, from 0.
+      begin: Where the image begins, or its entry: an offset in bytes, or a row.
+      size: The bytes that it takes there, as far as the archive tells before it is read.
+    """
+
+    span: int
+    begin: int
+    size: int
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageRef:
     """One row of a manifest: an image that is still to be fetched.
 
     Attributes:
-      uri: The absolute location: a path, `file://`, `gs://`, `http://` or `https://`.
+      uri: The absolute location: a path, `file://`, `gs://`, `http://` or `https://`;
+        of an image in an archive the archive's, `!/` and the member (see `stores.members`).
       key: The stable identifier, 32 hexadecimal digits (see `transforms.stores.uris.image_key`).
       source: The manifest or listing that names the image.
       row: The 1-based row in `source`; 0 for a file that was listed.
@@ -135,6 +155,8 @@ class ImageRef:
       shard: The output shard, set by AssignShards; -1 before.
       version: The version of the image (see `stores.versions`); empty where neither a listing nor
         the manifest tells it.
+      place: Where in its archive the image lies; None for a file of its own, and where only the
+        archive itself tells.
     """
 
     uri: str
@@ -144,6 +166,20 @@ class ImageRef:
     columns: Columns = ()
     shard: int = -1
     version: str = ""
+    place: Place | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PackedRefs:
+    """Images of one archive that are read together.
+
+    Attributes:
+      archive: The location of the archive.
+      refs: The images, in the order in which they lie there.
+    """
+
+    archive: str
+    refs: tuple[ImageRef, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

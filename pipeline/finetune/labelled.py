@@ -16,7 +16,7 @@ from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.images.reader import ImageReader
 from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import ManifestSpec, check_whole, examine
-from image_features.transforms.read_manifest import read_source
+from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.values import ImageError, ImageRef
@@ -88,7 +88,7 @@ def read_images(
     """
     spec = examine_images(location, label_column=label_column, uri_column=uri_column)
     reader = ImageReader(decode=policy, fetch=FetchPolicy(threads=_THREADS))
-    rows = (row for source in spec.sources for row in read_source(source, spec))
+    rows = read_all(spec)
 
     def read(row: ImageRef | ImageError) -> tuple[str, npt.NDArray[np.uint8]] | str:
         if isinstance(row, ImageError):

@@ -58,6 +58,7 @@ def fingerprint(
     }
     if manifest.quotes is not None:  # Earlier versions did not know of it.
         parts["quotes"] = manifest.quotes
+    parts.update(manifest.archives.to_json())
     if decode.decode_revision > 1:
         parts["versions"] += [_version(package) for package in DECODING_PACKAGES]
     text = json.dumps(parts, sort_keys=True, default=str)

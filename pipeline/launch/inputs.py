@@ -15,6 +15,7 @@ from image_features.pipeline.dataset.run import Run, committed_runs
 from image_features.pipeline.locations import explain
 from image_features.pipeline.options import FeatureExtractorOptions
 from image_features.system.paths import absolute
+from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.manifests.columns import Column, parse_column_types
 from image_features.transforms.manifests.formats import ManifestFormat
 from image_features.transforms.manifests.sources import find_sources
@@ -42,6 +43,16 @@ class _Input:
     empty: str
 
 
+def archive_options(options: FeatureExtractorOptions) -> ArchiveOptions:
+    """Returns what the options say of where in archives the images are."""
+    members = (options.image_member or "").lower().split(",")
+    return ArchiveOptions(
+        members=tuple(name.strip().lstrip(".") for name in members if name.strip()),
+        column=options.image_column or "",
+        feature=options.image_feature or "",
+    )
+
+
 def examine_input(options: FeatureExtractorOptions, http: HttpPolicy) -> ManifestSpec:
     """Finds the sources and looks at the head of each.
 
@@ -59,6 +70,7 @@ def examine_input(options: FeatureExtractorOptions, http: HttpPolicy) -> Manifes
             version_column=options.version_column,
             earlier=chosen.columns,
             quotes={"yes": True, "no": False}.get(options.manifest_quotes),
+            archives=archive_options(options),
         )
         check_whole(found.spec)
         check_column_names(found.spec.columns)

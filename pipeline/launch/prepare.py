@@ -25,7 +25,7 @@ from image_features.pipeline.dataset.series import check_fit, fitting
 from image_features.pipeline.extract import Extraction
 from image_features.pipeline.launch.attempt import Attempt, State, begin_attempt, find_attempt
 from image_features.pipeline.launch.fingerprint import fingerprint
-from image_features.pipeline.launch.inputs import examine_input
+from image_features.pipeline.launch.inputs import archive_options, examine_input
 from image_features.pipeline.launch.models import handles, prepare_models
 from image_features.pipeline.locations import explain
 from image_features.pipeline.options import FeatureExtractorOptions
@@ -172,7 +172,10 @@ def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
         allow_private_hosts=options.allow_private_hosts,
     )
     return FetchPolicy(
-        http=http, max_bytes=int(options.max_megabytes * MIB), threads=options.fetch_threads
+        http=http,
+        max_bytes=int(options.max_megabytes * MIB),
+        threads=options.fetch_threads,
+        archives=archive_options(options),
     )
 
 

@@ -5,19 +5,30 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from image_features.system.timed_sockets import has_no_descriptor
+from image_features.transforms.archives.member import Wanted
+from image_features.transforms.archives.options import ArchiveOptions
+from image_features.transforms.archives.store import ArchiveStore
 from image_features.transforms.stores import beam, libraries
 from image_features.transforms.stores.gcs import GcsClient
 from image_features.transforms.stores.gcs_store import GcsStore
 from image_features.transforms.stores.http import MIB, HttpClient, HttpPolicy
 from image_features.transforms.stores.local import LocalStore
+from image_features.transforms.stores.members import split_member
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.store import Content, Store
 from image_features.transforms.stores.uris import redact_text, redact_uri
-from image_features.transforms.values import EncodedImage, ImageError, ImageRef, Reason, Stage
+from image_features.transforms.values import (
+    EncodedImage,
+    ImageError,
+    ImageRef,
+    PackedRefs,
+    Reason,
+    Stage,
+)
 
 # That a process has no descriptor left says nothing about a file, and passes.
 _WAITS_FOR_A_DESCRIPTOR = 300
@@ -35,12 +46,14 @@ class FetchPolicy:
         takes more while it waits for data.
       max_bytes_in_flight: The most bytes that are fetched ahead of the decoder. A fetch that goes
         on counts as much as images have had on average.
+      archives: Which members or columns of archives are images.
     """
 
     http: HttpPolicy = HttpPolicy()
     max_bytes: int = 50 * MIB
     threads: int = 256
     max_bytes_in_flight: int = 256 * MIB
+    archives: ArchiveOptions = ArchiveOptions()
 
 
 class Fetcher:
@@ -60,6 +73,9 @@ class Fetcher:
         self._users = 1
         self._local = LocalStore(policy.max_bytes)
         self._remote = _remote_stores(policy, sleep)
+        self._archives = ArchiveStore(
+            policy.http, max_bytes=policy.max_bytes, options=policy.archives, sleep=sleep
+        )
 
     @classmethod
     def shared(cls, policy: FetchPolicy) -> Fetcher:
@@ -79,6 +95,9 @@ class Fetcher:
     def fetch(self, ref: ImageRef) -> EncodedImage | ImageError:
         """Returns the image's bytes, or the error row that stands for it."""
         uri = ref.uri
+        if packed := split_member(uri):
+            (image,) = self.fetch_packed(PackedRefs(packed[0], (ref,)))
+            return image
         try:
             data, version, attempts = self._read(uri)
             if not data:
@@ -91,6 +110,19 @@ class Fetcher:
             message = f"{redact_uri(uri)} cannot be read: {redact_text(str(error))[:300]}"
             return _error(ref, FetchError(Reason.READ_FAILED, message))
 
+    def fetch_packed(self, packed: PackedRefs) -> Iterator[EncodedImage | ImageError]:
+        """Yields the images of an archive as it is read, each with its bytes or its error."""
+        wanted = [
+            Wanted(member[1] if (member := split_member(ref.uri)) else "", ref.place)
+            for ref in packed.refs
+        ]
+        for number, content in self._archives.read(packed.archive, wanted):
+            ref = packed.refs[number]
+            if isinstance(content, FetchError):
+                yield _error(ref, content)
+            else:
+                yield EncodedImage(ref, content.data, content.attempts, content.version)
+
     def is_unchanged(self, uri: str, version: str) -> bool:
         """Whether a location still holds a version of an image; never raises.
 
@@ -98,6 +130,8 @@ class Fetcher:
         is the failure of that row.
         """
         try:
+            if packed := split_member(uri):
+                return self._archives.is_unchanged(packed[0], version)
             return self._store(uri).is_unchanged(uri, version)
         except Exception:
             return False

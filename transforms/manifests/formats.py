@@ -5,14 +5,18 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 
+from image_features.transforms.archives.options import FOUND, ArchiveOptions
 from image_features.transforms.manifests.delimited import Dialect, read_delimited
 from image_features.transforms.manifests.jsonl import read_jsonl
+from image_features.transforms.manifests.packed import read_packed
 from image_features.transforms.manifests.parquet import read_parquet
 from image_features.transforms.manifests.rows import ManifestError, ManifestRow
 from image_features.transforms.manifests.text import read_text
 from image_features.transforms.stores.compression import without_suffix
 from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.members import ArchiveFormat, archive_format
+from image_features.transforms.stores.ranged import open_ranged
 from image_features.transforms.stores.uris import is_http, redact_uri
 
 
@@ -24,8 +28,17 @@ class ManifestFormat(enum.StrEnum):
     TSV = "tsv"
     JSONL = "jsonl"
     PARQUET = "parquet"
+    TAR = "tar"
+    ZIP = "zip"
+    TFRECORD = "tfrecord"
+
+    @property
+    def archive(self) -> ArchiveFormat | None:
+        """The format of an archive that is no manifest beside; None for the others."""
+        return None if self is ManifestFormat.PARQUET else _ARCHIVES.get(str(self))
 
 
+_ARCHIVES = {str(format): format for format in ArchiveFormat}
 _SUFFIXES = {
     "txt": ManifestFormat.TEXT,
     "lst": ManifestFormat.TEXT,
@@ -42,6 +55,8 @@ def format_of(location: str) -> ManifestFormat | None:
     """Returns the format that a location's suffix names, or None if it names none."""
     path = location.split("?", 1)[0] if is_http(location) else location
     name = without_suffix(path.lower().rsplit("/", 1)[-1])
+    if archive := archive_format(path):
+        return ManifestFormat(str(archive))
     return _SUFFIXES.get(name.rsplit(".", 1)[-1]) if "." in name else None
 
 
@@ -52,8 +67,11 @@ def read_rows(
     uri_column: str | None,
     http: HttpPolicy,
     quotes: bool | None = None,
+    archives: ArchiveOptions = FOUND,
 ) -> Iterator[ManifestRow]:
     """Yields the rows of a manifest; blank lines and comments are no rows.
+
+    Those of an archive are the images in it.
 
     Args:
       location: The location of the manifest.
@@ -61,11 +79,16 @@ def read_rows(
       uri_column: The column that holds the URIs; None looks for one of the usual names.
       http: How to fetch it over http(s).
       quotes: Whether fields of CSV and TSV may be in quotes; None stands for CSV only.
+      archives: Which members or columns of archives are images.
 
     Raises:
       ManifestError: the file is not what its format says, or lacks the URI column.
       OSError, transforms.stores.retries.FetchError: the file cannot be read to its end.
     """
+    if format.archive:
+        with open_ranged(location, http=http) as archive:
+            yield from read_packed(archive, format.archive, archives)
+        return
     seekable = format is ManifestFormat.PARQUET
     try:
         with open_binary(location, http=http, seekable=seekable) as file:

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from image_features.errors import ImageFeaturesError
-from image_features.transforms.values import ColumnValue
+from image_features.transforms.values import ColumnValue, Place, Reason
 
 URI_COLUMNS = ("uri", "url", "image_uri", "image_url", "path", "file", "filename")
 # This stands for a value that cannot be carried, as a list of nothing fits no column: an errors
@@ -40,6 +40,9 @@ class ManifestRow:
       problem: What is wrong with the row; empty if it can be used.
       unread: Whether the row could not even be taken apart, so that nobody knows which image it
         names.
+      reason: The reason of the problem, where it is not that the row is bad.
+      version: The version of the image; empty if the manifest itself does not tell it.
+      place: Where the image lies, if the manifest is the archive that holds it.
     """
 
     number: int
@@ -47,6 +50,9 @@ class ManifestRow:
     values: dict[str, ColumnValue] = dataclasses.field(default_factory=dict)
     problem: str = ""
     unread: bool = False
+    reason: Reason = Reason.BAD_MANIFEST_ROW
+    version: str = ""
+    place: Place | None = None
 
 
 def unread_row(number: int, problem: str) -> ManifestRow:

@@ -15,6 +15,7 @@ from image_features.system.paths import absolute
 from image_features.transforms.manifests.formats import ManifestFormat, format_of
 from image_features.transforms.manifests.rows import IMAGE_SUFFIXES
 from image_features.transforms.stores import versions
+from image_features.transforms.stores.members import archive_format
 from image_features.transforms.stores.uris import is_http
 
 # These name what this process has open, and other files in other processes.
@@ -23,22 +24,24 @@ _DESCRIPTORS = ("/dev/stdin", "/dev/fd/", "/proc/")
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A manifest or a listing, which names images.
+    """A manifest, an archive or a listing, which names images.
 
     Attributes:
       location: The location of a manifest, or of a directory or glob of images.
       format: The manifest's format; None for a directory or glob of images.
+      listed: Whether a listing has it, so that it may be a file of another purpose.
     """
 
     location: str
     format: ManifestFormat | None
+    listed: bool = False
 
 
 def find_sources(locations: Sequence[str], format: ManifestFormat | None = None) -> list[Source]:
     """Tells manifests from listings, and expands globs of manifests.
 
-    A suffix of .txt, .csv, .tsv, .jsonl or .parquet, compressed or not, makes a manifest; a
-    directory or any other glob lists images.
+    A suffix of .txt, .csv, .tsv, .jsonl or .parquet, compressed or not, makes a manifest, one of
+    .tar, .zip or .tfrecord an archive; a directory or any other glob lists images and archives.
 
     Args:
       locations: The locations, as the user gives them.
@@ -68,7 +71,7 @@ def find_sources(locations: Sequence[str], format: ManifestFormat | None = None)
             sources += [Source(p, format or format_of(p) or ManifestFormat.TEXT) for p in paths]
         elif _is_directory(location):
             listing = Source(location, None)
-            if (format or suffix_format) and next(list_images(listing), None) is None:
+            if (format or suffix_format) and next(list_sources(listing), None) is None:
                 suffix = str(format or suffix_format).replace("text", "txt")
                 raise ValueError(
                     f"--input={location} is a directory and holds no image; name the manifests in "
@@ -88,7 +91,7 @@ def find_sources(locations: Sequence[str], format: ManifestFormat | None = None)
             _check_manifest(location)
             raise ValueError(
                 f"--input={location} has no known suffix; say --input_format=text, csv, tsv, "
-                "jsonl or parquet."
+                "jsonl, parquet, tar, zip or tfrecord."
             )
     return list(dict.fromkeys(sources))  # Globs may overlap.
 
@@ -124,7 +127,27 @@ def list_images(source: Source) -> Iterator[tuple[str, str]]:
 
     Beside each is its version, or an empty text on disks, whose listings tell none.
     """
-    location = source.location
+    return (found for found in list_sources(source) if not isinstance(found, Source))
+
+
+def with_archives(source: Source) -> Iterator[Source]:
+    """Yields a source, and of a listing the archives in it."""
+    yield source
+    if source.format is None:
+        yield from (found for found in list_sources(source) if isinstance(found, Source))
+
+
+def list_sources(source: Source) -> Iterator[tuple[str, str] | Source]:
+    """Yields what `list_images` does, and the archives between them."""
+    any_image = _has_wildcard(source.location)
+    for path, version in _list_files(source.location):
+        if archive := archive_format(path):
+            yield Source(path, ManifestFormat(str(archive)), listed=True)
+        elif any_image or _is_image(path):
+            yield path, version
+
+
+def _list_files(location: str) -> Iterator[tuple[str, str]]:
     if _has_wildcard(location):
         filesystem = FileSystems.get_filesystem(location)
         if "://" in location:
@@ -137,12 +160,11 @@ def list_images(source: Source) -> Iterator[tuple[str, str]]:
     elif "://" in location:
         filesystem = FileSystems.get_filesystem(location)
         for file in filesystem._list(location.rstrip("/") + "/"):
-            if _is_image(file.path):
-                yield _listed(file)
+            yield _listed(file)
     else:
         raises = functools.partial(_unlisted, location)
         for directory, _, names in os.walk(location, onerror=raises):
-            yield from ((os.path.join(directory, name), "") for name in names if _is_image(name))
+            yield from ((os.path.join(directory, name), "") for name in names)
 
 
 def _unlisted(location: str, error: OSError) -> None:

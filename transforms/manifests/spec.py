@@ -6,17 +6,21 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence, Set
 
+from image_features.transforms.archives.options import FOUND, ArchiveOptions
 from image_features.transforms.manifests.columns import Column, infer_columns, without_values
 from image_features.transforms.manifests.formats import ManifestFormat, read_rows
 from image_features.transforms.manifests.parquet import parquet_columns
 from image_features.transforms.manifests.rows import ManifestRow, find_uri_column
-from image_features.transforms.manifests.sources import Source, list_images
+from image_features.transforms.manifests.sources import Source, list_images, with_archives
 from image_features.transforms.stores import libraries
 from image_features.transforms.stores.compression import Decompressed
 from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
 
 _SAMPLE_ROWS = 1000
+# What is between the members of an archive is read, too.
+_SAMPLE_MEMBERS = 100
+_SAMPLE_ARCHIVES = 32
 _BLOCK = 2**20
 _SAMPLE_BYTES = 64 * 2**20
 
@@ -32,6 +36,7 @@ class ManifestSpec:
       http: How manifests are fetched over http(s).
       version_column: The column that holds the images' versions; None if there is none.
       quotes: Whether fields of CSV and TSV may be in quotes; None stands for CSV only.
+      archives: Which members or columns of archives are images.
     """
 
     sources: tuple[Source, ...]
@@ -40,6 +45,7 @@ class ManifestSpec:
     http: HttpPolicy = HttpPolicy()
     version_column: str | None = None
     quotes: bool | None = None
+    archives: ArchiveOptions = ArchiveOptions()
 
     @property
     def schema(self) -> dict[str, Column]:
@@ -100,6 +106,7 @@ def examine(
     version_column: str | None = None,
     earlier: Mapping[str, Column] | None = None,
     quotes: bool | None = None,
+    archives: ArchiveOptions = FOUND,
 ) -> Examined:
     """Reads the head of every source, for the types of the columns.
 
@@ -113,13 +120,13 @@ def examine(
       version_column: The column that holds the images' versions; None if there is none.
       earlier: The columns of the run whose failed rows are read, by name, which stay as they are.
       quotes: Whether fields of CSV and TSV may be in quotes; None stands for CSV only.
+      archives: Which members or columns of archives are images.
 
     Raises:
       ValueError, OSError, transforms.stores.retries.FetchError: a source cannot be read.
     """
-    heads = [
-        _look_at(source, uri_column=uri_column, http=http, quotes=quotes) for source in sources
-    ]
+    spec = ManifestSpec(tuple(sources), (), uri_column, http, version_column, quotes, archives)
+    heads = [_look_at(source, spec) for source in _some_archives(sources)]
     settled = {**(earlier or {}), **declared}
     schema = _merged(heads, settled)
     for name in schema.keys() - (earlier or {}).keys():
@@ -132,7 +139,7 @@ def examine(
         )
     columns = tuple(schema.values())
     return Examined(
-        ManifestSpec(tuple(sources), columns, uri_column, http, version_column, quotes),
+        dataclasses.replace(spec, columns=columns),
         _any_row(heads),
         tuple(
             name
@@ -149,6 +156,18 @@ def _any_row(heads: Sequence[_Head]) -> bool:
     )
 
 
+def _some_archives(sources: Sequence[Source]) -> Iterator[Source]:
+    """Yields what is looked at: of many archives a few, which are mostly alike."""
+    looked_at = 0
+    for source in sources:
+        for found in with_archives(source):
+            is_archive = found.listed or (found.format and found.format.archive)
+            if is_archive and looked_at >= _SAMPLE_ARCHIVES:
+                break
+            looked_at += bool(is_archive)
+            yield found
+
+
 def check_whole(spec: ManifestSpec) -> None:
     """Reads the manifests that are compressed to their ends; damage hides all rows behind it.
 
@@ -156,7 +175,7 @@ def check_whole(spec: ManifestSpec) -> None:
       OSError, transforms.stores.retries.FetchError: a manifest cannot be read to its end.
     """
     for source in spec.sources:
-        if source.format is not None:
+        if source.format is not None and not source.format.archive:
             with open_binary(source.location, http=spec.http) as file:
                 while isinstance(file, Decompressed) and file.read(_BLOCK):
                     pass
@@ -194,17 +213,26 @@ def _agreed(name: str, heads: Sequence[_Head]) -> Column:
     return dataclasses.replace(column, nullable=nullable)
 
 
-def _look_at(
-    source: Source, *, uri_column: str | None, http: HttpPolicy, quotes: bool | None
-) -> _Head:
+def rows_of(source: Source, format: ManifestFormat, spec: ManifestSpec) -> Iterator[ManifestRow]:
+    """Yields the rows of a source that is no listing; raises what `formats.read_rows` does."""
+    return read_rows(
+        source.location,
+        format=format,
+        uri_column=spec.uri_column,
+        http=spec.http,
+        quotes=spec.quotes,
+        archives=spec.archives,
+    )
+
+
+def _look_at(source: Source, spec: ManifestSpec) -> _Head:
     if source.format is None:
         return _Head(source)
-    rows = read_rows(
-        source.location, format=source.format, uri_column=uri_column, http=http, quotes=quotes
-    )
+    uri_column, http = spec.uri_column, spec.http
+    rows = rows_of(source, source.format, spec)
     # They are read first: of a damaged Parquet file this raises an exception, where pyarrow may end
     # the process when it is asked about columns.
-    head = list(_first(rows))
+    head = list(_first(rows, _SAMPLE_MEMBERS if source.format.archive else _SAMPLE_ROWS))
     whole = next(rows, None) is None
     rows.close()  # type: ignore[attr-defined]
     libraries.check(row.uri for row in head)
@@ -213,6 +241,10 @@ def _look_at(
         columns.pop(find_uri_column(list(columns), uri_column, source.location))
         return _Head(source, len(head), columns, unknown)
     samples = [row.values for row in head if not row.problem]
+    if source.format.archive:
+        columns = infer_columns(samples)
+        nullable = {n: dataclasses.replace(c, nullable=True) for n, c in columns.items()}
+        return _Head(source, len(head), nullable, without_values(samples), complete=False)
     if source.format is ManifestFormat.JSONL and head and not samples:
         raise ValueError(
             f"None of the first {len(head)} rows of {source.location} names an image: "
@@ -224,10 +256,10 @@ def _look_at(
     return _Head(source, len(head), infer_columns(samples), without_values(samples), complete)
 
 
-def _first(rows: Iterator[ManifestRow]) -> Iterator[ManifestRow]:
+def _first(rows: Iterator[ManifestRow], count: int) -> Iterator[ManifestRow]:
     """Yields the first rows, fewer where they are large."""
     size = 0
-    for row in itertools.islice(rows, _SAMPLE_ROWS):
+    for row in itertools.islice(rows, count):
         yield row
         size += len(row.uri) + sum(
             len(value) for value in row.values.values() if isinstance(value, str | bytes | list)

@@ -8,21 +8,23 @@ from typing import Any
 
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.runtime.packing import PlainRow, unpack
-from image_features.transforms.values import ImageRef
+from image_features.transforms.values import ImageRef, Place
 
-KEY, SOURCE, URI, VERSION = 0, 1, 3, 5
+KEY, SOURCE, URI, VERSION, PLACE = 0, 1, 3, 5, 6
 _MENTION = operator.itemgetter(1, 2, 3)
 
 
 def row_of(ref: ImageRef) -> PlainRow:
     """Returns a reference as a row."""
-    return ref.key, ref.source, ref.row, ref.uri, ref.columns, ref.version
+    place = None if ref.place is None else tuple(ref.place)
+    return ref.key, ref.source, ref.row, ref.uri, ref.columns, ref.version, place
 
 
 def ref_of(row: PlainRow, shard: int = -1) -> ImageRef:
     """Returns the reference that a row stands for."""
-    key, source, number, uri, columns, version = row
-    return ImageRef(uri, key, source, number, columns, shard, version)
+    key, source, number, uri, columns, version, place = row
+    lies = None if place is None else Place(*place)
+    return ImageRef(uri, key, source, number, columns, shard, version, lies)
 
 
 def sorted_once(packs: Iterable[bytes], places: Mapping[str, int]) -> tuple[list[PlainRow], int]:

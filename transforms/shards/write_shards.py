@@ -37,6 +37,9 @@ from image_features.transforms.stores.files import create_whole
 _LOG = logging.getLogger(__name__)
 # A piece is held in memory until it is whole.
 _PIECE_BYTES = 4 * 2**20
+_WAITING_BYTES = 16 * 2**20
+# It is half of what a slice has, of which some rows may have failed.
+_WORTH_A_PIECE = 128
 _WRITERS = 2
 
 
@@ -138,11 +141,21 @@ class _Content:
     labels: Counter[str] = dataclasses.field(default_factory=Counter)
     size: int = 0
 
+    def add(self, row: ShardRow) -> None:
+        """Adds a row."""
+        self.keys.append(row.key)
+        self.payloads.append(row.payload)
+        self.notes.append(row.note)
+        self.labels[row.label] += 1
+        self.size += len(row.payload)
+
 
 class _WritePiecesDoFn(beam.DoFn):
-    """Gathers the rows of one piece at a time, which is written while the next one is gathered.
+    """Gathers rows by their shards, and writes a piece of them while others are gathered.
 
-    A new piece begins where the shard changes, or where the piece is large enough.
+    A piece is written when it is large enough, or is worth a file where the shard changes, as rows
+    of files come shard by shard. Rows of an archive come for all shards in turn: they wait for each
+    other, up to a bound for all shards together.
     """
 
     def __init__(self, naming: ShardNaming) -> None:
@@ -153,33 +166,40 @@ class _WritePiecesDoFn(beam.DoFn):
         self._progress = Progress(naming.staging, naming.kind)
 
     def start_bundle(self) -> None:
+        self._contents: dict[int, _Content] = {}
         self._content = _Content()
+        self._size = 0
         self._pool: BoundedPool[_Content, tuple[StagedPiece, int, float]] = BoundedPool(
             self._write, executor=io_pool(_WRITERS), max_items=_WRITERS
         )
 
     def process(self, row: ShardRow) -> Iterator[StagedPiece]:
-        content = self._content
-        if row.shard != content.shard or content.size >= _PIECE_BYTES:
-            yield from self._hand_over(content)
-            content = self._content = _Content(row.shard)
-        content.keys.append(row.key)
-        content.payloads.append(row.payload)
-        content.notes.append(row.note)
-        content.labels[row.label] += 1
-        content.size += len(row.payload)
+        if row.shard != self._content.shard:
+            if len(self._content.keys) >= _WORTH_A_PIECE:
+                yield from self._hand_over(self._content)
+            self._content = self._contents.setdefault(row.shard, _Content(row.shard))
+        self._content.add(row)
+        self._size += len(row.payload)
+        if self._content.size >= _PIECE_BYTES:
+            yield from self._hand_over(self._content)
+        elif self._size >= _WAITING_BYTES:
+            for content in list(self._contents.values()):
+                yield from self._hand_over(content)
 
     def finish_bundle(self) -> Iterator[Any]:
-        for piece in self._hand_over(self._content):
-            yield in_global_window(piece)
+        for content in list(self._contents.values()):
+            for piece in self._hand_over(content):
+                yield in_global_window(piece)
         for result in self._pool.drain():
             yield in_global_window(self._count(*result))
         self._progress.flush()
 
     def _hand_over(self, content: _Content) -> Iterator[StagedPiece]:
-        if content.keys:
-            for result in self._pool.submit(content):
-                yield self._count(*result)
+        del self._contents[content.shard]
+        self._size -= content.size
+        self._content = _Content()
+        for result in self._pool.submit(content):
+            yield self._count(*result)
 
     def _write(self, content: _Content) -> tuple[StagedPiece, int, float]:
         start = time.perf_counter()

@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 
 from image_features.errors import UsageError
 from image_features.system.paths import is_file_uri, path_of
+from image_features.transforms.stores.members import join_member, split_member
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 # Looking for the whole of a URL, its scheme first, would take quadratic time in a long line.
@@ -96,6 +97,8 @@ def resolve_uri(uri: str, base: str) -> str:
       uri: A URI, an absolute path, or a path relative to the manifest.
       base: The location of the manifest.
     """
+    if packed := split_member(uri):
+        return join_member(resolve_uri(packed[0], base), packed[1])
     if is_file_uri(uri):
         # What names no file of this machine stays as it is, and cannot be fetched.
         with contextlib.suppress(UsageError):
@@ -115,6 +118,8 @@ def resolve_uri(uri: str, base: str) -> str:
 
 def canonical_uri(uri: str) -> str:
     """Drops what does not change which image a URL names: its user, fragment and signature."""
+    if packed := split_member(uri):
+        return join_member(canonical_uri(packed[0]), packed[1])
     if not uri.lower().startswith(("http://", "https://")):
         return uri
     head, query = _split_query(uri.split("#", 1)[0])
@@ -140,6 +145,8 @@ def redact_uri(uri: str) -> str:
 
     The name of a file or object stays as it is.
     """
+    if packed := split_member(uri):
+        return join_member(redact_uri(packed[0]), packed[1])
     scheme = _SCHEME.match(uri)
     if not scheme:
         return uri

@@ -2,8 +2,9 @@
 
 The text says where the version comes from, so that versions of different origins are never taken
 for equal: `file:SIZE:MTIME` (nanoseconds), `etag:VALUE`, `modified:DATE:SIZE`, `generation:NUMBER`,
-`listed:SIZE:TIME` (what a listing says) and `column:VALUE` (what the manifest says). An empty text
-is an unknown version: it equals nothing.
+`listed:SIZE:TIME` (what a listing says), `column:VALUE` (what the manifest says) and, within an
+archive, `member:HASH:DETAIL` (a hash of the archive's version, and what the archive tells of the
+member). An empty text is an unknown version: it equals nothing.
 """
 
 from __future__ import annotations
@@ -43,6 +44,25 @@ def of_column(value: object) -> str:
     """Returns the version that a column of the manifest gives."""
     text = "" if value is None or value != value else str(value).strip()
     return _bounded(f"column:{text}") if text else ""
+
+
+def of_member(archive: str, detail: str) -> str:
+    """Returns the version of a member of an archive.
+
+    Args:
+      archive: The version of the archive; empty if unknown, as that of its members is then.
+      detail: What the archive tells of the member, such as its size and checksum.
+    """
+    return _bounded(f"{_of_members(archive)}{detail}") if archive else ""
+
+
+def is_of_archive(version: str, archive: str) -> bool:
+    """Whether the version of a member was told of a version of its archive."""
+    return bool(archive) and version.startswith(_of_members(archive))
+
+
+def _of_members(archive: str) -> str:
+    return f"member:{hashlib.sha256(archive.encode()).hexdigest()[:16]}:"
 
 
 def conditions(version: str) -> dict[str, str]:

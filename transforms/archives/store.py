@@ -1,0 +1,109 @@
+"""The store of what lies in archives: one pass over one gives all members that are wanted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from image_features.transforms.archives.archive import read_members
+from image_features.transforms.archives.member import Wanted
+from image_features.transforms.archives.options import ArchiveOptions
+from image_features.transforms.stores import versions
+from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.members import archive_format, join_member
+from image_features.transforms.stores.ranged import RangedFile, open_ranged
+from image_features.transforms.stores.retries import FetchError
+from image_features.transforms.stores.store import Content
+from image_features.transforms.stores.uris import redact_text, redact_uri
+from image_features.transforms.values import Reason
+
+# Thousands of members ask whether their archive is the same within moments.
+_REMEMBERED_SECONDS = 60.0
+
+
+class ArchiveStore:
+    """Members of archives; safe in many threads.
+
+    Args:
+      http: How archives are fetched over http(s).
+      max_bytes: Larger members fail.
+      options: Which members or columns are images.
+      sleep: Waits between attempts; a fake in tests.
+    """
+
+    def __init__(
+        self,
+        http: HttpPolicy,
+        *,
+        max_bytes: int,
+        options: ArchiveOptions,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._http = http
+        self._max_bytes = max_bytes
+        self._options = options
+        self._sleep = sleep
+        self._versions: dict[str, tuple[str, float]] = {}
+        self._lock = threading.Lock()
+
+    def read(
+        self, archive: str, wanted: Sequence[Wanted]
+    ) -> Iterator[tuple[int, Content | FetchError]]:
+        """Yields members as the archive is read, each once, by their positions; never raises."""
+        left = set(range(len(wanted)))
+        try:
+            with open_ranged(archive, http=self._http, sleep=self._sleep) as file:
+                for number, content in self._read(file, archive, wanted):
+                    if number in left:
+                        left.remove(number)
+                        yield number, content
+            failure = None
+        except FetchError as error:
+            failure = error
+        except Exception as error:  # What is wrong with one archive must not fail others.
+            message = f"{redact_uri(archive)} cannot be read: {redact_text(str(error))[:300]}"
+            failure = FetchError(Reason.READ_FAILED, message)
+        for number in sorted(left):
+            yield number, failure or _missing(archive, wanted[number])
+
+    def is_unchanged(self, archive: str, version: str) -> bool:
+        """Whether an archive is the one that a member's version was told of.
+
+        Raises:
+          FetchError: the archive cannot be reached.
+        """
+        with self._lock:
+            told, until = self._versions.get(archive, ("", 0.0))
+            if time.monotonic() > until:
+                with open_ranged(archive, http=self._http, sleep=self._sleep) as file:
+                    told = file.version
+                self._versions[archive] = told, time.monotonic() + _REMEMBERED_SECONDS
+        return versions.is_of_archive(version, told)
+
+    def _read(
+        self, file: RangedFile, archive: str, wanted: Sequence[Wanted]
+    ) -> Iterator[tuple[int, Content | FetchError]]:
+        format = archive_format(archive)
+        if format is None:
+            raise FetchError(Reason.UNSUPPORTED_FORMAT, f"{redact_uri(archive)} is no archive.")
+        taken = read_members(file, format, wanted, max_bytes=self._max_bytes, options=self._options)
+        for number, data, detail in taken:
+            if isinstance(data, FetchError):
+                yield number, data
+            elif not data:
+                yield number, _empty(archive, wanted[number])
+            else:
+                yield number, Content(data, versions.of_member(file.version, detail))
+
+
+def _shown(archive: str, member: Wanted) -> str:
+    return join_member(redact_uri(archive), member.name)
+
+
+def _missing(archive: str, member: Wanted) -> FetchError:
+    return FetchError(Reason.NOT_FOUND, f"{_shown(archive, member)} is not in the archive.")
+
+
+def _empty(archive: str, member: Wanted) -> FetchError:
+    return FetchError(Reason.EMPTY_FILE, f"{_shown(archive, member)} is empty.")

@@ -1,0 +1,32 @@
+"""Archives as manifests: their rows are the images that lie in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from image_features.transforms.archives.options import ArchiveOptions
+from image_features.transforms.manifests.rows import ManifestRow
+from image_features.transforms.stores.members import ArchiveFormat
+from image_features.transforms.stores.ranged import RangedFile
+
+
+def read_packed(
+    file: RangedFile, format: ArchiveFormat, options: ArchiveOptions
+) -> Iterator[ManifestRow]:
+    """Yields the images of an archive in its order, with their places and versions.
+
+    Damage ends the rows with one that has the reason `corrupt_archive` and names the archive.
+
+    Args:
+      file: The archive.
+      format: The format of the archive.
+      options: Which members or columns are images.
+
+    Raises:
+      FetchError: the archive cannot be read.
+      OSError: the disk fails.
+    """
+    if format is ArchiveFormat.TAR:
+        from image_features.transforms.manifests.packed_tar import tar_rows
+
+        yield from tar_rows(file, options)
