@@ -1,10 +1,10 @@
-"""The arithmetic of `benchmarks.scaling`, against a bill made out by hand."""
+"""The arithmetic of `benchmarks.scaling` and `packed`, against bills made out by hand."""
 
 import pytest
 
-from benchmarks.projection import ImageCost, Machine, Prices, arithmetic
+from benchmarks.projection import Collection, ImageCost, Machine, Prices, arithmetic, bill
 
-PRICES = Prices(vcpu=0.1, memory=0.01, shuffle=0.02, gets=0.001)
+PRICES = Prices(vcpu=0.1, memory=0.01, shuffle=0.02, gets=0.001, puts=0.01)
 COST = ImageCost(cpu=0.002, locked_share=0.25, shuffled=500, gets=1)
 
 
@@ -29,3 +29,22 @@ def test_the_lines_end_with_the_bill():
     text = "\n".join(arithmetic(machine, COST, PRICES))
     assert "1 / 0.250 = 4.00" in text
     assert f"= {machine.dollars(COST, PRICES):.4f} USD" in text
+
+
+def test_packed_images_are_billed_by_the_archive_and_the_piece():
+    # 2,000 images of 1 MiB lie in 8 spans of 250, of which each has a row for both shards.
+    images = Collection(4000, 2**20, 1000, images_per_archive=2000, images_per_shard=2000)
+    assert images.spans == 8
+    assert images.packed().inputs == pytest.approx(9 / 2000)
+    assert images.packed().pieces == pytest.approx(2 / 250)
+    loose, packed = bill([images], (0.5, 0.25), PRICES)
+    assert loose["usd_reading"] == 1
+    # A piece of 256 rows, and of 125, is written for 0.01 and read for 0.002 a thousand.
+    assert loose["usd_pieces"] == pytest.approx(1e6 / 256 * 0.012 / 1000, abs=1e-4)
+    assert packed["usd_pieces"] == pytest.approx(1e6 / 125 * 0.012 / 1000, abs=1e-4)
+    assert packed["usd_reading"] == 0.0045
+    assert packed["usd_per_million"] == pytest.approx(0.25 + 0.0045 + 0.096)
+    # Small images fill what may wait: 16 MiB of rows.
+    small = Collection(10**6, 1000, 16 * 2**10, images_per_archive=10**5)
+    assert small.spans == 7
+    assert small.packed().pieces == pytest.approx(100 * (1 - 0.99**1024) / 1024)
