@@ -8,7 +8,11 @@ from collections.abc import Iterator, Sequence
 
 from image_features.transforms.archives.spans import SPAN_BYTES, SPAN_ROWS
 from image_features.transforms.assign_shards import ROWS_PER_SLICE
-from image_features.transforms.shards.write_shards import WAITING_BYTES
+from image_features.transforms.shards.write_shards import (
+    WAITING_BYTES,
+    WORTH_A_PIECE,
+    WORTH_A_SHEAF,
+)
 
 MILLION = 1_000_000
 
@@ -62,16 +66,18 @@ class Requests:
 
     Attributes:
       inputs: The reads of the images or their archives.
-      pieces: The pieces of shards, each written once, described once and read once.
+      writes: The files of pieces that are written.
+      reads: The reads of these.
     """
 
     inputs: float
-    pieces: float
+    writes: float
+    reads: float
 
     def dollars(self, prices: Prices) -> tuple[float, float]:
         """Returns the dollars for a million images: to read them, and for the pieces."""
-        piece = prices.puts + 2 * prices.gets
-        return 1000 * self.inputs * prices.gets, 1000 * self.pieces * piece
+        pieces = self.writes * prices.puts + self.reads * prices.gets
+        return 1000 * self.inputs * prices.gets, 1000 * pieces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,18 +106,28 @@ class Collection:
 
     def loose(self) -> Requests:
         """Returns the requests for loose images, whose slices are pieces."""
-        return Requests(inputs=1, pieces=1 / ROWS_PER_SLICE)
+        return Requests(1, *_files(ROWS_PER_SLICE))
 
     def packed(self) -> Requests:
         """Returns the requests for archives: a listing, and one for each span.
 
-        The rows of a span are for all shards, and those that wait together make a piece for each
-        shard that has one of them.
+        The rows of a span are for all shards. Those that wait together are written as one file, of
+        which each shard reads its part; only where a shard has many of them it has its own file.
         """
+        inputs = (1 + self.spans) / self.images_per_archive
         rows = min(self.images_per_archive / self.spans, WAITING_BYTES / self.row_bytes)
         shards = math.ceil(self.images / self.images_per_shard)
-        pieces = shards * (1 - (1 - 1 / shards) ** rows)
-        return Requests(inputs=(1 + self.spans) / self.images_per_archive, pieces=pieces / rows)
+        parts = shards * (1 - (1 - 1 / shards) ** rows)
+        if rows / parts >= WORTH_A_PIECE:
+            return Requests(inputs, *_files(WORTH_A_PIECE))
+        if parts < WORTH_A_SHEAF:
+            return Requests(inputs, *_files(rows / parts))
+        return Requests(inputs, 1 / rows, parts / rows)
+
+
+def _files(rows: float) -> tuple[float, float]:
+    """Returns writes and reads for a row where a file has some; Beam describes one to read it."""
+    return 1 / rows, 2 / rows
 
 
 def bill(
@@ -135,7 +151,8 @@ def bill(
                     "images_per_shard": each.images_per_shard,
                     "form": form,
                     "requests": round(MILLION * requests.inputs),
-                    "pieces": round(MILLION * requests.pieces),
+                    "writes": round(MILLION * requests.writes),
+                    "reads": round(MILLION * requests.reads),
                     "usd_machines": round(machines, 4),
                     "usd_reading": round(reading, 4),
                     "usd_pieces": round(pieces, 4),

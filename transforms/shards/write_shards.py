@@ -40,9 +40,9 @@ _LOG = logging.getLogger(__name__)
 _PIECE_BYTES = 4 * 2**20
 WAITING_BYTES = 16 * 2**20
 # It is half of what a slice has, of which some rows may have failed.
-_WORTH_A_PIECE = 128
+WORTH_A_PIECE = 128
 # So many pieces at once are written as one file, where stores can read a part of it alone.
-_WORTH_A_SHEAF = 8
+WORTH_A_SHEAF = 8
 # Large pieces are written two at a time. Rows of archives make small ones for all shards at once,
 # which must not wait for a store one after the other.
 _WRITERS = 16
@@ -131,7 +131,7 @@ class _WritePiecesDoFn(beam.DoFn):
 
     def process(self, row: ShardRow) -> Iterator[StagedPiece]:
         if row.shard != self._content.shard:
-            if len(self._content.keys) >= _WORTH_A_PIECE:
+            if len(self._content.keys) >= WORTH_A_PIECE:
                 yield from self._hand_over([self._content])
             self._content = self._contents.setdefault(row.shard, Content(row.shard))
         self._content.add(row)
@@ -151,7 +151,7 @@ class _WritePiecesDoFn(beam.DoFn):
 
     def _hand_over_all(self) -> Iterator[StagedPiece]:
         contents = list(self._contents.values())
-        together = len(contents) >= _WORTH_A_SHEAF and sheaf.are_read_alone(self._naming.pieces)
+        together = len(contents) >= WORTH_A_SHEAF and sheaf.are_read_alone(self._naming.pieces)
         for some in [contents] if together else [[content] for content in contents]:
             yield from self._hand_over(some)
 
