@@ -110,13 +110,14 @@ class RemoteFile(io.RawIOBase):
         size = self._reader.size
         if size is not None and position >= size:
             return memoryview(b"")
-        if self._end and position >= self._end_at:
+        gap = position - self._at - len(self._block)
+        goes_on = self._body is not None and position >= self._at
+        # A body that is read to its end gives back its connection.
+        if self._end and position >= self._end_at and not (goes_on and gap <= 0):
             return self._end[position - self._end_at :]
         if self._spool is not None:
             return self._spooled(position)
-        gap = position - self._at - len(self._block)
-        is_near = gap <= _READ_THROUGH or not self._reader.in_parts
-        if self._body is None or position < self._at or not is_near:
+        if not goes_on or (gap > _READ_THROUGH and self._reader.in_parts):
             self._leave()
             is_end = size is not None and position >= size - _END
             if is_end and self._reader.in_parts:
