@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Transfer-Encoding"] = "chunked"
         if lie != "without Content-Range":
             headers["Content-Range"] = told
-        self._send(206, data[begin:end], headers)
+        self._send(200 if lie == "said to be the whole" else 206, data[begin:end], headers)
 
     def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -44,7 +44,7 @@ class ArchiveStore:
         self._max_bytes = max_bytes
         self._options = options
         self._sleep = sleep
-        self._versions: dict[str, tuple[str, float]] = {}
+        self._questions: dict[str, _Question] = {}
         self._lock = threading.Lock()
 
     def read(
@@ -74,10 +74,17 @@ class ArchiveStore:
           FetchError: the archive cannot be reached.
         """
         with self._lock:
-            told, until = self._versions.get(archive, ("", 0.0))
-            if time.monotonic() > until:
-                told = version_of(archive, http=self._http, sleep=self._sleep)
-                self._versions[archive] = told, time.monotonic() + _REMEMBERED_SECONDS
+            question = self._questions.setdefault(archive, _Question())
+        with question.lock:
+            if time.monotonic() > question.until:
+                try:
+                    question.answer = version_of(archive, http=self._http, sleep=self._sleep)
+                except Exception as error:  # Each member would wait for it anew.
+                    question.answer = error
+                question.until = time.monotonic() + _REMEMBERED_SECONDS
+            told = question.answer
+        if isinstance(told, Exception):
+            raise told
         return versions.is_of_archive(version, told)
 
     def _read(
@@ -94,6 +101,15 @@ class ArchiveStore:
                 yield number, _empty(archive, wanted[number])
             else:
                 yield number, Content(data, versions.of_member(file.version, detail))
+
+
+class _Question:
+    """Which version an archive has, asked by one thread while the others wait."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.answer: str | Exception = ""
+        self.until = 0.0
 
 
 def _shown(archive: str, member: Wanted) -> str:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Generator
 from typing import IO, Any
 
+from image_features.system.disks import named_file
 from image_features.transforms.stores.range_reader import RangeReader
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.values import Reason
@@ -172,8 +173,9 @@ class RemoteFile(io.RawIOBase):
                     "sends no ranges, so that it cannot be read: have it served by another, or "
                     "download it.",
                 )
-            self._spool.seek(self._at)
-            self._spool.write(block)
+            with named_file(tempfile.gettempdir()):
+                self._spool.seek(self._at)
+                self._spool.write(block)
             self._at += len(block)
         self._spool.seek(position)
         return memoryview(self._spool.read(_BLOCK))

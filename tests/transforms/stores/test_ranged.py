@@ -36,6 +36,7 @@ LIES = [
     "the beginning",
     "too short",
     "encoded",
+    "said to be the whole",
     "in chunks",
     "of unknown size",
 ]

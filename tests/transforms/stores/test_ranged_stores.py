@@ -143,7 +143,10 @@ def test_an_archive_is_asked_once_whether_it_is_the_same():
         assert not store.is_unchanged(server.url(), versions.of_member('etag:"2"', "10:20"))
         fetcher = Fetcher(dataclasses.replace(FetchPolicy(), http=POLICY))
         assert fetcher.is_unchanged(server.url() + "!/a.jpg", member)
-        assert not fetcher.is_unchanged("http://127.0.0.1:1/a.tar!/a.jpg", member)
+        server.statuses = [503] * 100
+        asked = len(server.asked)
+        assert not any(fetcher.is_unchanged(server.url("b.tar!/a.jpg"), member) for _ in range(100))
+        assert len(server.asked) == asked + POLICY.retries.max_attempts
 
 
 @pytest.fixture
