@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from apache_beam.metrics import Metrics
 
-from image_features.transforms.archives.member import CorruptArchiveError
+from image_features.transforms.archives.member import CorruptArchiveError, member_name
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.archives.spans import Spans
 from image_features.transforms.manifests.jsonl import ObjectReader
@@ -59,11 +59,6 @@ class PackedMember(NamedTuple):
     data: bytes | None = None
     passed: str = ""
     problem: str = ""
-
-
-def member_name(name: str) -> str:
-    """Returns the name of a member as it stands in URIs."""
-    return name.removeprefix("./")
 
 
 def is_sidecar(name: str) -> bool:
