@@ -129,14 +129,14 @@ def read_directory(file: IO[bytes], directory: Directory) -> Iterator[ZipEntry]:
       DamagedZip: what follows is no entry.
     """
     at = directory.start
-    file.seek(at)
     while at < directory.end:
+        file.seek(at)  # Between two entries others may read.
         head = file.read(CENTRAL_BYTES)
         if head[:4] == _SIGNATURE:
             return
         record = parse_central(head)
         after = at + CENTRAL_BYTES + (record.more if record else 0)
         if record is None or after > directory.end:
-            raise DamagedZip(f"its directory is damaged at byte {at}")
+            raise DamagedZip(f"is damaged in its directory at byte {at}")
         yield record.whole(file.read(record.more), directory.shift)
         at = after

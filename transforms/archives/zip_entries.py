@@ -44,7 +44,6 @@ class ZipEntry(NamedTuple):
       size: The bytes of the data.
       mode: The kind of file that it was, by Unix; 0 if that is not told.
       header: The bytes of its header, at least.
-      problem: What is wrong with it, in a phrase; empty if it can be read.
     """
 
     begin: int
@@ -56,7 +55,6 @@ class ZipEntry(NamedTuple):
     size: int
     mode: int = 0
     header: int = LOCAL_BYTES
-    problem: str = ""
 
     @property
     def detail(self) -> str:
@@ -71,11 +69,6 @@ class ZipEntry(NamedTuple):
     @property
     def is_directory(self) -> bool:
         return self.name.endswith("/") or stat.S_ISDIR(self.mode)
-
-    @property
-    def is_special(self) -> bool:
-        """Whether it stands for a link, a device or the like."""
-        return stat.S_IFMT(self.mode) not in (0, stat.S_IFREG, stat.S_IFDIR)
 
 
 class LocalHeader(NamedTuple):
@@ -137,7 +130,7 @@ class CentralRecord(NamedTuple):
           rest: What follows the fixed part.
           shift: The bytes that were put before the archive when it was finished already.
         """
-        made_by, _, flags, method, _, crc, packed, size, *lengths = self.fields
+        _, _, flags, method, _, crc, packed, size, *lengths = self.fields
         name_bytes, extra_bytes, _, _, _, attributes, begin = lengths
         fields = _extra_fields(rest[name_bytes : name_bytes + extra_bytes])
         size, packed, begin = _zip64(fields.get(_ZIP64, b""), size, packed, begin)

@@ -1,4 +1,4 @@
-"""The entries of a .zip file that has lost its directory, found by the headers before their data."""
+"""The entries of a .zip file that has lost its directory, by the headers before their data."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def walk(file: IO[bytes], at: int, size: int) -> Iterator[ZipEntry]:
         if header is None:
             cut = len(head) < LOCAL_BYTES and LOCAL.startswith(head[:4])
             if cut or head[:2] == b"PK":
-                raise DamagedZip(f"it is cut short at byte {size}")
-            raise DamagedZip(f"it is damaged at byte {at}")
+                raise DamagedZip(f"is cut short at byte {size}")
+            raise DamagedZip(f"is damaged at byte {at}")
         name, extra = file.read(header.name_bytes), file.read(header.extra_bytes)
         entry, zip64 = header.whole(name, extra)
         found: tuple[ZipEntry, int] | None = entry, 0
         if header.described_behind:
             found = _described(file, entry, zip64, size)
         if found is None or found[0].end + found[1] > size:
-            raise DamagedZip(f"it is cut short at byte {size}, behind what begins at byte {at}")
+            raise DamagedZip(f"is cut short at byte {size}, behind what begins at byte {at}")
         entry, behind = found
         yield entry
         at = entry.end + behind
