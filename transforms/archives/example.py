@@ -7,7 +7,33 @@ Feature.bytes_list = 1, float_list = 2, int64_list = 3, each list's value = 1).
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
+
+# From a name to a tf.train.Feature.
+Features = Mapping[str, Any]
+
+
+class NotAnExampleError(ValueError):
+    """Data that is no tf.train.Example; the message is a phrase for the user."""
+
+
+def parse_features(data: bytes) -> Features:
+    """Returns the features of an example that anyone may have written.
+
+    Raises:
+      NotAnExampleError: the data is none.
+    """
+    from google.protobuf.message import DecodeError
+
+    try:
+        example = example_class(packed=False).FromString(data)
+    except DecodeError as error:
+        raise NotAnExampleError("is no tf.train.Example") from error
+    if example.feature_lists:
+        raise NotAnExampleError("is a tf.train.SequenceExample, which is not read")
+    features: Features = example.features.feature
+    return features
 
 
 @functools.cache

@@ -78,14 +78,16 @@ class Decompressed(io.RawIOBase):
 
     Args:
       file: The compressed file.
-      suffix: The suffix that stands for its compression.
+      suffix: The suffix that stands for its compression; `.zlib` for a bare stream of zlib.
       shown: The file's name in messages.
     """
 
     def __init__(self, file: IO[bytes], suffix: str, shown: str) -> None:
         self._shown = shown
         if suffix == ".gz":
-            self._content: Any = gzip.GzipFile(fileobj=file)
+            self._content: Any = _Gzip(fileobj=file)
+        elif suffix == ".zlib":
+            self._content = _Zlib(file)
         elif suffix == ".xz":
             self._content = _Xz(file)
         else:
@@ -108,6 +110,36 @@ class Decompressed(io.RawIOBase):
     def close(self) -> None:
         self._content.close()
         super().close()
+
+
+class _Gzip(gzip.GzipFile):
+    """The content of a gzip file up to its damage, which reading by blocks would lose with it."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self.read1(-1 if size is None else size)
+
+
+class _Zlib:
+    """The content of a stream of zlib."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._stream = zlib.decompressobj()
+
+    def read(self, size: int) -> bytes:
+        while not self._stream.eof:
+            data = self._stream.unconsumed_tail or self._file.read(_BLOCK)
+            content = self._stream.decompress(data, size)
+            if content:
+                return content
+            if not data:
+                raise EOFError("its end is missing")
+        if self._stream.unused_data or self._file.read(1):
+            raise EOFError("something else is behind its end")
+        return b""
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Xz:
