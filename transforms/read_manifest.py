@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -36,10 +36,10 @@ _SHOWN_URI = 200
 class ReadManifest(beam.PTransform):
     """Reads the rows of all manifests and listings.
 
-    There are three tagged outputs: `refs` (ImageRef), `errors` (ImageError), and `counts`, the
-    number of rows of each source, which are to be summed. Every row ends in exactly one of the
-    first two. Rows are read as they stream by, never listed in memory. The rows of an archive are
-    the images in it.
+    There are three outputs: `refs` (ImageRef), `errors` (ImageError), and `counts`, the number of
+    rows of each source, which are to be summed. Every row ends in exactly one of the first two.
+    Rows are read as they stream by, never listed in memory. The rows of an archive are the images
+    in it; one that a row of a manifest names is read by whatever worker is free.
 
     Args:
       spec: The manifests, and how to read them.
@@ -49,26 +49,57 @@ class ReadManifest(beam.PTransform):
         super().__init__()
         self._spec = spec
 
-    def expand(self, pipeline: Any) -> Any:
-        return (
+    def expand(self, pipeline: Any) -> Rows:
+        read = (
             pipeline
             | "NameSources" >> beam.Create(self._spec.sources, reshuffle=True)
             | "FindArchives" >> beam.FlatMap(with_archives)
             | "SpreadArchives" >> beam.Reshuffle()
-            | "ReadRows"
-            >> beam.ParDo(_ReadRowsDoFn(self._spec)).with_outputs("errors", "counts", main="refs")
+            | "ReadRows" >> self._read()
         )
+        named = (
+            read.archives
+            | "SpreadNamedArchives" >> beam.Reshuffle()
+            | "ReadNamedArchives" >> self._read()
+        )
+        return Rows(
+            *(
+                (getattr(read, name), getattr(named, name)) | f"Join_{name}" >> beam.Flatten()
+                for name in Rows._fields
+            )
+        )
+
+    def _read(self) -> Any:
+        return beam.ParDo(_ReadRowsDoFn(self._spec)).with_outputs(
+            "errors", "counts", "archives", main="refs"
+        )
+
+
+class Rows(NamedTuple):
+    """What `ReadManifest` returns, PCollections."""
+
+    refs: Any
+    errors: Any
+    counts: Any
 
 
 def read_all(spec: ManifestSpec) -> Iterator[ImageRef | ImageError]:
     """Yields the rows of all sources in their order."""
     for source in spec.sources:
         for found in with_archives(source):
-            yield from read_source(found, spec)
+            for row in read_source(found, spec):
+                if isinstance(row, Source):
+                    # The rows of an archive name no archives.
+                    yield from cast("Iterator[ImageRef | ImageError]", read_source(row, spec))
+                else:
+                    yield row
 
 
-def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | ImageError]:
-    """Yields the rows of one source in its own order; of a listing only the images."""
+def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | ImageError | Source]:
+    """Yields the rows of one source in its own order; of a listing only the images.
+
+    A row of a manifest that names an archive becomes a source, whose rows stand in its place.
+    """
     schema = spec.schema
     if source.format is None:
         for uri, version in list_images(source):
@@ -87,24 +118,33 @@ def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | Image
     rows = rows_of(source, source.format, spec)
     try:
         for row in rows:
-            ref = _to_ref(row, source.location, schema, spec.version_column)
-            if isinstance(ref, Source):
-                yield from read_source(ref, spec)
-            else:
-                yield ref
+            if source.format.archive:
+                row = _of_archive(row, source)
+            yield _to_ref(row, source.location, schema, spec.version_column)
     except (OSError, ValueError, FetchError) as error:
         if not source.format.archive and not source.listed:
             raise  # Nobody knows what else a manifest would name.
-        yield _unreadable(source.location, error)
+        yield _unreadable(source, error)
 
 
-def _unreadable(archive: str, error: Exception) -> ImageError:
+def _of_archive(row: ManifestRow, source: Source) -> ManifestRow:
+    """Returns a row of an archive with what the row that names the archive says of it."""
+    return dataclasses.replace(
+        row,
+        values={**dict(source.columns), **row.values},
+        # Nobody knows which images come behind the damage.
+        unread=row.unread or bool(row.problem and not split_member(row.uri)),
+    )
+
+
+def _unreadable(source: Source, error: Exception) -> ImageError:
     """Returns the error row of an archive, by which --retry_errors reads it again."""
+    archive = source.location
     reason = error.reason if isinstance(error, FetchError) else reason_of(error)
     if isinstance(error, ValueError):
         reason = Reason.CORRUPT_ARCHIVE
-    row = ManifestRow(0, archive, reason=reason, unread=True)
-    return _bad_row(row, archive, archive, str(error).rstrip("."))
+    row = ManifestRow(0, archive, dict(source.columns), unread=True)
+    return _bad_row(row, archive, archive, str(error).rstrip("."), reason)
 
 
 def _to_ref(
@@ -122,13 +162,14 @@ def _to_ref(
             return _bad_row(row, uri, location, row.problem, row.reason)
         archive = None if split_member(uri) else archive_format(uri)
         if archive:
-            return Source(uri, ManifestFormat(str(archive)), listed=True)
+            columns = tuple(row.values.items())
+            return Source(uri, ManifestFormat(str(archive)), listed=True, columns=columns)
         if "\0" in uri:
             return _bad_row(row, uri, location, f"the URI holds a zero byte: {uri!r:.80}")
         columns = conform(row.values, schema)
         version = row.version
         if version_column:
-            version = versions.of_column(row.values.get(version_column))
+            version = versions.of_column(row.values.get(version_column)) or version
         return ImageRef(
             uri, image_key(uri), location, row.number, columns, version=version, place=row.place
         )
@@ -170,6 +211,9 @@ class _ReadRowsDoFn(beam.DoFn):
     def process(self, source: Source) -> Iterator[ImageRef | TaggedOutput]:
         count = 0
         for row in read_source(source, self._spec):
+            if isinstance(row, Source):
+                yield TaggedOutput("archives", row)
+                continue
             count += 1
             if isinstance(row, ImageError):
                 yield dead_letter(row)

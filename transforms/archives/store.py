@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from image_features.transforms.archives.archive import read_members
 from image_features.transforms.archives.member import Wanted
@@ -44,16 +47,23 @@ class ArchiveStore:
         self._max_bytes = max_bytes
         self._options = options
         self._sleep = sleep
-        self._versions: dict[str, tuple[str, float]] = {}
+        self._asked: dict[str, _Asked] = {}
         self._lock = threading.Lock()
 
     def read(
-        self, archive: str, wanted: Sequence[Wanted]
+        self, archive: str, wanted: Sequence[Wanted], until: float = math.inf
     ) -> Iterator[tuple[int, Content | FetchError]]:
-        """Yields members as the archive is read, each once, by their positions; never raises."""
+        """Yields members as the archive is read, each once, by their positions; never raises.
+
+        Args:
+          archive: The location of the archive.
+          wanted: The members.
+          until: When reading ends, by the monotonic clock; what is left then has timed out.
+        """
         left = set(range(len(wanted)))
         try:
-            with open_ranged(archive, http=self._http, sleep=self._sleep) as file:
+            with open_ranged(archive, http=self._http, sleep=self._sleep) as opened:
+                file = opened if until == math.inf else _TimedFile(opened, until)
                 for number, content in self._read(file, archive, wanted):
                     if number in left:
                         left.remove(number)
@@ -74,12 +84,14 @@ class ArchiveStore:
           FetchError: the archive cannot be reached.
         """
         with self._lock:
-            told, until = self._versions.get(archive, ("", 0.0))
-            if time.monotonic() > until:
+            asked = self._asked.setdefault(archive, _Asked())
+        with asked.lock:
+            if time.monotonic() > asked.until:
+                asked.version = ""  # An archive that fails now is not asked for each member.
+                asked.until = time.monotonic() + _REMEMBERED_SECONDS
                 with open_ranged(archive, http=self._http, sleep=self._sleep) as file:
-                    told = file.version
-                self._versions[archive] = told, time.monotonic() + _REMEMBERED_SECONDS
-        return versions.is_of_archive(version, told)
+                    asked.version = file.version
+        return versions.is_of_archive(version, asked.version)
 
     def _read(
         self, file: RangedFile, archive: str, wanted: Sequence[Wanted]
@@ -95,6 +107,34 @@ class ArchiveStore:
                 yield number, _empty(archive, wanted[number])
             else:
                 yield number, Content(data, versions.of_member(file.version, detail))
+
+
+@dataclasses.dataclass
+class _Asked:
+    """The version of an archive, and until when it is believed."""
+
+    version: str = ""
+    until: float = 0.0
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+
+class _TimedFile(RangedFile):
+    """An archive that is read up to a moment."""
+
+    def __init__(self, file: RangedFile, until: float) -> None:
+        self.uri, self.shown, self.version, self.size = (
+            file.uri,
+            file.shown,
+            file.version,
+            file.size,
+        )
+        self._file = file
+        self._until = until
+
+    def readinto(self, buffer: Any) -> int:
+        if time.monotonic() > self._until:
+            raise FetchError(Reason.TIMEOUT, f"{self.shown} takes longer to read than there is.")
+        return self._file.readinto(buffer)
 
 
 def _shown(archive: str, member: Wanted) -> str:

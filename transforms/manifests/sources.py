@@ -17,6 +17,7 @@ from image_features.transforms.manifests.rows import IMAGE_SUFFIXES
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.members import archive_format
 from image_features.transforms.stores.uris import is_http
+from image_features.transforms.values import Columns
 
 # These name what this process has open, and other files in other processes.
 _DESCRIPTORS = ("/dev/stdin", "/dev/fd/", "/proc/")
@@ -29,12 +30,14 @@ class Source:
     Attributes:
       location: The location of a manifest, or of a directory or glob of images.
       format: The manifest's format; None for a directory or glob of images.
-      listed: Whether a listing has it, so that it may be a file of another purpose.
+      listed: Whether a listing or a manifest has it, so that it may be a file of another purpose.
+      columns: What the row that names an archive says of all images in it.
     """
 
     location: str
     format: ManifestFormat | None
     listed: bool = False
+    columns: Columns = ()
 
 
 def find_sources(locations: Sequence[str], format: ManifestFormat | None = None) -> list[Source]:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Mapping
 
 _LONGEST = 256
+_MEMBER = "member:"
 
 
 def of_file(status: os.stat_result) -> str:
@@ -56,13 +57,18 @@ def of_member(archive: str, detail: str) -> str:
     return _bounded(f"{_of_members(archive)}{detail}") if archive else ""
 
 
+def is_of_member(version: str) -> bool:
+    """Whether a version is that of a member of an archive."""
+    return version.startswith(_MEMBER)
+
+
 def is_of_archive(version: str, archive: str) -> bool:
     """Whether the version of a member was told of a version of its archive."""
     return bool(archive) and version.startswith(_of_members(archive))
 
 
 def _of_members(archive: str) -> str:
-    return f"member:{hashlib.sha256(archive.encode()).hexdigest()[:16]}:"
+    return f"{_MEMBER}{hashlib.sha256(archive.encode()).hexdigest()[:16]}:"
 
 
 def conditions(version: str) -> dict[str, str]:
