@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple, cast
 
 import apache_beam as beam
@@ -13,7 +13,7 @@ from apache_beam.pvalue import TaggedOutput
 from image_features.transforms.manifests.columns import Column, ColumnError, conform
 from image_features.transforms.manifests.formats import ManifestFormat
 from image_features.transforms.manifests.rows import ManifestRow
-from image_features.transforms.manifests.sources import Source, list_images, with_archives
+from image_features.transforms.manifests.sources import Source, list_sources
 from image_features.transforms.manifests.spec import ManifestSpec, rows_of
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
 from image_features.transforms.stores import versions
@@ -21,6 +21,7 @@ from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.members import archive_format, split_member
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.uris import (
+    canonical_uri,
     image_key,
     key_of_text,
     redact_uri,
@@ -39,7 +40,7 @@ class ReadManifest(beam.PTransform):
     There are three outputs: `refs` (ImageRef), `errors` (ImageError), and `counts`, the number of
     rows of each source, which are to be summed. Every row ends in exactly one of the first two.
     Rows are read as they stream by, never listed in memory. The rows of an archive are the images
-    in it; one that a row of a manifest names is read by whatever worker is free.
+    in it, also where a listing or a row of a manifest names the archive.
 
     Args:
       spec: The manifests, and how to read them.
@@ -53,18 +54,18 @@ class ReadManifest(beam.PTransform):
         read = (
             pipeline
             | "NameSources" >> beam.Create(self._spec.sources, reshuffle=True)
-            | "FindArchives" >> beam.FlatMap(with_archives)
-            | "SpreadArchives" >> beam.Reshuffle()
             | "ReadRows" >> self._read()
         )
-        named = (
+        found = (
             read.archives
-            | "SpreadNamedArchives" >> beam.Reshuffle()
-            | "ReadNamedArchives" >> self._read()
+            # An archive is read once, however often it is named, and by whatever worker is free.
+            | "GroupByArchive" >> beam.GroupByKey()
+            | "TakeFirst" >> beam.FlatMap(_first, frozenset(map(_identity, self._spec.sources)))
+            | "ReadArchives" >> self._read()
         )
         return Rows(
             *(
-                (getattr(read, name), getattr(named, name)) | f"Join_{name}" >> beam.Flatten()
+                (getattr(read, name), getattr(found, name)) | f"Join_{name}" >> beam.Flatten()
                 for name in Rows._fields
             )
         )
@@ -83,48 +84,69 @@ class Rows(NamedTuple):
     counts: Any
 
 
+# An archive that was found: the place of the source that names it, the row there, and itself.
+_Found = tuple[int, int, Source]
+
+
+def _identity(source: Source) -> str:
+    return canonical_uri(source.location)
+
+
+def _first(group: tuple[str, Iterable[_Found]], given: Set[str]) -> Iterator[Source]:
+    """Yields the first mention of an archive, if the user has not given it besides."""
+    archive, mentions = group
+    if archive not in given:
+        yield min(mentions, key=lambda found: found[:2])[2]
+
+
 def read_all(spec: ManifestSpec) -> Iterator[ImageRef | ImageError]:
     """Yields the rows of all sources in their order."""
+    seen = set(map(_identity, spec.sources))
     for source in spec.sources:
-        for found in with_archives(source):
-            for row in read_source(found, spec):
-                if isinstance(row, Source):
-                    # The rows of an archive name no archives.
-                    yield from cast("Iterator[ImageRef | ImageError]", read_source(row, spec))
-                else:
-                    yield row
+        for row in read_source(source, spec):
+            if not isinstance(row, Source):
+                yield row
+            elif _identity(row) not in seen:
+                seen.add(_identity(row))
+                # The rows of an archive name no archives.
+                yield from cast("Iterator[ImageRef | ImageError]", read_source(row, spec))
 
 
 def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | ImageError | Source]:
-    """Yields the rows of one source in its own order; of a listing only the images.
+    """Yields the rows of one source in its own order.
 
-    A row of a manifest that names an archive becomes a source, whose rows stand in its place.
+    What a listing or a row of a manifest names may be an archive: its rows stand in its place.
     """
-    schema = spec.schema
     if source.format is None:
-        for uri, version in list_images(source):
-            try:
-                uri.encode()
-                columns = conform({}, schema)
-            except UnicodeEncodeError:
-                yield _bad_row(
-                    ManifestRow(0, uri), uri, source.location, f"{uri!r:.200} is not UTF-8"
-                )
-            except ColumnError as error:
-                yield _bad_row(ManifestRow(0, uri), uri, source.location, str(error))
-            else:
-                yield ImageRef(uri, image_key(uri), source.location, 0, columns, version=version)
+        for found in list_sources(source):
+            yield found if isinstance(found, Source) else _listed(*found, source, spec.schema)
         return
     rows = rows_of(source, source.format, spec)
     try:
         for row in rows:
             if source.format.archive:
                 row = _of_archive(row, source)
-            yield _to_ref(row, source.location, schema, spec.version_column)
-    except (OSError, ValueError, FetchError) as error:
+            yield _to_ref(row, source.location, spec.schema, spec.version_column)
+            if source.format.archive and _is_damage(row, source):
+                return
+    except Exception as error:  # What is wrong with one archive must not fail others.
         if not source.format.archive and not source.listed:
             raise  # Nobody knows what else a manifest would name.
         yield _unreadable(source, error)
+
+
+def _listed(
+    uri: str, version: str, source: Source, schema: Mapping[str, Column]
+) -> ImageRef | ImageError:
+    row = ManifestRow(0, uri)
+    try:
+        uri.encode()
+        columns = conform({}, schema)
+    except UnicodeEncodeError:
+        return _bad_row(row, uri, source.location, f"{uri!r:.200} is not UTF-8")
+    except ColumnError as error:
+        return _bad_row(row, uri, source.location, str(error))
+    return ImageRef(uri, image_key(uri), source.location, 0, columns, version=version)
 
 
 def _of_archive(row: ManifestRow, source: Source) -> ManifestRow:
@@ -133,16 +155,23 @@ def _of_archive(row: ManifestRow, source: Source) -> ManifestRow:
         row,
         values={**dict(source.columns), **row.values},
         # Nobody knows which images come behind the damage.
-        unread=row.unread or bool(row.problem and not split_member(row.uri)),
+        unread=row.unread or _is_damage(row, source),
     )
+
+
+def _is_damage(row: ManifestRow, source: Source) -> bool:
+    """Whether a row of an archive tells that the archive ends here, and ends badly."""
+    return bool(row.problem) and row.uri == source.location
 
 
 def _unreadable(source: Source, error: Exception) -> ImageError:
     """Returns the error row of an archive, by which --retry_errors reads it again."""
     archive = source.location
-    reason = error.reason if isinstance(error, FetchError) else reason_of(error)
-    if isinstance(error, ValueError):
-        reason = Reason.CORRUPT_ARCHIVE
+    reason = Reason.CORRUPT_ARCHIVE
+    if isinstance(error, FetchError):
+        reason = error.reason
+    elif isinstance(error, OSError):
+        reason = reason_of(error)
     row = ManifestRow(0, archive, dict(source.columns), unread=True)
     return _bad_row(row, archive, archive, str(error).rstrip("."), reason)
 
@@ -206,13 +235,16 @@ def _bad_uri(row: ManifestRow, location: str) -> ImageError:
 class _ReadRowsDoFn(beam.DoFn):
     def __init__(self, spec: ManifestSpec) -> None:
         self._spec = spec
+        self._places = {source.location: place for place, source in enumerate(spec.sources)}
         self._rows = Metrics.counter(NAMESPACE, "read_manifest/rows")
 
     def process(self, source: Source) -> Iterator[ImageRef | TaggedOutput]:
-        count = 0
+        count = found = 0
         for row in read_source(source, self._spec):
             if isinstance(row, Source):
-                yield TaggedOutput("archives", row)
+                found += 1
+                place = self._places.get(source.location, 0)
+                yield TaggedOutput("archives", (_identity(row), (place, found, row)))
                 continue
             count += 1
             if isinstance(row, ImageError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import glob as local_glob
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -133,11 +134,10 @@ def list_images(source: Source) -> Iterator[tuple[str, str]]:
     return (found for found in list_sources(source) if not isinstance(found, Source))
 
 
-def with_archives(source: Source) -> Iterator[Source]:
-    """Yields a source, and of a listing the archives in it."""
-    yield source
-    if source.format is None:
-        yield from (found for found in list_sources(source) if isinstance(found, Source))
+def list_archives(source: Source, most: int) -> Iterator[Source]:
+    """Yields the archives among the first so many files of a directory or a glob."""
+    listed = itertools.islice(list_sources(source), most)
+    return (found for found in listed if isinstance(found, Source))
 
 
 def list_sources(source: Source) -> Iterator[tuple[str, str] | Source]:

@@ -12,19 +12,19 @@ from image_features.transforms.manifests.columns import Column, infer_columns, w
 from image_features.transforms.manifests.formats import ManifestFormat, read_rows
 from image_features.transforms.manifests.parquet import parquet_columns
 from image_features.transforms.manifests.rows import ManifestRow, find_uri_column
-from image_features.transforms.manifests.sources import Source, list_images, with_archives
+from image_features.transforms.manifests.sources import Source, list_archives, list_images
 from image_features.transforms.stores import libraries
 from image_features.transforms.stores.compression import Decompressed
 from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.members import archive_format, split_member
-from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.uris import resolve_uri
 
 _SAMPLE_ROWS = 1000
 # What is between the members of an archive is read, too.
 _SAMPLE_MEMBERS = 100
 _SAMPLE_ARCHIVES = 32
+_SAMPLE_LISTED = 100_000
 _BLOCK = 2**20
 _SAMPLE_BYTES = 64 * 2**20
 
@@ -172,8 +172,8 @@ def _heads(spec: ManifestSpec) -> Iterator[_Head]:
             looked_at += 1
             try:
                 yield _look_at(archive, spec)
-            except (OSError, ValueError, FetchError):
-                continue  # It becomes a row that failed.
+            except Exception:  # It becomes a row that failed.
+                yield _Head(archive)
 
     for source in spec.sources:
         if source.format is not None and source.format.archive:
@@ -184,7 +184,7 @@ def _heads(spec: ManifestSpec) -> Iterator[_Head]:
         yield head
         yield from few(head.archives)
         if source.format is None:
-            yield from few(itertools.islice(with_archives(source), 1, None))
+            yield from few(list_archives(source, _SAMPLE_LISTED))
 
 
 def _named_archives(rows: Iterable[ManifestRow], location: str) -> tuple[Source, ...]:

@@ -54,7 +54,7 @@ def of_member(archive: str, detail: str) -> str:
       archive: The version of the archive; empty if unknown, as that of its members is then.
       detail: What the archive tells of the member, such as its size and checksum.
     """
-    return _bounded(f"{_of_members(archive)}{detail}") if archive else ""
+    return f"{_of_members(archive)}{_bounded(detail)}" if archive else ""
 
 
 def is_of_member(version: str) -> bool:
@@ -96,4 +96,4 @@ def _bounded(text: str) -> str:
     text = text.encode("utf-8", "replace").decode()
     if len(text) <= _LONGEST:
         return text
-    return f"{text.partition(':')[0]}-sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"{text.partition(':')[0][:32]}-sha256:{hashlib.sha256(text.encode()).hexdigest()}"
