@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from image_features.transforms.archives.archive import read_members
 from image_features.transforms.archives.member import Wanted
@@ -63,7 +65,8 @@ class ArchiveStore:
         left = set(range(len(wanted)))
         try:
             with open_ranged(archive, http=self._http, sleep=self._sleep) as opened:
-                file = opened if until == math.inf else _TimedFile(opened, until)
+                timed = until < math.inf
+                file = cast(RangedFile, _TimedFile(opened, until)) if timed else opened
                 for number, content in self._read(file, archive, wanted):
                     if number in left:
                         left.remove(number)
@@ -118,22 +121,35 @@ class _Asked:
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
 
-class _TimedFile(RangedFile):
-    """An archive that is read up to a moment."""
+class _TimedFile(io.BufferedReader):
+    """An archive that is read up to a moment, with the attributes of RangedFile."""
 
     def __init__(self, file: RangedFile, until: float) -> None:
-        self.uri, self.shown, self.version, self.size = (
-            file.uri,
-            file.shown,
-            file.version,
-            file.size,
-        )
+        super().__init__(_TimedParts(file, until))
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class _TimedParts(io.RawIOBase):
+    def __init__(self, file: RangedFile, until: float) -> None:
         self._file = file
         self._until = until
 
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
     def readinto(self, buffer: Any) -> int:
         if time.monotonic() > self._until:
-            raise FetchError(Reason.TIMEOUT, f"{self.shown} takes longer to read than there is.")
+            message = f"{self._file.shown} takes longer to read than there is time."
+            raise FetchError(Reason.TIMEOUT, message)
         return self._file.readinto(buffer)
 
 
