@@ -15,6 +15,7 @@ from image_features.transforms.archives.archive import read_members
 from image_features.transforms.archives.member import Wanted
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.stores import versions
+from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.members import archive_format, join_member
 from image_features.transforms.stores.ranged import RangedFile, open_ranged
@@ -75,8 +76,9 @@ class ArchiveStore:
         except FetchError as error:
             failure = error
         except Exception as error:  # What is wrong with one archive must not fail others.
+            reason = reason_of(error) if isinstance(error, OSError) else Reason.READ_FAILED
             message = f"{redact_uri(archive)} cannot be read: {redact_text(str(error))[:300]}"
-            failure = FetchError(Reason.READ_FAILED, message)
+            failure = FetchError(reason, message)
         for number in sorted(left):
             yield number, failure or _missing(archive, wanted[number])
 

@@ -13,7 +13,7 @@ from image_features.transforms.archives import store as store_module
 from image_features.transforms.assign_shards import AssignShards
 from image_features.transforms.fetch_images import FetchImages, FetchPolicy
 from image_features.transforms.images.fetcher import Fetcher
-from image_features.transforms.manifests.sources import Source, find_sources
+from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores import versions
