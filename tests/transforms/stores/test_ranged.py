@@ -36,6 +36,7 @@ LIES = [
     "the beginning",
     "too short",
     "encoded",
+    "said to be the whole",
     "in chunks",
     "of unknown size",
 ]
@@ -410,6 +411,14 @@ def test_a_large_local_tar_is_listed_soon(tmp_path):
         assert time.process_time() - begun < 2
 
 
+def test_a_manifest_that_always_breaks_off_there_ends(server):
+    server.data, server.cuts = large(2 * 2**20), [1_500_000] * 50
+    stream = HttpClient(POLICY).open_stream(server.url())
+    with stream, pytest.raises(FetchError, match="the end of its body is missing"):
+        stream.read()
+    assert server.asked == ["whole"] * POLICY.retries.max_attempts
+
+
 STEPS = st.lists(
     st.tuples(st.sampled_from([0, 1, 2]), st.integers(0, 3000), st.integers(-1, 2000)),
     max_size=12,
@@ -445,6 +454,6 @@ def test_any_reading_gives_the_bytes_of_the_file(tmp_path, monkeypatch, place):
                     assert file.seek(at, whence) == expected.seek(at, whence)
                     assert file.read(size) == expected.read(size)
                     assert file.tell() == expected.tell()
-            assert len(server.asked) <= 3 * len(steps) + len(cuts)
+            assert len(server.asked) <= 3 * len(steps) + len(cuts) + 4
 
         check()
