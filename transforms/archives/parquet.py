@@ -136,8 +136,8 @@ def _checked(
         problem = "has changed since it was listed"
         return FetchError(Reason.READ_FAILED, f"The archive of {shown} {problem}.")
     if isinstance(image, DamagedParquetError):
-        problem = f"is in a group of rows that cannot be read: {image}"
-        return FetchError(image.reason, f"{shown} {problem}.")
+        problem = f"lies in the chunk of images at byte {group.begin}, which cannot be read"
+        return FetchError(image.reason, f"{shown} {problem}: {image}.")
     if image is None:
         return FetchError(Reason.NOT_FOUND, f"{shown} holds no image: it has no bytes.")
     return too_large(shown, max_bytes) if len(image) > max_bytes else image

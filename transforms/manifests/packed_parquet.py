@@ -45,6 +45,7 @@ from image_features.transforms.stores.http import MIB, HttpPolicy
 from image_features.transforms.stores.members import join_member
 from image_features.transforms.stores.ranged import RangedFile, open_ranged
 from image_features.transforms.stores.retries import FetchError
+from image_features.transforms.stores.uris import redact_uri
 from image_features.transforms.values import ColumnValue, Reason
 
 _BATCH_ROWS = 512
@@ -85,8 +86,8 @@ class ParquetInput:
                     yield from packed.rows()
                     return
         except DamagedParquetError as error:
-            reason = error.reason
-            yield ManifestRow(0, self.location, problem=f"it {_told(error)}", reason=reason)
+            problem = f"{redact_uri(self.location)} cannot be read as Parquet: {error}"
+            yield ManifestRow(0, self.location, problem=problem, unread=True, reason=error.reason)
             return
         if not self.listed:
             with open_binary(self.location, http=self.http, seekable=True) as file:
@@ -177,7 +178,7 @@ class _PackedImages:
         self._opened = opened
         self._column = column
         self._fields = [field for field in opened.schema if field.name != column.name]
-        self._leaves = []
+        self._leaves: list[int] = []
         begin = 0
         for field in opened.schema:
             end = begin + leaves(field.type)
@@ -236,7 +237,3 @@ class _PackedImages:
         """Returns the bytes that the other columns of a group take in memory, at least one."""
         parts = self._opened.metadata.row_group(group.number)
         return sum(max(0, parts.column(leaf).total_uncompressed_size) for leaf in self._leaves) or 1
-
-
-def _told(error: DamagedParquetError) -> str:
-    return f"cannot be read as Parquet: {error}"
