@@ -86,6 +86,8 @@ class ParquetInput:
                     yield from packed.rows()
                     return
         except DamagedParquetError as error:
+            if not self.listed:
+                raise
             problem = f"{redact_uri(self.location)} cannot be read as Parquet: {error}"
             yield ManifestRow(0, self.location, problem=problem, unread=True, reason=error.reason)
             return
