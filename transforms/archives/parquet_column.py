@@ -10,7 +10,7 @@ from typing import Any
 
 from image_features.errors import ImageFeaturesError
 from image_features.transforms.archives.arrow import is_binary, is_text, leaves, stored_type
-from image_features.transforms.archives.magic import begins_like_image
+from image_features.transforms.archives.magic import looks_like_image
 from image_features.transforms.archives.parquet_file import (
     DamagedParquetError,
     OpenParquet,
@@ -166,7 +166,7 @@ def _holds_images(opened: OpenParquet, column: ImageColumn) -> bool:
     looked_at = 0
     try:
         for value in itertools.islice(values, _SAMPLE_VALUES):
-            if begins_like_image(value):
+            if looks_like_image(value):
                 return True
             looked_at += 1
     except DamagedParquetError:
