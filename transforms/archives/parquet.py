@@ -71,7 +71,6 @@ def groups_of(opened: OpenParquet, column: ImageColumn) -> Iterator[Group]:
     Raises:
       DamagedParquetError: one is nowhere.
     """
-    assert opened.pages is not None
     most = opened.pages.seek(0, io.SEEK_END) + _SPARSE_ROWS
     first = 0
     for number, rows in enumerate(opened.group_sizes()):

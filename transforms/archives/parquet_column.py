@@ -100,8 +100,7 @@ def values_of_images(
       DamagedParquetError: what is left of the group cannot be read.
     """
     if not column.is_plain:
-        assert opened.pages is not None
-        opened = guarded(opened, opened.pages, as_stored(opened.metadata))
+        opened = guarded(opened, as_stored(opened.metadata))
     for batch in opened.batches(group, [column.leaf], rows=1):
         value = batch.column(0)[0].as_py()
         yield value.get(_BYTES) if isinstance(value, dict) else value

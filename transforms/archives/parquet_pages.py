@@ -7,9 +7,10 @@ all pages of a column together. The library that reads them believes the header.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from image_features.errors import ImageFeaturesError
@@ -44,6 +45,10 @@ class PageError(ImageFeaturesError):
         self.reason = reason
 
 
+class _UnreadError(Exception):
+    """Something would be read."""
+
+
 class GuardedPages(io.RawIOBase):
     """A Parquet file that fails where a page that begins would take too much memory.
 
@@ -59,6 +64,7 @@ class GuardedPages(io.RawIOBase):
         self._ahead = bytearray()  # What was read already behind `_at`.
         self._chunks: list[tuple[int, int]] = []
         self._next: dict[int, int] = {}
+        self._unread = False
 
     def watch(self, chunks: Iterable[tuple[int, int]]) -> None:
         """Names the chunks of columns that are read from now on, by their begins and ends.
@@ -71,6 +77,16 @@ class GuardedPages(io.RawIOBase):
             if begin < end:
                 raise PageError(Reason.CORRUPT_ARCHIVE, "its footer is damaged: columns overlap")
         self._next = {begin: begin for begin, _ in self._chunks}
+
+    @contextlib.contextmanager
+    def unread(self) -> Iterator[None]:
+        """Ends what is done meanwhile where it would begin to read."""
+        self._unread = True
+        try:
+            with contextlib.suppress(_UnreadError):
+                yield
+        finally:
+            self._unread = False
 
     def readable(self) -> bool:
         return True
@@ -97,6 +113,8 @@ class GuardedPages(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytearray:  # type: ignore[override]
         """Returns as many bytes as there are, unlike other raw files."""
+        if self._unread:
+            raise _UnreadError
         begin = self._at
         if size is None or size < 0:
             size = self.seek(0, os.SEEK_END) - begin

@@ -237,5 +237,5 @@ class _PackedImages:
 
     def _bytes(self, group: Group) -> int:
         """Returns the bytes that the other columns of a group take in memory, at least one."""
-        parts = self._opened.metadata.row_group(group.number)
-        return sum(max(0, parts.column(leaf).total_uncompressed_size) for leaf in self._leaves) or 1
+        parts = (self._opened.part(group.number, leaf) for leaf in self._leaves)
+        return sum(max(0, part.total_uncompressed_size) for part in parts) or 1
