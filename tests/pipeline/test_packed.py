@@ -112,9 +112,9 @@ def test_pictures_are_read_back_from_archives(mixed, capsys):
         f"{place}/photos.tar!/11.jpg",
         f"{place}/gone.tar!/1.jpg",
     ]
-    pictures = read_thumbnails(uris)
+    pictures = read_thumbnails(uris, 60)
     assert [picture is not None for picture in pictures] == [True, True, False, True, True, False]
-    assert pictures == [read_thumbnails([uri])[0] for uri in uris]
+    assert pictures == [read_thumbnails([uri], 60)[0] for uri in uris]
     assert cli.main(["search", str(run), f"{place}/named.tgz!/6.jpg", "-k1", "--json"]) == 0
     nearest = json.loads(capsys.readouterr().out)
     assert nearest["uri"] == uris[0] and nearest["similarity"] > 0.9999
