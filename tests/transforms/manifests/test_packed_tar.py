@@ -152,6 +152,16 @@ def test_a_bad_sidecar_costs_the_rows_of_its_sample(tmp_path, name, data, proble
         assert not row.unread and len(row.message) < 500
 
 
+def test_what_a_bad_sidecar_has_spoiled_stays_an_error_when_it_is_tried_again(tmp_path):
+    path = tmp_path / "errors-00000-of-00001.jsonl"
+    values = {"json": UNREADABLE, "stage": "read_manifest"}
+    path.write_text(json.dumps({"uri": f"{tmp_path}/x.tar!/a.jpg", **values}))
+    spec = examine(find_sources([str(path)]), uri_column=None, declared={}, http=HttpPolicy()).spec
+    assert not spec.columns
+    (row,) = read_all(spec)
+    assert isinstance(row, ImageError) and row.ref.uri.endswith("x.tar!/a.jpg")
+
+
 def test_two_sidecars_may_tell_the_same_and_not_two_things(tmp_path):
     members = {"a.jpg": b"", "a.txt": b"x", "a.json": b'{"txt": "x"}'}
     assert _values(pack(tmp_path / "x.tar", members)) == [("a.jpg", {"txt": "x"})]
