@@ -35,16 +35,14 @@ class Tape:
     def __init__(self, file: RangedFile) -> None:
         self.shown = file.shown
         self._size = file.size
-        reader = io.BufferedReader(cast(Any, file), _BLOCK)
+        # Its beginning is looked at in a buffer, since going back may cost a request.
+        buffered = file if isinstance(file, io.BufferedReader) else None
+        reader = buffered or io.BufferedReader(cast(Any, file), _BLOCK)
         try:
-            content = decompressed(reader, "", shown=file.shown, strict=False)
+            self._file: Any = decompressed(reader, "", shown=file.shown, strict=False)
         except DamagedFileError as error:
             raise NotAnArchiveError(str(error)) from error
-        self.compressed = isinstance(content, Decompressed)
-        if not self.compressed:
-            reader.detach()
-            file.seek(0)
-        self._file: Any = content if self.compressed else file
+        self.compressed = isinstance(self._file, Decompressed)
         self._error: DamagedFileError | None = None
         self._buffer = b""
         self._start = 0
