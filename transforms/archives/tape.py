@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any, cast
+from typing import Any
 
 from image_features.transforms.archives.member import CorruptArchiveError, NotAnArchiveError
 from image_features.transforms.stores.compression import (
@@ -35,14 +34,12 @@ class Tape:
     def __init__(self, file: RangedFile) -> None:
         self.shown = file.shown
         self._size = file.size
-        # Its beginning is looked at in a buffer, since going back may cost a request.
-        buffered = file if isinstance(file, io.BufferedReader) else None
-        reader = buffered or io.BufferedReader(cast(Any, file), _BLOCK)
         try:
-            self._file: Any = decompressed(reader, "", shown=file.shown, strict=False)
+            content = decompressed(file, "", shown=file.shown, strict=False)
         except DamagedFileError as error:
             raise NotAnArchiveError(str(error)) from error
-        self.compressed = isinstance(self._file, Decompressed)
+        self.compressed = isinstance(content, Decompressed)
+        self._file: Any = content
         self._error: DamagedFileError | None = None
         self._buffer = b""
         self._start = 0

@@ -54,6 +54,7 @@ class _File(io.BytesIO):
 
     uri = shown = "x.tar"
     version = ""
+    in_parts = True
 
     def __init__(self, data: bytes, size: int | None = None) -> None:
         super().__init__(data)
