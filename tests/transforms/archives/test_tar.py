@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import os
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ import struct
 import subprocess
 import tarfile
 import tracemalloc
+import zlib
 
 import pyarrow as pa
 import pytest
@@ -47,6 +49,11 @@ def _header(name: bytes, size: bytes, type: bytes = b"0") -> bytes:
     rest = type.ljust(356, b"\0")
     checksum = sum(start) + sum(rest) + 8 * ord(" ")
     return start + b"%06o\0 " % checksum + rest
+
+
+def _written(path: pathlib.Path, data: bytes) -> pathlib.Path:
+    path.write_bytes(data)
+    return path
 
 
 class _File(io.BytesIO):
@@ -100,6 +107,9 @@ def test_compression_is_told_by_the_first_bytes(tmp_path, suffix):
     for other in (tmp_path / "wrong.tar", tmp_path / "wrong.tar.xz"):
         shutil.copy(path, other)
         assert contents(other) == _DATA
+    half = _compressed(pack(tmp_path / "half.tar", {"a.jpg": b"1" * 5000}), suffix).read_bytes()
+    ends = _compressed(_written(tmp_path / "zeros", bytes(1024)), suffix).read_bytes()
+    assert contents(_written(tmp_path / "twice.tar", half + ends)) == {"a.jpg": b"1" * 5000}
     shutil.copy(plain, tmp_path / "plain.tar.gz")
     assert contents(tmp_path / "plain.tar.gz") == _DATA
 
@@ -164,6 +174,31 @@ def test_sizes_in_base_256_and_by_pax_headers(tmp_path):
     pax += _header(b"b.jpg", _octal(0)) + _block(b"b" * 700)
     path.write_bytes(binary + pax + _header(b"c.jpg", _octal(1)) + _block(b"c") + _END)
     assert contents(path) == {"a.jpg": b"a" * 700, "b.jpg": b"b" * 700, "c.jpg": b"c"}
+
+
+def test_headers_that_name_no_file_are_passed_over(tmp_path):
+    path = tmp_path / "x.tar"
+    comment = b"15 comment=abc\n"
+    volume = _header(b"label.jpg", _octal(0), b"V") + _header(b"rest.jpg", _octal(3), b"M")
+    volume += _block(b"abc") + _header(b"d", _octal(3), b"D") + _block(b"abc")
+    solaris = b"17 path=\xc3\xa9/b.jpg\n"
+    path.write_bytes(
+        _header(b"pax_global_header", _octal(len(comment)), b"g")
+        + _block(comment)
+        + volume
+        + _header(b"K", _octal(7), b"K")
+        + _block(b"target\0")
+        + _header(b"a.jpg", _octal(1), b"\0")
+        + _block(b"a")
+        + _header(b"dir.jpg/", _octal(0), b"\0")
+        + _header(b"x", _octal(len(solaris)), b"X")
+        + _block(solaris)
+        + _header(b"b.jpg", _octal(1), b"7")
+        + _block(b"b")
+        + _END
+    )
+    assert len(listed(path)) == 2 and contents(path) == {"a.jpg": b"a", "é/b.jpg": b"b"}
+    assert fetched(path, [Wanted("./a.jpg", None)]) == [b"a"]
 
 
 def test_checksums_of_signed_bytes(tmp_path):
@@ -273,6 +308,20 @@ def test_a_checksum_that_is_wrong_costs_no_member(tmp_path):
     rows = listed(path)
     assert names(rows[:-1]) == list(_DATA) and "CRC check failed" in rows[-1].problem
     assert contents(path) == _DATA
+
+
+def test_a_dictionary_of_a_gigabyte_is_not_made(tmp_path):
+    path = tmp_path / "x.tar.xz"
+    tar = pack(tmp_path / "x.tar", _DATA).read_bytes()
+    compressed = lzma.compress(tar, filters=[{"id": lzma.FILTER_LZMA2}])
+    # The size of the dictionary is one byte of a header that has a checksum of its own.
+    header = bytearray(compressed[12:24])
+    assert header[2:4] == b"\x21\x01"
+    header[4] = 36
+    header[8:12] = zlib.crc32(header[:8]).to_bytes(4, "little")
+    path.write_bytes(compressed[:12] + header + compressed[24:])
+    (row,) = listed(path)
+    assert row.reason is Reason.CORRUPT_ARCHIVE and "emory usage limit" in row.problem
 
 
 @settings(max_examples=60, deadline=None)
