@@ -22,9 +22,12 @@ from image_features.transforms.archives.options import FOUND
 from image_features.transforms.archives.tar import read_tar
 from image_features.transforms.manifests.packed_tar import tar_rows
 from image_features.transforms.manifests.rows import ManifestError
+from image_features.transforms.manifests.sources import find_sources
+from image_features.transforms.manifests.spec import examine
+from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.ranged import open_ranged
-from image_features.transforms.values import Reason
+from image_features.transforms.values import ImageError, ImageRef, Reason
 from tests.transforms.archives.tars import contents, fetched, listed, names, pack
 
 _FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
@@ -247,6 +250,19 @@ def test_what_is_no_tar_file_is_told(tmp_path):
         with pytest.raises(ManifestError, match=r"x\.tar is"):
             listed(tmp_path / "x.tar")
         assert fetched(tmp_path / "x.tar", [Wanted("a.jpg", None)]) == [Reason.CORRUPT_ARCHIVE]
+
+
+def test_what_is_no_tar_file_among_others_is_an_error_row(tmp_path):
+    pack(tmp_path / "a.tar", {"a.jpg": b"x"})
+    (tmp_path / "b.tar").write_bytes(b"no tar" * 1000)
+    (tmp_path / "c.tgz").write_bytes(b"PK\x03\x04" * 1000)
+    sources = find_sources([str(tmp_path)])
+    spec = examine(sources, uri_column=None, declared={}, http=HttpPolicy()).spec
+    rows = sorted(read_all(spec), key=lambda row: isinstance(row, ImageError))
+    assert isinstance(rows[0], ImageRef) and len(rows) == 3
+    for row in rows[1:]:
+        assert isinstance(row, ImageError) and row.reason is Reason.CORRUPT_ARCHIVE
+        assert row.message.count(row.ref.uri) == 1
 
 
 def test_an_archive_ends_at_its_mark(tmp_path):
