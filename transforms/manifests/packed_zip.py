@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.archives.spans import Spans
-from image_features.transforms.archives.zip import ZipReader
 from image_features.transforms.archives.zip_entries import ZipEntry
+from image_features.transforms.archives.zip_reader import ZipReader
 from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.manifests.samples import (
     MAX_SIDECAR,
@@ -55,7 +55,7 @@ def _member(reader: ZipReader, entry: ZipEntry, end: int) -> PackedMember:
     member = PackedMember(entry.name, entry.begin, entry.packed, entry.detail, passed=passed)
     if passed or not is_sidecar(entry.name):
         return member
-    data, _ = reader.read(entry.name, (entry.begin, entry.packed, end), lambda _: entry)
+    data, _ = reader.read(entry.name, (entry.begin, entry.packed, end), lambda *_: entry)
     if not isinstance(data, FetchError):
         return member._replace(data=data)
     if data.reason is Reason.TOO_MANY_BYTES:
