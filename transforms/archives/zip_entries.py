@@ -10,6 +10,8 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from image_features.transforms.archives.member import member_name
+
 LOCAL = b"PK\x03\x04"
 CENTRAL = b"PK\x01\x02"
 DESCRIPTOR = b"PK\x07\x08"
@@ -208,6 +210,4 @@ def _name_of(raw: bytes, utf8: bool, fields: dict[int, bytes]) -> str:
         name = raw.decode()
     except UnicodeDecodeError:
         name = raw.decode("utf-8", "surrogateescape") if utf8 else raw.decode("cp437")
-    while name.startswith("./"):
-        name = name[2:].lstrip("/")
-    return name
+    return member_name(name)

@@ -6,11 +6,12 @@ import re
 import stat
 from collections.abc import Iterator
 
+from image_features.transforms.archives.member import NotAnArchiveError
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.archives.spans import Spans
 from image_features.transforms.archives.zip_entries import ZipEntry
 from image_features.transforms.archives.zip_reader import ZipReader
-from image_features.transforms.manifests.rows import ManifestRow
+from image_features.transforms.manifests.rows import ManifestError, ManifestRow
 from image_features.transforms.manifests.samples import (
     MAX_SIDECAR,
     PackedMember,
@@ -27,8 +28,15 @@ _WINDOWS_ROOT = re.compile(r"(?:[A-Za-z]:)?\\|[A-Za-z]:/")
 
 
 def zip_rows(file: RangedFile, options: ArchiveOptions) -> Iterator[ManifestRow]:
-    """Yields the images of a .zip file in the order in which they lie there."""
-    return sample_rows(file, _members(file), options, Spans())
+    """Yields the images of a .zip file in the order in which they lie there.
+
+    Raises:
+      ManifestError: the file is no .zip file.
+    """
+    try:
+        yield from sample_rows(file, _members(file), options, Spans())
+    except NotAnArchiveError as error:
+        raise ManifestError(str(error)) from error
 
 
 def _members(file: RangedFile) -> Iterator[PackedMember]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from apache_beam.metrics import Metrics
 
-from image_features.transforms.archives.member import CorruptArchiveError
+from image_features.transforms.archives.member import CorruptArchiveError, member_name
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.archives.spans import Spans
 from image_features.transforms.manifests.jsonl import ObjectReader
@@ -61,11 +61,6 @@ class PackedMember(NamedTuple):
     passed: str = ""
     problem: str = ""
     reason: Reason = Reason.BAD_MANIFEST_ROW
-
-
-def member_name(name: str) -> str:
-    """Returns the name of a member as it stands in URIs."""
-    return name.removeprefix("./")
 
 
 def sample_name(name: str) -> str:
