@@ -15,7 +15,7 @@ from image_features.transforms.archives.member import (
     Wanted,
 )
 from image_features.transforms.archives.zip_entries import LOCAL_BYTES, ZipEntry
-from image_features.transforms.archives.zip_reader import ZipReader
+from image_features.transforms.archives.zip_reader import NO_END, ZipReader
 from image_features.transforms.stores.members import join_member
 from image_features.transforms.stores.ranged import RangedFile
 from image_features.transforms.stores.retries import FetchError
@@ -38,9 +38,10 @@ def read_zip(file: RangedFile, wanted: Sequence[Wanted], *, max_bytes: int) -> I
     for number, (name, place) in enumerate(wanted):
         if place is not None:
             lie.append(_Lies(place.begin, number, name, place.size))
-        elif entry := listed().by_name.get(name):
+        elif (entry := listed().by_name.get(name)) and reader.holds(entry):
             lie.append(_Lies(entry.begin, number, name, entry.packed))
-        elif damage := listed().damage:
+        elif entry or listed().damage:
+            damage = listed().damage or f"{file.shown} ends before it begins"
             message = f"{join_member(file.shown, name)} is not found: {damage}."
             yield Taken(number, FetchError(Reason.CORRUPT_ARCHIVE, message))
     lie.sort()
@@ -65,14 +66,14 @@ def _ends(reader: ZipReader, lie: Sequence[_Lies]) -> list[int]:
     """
     begins = [one.begin for one in lie]
     if all(a.begin + LOCAL_BYTES + a.packed <= b.begin for a, b in itertools.pairwise(lie)):
-        return [*begins, reader.size][1:] if lie else []
+        return [*begins, NO_END][1:] if lie else []
     # A directory that is damaged may tell of beginnings that are none.
     real = [reader.is_there(one.name, one.begin) for one in lie]
     begins = [begin for begin, is_real in zip(begins, real, strict=True) if is_real]
     ends = []
     for one, is_real in zip(lie, real, strict=True):
         after = bisect.bisect_right(begins, one.begin)
-        limit = begins[after] if after < len(begins) else reader.size
+        limit = begins[after] if after < len(begins) else NO_END
         ends.append(limit if is_real else one.begin)
     return ends
 

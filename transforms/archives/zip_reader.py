@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,8 +26,8 @@ from image_features.transforms.stores.ranged import RangedFile
 from image_features.transforms.stores.retries import FetchError, too_large
 from image_features.transforms.values import Reason
 
-# The last records and the directory of a small archive are read at once.
-BUFFER_BYTES = 256 * 2**10
+# No archive is as long.
+NO_END = 2**64
 # Where the header of a member begins, the bytes that its data takes, and where it has ended since
 # something else begins there.
 Span = tuple[int, int, int]
@@ -45,17 +44,21 @@ class ZipReader:
 
     def __init__(self, file: RangedFile, *, max_bytes: int) -> None:
         self._shown = file.shown
-        self._file = io.BufferedReader(file, BUFFER_BYTES)
+        self._file = file
         self._max_bytes = max_bytes
 
     @functools.cached_property
     def size(self) -> int:
-        """The size of the file."""
+        """The size of the file, which is asked for by its end."""
         return self._file.seek(0, os.SEEK_END)
 
     def entries(self) -> Iterator[list[ZipEntry]]:
         """Yields the entries as `zip_contents.list_zip` does."""
-        return list_zip(self._file, self._shown)
+        return list_zip(self._file, self.size, self._shown)
+
+    def holds(self, entry: ZipEntry) -> bool:
+        """Whether an entry lies within the file."""
+        return entry.begin >= 0 and entry.end <= self.size
 
     def read(self, name: str, span: Span, lookup: Lookup) -> tuple[bytes | FetchError, str]:
         """Returns the data of a member, or why it cannot be had; and its detail.
@@ -118,7 +121,7 @@ class ZipReader:
 
     def is_there(self, name: str, begin: int) -> bool:
         """Whether a member of that name begins at a place."""
-        header = self._header(begin, self.size)
+        header = self._header(begin, NO_END)
         return header is not None and header[0].name == name
 
     def _header(self, begin: int, last: int) -> tuple[ZipEntry, bool, bool] | None:

@@ -34,13 +34,15 @@ def zip_rows(file: RangedFile, options: ArchiveOptions) -> Iterator[ManifestRow]
       ManifestError: the file is no .zip file.
     """
     try:
-        yield from sample_rows(file, _members(file), options, Spans())
+        reader = ZipReader(file, max_bytes=MAX_SIDECAR)
+        # Of what cannot be read in parts, each part would cost all that comes before, too.
+        spans = Spans(whole=bool(reader.size) and not file.in_parts)
+        yield from sample_rows(file, _members(reader), options, spans)
     except NotAnArchiveError as error:
         raise ManifestError(str(error)) from error
 
 
-def _members(file: RangedFile) -> Iterator[PackedMember]:
-    reader = ZipReader(file, max_bytes=MAX_SIDECAR)
+def _members(reader: ZipReader) -> Iterator[PackedMember]:
     for entries in reader.entries():
         ends = [*(entry.begin for entry in entries), reader.size][1:]
         files = [pair for pair in zip(entries, ends, strict=False) if not pair[0].is_directory]
@@ -61,7 +63,12 @@ def _member(reader: ZipReader, entry: ZipEntry, end: int) -> PackedMember:
     if _WINDOWS_ROOT.match(entry.name) or ".." in entry.name.split("\\"):
         passed = "unsafe_names"
     member = PackedMember(entry.name, entry.begin, entry.packed, entry.detail, passed=passed)
-    if passed or not is_sidecar(entry.name):
+    if passed:
+        return member
+    if not reader.holds(entry):
+        problem = f"its entry lies outside of the archive, at byte {entry.begin}"
+        return member._replace(problem=problem, reason=Reason.CORRUPT_ARCHIVE)
+    if not is_sidecar(entry.name):
         return member
     data, _ = reader.read(entry.name, (entry.begin, entry.packed, end), lambda *_: entry)
     if not isinstance(data, FetchError):
