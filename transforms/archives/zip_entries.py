@@ -29,8 +29,6 @@ _UTF8 = 0x800
 _ZIP64 = 0x1
 _UNICODE_PATH = 0x7075
 _IN_ZIP64 = 0xFFFFFFFF
-# Deflate's shortest stream, which holds nothing, has two bytes.
-_EMPTY_STREAM = 2
 
 
 class ZipEntry(NamedTuple):
@@ -174,7 +172,8 @@ def parse_descriptor(data: bytes, entry: ZipEntry, zip64: bool) -> tuple[ZipEntr
             if len(data) < length:
                 continue
             crc, packed, size = struct.unpack(form, data[start:length])
-            if packed == entry.packed and (size or packed <= _EMPTY_STREAM):
+            # Half of a long size reads as a size of nothing, whose checksum would be 0.
+            if packed == entry.packed and (size or not crc):
                 return entry._replace(crc=crc, size=size), length
     return None
 
