@@ -81,7 +81,7 @@ class Decompressed(io.RawIOBase):
 
     Args:
       file: The compressed file.
-      suffix: The suffix that stands for its compression.
+      suffix: The suffix that stands for its compression; `.zlib` for a bare stream of zlib.
       shown: The file's name in messages.
     """
 
@@ -90,6 +90,9 @@ class Decompressed(io.RawIOBase):
         if suffix == ".gz":
             self._content: Any = gzip.GzipFile(fileobj=file)
             self._read = self._content.read1
+        elif suffix == ".zlib":
+            self._content = _Zlib(file)
+            self._read = self._content.read
         else:
             self._content = (
                 _Zst(file) if suffix == ".zst" else _Streams(file, _DECOMPRESSORS[suffix])
@@ -116,6 +119,29 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".bz2": bz2.BZ2Decompressor,
     ".xz": lzma.LZMADecompressor,
 }
+
+
+class _Zlib:
+    """The content of a stream of zlib."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._stream = zlib.decompressobj()
+
+    def read(self, size: int) -> bytes:
+        while not self._stream.eof:
+            data = self._stream.unconsumed_tail or self._file.read(_BLOCK)
+            content = self._stream.decompress(data, size)
+            if content:
+                return content
+            if not data:
+                raise EOFError("its end is missing")
+        if self._stream.unused_data or self._file.read(1):
+            raise EOFError("something else is behind its end")
+        return b""
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Streams:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Generator
 from typing import IO, Any
 
+from image_features.system.disks import named_file
 from image_features.transforms.stores.range_reader import RangeReader
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.values import Reason
@@ -110,13 +111,14 @@ class RemoteFile(io.RawIOBase):
         size = self._reader.size
         if size is not None and position >= size:
             return memoryview(b"")
-        if self._end and position >= self._end_at:
+        gap = position - self._at - len(self._block)
+        goes_on = self._body is not None and position >= self._at
+        # A body that is read to its end gives back its connection.
+        if self._end and position >= self._end_at and not (goes_on and gap <= 0):
             return self._end[position - self._end_at :]
         if self._spool is not None:
             return self._spooled(position)
-        gap = position - self._at - len(self._block)
-        is_near = gap <= _READ_THROUGH or not self._reader.in_parts
-        if self._body is None or position < self._at or not is_near:
+        if not goes_on or (gap > _READ_THROUGH and self._reader.in_parts):
             self._leave()
             is_end = size is not None and position >= size - _END
             if is_end and self._reader.in_parts:
@@ -171,8 +173,9 @@ class RemoteFile(io.RawIOBase):
                     "sends no ranges, so that it cannot be read: have it served by another, or "
                     "download it.",
                 )
-            self._spool.seek(self._at)
-            self._spool.write(block)
+            with named_file(tempfile.gettempdir()):
+                self._spool.seek(self._at)
+                self._spool.write(block)
             self._at += len(block)
         self._spool.seek(position)
         return memoryview(self._spool.read(_BLOCK))
