@@ -75,7 +75,7 @@ class ZipReader:
             return FetchError(Reason.CORRUPT_ARCHIVE, message), ""
 
     def _read(self, name: str, span: Span, lookup: Lookup) -> tuple[bytes | FetchError, str]:
-        begin, packed, _ = span
+        begin, packed, end = span
         found = self._found(name, span, lookup)
         if isinstance(found, FetchError):
             return found, ""
@@ -88,7 +88,9 @@ class ZipReader:
             if len(data) > limit:
                 return too_large(self._member(name), self._max_bytes), ""
             self._file.seek(entry.end)
-            described = parse_descriptor(self._file.read(DESCRIPTOR_BYTES), entry, zip64)
+            # What goes beyond it would be read again, over a network by another request.
+            behind = self._file.read(min(DESCRIPTOR_BYTES, end - entry.end))
+            described = parse_descriptor(behind, entry, zip64)
             entry = described[0] if described else lookup(name, begin) or entry
         if len(data) != entry.size:
             raise BadDataError(f"it holds other than the {entry.size} bytes that it should")

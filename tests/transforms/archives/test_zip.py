@@ -13,14 +13,18 @@ import zlib
 import pytest
 
 from image_features.transforms.archives import zip_contents
+from image_features.transforms.archives.archive import read_members
 from image_features.transforms.archives.member import Wanted
+from image_features.transforms.archives.options import ArchiveOptions
+from image_features.transforms.manifests.packed import read_packed
 from image_features.transforms.manifests.rows import ManifestError
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.http import HttpPolicy
-from image_features.transforms.stores.members import split_member
+from image_features.transforms.stores.members import ArchiveFormat, split_member
 from image_features.transforms.stores.ranged import open_ranged
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.values import Place
+from tests.range_server import RangeServer
 from tests.transforms.archives.zips import contents, make, patched, read, rows_of
 
 _RANDOM = random.Random(1)
@@ -383,3 +387,25 @@ def test_spans_are_read_on_their_own(path):
     rows = rows_of(path)
     for some in itertools.combinations(rows, 2):
         assert contents(path, some) == {name: _MEMBERS[name] for name in _names(some)}
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_zip_is_listed_in_two_requests_and_a_span_read_in_one(piped):
+    members = {f"images/{number:05}.jpg": _RANDOM.randbytes(800) for number in range(2500)}
+    policy = HttpPolicy(allow_private_hosts=True)
+    with RangeServer(make(members, piped=piped)) as server:
+        with open_ranged(server.url("a.zip"), http=policy) as file:
+            rows = list(read_packed(file, ArchiveFormat.ZIP, ArchiveOptions()))
+        assert [asked.partition("-")[0] for asked in server.asked] == [
+            "bytes=",
+            f"bytes={server.data.index(b'PK')}",
+        ]
+        for wanted in (rows, rows[1000:1100]):
+            server.asked.clear()
+            names = _names(wanted)
+            with open_ranged(server.url("a.zip"), http=policy) as file:
+                places = [Wanted(name, row.place) for name, row in zip(names, wanted, strict=True)]
+                options = {"max_bytes": 2**20, "options": ArchiveOptions()}
+                taken = list(read_members(file, ArchiveFormat.ZIP, places, **options))
+            assert [one.data for one in taken] == [members[name] for name in names]
+            assert server.asked == [f"bytes={wanted[0].place.begin}-"]
