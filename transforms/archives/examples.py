@@ -15,7 +15,7 @@ from image_features.transforms.archives.example import (
 from image_features.transforms.archives.image_feature import candidates, find_feature
 from image_features.transforms.archives.member import CorruptArchiveError, Taken, Wanted
 from image_features.transforms.archives.options import ArchiveOptions
-from image_features.transforms.archives.tfds import describe
+from image_features.transforms.archives.tfds import Described, describe
 from image_features.transforms.archives.tfrecord import LONGEST_RECORD, Record, Records, name_of
 from image_features.transforms.stores.members import join_member
 from image_features.transforms.stores.ranged import RangedFile
@@ -114,7 +114,8 @@ def choose_feature(
     """
     looked_at: list[Example] = []
     samples: list[Features] = []
-    told, described = options.feature, describe(records.location)
+    told = options.feature
+    described = Described() if told else describe(records.location)
     refusal, size, damage = "", 0, None
     try:
         for example in examples:

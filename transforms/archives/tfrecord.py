@@ -171,6 +171,8 @@ class Records:
             if isinstance(stream, Decompressed):
                 self._stream = io.BufferedReader(cast(Any, stream), _BLOCK)
                 self.compressed = True
+            else:
+                self._plain.seek(0)
 
     def _seek(self, offset: int) -> None:
         if offset != self._at or self._stream is not self._plain:
