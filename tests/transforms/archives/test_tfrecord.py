@@ -78,7 +78,7 @@ def test_what_tensorflow_writes_is_listed_and_read(tmp_path, compression):
     assert [t.data for t in taken] == [picture(i) for i in range(20)]
     version = versions.of_file(path.stat())
     assert [versions.of_member(version, t.detail) for t in taken] == [r.version for r in rows]
-    assert len(set(t.detail for t in taken)) == 20
+    assert len({t.detail for t in taken}) == 20
 
 
 @pytest.mark.parametrize("compressed", [False, True])
