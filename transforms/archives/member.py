@@ -35,6 +35,11 @@ class Taken(NamedTuple):
     detail: str = ""
 
 
+def member_name(name: str) -> str:
+    """Returns the name of a member as it stands in URIs."""
+    return name.removeprefix("./")
+
+
 class NotAnArchiveError(ImageFeaturesError, ValueError):
     """A file that is no archive of its format; the message is for the user."""
 

@@ -38,6 +38,10 @@ def read_packed(
         from image_features.transforms.manifests.packed_tar import tar_rows
 
         yield from tar_rows(file, options)
+    elif format is ArchiveFormat.ZIP:
+        from image_features.transforms.manifests.packed_zip import zip_rows
+
+        yield from zip_rows(file, options)
     elif format is ArchiveFormat.TFRECORD:
         from image_features.transforms.manifests.packed_tfrecord import tfrecord_rows
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import glob as local_glob
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from image_features.transforms.manifests.rows import IMAGE_SUFFIXES
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.members import archive_format
 from image_features.transforms.stores.uris import is_http
+from image_features.transforms.values import Columns
 
 # These name what this process has open, and other files in other processes.
 _DESCRIPTORS = ("/dev/stdin", "/dev/fd/", "/proc/")
@@ -29,12 +31,14 @@ class Source:
     Attributes:
       location: The location of a manifest, or of a directory or glob of images.
       format: The manifest's format; None for a directory or glob of images.
-      listed: Whether a listing has it, so that it may be a file of another purpose.
+      listed: Whether a listing or a manifest has it, so that it may be a file of another purpose.
+      columns: What the row that names an archive says of all images in it.
     """
 
     location: str
     format: ManifestFormat | None
     listed: bool = False
+    columns: Columns = ()
 
 
 def find_sources(locations: Sequence[str], format: ManifestFormat | None = None) -> list[Source]:
@@ -130,11 +134,10 @@ def list_images(source: Source) -> Iterator[tuple[str, str]]:
     return (found for found in list_sources(source) if not isinstance(found, Source))
 
 
-def with_archives(source: Source) -> Iterator[Source]:
-    """Yields a source, and of a listing the archives in it."""
-    yield source
-    if source.format is None:
-        yield from (found for found in list_sources(source) if isinstance(found, Source))
+def list_archives(source: Source, most: int) -> Iterator[Source]:
+    """Yields the archives among the first so many files of a directory or a glob."""
+    listed = itertools.islice(list_sources(source), most)
+    return (found for found in listed if isinstance(found, Source))
 
 
 def list_sources(source: Source) -> Iterator[tuple[str, str] | Source]:

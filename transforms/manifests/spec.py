@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from image_features.transforms.archives.options import FOUND, ArchiveOptions
 from image_features.transforms.manifests.columns import (
@@ -17,16 +18,19 @@ from image_features.transforms.manifests.formats import ManifestFormat, read_row
 from image_features.transforms.manifests.packed_tfrecord import infer_feature_columns, widest
 from image_features.transforms.manifests.parquet import parquet_columns
 from image_features.transforms.manifests.rows import ManifestRow, find_uri_column
-from image_features.transforms.manifests.sources import Source, list_images, with_archives
+from image_features.transforms.manifests.sources import Source, list_archives, list_images
 from image_features.transforms.stores import libraries
 from image_features.transforms.stores.compression import Decompressed
 from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.members import archive_format, split_member
+from image_features.transforms.stores.uris import resolve_uri
 
 _SAMPLE_ROWS = 1000
 # What is between the members of an archive is read, too.
 _SAMPLE_MEMBERS = 100
 _SAMPLE_ARCHIVES = 32
+_SAMPLE_LISTED = 100_000
 _BLOCK = 2**20
 _SAMPLE_BYTES = 64 * 2**20
 
@@ -84,6 +88,7 @@ class _Head:
       columns: The columns by name.
       undecided: The names of those columns of which no value was seen.
       complete: Whether there can be no other columns further down.
+      archives: The archives that the first rows name.
     """
 
     source: Source
@@ -91,6 +96,7 @@ class _Head:
     columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
     undecided: Set[str] = frozenset()
     complete: bool = True
+    archives: Sequence[Source] = ()
 
     def lacks(self, name: str) -> bool:
         """Whether rows of the source have no such column, as far as was read."""
@@ -132,7 +138,7 @@ def examine(
       ValueError, OSError, transforms.stores.retries.FetchError: a source cannot be read.
     """
     spec = ManifestSpec(tuple(sources), (), uri_column, http, version_column, quotes, archives)
-    heads = [_look_at(source, spec) for source in _some_archives(sources)]
+    heads = list(_heads(spec))
     settled = {**(earlier or {}), **declared}
     schema = _merged(heads, settled)
     for name in schema.keys() - (earlier or {}).keys():
@@ -162,16 +168,40 @@ def _any_row(heads: Sequence[_Head]) -> bool:
     )
 
 
-def _some_archives(sources: Sequence[Source]) -> Iterator[Source]:
-    """Yields what is looked at: of many archives a few, which are mostly alike."""
+def _heads(spec: ManifestSpec) -> Iterator[_Head]:
+    """Yields the heads of all sources, and of some archives that these name: most are alike."""
     looked_at = 0
-    for source in sources:
-        for found in with_archives(source):
-            is_archive = found.listed or (found.format and found.format.archive)
-            if is_archive and looked_at >= _SAMPLE_ARCHIVES:
-                break
-            looked_at += bool(is_archive)
-            yield found
+
+    def few(archives: Iterable[Source]) -> Iterator[_Head]:
+        nonlocal looked_at
+        for archive in itertools.islice(archives, _SAMPLE_ARCHIVES - looked_at):
+            looked_at += 1
+            try:
+                yield _look_at(archive, spec)
+            except Exception:  # It becomes a row that failed.
+                yield _Head(archive)
+
+    for source in spec.sources:
+        if source.format is not None and source.format.archive:
+            if looked_at >= _SAMPLE_ARCHIVES:
+                continue
+            looked_at += 1
+        head = _look_at(source, spec)
+        yield head
+        yield from few(head.archives)
+        if source.format is None:
+            yield from few(list_archives(source, _SAMPLE_LISTED))
+
+
+def _named_archives(rows: Iterable[ManifestRow], location: str) -> tuple[Source, ...]:
+    """Returns the archives that rows of a manifest name, each once."""
+    named: dict[str, Source] = {}
+    for row in rows:
+        if not row.problem and not split_member(row.uri) and (format := archive_format(row.uri)):
+            with contextlib.suppress(ValueError):  # It becomes a row that failed.
+                uri = resolve_uri(row.uri, location)
+                named[uri] = Source(uri, ManifestFormat(str(format)), listed=True)
+    return tuple(named.values())
 
 
 def check_whole(spec: ManifestSpec) -> None:
@@ -262,10 +292,11 @@ def _look_at(source: Source, spec: ManifestSpec) -> _Head:
     whole = next(rows, None) is None
     rows.close()  # type: ignore[attr-defined]
     libraries.check(row.uri for row in head)
+    archives = () if source.format.archive else _named_archives(head, source.location)
     if source.format is ManifestFormat.PARQUET:
         columns, unknown = parquet_columns(source.location, http=http)
         columns.pop(find_uri_column(list(columns), uri_column, source.location))
-        return _Head(source, len(head), columns, unknown)
+        return _Head(source, len(head), columns, unknown, archives=archives)
     samples = [row.values for row in head if not row.problem]
     if source.format.archive:
         tell = infer_feature_columns if _is_tfrecord(source) else infer_columns
@@ -280,7 +311,8 @@ def _look_at(source: Source, spec: ManifestSpec) -> _Head:
     # A table tells its columns in any row, JSONL in all of them.
     complete = bool(samples) and (whole or source.format is not ManifestFormat.JSONL)
     complete = complete or source.format is ManifestFormat.TEXT
-    return _Head(source, len(head), infer_columns(samples), without_values(samples), complete)
+    columns, unknown = infer_columns(samples), without_values(samples)
+    return _Head(source, len(head), columns, unknown, complete, archives)
 
 
 def _first(rows: Iterator[ManifestRow], count: int) -> Iterator[ManifestRow]:

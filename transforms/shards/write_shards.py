@@ -37,10 +37,12 @@ from image_features.transforms.stores.files import create_whole
 _LOG = logging.getLogger(__name__)
 # A piece is held in memory until it is whole.
 _PIECE_BYTES = 4 * 2**20
-_WAITING_BYTES = 16 * 2**20
+WAITING_BYTES = 16 * 2**20
 # It is half of what a slice has, of which some rows may have failed.
 _WORTH_A_PIECE = 128
-_WRITERS = 2
+# Large pieces are written two at a time. Rows of archives make small ones for all shards at once,
+# which must not wait for a store one after the other.
+_WRITERS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +172,10 @@ class _WritePiecesDoFn(beam.DoFn):
         self._content = _Content()
         self._size = 0
         self._pool: BoundedPool[_Content, tuple[StagedPiece, int, float]] = BoundedPool(
-            self._write, executor=io_pool(_WRITERS), max_items=_WRITERS
+            self._write,
+            executor=io_pool(_WRITERS),
+            max_items=_WRITERS,
+            max_bytes=2 * _PIECE_BYTES,
         )
 
     def process(self, row: ShardRow) -> Iterator[StagedPiece]:
@@ -182,7 +187,7 @@ class _WritePiecesDoFn(beam.DoFn):
         self._size += len(row.payload)
         if self._content.size >= _PIECE_BYTES:
             yield from self._hand_over(self._content)
-        elif self._size >= _WAITING_BYTES:
+        elif self._size >= WAITING_BYTES:
             for content in list(self._contents.values()):
                 yield from self._hand_over(content)
 
@@ -198,7 +203,7 @@ class _WritePiecesDoFn(beam.DoFn):
         del self._contents[content.shard]
         self._size -= content.size
         self._content = _Content()
-        for result in self._pool.submit(content):
+        for result in self._pool.submit(content, content.size):
             yield self._count(*result)
 
     def _write(self, content: _Content) -> tuple[StagedPiece, int, float]:
