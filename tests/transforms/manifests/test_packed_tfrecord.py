@@ -11,7 +11,7 @@ from image_features.transforms.archives.member import Wanted
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.manifests.columns import Column, Kind, conform
 from image_features.transforms.manifests.formats import ManifestFormat
-from image_features.transforms.manifests.sources import Source
+from image_features.transforms.manifests.sources import Source, find_sources, list_images
 from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
@@ -391,6 +391,26 @@ def _tfds(directory, paths, encoding):
         file_format="tfrecord",
     ).download_and_prepare()
     return directory / "my" / "1.0.0"
+
+
+def test_array_records_are_told_to_be_unread(tmp_path):
+    path = tmp_path / "my-train.array_record-00000-of-00001"
+    path.write_bytes(b"x")
+    for location in (path, tmp_path, tmp_path / "my-*"):
+        with pytest.raises(ValueError, match="holds ArrayRecord files, which are not read"):
+            sources = find_sources([str(location)])
+            examine(sources, uri_column=None, declared={}, http=HttpPolicy())
+    images.write(tmp_path / "a.jpg", 1)
+    (listing,) = find_sources([str(tmp_path)])
+    assert [path for path, _ in list_images(listing)] == [str(tmp_path / "a.jpg")]
+    spec = examine([listing], uri_column=None, declared={}, http=HttpPolicy()).spec
+    assert len(list(read_all(spec))) == 1
+
+
+def test_a_directory_whose_images_are_not_clear_ends_a_launch(tmp_path):
+    write(tmp_path / "a.tfrecord", [example(of_bytes("image", _JPEG), of_bytes("jpg", _JPEG))])
+    with pytest.raises(FetchError, match="'image', 'jpg'"):
+        examine([Source(str(tmp_path), None)], uri_column=None, declared={}, http=HttpPolicy())
 
 
 def _pictures(directory, format, count=6):
