@@ -137,7 +137,7 @@ def _candidates(opened: OpenParquet) -> list[ImageColumn]:
             found.append(ImageColumn(field.name, begin, plain))
         elif types.is_struct(stored):
             inner = {field.name: stored_type(field.type) for field in _fields(stored)}
-            if is_binary(inner.get(_BYTES)) and _is_path(inner, stored.num_fields):
+            if _BYTES in inner and is_binary(inner[_BYTES]) and _is_path(inner, stored.num_fields):
                 leaf = begin + [field.name for field in _fields(stored)].index(_BYTES)
                 plain = plain and all(field.type == inner[field.name] for field in _fields(stored))
                 found.append(ImageColumn(field.name, leaf, plain))

@@ -77,8 +77,9 @@ def _write(path, columns, **options):
 )
 def test_the_column_of_images_is_found(tmp_path, images):
     columns = {"label": range(len(images)), "any": images, "hash": [b"\1\2"] * len(images)}
+    columns["box"] = [{"x": 1, "path": "a"}] * len(images)
     read = _Read(_write(tmp_path / "a.parquet", columns, row_group_size=4))
-    assert read.columns == {"label": "int64?", "hash": "bytes?"}
+    assert read.columns == {"label": "int64?", "hash": "bytes?", "box": "string?"}
     assert list(read.rows) == [f"{tmp_path}/a.parquet!/row/{row}" for row in range(len(images))]
     assert [row.row for row in read.rows.values()] == list(range(1, len(images) + 1))
     assert read.values("label") == list(range(len(images)))
