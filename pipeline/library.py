@@ -9,8 +9,9 @@ from typing import Any
 from image_features.errors import RunFailedError, UsageError
 from image_features.pipeline.cli.parsing import parse_extract
 from image_features.pipeline.dataset.run import Run, committed_runs
-from image_features.pipeline.launch.job import Terms, run_job
+from image_features.pipeline.launch.job import run_job
 from image_features.pipeline.launch.prepare import AlreadyCommitted, prepare
+from image_features.pipeline.launch.work import Terms
 
 # As the command line spells them, or as they are: (-1, 1).
 Numbers = str | Sequence[float]

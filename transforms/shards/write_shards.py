@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gzip
 import hashlib
 import logging
 import os
@@ -31,13 +30,14 @@ from image_features.transforms.runtime.progress import Progress
 from image_features.transforms.shards.index import INDEX_KIND, index_file
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import MergedRows, merge_pieces, write_piece
+from image_features.transforms.shards.shard_content import HashingSink, PlainContent, ShardContent
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import create_whole
 
 _LOG = logging.getLogger(__name__)
-# A piece is held in memory until it is whole.
+# A piece is held in memory until it is whole, and so are those that wait for each other.
 _PIECE_BYTES = 4 * 2**20
-_WAITING_BYTES = 16 * 2**20
+_PIECES_WAITING = 4
 # It is half of what a slice has, of which some rows may have failed.
 _WORTH_A_PIECE = 128
 _WRITERS = 2
@@ -86,18 +86,30 @@ class WriteShards(beam.PTransform):
       naming: Where the files go.
       num_shards: The number of shards, a side input; each gets a file, if need be an empty one.
       earlier: A PCollection[StagedPiece] of rows to add, which an earlier attempt has written.
+      content: What lies in a file around its rows; None for nothing, or gzip by the suffix.
+      piece_bytes: The size of a piece, of which some are held in memory.
     """
 
-    def __init__(self, *, naming: ShardNaming, num_shards: Any, earlier: Any = None) -> None:
+    def __init__(
+        self,
+        *,
+        naming: ShardNaming,
+        num_shards: Any,
+        earlier: Any = None,
+        content: ShardContent | None = None,
+        piece_bytes: int = _PIECE_BYTES,
+    ) -> None:
         super().__init__()
         self._naming = naming
+        self._content = content or PlainContent(naming.suffix.endswith(".gz"))
+        self._piece_bytes = piece_bytes
         self._num_shards = num_shards
         self._earlier = earlier
 
     def expand(self, rows: Any) -> Any:
         pieces = (
             rows
-            | "WritePieces" >> beam.ParDo(_WritePiecesDoFn(self._naming))
+            | "WritePieces" >> beam.ParDo(_WritePiecesDoFn(self._naming, self._piece_bytes))
             | "KeyByShard" >> beam.Map(_by_shard)
         )
         earlier = (
@@ -114,7 +126,7 @@ class WriteShards(beam.PTransform):
             (pieces, every, *earlier)
             | "JoinPieces" >> beam.Flatten()
             | "GroupPieces" >> beam.GroupByKey()
-            | "MergePieces" >> beam.ParDo(_MergeDoFn(self._naming), self._num_shards)
+            | "MergePieces" >> beam.ParDo(_MergeDoFn(self._naming, self._content), self._num_shards)
         )
 
 
@@ -158,8 +170,9 @@ class _WritePiecesDoFn(beam.DoFn):
     other, up to a bound for all shards together.
     """
 
-    def __init__(self, naming: ShardNaming) -> None:
+    def __init__(self, naming: ShardNaming, piece_bytes: int) -> None:
         self._naming = naming
+        self._piece_bytes = piece_bytes
         self._rows = Metrics.counter(NAMESPACE, f"write/{naming.kind}")
         self._bytes = Metrics.counter(NAMESPACE, f"write/{naming.kind}_bytes")
         self._microseconds = Metrics.distribution(NAMESPACE, "write/microseconds")
@@ -180,9 +193,9 @@ class _WritePiecesDoFn(beam.DoFn):
             self._content = self._contents.setdefault(row.shard, _Content(row.shard))
         self._content.add(row)
         self._size += len(row.payload)
-        if self._content.size >= _PIECE_BYTES:
+        if self._content.size >= self._piece_bytes:
             yield from self._hand_over(self._content)
-        elif self._size >= _WAITING_BYTES:
+        elif self._size >= _PIECES_WAITING * self._piece_bytes:
             for content in list(self._contents.values()):
                 yield from self._hand_over(content)
 
@@ -220,8 +233,9 @@ class _WritePiecesDoFn(beam.DoFn):
 
 
 class _MergeDoFn(beam.DoFn):
-    def __init__(self, naming: ShardNaming) -> None:
+    def __init__(self, naming: ShardNaming, content: ShardContent) -> None:
         self._naming = naming
+        self._content = content
         self._microseconds = Metrics.distribution(NAMESPACE, "merge/microseconds")
 
     def process(self, group: tuple[int, Iterable[_Part]], num_shards: int) -> Iterator[ShardFile]:
@@ -237,13 +251,9 @@ class _MergeDoFn(beam.DoFn):
                 chosen.append(np.frombuffer(rows_of_it, "<u4") if rows_of_it else None)
         name = self._naming.name(shard, num_shards)
         with self._create(name) as file:
-            sink = _HashingSink(file)
-            if self._naming.suffix.endswith(".gz"):
-                # The header has no name and no time, so that the same rows are the same bytes.
-                with gzip.GzipFile("", "wb", compresslevel=6, fileobj=sink, mtime=0) as out:  # type: ignore[arg-type]
-                    rows = merge_pieces(paths, out.write, chosen)
-            else:
-                rows = merge_pieces(paths, sink.write, chosen)
+            sink = HashingSink(file)
+            with self._content.open(sink) as out:
+                rows = merge_pieces(paths, out.write, chosen)
             if len(rows.keys) != sum(labels.values()):
                 raise RuntimeError(
                     f"{name} has {len(rows.keys)} rows but its pieces were written with "
@@ -284,21 +294,3 @@ class _MergeDoFn(beam.DoFn):
             raise RuntimeError(
                 f"{self._naming.seal} was written by another job: {name} is left as it is there."
             )
-
-
-class _HashingSink:
-    """A file for writing that knows its size and digest."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.size = 0
-        self.digest = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self.size += len(data)
-        self.digest.update(data)
-        self._file.write(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Does nothing, as the file is flushed when it is closed."""
