@@ -12,7 +12,7 @@ from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.members import archive_format, join_member
-from image_features.transforms.stores.ranged import RangedFile, open_ranged
+from image_features.transforms.stores.ranged import RangedFile, open_ranged, version_of
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.store import Content
 from image_features.transforms.stores.uris import redact_text, redact_uri
@@ -76,8 +76,7 @@ class ArchiveStore:
         with self._lock:
             told, until = self._versions.get(archive, ("", 0.0))
             if time.monotonic() > until:
-                with open_ranged(archive, http=self._http, sleep=self._sleep) as file:
-                    told = file.version
+                told = version_of(archive, http=self._http, sleep=self._sleep)
                 self._versions[archive] = told, time.monotonic() + _REMEMBERED_SECONDS
         return versions.is_of_archive(version, told)
 
