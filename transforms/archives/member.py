@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from image_features.errors import ImageFeaturesError
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.values import Place
 
@@ -32,3 +33,16 @@ class Taken(NamedTuple):
     number: int
     data: bytes | FetchError
     detail: str = ""
+
+
+def member_name(name: str) -> str:
+    """Returns the name of a member as it stands in URIs."""
+    return name.removeprefix("./")
+
+
+class NotAnArchiveError(ImageFeaturesError, ValueError):
+    """A file that is no archive of its format; the message is for the user."""
+
+
+class CorruptArchiveError(ImageFeaturesError):
+    """An archive that is damaged; the message names it and the place, without a full stop."""

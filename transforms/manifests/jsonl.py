@@ -33,7 +33,7 @@ def read_jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterat
       ManifestError: the file is not UTF-8.
     """
     is_errors_shard = bool(_ERRORS_SHARD.search(location))
-    reader = _ObjectReader()
+    reader = ObjectReader()
     for line in read_lines(file, location):
         if line.cut:
             yield too_long(line)
@@ -69,30 +69,34 @@ def encode_bytes(value: Any) -> dict[str, str]:
     return {"base64": base64.b64encode(data).decode()}
 
 
-class _ObjectReader:
-    """Reads lines of JSON, and notices what a dictionary of Python would pass over.
+class ObjectReader:
+    """Reads objects of JSON, and notices what a dictionary of Python would pass over.
+
+    Args:
+      what: What holds an object, as messages call it.
 
     Attributes:
-      problem: What is wrong with the line that was read last; empty if nothing is.
+      problem: What is wrong with the one that was read last; empty if nothing is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "the line") -> None:
         self.problem = ""
+        self._what = what
         self._decoder = json.JSONDecoder(object_pairs_hook=self._object, parse_float=_finite)
 
-    def read(self, line: str) -> Any:
-        """Returns the value of a line; values that cannot be trusted are `UNREADABLE`.
+    def read(self, text: str) -> Any:
+        """Returns the value of a text; values that cannot be trusted are `UNREADABLE`.
 
         Raises:
-          ValueError, RecursionError: the line is not JSON.
+          ValueError, RecursionError: the text is not JSON.
         """
         self.problem = ""
-        value = self._decoder.decode(line)
+        value = self._decoder.decode(text)
         if isinstance(value, dict):
             try:
                 "".join(value).encode()
             except UnicodeEncodeError:
-                self.problem = "a name in the line is not UTF-8"
+                self.problem = f"a name in {self._what} is not UTF-8"
             if self.problem:
                 return {
                     name: UNREADABLE if isinstance(item, list | dict) else item
@@ -106,7 +110,7 @@ class _ObjectReader:
             names = [name for name, _ in pairs]
             for name in found:
                 if names.count(name) > 1:
-                    self.problem = f"the line names {name!r:.80} twice"
+                    self.problem = f"{self._what} names {name!r:.80} twice"
                     found[name] = UNREADABLE
         return found
 

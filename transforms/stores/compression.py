@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
 import zlib
+from collections.abc import Callable
 from typing import IO, Any, BinaryIO, cast
 
 from image_features.errors import ImageFeaturesError
@@ -27,6 +29,7 @@ _UNREAD = {
 # Its first block or its end, since a file of text may well begin with "BZh".
 _BEHIND_BZH = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
 _BLOCK = 2**18
+_LOST_BY_ZST = 512  # So much before damage may be lost, which is a block of a .tar.
 
 
 class DamagedFileError(ImageFeaturesError, OSError):
@@ -86,20 +89,19 @@ class Decompressed(io.RawIOBase):
         self._shown = shown
         if suffix == ".gz":
             self._content: Any = gzip.GzipFile(fileobj=file)
-        elif suffix == ".xz":
-            self._content = _Xz(file)
+            self._read = self._content.read1
         else:
-            import pyarrow as pa
-
-            # It reads concatenated files too, and refuses what is left over behind one.
-            self._content = pa.CompressedInputStream(file, {".bz2": "bz2", ".zst": "zstd"}[suffix])
+            self._content = (
+                _Zst(file) if suffix == ".zst" else _Streams(file, _DECOMPRESSORS[suffix])
+            )
+            self._read = self._content.read
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         try:
-            block = self._content.read(min(len(buffer), _BLOCK))
+            block = self._read(min(len(buffer), _BLOCK))
         except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             raise DamagedFileError(f"{self._shown} is damaged or cut short: {error}") from error
         buffer[: len(block)] = block
@@ -110,12 +112,19 @@ class Decompressed(io.RawIOBase):
         super().close()
 
 
-class _Xz:
-    """The content of an xz file; LZMAFile passes over what it cannot read behind a stream."""
+_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    ".bz2": bz2.BZ2Decompressor,
+    ".xz": lzma.LZMADecompressor,
+}
 
-    def __init__(self, file: IO[bytes]) -> None:
+
+class _Streams:
+    """The content of concatenated streams; the classes of files pass over what follows one."""
+
+    def __init__(self, file: IO[bytes], decompressor: Callable[[], Any]) -> None:
         self._file = file
-        self._stream = lzma.LZMADecompressor()
+        self._decompressor = decompressor
+        self._stream = decompressor()
 
     def read(self, size: int) -> bytes:
         while True:
@@ -126,14 +135,44 @@ class _Xz:
                     data = more.lstrip(b"\0")
                 if not data:
                     return b""
-                self._stream = lzma.LZMADecompressor()
+                self._stream = self._decompressor()
             elif self._stream.needs_input and not (data := self._file.read(_BLOCK)):
                 raise EOFError("its end is missing")
             if content := self._stream.decompress(data, size):
-                return content
+                return bytes(content)
 
     def close(self) -> None:
         self._file.close()
+
+
+class _Zst:
+    """The content of a zst file; pyarrow keeps nothing of what it read before it met damage."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        import pyarrow as pa
+
+        # It reads concatenated files too, and refuses what is left over behind one.
+        self._content = pa.CompressedInputStream(file, "zstd")
+        self._error: OSError | None = None
+
+    def read(self, size: int) -> bytes:
+        parts = []
+        while size > 0 and self._error is None:
+            try:
+                part = self._content.read(min(size, _LOST_BY_ZST))
+            except OSError as error:
+                self._error = error
+                break
+            if not part:
+                break
+            parts.append(part)
+            size -= len(part)
+        if self._error and not parts:
+            raise self._error
+        return b"".join(parts)
+
+    def close(self) -> None:
+        self._content.close()
 
 
 def _suffix_of(path: str, suffixes: Any) -> str:
