@@ -9,7 +9,7 @@ from image_features.transforms.archives.options import FOUND, ArchiveOptions
 from image_features.transforms.manifests.delimited import Dialect, read_delimited
 from image_features.transforms.manifests.jsonl import read_jsonl
 from image_features.transforms.manifests.packed import read_packed
-from image_features.transforms.manifests.parquet import read_parquet
+from image_features.transforms.manifests.packed_parquet import ParquetInput
 from image_features.transforms.manifests.rows import ManifestError, ManifestRow
 from image_features.transforms.manifests.text import read_text
 from image_features.transforms.stores.compression import without_suffix
@@ -68,6 +68,7 @@ def read_rows(
     http: HttpPolicy,
     quotes: bool | None = None,
     archives: ArchiveOptions = FOUND,
+    listed: bool = False,
 ) -> Iterator[ManifestRow]:
     """Yields the rows of a manifest; blank lines and comments are no rows.
 
@@ -80,6 +81,7 @@ def read_rows(
       http: How to fetch it over http(s).
       quotes: Whether fields of CSV and TSV may be in quotes; None stands for CSV only.
       archives: Which members or columns of archives are images.
+      listed: Whether a listing has it: a Parquet file without images has no rows then.
 
     Raises:
       ManifestError: the file is not what its format says, or lacks the URI column.
@@ -89,15 +91,15 @@ def read_rows(
         with open_ranged(location, http=http) as archive:
             yield from read_packed(archive, format.archive, archives)
         return
-    seekable = format is ManifestFormat.PARQUET
     try:
-        with open_binary(location, http=http, seekable=seekable) as file:
+        if format is ManifestFormat.PARQUET:
+            yield from ParquetInput(location, http, uri_column, archives, listed).rows()
+            return
+        with open_binary(location, http=http) as file:
             if format is ManifestFormat.TEXT:
                 yield from read_text(file, location)
             elif format is ManifestFormat.JSONL:
                 yield from read_jsonl(file, location, uri_column)
-            elif format is ManifestFormat.PARQUET:
-                yield from read_parquet(file, location, uri_column)
             else:
                 is_csv = format is ManifestFormat.CSV
                 dialect = Dialect("," if is_csv else "\t", is_csv if quotes is None else quotes)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from image_features.transforms.archives.options import FOUND, ArchiveOptions
 from image_features.transforms.manifests.columns import Column, infer_columns, without_values
 from image_features.transforms.manifests.formats import ManifestFormat, read_rows
-from image_features.transforms.manifests.parquet import parquet_columns
-from image_features.transforms.manifests.rows import ManifestRow, find_uri_column
+from image_features.transforms.manifests.packed_parquet import ParquetInput
+from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.manifests.sources import Source, list_images, with_archives
 from image_features.transforms.stores import libraries
 from image_features.transforms.stores.compression import Decompressed
@@ -222,13 +222,13 @@ def rows_of(source: Source, format: ManifestFormat, spec: ManifestSpec) -> Itera
         http=spec.http,
         quotes=spec.quotes,
         archives=spec.archives,
+        listed=source.listed,
     )
 
 
 def _look_at(source: Source, spec: ManifestSpec) -> _Head:
     if source.format is None:
         return _Head(source)
-    uri_column, http = spec.uri_column, spec.http
     rows = rows_of(source, source.format, spec)
     # They are read first: of a damaged Parquet file this raises an exception, where pyarrow may end
     # the process when it is asked about columns.
@@ -237,9 +237,10 @@ def _look_at(source: Source, spec: ManifestSpec) -> _Head:
     rows.close()  # type: ignore[attr-defined]
     libraries.check(row.uri for row in head)
     if source.format is ManifestFormat.PARQUET:
-        columns, unknown = parquet_columns(source.location, http=http)
-        columns.pop(find_uri_column(list(columns), uri_column, source.location))
-        return _Head(source, len(head), columns, unknown)
+        parquet = ParquetInput(
+            source.location, spec.http, spec.uri_column, spec.archives, source.listed
+        )
+        return _Head(source, len(head), *parquet.columns())
     samples = [row.values for row in head if not row.problem]
     if source.format.archive:
         columns = infer_columns(samples)
