@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from image_features.transforms.archives.parquet_column import OWN_MARK
 from image_features.transforms.manifests.columns import Column, Kind
 from image_features.transforms.shards.samples import Sample, SampleStream
 from image_features.transforms.shards.shard_content import HashingSink, Rows
@@ -79,8 +80,8 @@ class ParquetContent:
                 type_, feature = pa.list_(type_), {"feature": feature, "_type": "Sequence"}
             fields.append(pa.field(column.name, type_, nullable=column.is_sequence))
             features[column.name] = feature
-        info = {"info": {"features": features}}
-        return pa.schema(fields, metadata={"huggingface": json.dumps(info)})
+        told = {"huggingface": json.dumps({"info": {"features": features}}), OWN_MARK: "pack"}
+        return pa.schema(fields, metadata=told)
 
 
 def _value(dtype: str) -> dict[str, Any]:
