@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import collections
 import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -25,7 +27,7 @@ from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.uris import image_key
 from image_features.transforms.values import EncodedImage, ImageRef
 from image_features.transforms.write_archives import _NameDoFn
-from tests import datasets, images
+from tests import datasets, gcs, images
 
 FORMATS = {"a.jpg": "JPEG", "b.jpeg": "JPEG", "c.png": "PNG", "d.webp": "WEBP", "e": "GIF"}
 GOOD = (*FORMATS, "f.bmp", "page.jpg")
@@ -257,6 +259,35 @@ def test_what_cannot_be_packed_is_said(loose, tmp_path, capsys):
     assert pack(tmp_path / "n.jsonl", "gs://bucket") == 2
     assert pack(tmp_path / "n.jsonl") == 2
     assert not (tmp_path / "n").exists()
+
+
+def test_loose_objects_are_read_once(monkeypatch):
+    asked: collections.Counter[tuple[str, str]] = collections.Counter()
+    passed_on = gcs.Proxy.ask
+
+    def ask(proxy, method, path, body, headers):
+        name, _, query = path.partition("?")
+        reads = method == "GET" and "alt=media" in query
+        writes = method == "POST" and "/upload/" in name
+        if reads or writes:
+            asked["reads" if reads else "writes", re.split("%2F|/", name)[-2]] += 1
+        return passed_on(proxy, method, path, body, headers)
+
+    monkeypatch.setattr(gcs.Proxy, "ask", ask)
+    with gcs.emulator(monkeypatch, "images") as bucket:
+        for n in range(40):
+            bucket.blob(f"in/{n}.jpg").upload_from_string(images.encode(images.noise(n)))
+        asked.clear()
+        assert pack("gs://images/in", "gs://images/out", "--images_per_archive=20") == 0
+        assert asked["reads", "in"] == 40
+        assert (
+            sum(n for (kind, place), n in asked.items() if kind == "reads" and place != "in") <= 6
+        )
+        assert sum(n for (kind, _), n in asked.items() if kind == "writes") <= 10
+        found = json.loads(bucket.blob("out/pack.json").download_as_bytes())
+        names = {blob.name.removeprefix("out/") for blob in bucket.list_blobs(prefix="out/")}
+    assert names == {"pack.json", *(file["name"] for file in found["files"])}
+    assert found["counts"]["rows_out"] == 40 and len(found["files"]) == 3
 
 
 @pytest.mark.parametrize("keeps", [False, True])

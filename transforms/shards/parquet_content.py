@@ -21,7 +21,7 @@ from image_features.transforms.shards.tar_content import SOURCE_URI
 
 IMAGE = "image"
 # A reader holds a group in memory, and so does the writer.
-_GROUP_BYTES = 32 * 2**20
+_GROUP_BYTES = 16 * 2**20
 _GROUP_ROWS = 10_000
 _TYPES = {
     Kind.INT64: "int64",
