@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from image_features.transforms.archives.spans import SPAN_BYTES, SPAN_ROWS
 from image_features.transforms.assign_shards import ROWS_PER_SLICE
-from image_features.transforms.shards.write_shards import (
+from image_features.transforms.shards.waiting import (
     WAITING_BYTES,
     WORTH_A_PIECE,
     WORTH_A_SHEAF,

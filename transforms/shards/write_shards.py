@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gzip
 import hashlib
 import logging
 import time
@@ -31,18 +30,13 @@ from image_features.transforms.shards import sheaf
 from image_features.transforms.shards.index import INDEX_KIND, index_file
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import MergedRows, merge_pieces
+from image_features.transforms.shards.shard_content import HashingSink, PlainContent, ShardContent
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.shards.staging import Content, ShardRow, StagedPiece, stage
+from image_features.transforms.shards.waiting import PIECE_BYTES, Waiting
 from image_features.transforms.stores.files import create_whole
 
 _LOG = logging.getLogger(__name__)
-# A piece is held in memory until it is whole.
-_PIECE_BYTES = 4 * 2**20
-WAITING_BYTES = 16 * 2**20
-# It is half of what a slice has, of which some rows may have failed.
-WORTH_A_PIECE = 128
-# So many pieces at once are written as one file, where stores can read a part of it alone.
-WORTH_A_SHEAF = 8
 # Large pieces are written two at a time. Rows of archives make small ones for all shards at once,
 # which must not wait for a store one after the other.
 _WRITERS = 16
@@ -55,18 +49,30 @@ class WriteShards(beam.PTransform):
       naming: Where the files go.
       num_shards: The number of shards, a side input; each gets a file, if need be an empty one.
       earlier: A PCollection[StagedPiece] of rows to add, which an earlier attempt has written.
+      content: What lies in a file around its rows; None for nothing, or gzip by the suffix.
+      piece_bytes: The size of a piece, of which some are held in memory.
     """
 
-    def __init__(self, *, naming: ShardNaming, num_shards: Any, earlier: Any = None) -> None:
+    def __init__(
+        self,
+        *,
+        naming: ShardNaming,
+        num_shards: Any,
+        earlier: Any = None,
+        content: ShardContent | None = None,
+        piece_bytes: int = PIECE_BYTES,
+    ) -> None:
         super().__init__()
         self._naming = naming
+        self._content = content or PlainContent(naming.suffix.endswith(".gz"))
+        self._piece_bytes = piece_bytes
         self._num_shards = num_shards
         self._earlier = earlier
 
     def expand(self, rows: Any) -> Any:
         pieces = (
             rows
-            | "WritePieces" >> beam.ParDo(_WritePiecesDoFn(self._naming))
+            | "WritePieces" >> beam.ParDo(_WritePiecesDoFn(self._naming, self._piece_bytes))
             | "KeyByShard" >> beam.Map(_by_shard)
         )
         earlier = (
@@ -83,7 +89,7 @@ class WriteShards(beam.PTransform):
             (pieces, every, *earlier)
             | "JoinPieces" >> beam.Flatten()
             | "GroupPieces" >> beam.GroupByKey()
-            | "MergePieces" >> beam.ParDo(_MergeDoFn(self._naming), self._num_shards)
+            | "MergePieces" >> beam.ParDo(_MergeDoFn(self._naming, self._content), self._num_shards)
         )
 
 
@@ -104,64 +110,42 @@ _Written = tuple[list[StagedPiece], int, float]
 
 
 class _WritePiecesDoFn(beam.DoFn):
-    """Gathers rows by their shards, and writes a piece of them while others are gathered.
+    """Gathers rows by their shards, and writes pieces of them while others are gathered."""
 
-    A piece is written when it is large enough, or is worth a file where the shard changes, as rows
-    of files come shard by shard. Rows of an archive come for all shards in turn: they wait for each
-    other, up to a bound for all shards together, and are written together.
-    """
-
-    def __init__(self, naming: ShardNaming) -> None:
+    def __init__(self, naming: ShardNaming, piece_bytes: int = PIECE_BYTES) -> None:
         self._naming = naming
+        self._piece_bytes = piece_bytes
         self._rows = Metrics.counter(NAMESPACE, f"write/{naming.kind}")
         self._bytes = Metrics.counter(NAMESPACE, f"write/{naming.kind}_bytes")
         self._microseconds = Metrics.distribution(NAMESPACE, "write/microseconds")
         self._progress = Progress(naming.staging, naming.kind)
 
     def start_bundle(self) -> None:
-        self._contents: dict[int, Content] = {}
-        self._content = Content()
-        self._size = 0
+        self._waiting = Waiting(
+            self._piece_bytes, sheaves=sheaf.are_read_alone(self._naming.pieces)
+        )
         self._pool: BoundedPool[list[Content], _Written] = BoundedPool(
             functools.partial(_timed, self._naming),
             executor=io_pool(_WRITERS),
             max_items=_WRITERS,
-            max_bytes=2 * _PIECE_BYTES,
+            max_bytes=2 * self._piece_bytes,
         )
 
     def process(self, row: ShardRow) -> Iterator[StagedPiece]:
-        if row.shard != self._content.shard:
-            if len(self._content.keys) >= WORTH_A_PIECE:
-                yield from self._hand_over([self._content])
-            self._content = self._contents.setdefault(row.shard, Content(row.shard))
-        self._content.add(row)
-        self._size += len(row.payload)
-        if self._content.size >= _PIECE_BYTES:
-            yield from self._hand_over([self._content])
-        elif self._size >= WAITING_BYTES:
-            yield from self._hand_over_all()
+        for contents in self._waiting.add(row):
+            yield from self._hand_over(contents)
 
     def finish_bundle(self) -> Iterator[Any]:
-        for piece in self._hand_over_all():
-            yield in_global_window(piece)
+        for contents in self._waiting.rest():
+            for piece in self._hand_over(contents):
+                yield in_global_window(piece)
         for result in self._pool.drain():
             for piece in self._count(result):
                 yield in_global_window(piece)
         self._progress.flush()
 
-    def _hand_over_all(self) -> Iterator[StagedPiece]:
-        contents = list(self._contents.values())
-        together = len(contents) >= WORTH_A_SHEAF and sheaf.are_read_alone(self._naming.pieces)
-        for some in [contents] if together else [[content] for content in contents]:
-            yield from self._hand_over(some)
-
     def _hand_over(self, contents: list[Content]) -> Iterator[StagedPiece]:
-        for content in contents:
-            del self._contents[content.shard]
-        size = sum(content.size for content in contents)
-        self._size -= size
-        self._content = Content()
-        for result in self._pool.submit(contents, size):
+        for result in self._pool.submit(contents, sum(content.size for content in contents)):
             yield from self._count(result)
 
     def _count(self, written: _Written) -> list[StagedPiece]:
@@ -181,8 +165,9 @@ def _timed(naming: ShardNaming, contents: list[Content]) -> _Written:
 
 
 class _MergeDoFn(beam.DoFn):
-    def __init__(self, naming: ShardNaming) -> None:
+    def __init__(self, naming: ShardNaming, content: ShardContent) -> None:
         self._naming = naming
+        self._content = content
         self._microseconds = Metrics.distribution(NAMESPACE, "merge/microseconds")
 
     def process(self, group: tuple[int, Iterable[_Part]], num_shards: int) -> Iterator[ShardFile]:
@@ -198,13 +183,9 @@ class _MergeDoFn(beam.DoFn):
                 chosen.append(np.frombuffer(rows_of_it, "<u4") if rows_of_it else None)
         name = self._naming.name(shard, num_shards)
         with self._create(name) as file:
-            sink = _HashingSink(file)
-            if self._naming.suffix.endswith(".gz"):
-                # The header has no name and no time, so that the same rows are the same bytes.
-                with gzip.GzipFile("", "wb", compresslevel=6, fileobj=sink, mtime=0) as out:  # type: ignore[arg-type]
-                    rows = merge_pieces(paths, out.write, chosen)
-            else:
-                rows = merge_pieces(paths, sink.write, chosen)
+            sink = HashingSink(file)
+            with self._content.open(sink) as out:
+                rows = merge_pieces(paths, out.write, chosen)
             if len(rows.keys) != sum(labels.values()):
                 raise RuntimeError(
                     f"{name} has {len(rows.keys)} rows but its pieces were written with "
@@ -245,21 +226,3 @@ class _MergeDoFn(beam.DoFn):
             raise RuntimeError(
                 f"{self._naming.seal} was written by another job: {name} is left as it is there."
             )
-
-
-class _HashingSink:
-    """A file for writing that knows its size and digest."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.size = 0
-        self.digest = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self.size += len(data)
-        self.digest.update(data)
-        self._file.write(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Does nothing, as the file is flushed when it is closed."""
