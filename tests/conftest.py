@@ -11,10 +11,19 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 
 from image_features.pipeline.process import limit_garbage_collection
+
+# How long an example takes says something about the machine that others use at the same time.
+hypothesis.settings.register_profile(
+    "shared_machine",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("shared_machine")
 
 # The console script does it too: what Beam and TensorFlow import stays.
 limit_garbage_collection()

@@ -1,12 +1,14 @@
 """Shard files: their bytes depend on the rows alone, not on how these arrive."""
 
 import random
+import threading
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_features.transforms.assign_shards import ShardPolicy, error_shards
+from image_features.transforms.shards import pieces, write_shards
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import DuplicateRowError
 from image_features.transforms.shards.waiting import ShardRow
@@ -91,6 +93,19 @@ def test_a_row_delivered_twice_stops_the_merge(tmp_path):
     row = ShardRow(0, image_key("a"), b"x")
     with pytest.raises(DuplicateRowError):
         write(tmp_path, [row, row], lambda rows: [rows], 1, ".tfrecord")
+
+
+def test_small_pieces_are_written_side_by_side(tmp_path, monkeypatch):
+    together = threading.Barrier(8)
+
+    def write_piece(*args):
+        together.wait(timeout=20)  # It breaks if they come one or two at a time.
+        pieces.write_piece(*args)
+
+    monkeypatch.setattr(write_shards, "write_piece", write_piece)
+    rows = [ShardRow(n % 8, image_key(str(n)), b"x") for n in range(80)]
+    files = write(tmp_path, rows, lambda rows: [rows], 8, ".tfrecord")
+    assert [rows for rows, _, _ in files.values()] == [10] * 8
 
 
 def test_how_many_shards():

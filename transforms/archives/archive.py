@@ -37,5 +37,13 @@ def read_members(
         from image_features.transforms.archives.tar import read_tar
 
         yield from read_tar(file, wanted, max_bytes=max_bytes)
+    elif format is ArchiveFormat.ZIP:
+        from image_features.transforms.archives.zip import read_zip
+
+        yield from read_zip(file, wanted, max_bytes=max_bytes)
+    elif format is ArchiveFormat.TFRECORD:
+        from image_features.transforms.archives.examples import read_examples
+
+        yield from read_examples(file, wanted, max_bytes=max_bytes, options=options)
     else:
         raise FetchError(Reason.CORRUPT_ARCHIVE, f"{file.shown} is of a kind that is not read.")

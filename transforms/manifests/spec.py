@@ -8,10 +8,16 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from image_features.transforms.archives.options import FOUND, ArchiveOptions
-from image_features.transforms.manifests.columns import Column, infer_columns, without_values
+from image_features.transforms.manifests.columns import (
+    Column,
+    Kind,
+    infer_columns,
+    without_values,
+)
 from image_features.transforms.manifests.formats import ManifestFormat, read_rows
+from image_features.transforms.manifests.packed_tfrecord import infer_feature_columns, widest
 from image_features.transforms.manifests.parquet import parquet_columns
-from image_features.transforms.manifests.rows import ManifestRow, find_uri_column
+from image_features.transforms.manifests.rows import ManifestRow, find_uri_column, readable
 from image_features.transforms.manifests.sources import Source, list_archives, list_images
 from image_features.transforms.stores import libraries
 from image_features.transforms.stores.compression import Decompressed
@@ -224,7 +230,7 @@ def _agreed(name: str, heads: Sequence[_Head]) -> Column:
     Raises:
       ValueError: two sources hold it with different types.
     """
-    having = [head for head in heads if name in head.columns]
+    having = _alike(name, [head for head in heads if name in head.columns])
     having.sort(key=lambda head: (name in head.undecided, not head.columns[name].repeated))
     column = having[0].columns[name]
     for head in having[1:]:
@@ -243,6 +249,24 @@ def _agreed(name: str, heads: Sequence[_Head]) -> Column:
     return dataclasses.replace(column, nullable=nullable)
 
 
+def _alike(name: str, heads: Sequence[_Head]) -> list[_Head]:
+    """Gives a column one type in all TFRecord files, which tell no lists and no text."""
+    decided = [h for h in heads if _is_tfrecord(h.source) and name not in h.undecided]
+    if not decided:
+        return list(heads)
+    column = widest([head.columns[name] for head in decided])
+    return [
+        dataclasses.replace(head, columns={**head.columns, name: column})
+        if head in decided and head.columns[name].kind in (column.kind, Kind.STRING)
+        else head
+        for head in heads
+    ]
+
+
+def _is_tfrecord(source: Source) -> bool:
+    return source.format is ManifestFormat.TFRECORD
+
+
 def rows_of(source: Source, format: ManifestFormat, spec: ManifestSpec) -> Iterator[ManifestRow]:
     """Yields the rows of a source that is no listing; raises what `formats.read_rows` does."""
     return read_rows(
@@ -252,6 +276,8 @@ def rows_of(source: Source, format: ManifestFormat, spec: ManifestSpec) -> Itera
         http=spec.http,
         quotes=spec.quotes,
         archives=spec.archives,
+        listed=source.listed,
+        schema=spec.schema,
     )
 
 
@@ -271,9 +297,10 @@ def _look_at(source: Source, spec: ManifestSpec) -> _Head:
         columns, unknown = parquet_columns(source.location, http=http)
         columns.pop(find_uri_column(list(columns), uri_column, source.location))
         return _Head(source, len(head), columns, unknown, archives=archives)
-    samples = [row.values for row in head if not row.problem]
+    samples = [readable(row.values) for row in head if not row.problem]
     if source.format.archive:
-        columns = infer_columns(samples)
+        tell = infer_feature_columns if _is_tfrecord(source) else infer_columns
+        columns = tell(samples)
         nullable = {n: dataclasses.replace(c, nullable=True) for n, c in columns.items()}
         return _Head(source, len(head), nullable, without_values(samples), complete=False)
     if source.format is ManifestFormat.JSONL and head and not samples:

@@ -15,8 +15,8 @@ from image_features.pipeline.report.gather import gather
 from image_features.pipeline.report.page import wanted_thumbnails
 from image_features.pipeline.report.thumbnails import read_thumbnails
 from image_features.pipeline.search.nearest import near_duplicates, neighbours, unit
+from image_features.transforms.archives.framing import frame
 from image_features.transforms.shards.example import serialize_example
-from image_features.transforms.shards.tfrecord import frame
 from tests import images
 from tests.datasets import read_examples
 from tests.hostile import HOSTILE, write_manifest

@@ -57,5 +57,5 @@ def start(
 def run(program: str, *arguments: object, **options: Any) -> tuple[int, str, str]:
     """Runs a program of Python; returns its exit code, its output and its errors."""
     process = start(program, *arguments, **options)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     return process.returncode, out, err
