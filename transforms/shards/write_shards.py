@@ -32,11 +32,13 @@ from image_features.transforms.shards.index import INDEX_KIND, index_file
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import MergedRows, merge_pieces, write_piece
 from image_features.transforms.shards.shard_file import ShardFile
-from image_features.transforms.shards.waiting import Content, ShardRow, Waiting
+from image_features.transforms.shards.waiting import PIECE_BYTES, Content, ShardRow, Waiting
 from image_features.transforms.stores.files import create_whole
 
 _LOG = logging.getLogger(__name__)
-_WRITERS = 2
+# Large pieces are written two at a time. Rows of archives make small ones for all shards at once,
+# which must not wait for a store one after the other.
+_WRITERS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,17 +122,20 @@ class _WritePiecesDoFn(beam.DoFn):
     def start_bundle(self) -> None:
         self._waiting = Waiting()
         self._pool: BoundedPool[Content, tuple[StagedPiece, int, float]] = BoundedPool(
-            self._write, executor=io_pool(_WRITERS), max_items=_WRITERS
+            self._write,
+            executor=io_pool(_WRITERS),
+            max_items=_WRITERS,
+            max_bytes=2 * PIECE_BYTES,
         )
 
     def process(self, row: ShardRow) -> Iterator[StagedPiece]:
         for content in self._waiting.add(row):
-            for result in self._pool.submit(content):
+            for result in self._pool.submit(content, content.size):
                 yield self._count(*result)
 
     def finish_bundle(self) -> Iterator[Any]:
         for content in self._waiting.rest():
-            for result in self._pool.submit(content):
+            for result in self._pool.submit(content, content.size):
                 yield in_global_window(self._count(*result))
         for result in self._pool.drain():
             yield in_global_window(self._count(*result))
