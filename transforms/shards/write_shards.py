@@ -9,11 +9,10 @@ retried writes the same bytes again.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import functools
 import gzip
 import hashlib
 import logging
-import os
 import time
 import uuid
 from collections import Counter
@@ -28,34 +27,19 @@ from apache_beam.metrics import Metrics
 from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
 from image_features.transforms.runtime.metrics import NAMESPACE, log_event
 from image_features.transforms.runtime.progress import Progress
+from image_features.transforms.shards import sheaf
 from image_features.transforms.shards.index import INDEX_KIND, index_file
 from image_features.transforms.shards.naming import ShardNaming
-from image_features.transforms.shards.pieces import MergedRows, merge_pieces, write_piece
+from image_features.transforms.shards.pieces import MergedRows, merge_pieces
 from image_features.transforms.shards.shard_file import ShardFile
-from image_features.transforms.shards.waiting import PIECE_BYTES, Content, ShardRow, Waiting
+from image_features.transforms.shards.staging import Content, ShardRow, StagedPiece, stage
+from image_features.transforms.shards.waiting import PIECE_BYTES, Waiting
 from image_features.transforms.stores.files import create_whole
 
 _LOG = logging.getLogger(__name__)
 # Large pieces are written two at a time. Rows of archives make small ones for all shards at once,
 # which must not wait for a store one after the other.
 _WRITERS = 16
-
-
-@dataclasses.dataclass(frozen=True)
-class StagedPiece:
-    """Rows of a shard in staging.
-
-    Attributes:
-      shard: The shard.
-      path: The path of the piece that has the rows.
-      labels: The number of rows by label.
-      chosen: Positions of the rows to take from it, as uint32's bytes; empty for all.
-    """
-
-    shard: int
-    path: str
-    labels: dict[str, int]
-    chosen: bytes = b""
 
 
 class WriteShards(beam.PTransform):
@@ -109,6 +93,10 @@ def _every_shard(_: None, num_shards: int) -> Iterator[tuple[int, _Part]]:
     return ((shard, ("", {}, b"")) for shard in range(num_shards))
 
 
+# Pieces that were written together, their size in bytes, and the seconds that it took.
+_Written = tuple[list[StagedPiece], int, float]
+
+
 class _WritePiecesDoFn(beam.DoFn):
     """Gathers rows by their shards, and writes pieces of them while others are gathered."""
 
@@ -120,43 +108,45 @@ class _WritePiecesDoFn(beam.DoFn):
         self._progress = Progress(naming.staging, naming.kind)
 
     def start_bundle(self) -> None:
-        self._waiting = Waiting()
-        self._pool: BoundedPool[Content, tuple[StagedPiece, int, float]] = BoundedPool(
-            self._write,
+        self._waiting = Waiting(sheaves=sheaf.are_read_alone(self._naming.pieces))
+        self._pool: BoundedPool[list[Content], _Written] = BoundedPool(
+            functools.partial(_timed, self._naming),
             executor=io_pool(_WRITERS),
             max_items=_WRITERS,
             max_bytes=2 * PIECE_BYTES,
         )
 
     def process(self, row: ShardRow) -> Iterator[StagedPiece]:
-        for content in self._waiting.add(row):
-            for result in self._pool.submit(content, content.size):
-                yield self._count(*result)
+        for contents in self._waiting.add(row):
+            yield from self._hand_over(contents)
 
     def finish_bundle(self) -> Iterator[Any]:
-        for content in self._waiting.rest():
-            for result in self._pool.submit(content, content.size):
-                yield in_global_window(self._count(*result))
+        for contents in self._waiting.rest():
+            for piece in self._hand_over(contents):
+                yield in_global_window(piece)
         for result in self._pool.drain():
-            yield in_global_window(self._count(*result))
+            for piece in self._count(result):
+                yield in_global_window(piece)
         self._progress.flush()
 
-    def _write(self, content: Content) -> tuple[StagedPiece, int, float]:
-        start = time.perf_counter()
-        if "://" not in self._naming.pieces:
-            os.makedirs(self._naming.pieces, exist_ok=True)
-        path = f"{self._naming.piece_prefix(content.shard)}{uuid.uuid4().hex}"
-        write_piece(path, content.keys, content.payloads, content.notes)
-        piece = StagedPiece(content.shard, path, dict(content.labels))
-        return piece, content.size, time.perf_counter() - start
+    def _hand_over(self, contents: list[Content]) -> Iterator[StagedPiece]:
+        for result in self._pool.submit(contents, sum(content.size for content in contents)):
+            yield from self._count(result)
 
-    def _count(self, piece: StagedPiece, size: int, seconds: float) -> StagedPiece:
-        rows = sum(piece.labels.values())
+    def _count(self, written: _Written) -> list[StagedPiece]:
+        pieces, size, seconds = written
+        rows = sum(sum(piece.labels.values()) for piece in pieces)
         self._microseconds.update(int(1e6 * seconds))
         self._rows.inc(rows)
         self._bytes.inc(size)
         self._progress.add(rows)
-        return piece
+        return pieces
+
+
+def _timed(naming: ShardNaming, contents: list[Content]) -> _Written:
+    start = time.perf_counter()
+    size = sum(content.size for content in contents)
+    return stage(naming, contents), size, time.perf_counter() - start
 
 
 class _MergeDoFn(beam.DoFn):
