@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import difflib
@@ -50,7 +51,11 @@ class _Input:
     empty: str
 
 
-def archive_options(options: FeatureExtractorOptions) -> ArchiveOptions:
+# Commands that name their input in another way have a namespace with the same names.
+Options = FeatureExtractorOptions | argparse.Namespace
+
+
+def archive_options(options: Options) -> ArchiveOptions:
     """Returns what the options say of where in archives the images are."""
     members = (options.image_member or "").lower().split(",")
     return ArchiveOptions(
@@ -60,7 +65,7 @@ def archive_options(options: FeatureExtractorOptions) -> ArchiveOptions:
     )
 
 
-def _check_archive_options(sources: Sequence[Source], options: FeatureExtractorOptions) -> None:
+def _check_archive_options(sources: Sequence[Source], options: Options) -> None:
     """Refuses what is said of kinds of archives that the input has none of.
 
     A manifest, which Parquet may be too, or a listing may name any.
@@ -79,7 +84,7 @@ def _check_archive_options(sources: Sequence[Source], options: FeatureExtractorO
             )
 
 
-def examine_input(options: FeatureExtractorOptions, http: HttpPolicy) -> ManifestSpec:
+def examine_input(options: Options, http: HttpPolicy) -> ManifestSpec:
     """Finds the sources and looks at the head of each.
 
     Raises:
@@ -111,7 +116,7 @@ def examine_input(options: FeatureExtractorOptions, http: HttpPolicy) -> Manifes
     return found.spec
 
 
-def _check_declared(found: Examined, options: FeatureExtractorOptions) -> None:
+def _check_declared(found: Examined, options: Options) -> None:
     """Refuses types of columns that are nowhere, which are misspelled ones mostly.
 
     A column that the dataset has may be missing from what is added to it.
@@ -130,13 +135,13 @@ def _check_declared(found: Examined, options: FeatureExtractorOptions) -> None:
         raise UsageError(f"--column_types names the column {name!r}, which no input has; {advice}")
 
 
-def _manifests(options: FeatureExtractorOptions) -> _Input:
+def _manifests(options: Options) -> _Input:
     wanted = None if options.input_format == "auto" else ManifestFormat(options.input_format)
     empty = f"The input {', '.join(options.input)} names no image"
     return _Input(options.input, wanted, options.uri_column, {}, empty)
 
 
-def _failed_rows(options: FeatureExtractorOptions) -> _Input:
+def _failed_rows(options: Options) -> _Input:
     run = _failed_run(options.retry_errors, options.output)
     return _Input(
         [run.path(shard) for shard in run.files("errors") if shard.rows],
