@@ -130,7 +130,10 @@ class ZipReader:
         """Returns what `_found` does by a header; None if there is none, or it ends too late."""
         if not 0 <= begin <= last - LOCAL_BYTES:
             return None
-        self._file.seek(begin)
+        try:
+            self._file.seek(begin)
+        except (OSError, ValueError):  # No file is as long.
+            return None
         header = parse_local(begin, self._file.read(LOCAL_BYTES))
         if header is None:
             return None
