@@ -371,8 +371,9 @@ def test_an_archive_that_has_changed_is_told(path):
 def test_headers_that_tell_nothing_leave_it_to_the_directory(path):
     data = make(_MEMBERS, method=zipfile.ZIP_DEFLATED)
     begin = data.index(b"PK\3\4", 4)
-    for form, values in (("<LLL", (0, 0, 0)), ("<LLL", (1, 2, 3))):
-        path.write_bytes(patched(data, begin + _CRC - 2, form, *values))
+    packed, size = struct.unpack_from("<LL", data, begin + _CRC + 2)
+    for values in ((0, 0, 0), (1, 2, 3), (1, packed, size), (1, packed, 7)):
+        path.write_bytes(patched(data, begin + _CRC - 2, "<LLL", *values))
         assert contents(path, rows_of(path)) == _MEMBERS
 
 
