@@ -22,6 +22,7 @@ from image_features.transforms.images.policy import DECODING_PACKAGES, DecodePol
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.stores.http import HttpClient, HttpPolicy
+from image_features.transforms.stores.ranged import open_ranged
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.uris import canonical_uri, is_http
 
@@ -65,6 +66,29 @@ def fingerprint(
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def pack_fingerprint(*, manifest: ManifestSpec, made: Mapping[str, Any]) -> str:
+    """Returns 16 hexadecimal digits that attempts at the same packing have in common.
+
+    Args:
+      manifest: The input.
+      made: How it is packed.
+
+    Raises:
+      UsageError: a manifest on http(s) cannot be fetched any more.
+    """
+    parts = {
+        "sources": [_identity(source, manifest.http) for source in manifest.sources],
+        "uri_column": manifest.uri_column,
+        "columns": [column.to_json() for column in manifest.columns],
+        "quotes": manifest.quotes,
+        **manifest.archives.to_json(),
+        **made,
+        "versions": [_version("pyarrow")],
+    }
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _of_models(models: Mapping[str, PreparedModel]) -> dict[str, Any]:
     """Returns what tells the models; versions up to 0.2 knew one of them, and no scaling."""
     told: dict[str, list[Any]] = {}
@@ -78,7 +102,7 @@ def _of_models(models: Mapping[str, PreparedModel]) -> dict[str, Any]:
 def _identity(source: Source, http: HttpPolicy) -> list[Any]:
     if is_http(source.location):
         # It may be signed anew for every attempt.
-        return [canonical_uri(source.location), source.format, _served(source.location, http)]
+        return [canonical_uri(source.location), source.format, _served(source, http)]
     identity: list[Any] = [source.location, source.format]
     if source.format is not None and "://" not in source.location:
         status = os.stat(source.location)
@@ -89,10 +113,16 @@ def _identity(source: Source, http: HttpPolicy) -> list[Any]:
     return identity
 
 
-def _served(location: str, http: HttpPolicy) -> str:
-    """Returns the version of what is served now, or a hash of it if the server tells none."""
-    client = HttpClient(http)
+def _served(source: Source, http: HttpPolicy) -> str:
+    """Returns the version of what is served now, or a hash of it if the server tells none.
+
+    Of an archive it is the size instead, since it may be too large to be read for this.
+    """
+    location, client = source.location, HttpClient(http)
     try:
+        if source.format is not None and source.format.archive:
+            with open_ranged(location, http=http) as archive:
+                return archive.version or f"size:{archive.size}"
         if version := client.version(location, ""):
             return version
         with contextlib.closing(client.open_stream(location)) as file:
