@@ -20,6 +20,7 @@ from image_features.transforms.stores.ranged import open_ranged
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.values import ImageError, Reason
 from tests import datasets, images
+from tests.gcs import emulator
 from tests.transforms.archives.examples import (
     BYTES,
     FLOATS,
@@ -357,6 +358,25 @@ def test_the_description_of_tfds_tells_the_feature(tmp_path, described, found):
     else:
         with pytest.raises(FetchError, match=found):
             rows_of(path, listed=True)
+
+
+def test_a_description_on_gs_is_found(tmp_path):
+    _describe(tmp_path, shot="image", image="mask")
+    records = [example(of_bytes("image", _JPEG), of_bytes("shot", picture(1)))]
+    data = write(tmp_path / "a.tfrecord", records).read_bytes()
+    with pytest.MonkeyPatch.context() as patch, emulator(patch, "tfds") as bucket:
+        for directory in ("with", "without"):
+            bucket.blob(f"{directory}/a.tfrecord").upload_from_string(data)
+        bucket.blob("with/features.json").upload_from_string(
+            (tmp_path / "features.json").read_bytes()
+        )
+        for directory, found in (("with", picture(1)), ("without", _JPEG)):
+            location = f"gs://tfds/{directory}"
+            listing = Source(location, None)
+            spec = examine([listing], uri_column=None, declared={}, http=HttpPolicy()).spec
+            (row,) = read_all(spec)
+            assert row.uri == f"{location}/a.tfrecord!/row/0"
+            assert _read(f"{location}/a.tfrecord", 0) == found
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"pythonClassName": 3}', "\xff", "[" * 9999])
