@@ -11,7 +11,8 @@ from image_features.transforms.assign_shards import ShardPolicy, error_shards
 from image_features.transforms.shards import pieces, write_shards
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import DuplicateRowError
-from image_features.transforms.shards.write_shards import ShardRow, _MergeDoFn, _WritePiecesDoFn
+from image_features.transforms.shards.waiting import ShardRow
+from image_features.transforms.shards.write_shards import _MergeDoFn, _WritePiecesDoFn
 from image_features.transforms.stores.uris import image_key, shard_of
 
 

@@ -18,7 +18,7 @@ from image_features.transforms.manifests.columns import (
 from image_features.transforms.manifests.formats import ManifestFormat, read_rows
 from image_features.transforms.manifests.packed_tfrecord import infer_feature_columns, widest
 from image_features.transforms.manifests.parquet import parquet_columns
-from image_features.transforms.manifests.rows import ManifestRow, find_uri_column
+from image_features.transforms.manifests.rows import ManifestRow, find_uri_column, readable
 from image_features.transforms.manifests.sources import (
     Source,
     check_read,
@@ -308,7 +308,7 @@ def _look_at(source: Source, spec: ManifestSpec) -> _Head:
         columns, unknown = parquet_columns(source.location, http=http)
         columns.pop(find_uri_column(list(columns), uri_column, source.location))
         return _Head(source, len(head), columns, unknown, archives=archives)
-    samples = [row.values for row in head if not row.problem]
+    samples = [readable(row.values) for row in head if not row.problem]
     if source.format.archive:
         tell = infer_feature_columns if _is_tfrecord(source) else infer_columns
         columns = tell(samples)

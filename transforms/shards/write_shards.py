@@ -32,36 +32,11 @@ from image_features.transforms.shards.index import INDEX_KIND, index_file
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import MergedRows, merge_pieces, write_piece
 from image_features.transforms.shards.shard_file import ShardFile
+from image_features.transforms.shards.waiting import Content, ShardRow, Waiting
 from image_features.transforms.stores.files import create_whole
 
 _LOG = logging.getLogger(__name__)
-# A piece is held in memory until it is whole.
-_PIECE_BYTES = 4 * 2**20
-WAITING_BYTES = 16 * 2**20
-# It is half of what a slice has, of which some rows may have failed.
-_WORTH_A_PIECE = 128
-# Large pieces are written two at a time. Rows of archives make small ones for all shards at once,
-# which must not wait for a store one after the other.
-_WRITERS = 16
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardRow:
-    """A serialised row on its way to a shard.
-
-    Attributes:
-      shard: The shard.
-      key: The key of the row, by which rows are sorted.
-      payload: The bytes of the row in the shard.
-      label: The label under which the row is counted; empty for none.
-      note: What the row tells the shard's index.
-    """
-
-    shard: int
-    key: str
-    payload: bytes
-    label: str = ""
-    note: bytes = b""
+_WRITERS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,33 +107,8 @@ def _every_shard(_: None, num_shards: int) -> Iterator[tuple[int, _Part]]:
     return ((shard, ("", {}, b"")) for shard in range(num_shards))
 
 
-@dataclasses.dataclass
-class _Content:
-    """The rows of one shard that are gathered for a piece."""
-
-    shard: int = -1
-    keys: list[str] = dataclasses.field(default_factory=list)
-    payloads: list[bytes] = dataclasses.field(default_factory=list)
-    notes: list[bytes] = dataclasses.field(default_factory=list)
-    labels: Counter[str] = dataclasses.field(default_factory=Counter)
-    size: int = 0
-
-    def add(self, row: ShardRow) -> None:
-        """Adds a row."""
-        self.keys.append(row.key)
-        self.payloads.append(row.payload)
-        self.notes.append(row.note)
-        self.labels[row.label] += 1
-        self.size += len(row.payload)
-
-
 class _WritePiecesDoFn(beam.DoFn):
-    """Gathers rows by their shards, and writes a piece of them while others are gathered.
-
-    A piece is written when it is large enough, or is worth a file where the shard changes, as rows
-    of files come shard by shard. Rows of an archive come for all shards in turn: they wait for each
-    other, up to a bound for all shards together.
-    """
+    """Gathers rows by their shards, and writes pieces of them while others are gathered."""
 
     def __init__(self, naming: ShardNaming) -> None:
         self._naming = naming
@@ -168,45 +118,25 @@ class _WritePiecesDoFn(beam.DoFn):
         self._progress = Progress(naming.staging, naming.kind)
 
     def start_bundle(self) -> None:
-        self._contents: dict[int, _Content] = {}
-        self._content = _Content()
-        self._size = 0
-        self._pool: BoundedPool[_Content, tuple[StagedPiece, int, float]] = BoundedPool(
-            self._write,
-            executor=io_pool(_WRITERS),
-            max_items=_WRITERS,
-            max_bytes=2 * _PIECE_BYTES,
+        self._waiting = Waiting()
+        self._pool: BoundedPool[Content, tuple[StagedPiece, int, float]] = BoundedPool(
+            self._write, executor=io_pool(_WRITERS), max_items=_WRITERS
         )
 
     def process(self, row: ShardRow) -> Iterator[StagedPiece]:
-        if row.shard != self._content.shard:
-            if len(self._content.keys) >= _WORTH_A_PIECE:
-                yield from self._hand_over(self._content)
-            self._content = self._contents.setdefault(row.shard, _Content(row.shard))
-        self._content.add(row)
-        self._size += len(row.payload)
-        if self._content.size >= _PIECE_BYTES:
-            yield from self._hand_over(self._content)
-        elif self._size >= WAITING_BYTES:
-            for content in list(self._contents.values()):
-                yield from self._hand_over(content)
+        for content in self._waiting.add(row):
+            for result in self._pool.submit(content):
+                yield self._count(*result)
 
     def finish_bundle(self) -> Iterator[Any]:
-        for content in list(self._contents.values()):
-            for piece in self._hand_over(content):
-                yield in_global_window(piece)
+        for content in self._waiting.rest():
+            for result in self._pool.submit(content):
+                yield in_global_window(self._count(*result))
         for result in self._pool.drain():
             yield in_global_window(self._count(*result))
         self._progress.flush()
 
-    def _hand_over(self, content: _Content) -> Iterator[StagedPiece]:
-        del self._contents[content.shard]
-        self._size -= content.size
-        self._content = _Content()
-        for result in self._pool.submit(content, content.size):
-            yield self._count(*result)
-
-    def _write(self, content: _Content) -> tuple[StagedPiece, int, float]:
+    def _write(self, content: Content) -> tuple[StagedPiece, int, float]:
         start = time.perf_counter()
         if "://" not in self._naming.pieces:
             os.makedirs(self._naming.pieces, exist_ok=True)
