@@ -15,7 +15,7 @@ from image_features.transforms.archives.example import Features
 from image_features.transforms.archives.examples import (
     Example,
     choose_feature,
-    image_of,
+    image_problem,
     parsed,
 )
 from image_features.transforms.archives.member import CorruptArchiveError
@@ -109,9 +109,8 @@ class _Rows:
         if isinstance(features, FetchError):
             return dataclasses.replace(row, problem=features.message, reason=features.reason)
         row.values.update(self._columns(features))
-        image = image_of(features, self._feature)
-        if isinstance(image, FetchError):
-            return dataclasses.replace(row, problem=image.message, reason=image.reason)
+        if problem := image_problem(features, self._feature):
+            return dataclasses.replace(row, problem=problem.message, reason=problem.reason)
         return row
 
     def _columns(self, features: Features) -> Iterator[tuple[str, ColumnValue]]:
