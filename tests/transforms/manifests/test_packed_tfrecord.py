@@ -1,5 +1,6 @@
 """Rows of TFRecord files: which feature holds the images, and what columns the others make."""
 
+import dataclasses
 import json
 import struct
 
@@ -9,6 +10,7 @@ from image_features.pipeline.dataset import reading
 from image_features.transforms.archives.archive import read_members
 from image_features.transforms.archives.member import Wanted
 from image_features.transforms.archives.options import ArchiveOptions
+from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.manifests.columns import Column, Kind, conform
 from image_features.transforms.manifests.formats import ManifestFormat
 from image_features.transforms.manifests.sources import Source, find_sources, list_images
@@ -431,6 +433,22 @@ def test_a_directory_whose_images_are_not_clear_ends_a_launch(tmp_path):
     write(tmp_path / "a.tfrecord", [example(of_bytes("image", _JPEG), of_bytes("jpg", _JPEG))])
     with pytest.raises(FetchError, match="'image', 'jpg'"):
         examine([Source(str(tmp_path), None)], uri_column=None, declared={}, http=HttpPolicy())
+
+
+def test_records_are_found_whatever_their_file_is_called(tmp_path):
+    records = [with_image(i) for i in range(3)]
+    one = write(tmp_path / "train-00000-of-01024", records)
+    two = write(tmp_path / "train.record-00001-of-01024", records)
+    assert find_sources([str(two)]) == _sources(two)
+    (source,) = find_sources([str(one)], ManifestFormat.TFRECORD)
+    refs = list(read_all(examine([source], uri_column=None, declared={}, http=HttpPolicy()).spec))
+    for place in (refs[1].place, None):
+        image = Fetcher(FetchPolicy()).fetch(dataclasses.replace(refs[1], place=place))
+        assert image.data == picture(1)
+    with pytest.raises(ValueError, match="cannot be read as zip, since its name does not say so"):
+        find_sources([str(one)], ManifestFormat.ZIP)
+    with pytest.raises(ValueError, match="give it a name that ends in "):
+        find_sources([str(two)], ManifestFormat.TAR)
 
 
 def _pictures(directory, format, count=6):
