@@ -82,20 +82,23 @@ def read_examples(
                     yield Taken(position, FetchError(Reason.READ_FAILED, message))
                     continue
                 if data is None:
-                    data = _image(_parsed(record.data), feature)
-                    record = record._replace(data=None)
-                    data = _within(data, name, max_bytes)
+                    # Its data are not held beside what they become.
+                    record, features = _example(record)
+                    data = _within(_image(features, feature), name, max_bytes)
+                    del features
                 yield Taken(position, data, record.detail)
+            del record, data  # The next may be as large.
     except CorruptArchiveError as error:
         raise FetchError(Reason.CORRUPT_ARCHIVE, f"{error}.") from error
 
 
 def parsed(records: Iterable[Record]) -> Iterator[Example]:
-    """Takes records apart; holds the data of none meanwhile."""
-    for record in records:
-        features = _parsed(record.data)
-        record = record._replace(data=None)
-        yield Example(record, features)
+    """Takes records apart; holds none meanwhile, since one may be large."""
+    return map(_example, records)
+
+
+def _example(record: Record) -> Example:
+    return Example(record._replace(data=None), _parsed(record.data))
 
 
 def _parsed(data: bytes | FetchError | None) -> Features | FetchError:

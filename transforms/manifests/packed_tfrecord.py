@@ -7,7 +7,6 @@ whether a feature is a list, nor whether bytes are text: all values of a file's 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -50,8 +49,9 @@ def tfrecord_rows(
     spans = Spans(whole=records.compressed or not file.in_parts)
     rows = _Rows(file, chosen.feature, spans, schema)
     try:
-        for example in itertools.chain(chosen.examples, examples):
-            yield rows.row(example)
+        while chosen.examples:
+            yield rows.row(chosen.examples.pop(0))
+        yield from map(rows.row, examples)
         if chosen.damage:
             raise chosen.damage
     except CorruptArchiveError as error:
