@@ -37,6 +37,10 @@ def read_members(
         from image_features.transforms.archives.tar import read_tar
 
         yield from read_tar(file, wanted, max_bytes=max_bytes)
+    elif format is ArchiveFormat.PARQUET:
+        from image_features.transforms.archives.parquet import read_parquet
+
+        yield from read_parquet(file, wanted, max_bytes=max_bytes, options=options)
     elif format is ArchiveFormat.ZIP:
         from image_features.transforms.archives.zip import read_zip
 

@@ -15,12 +15,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from image_features.transforms.manifests.arrow_types import (
-    inner_types,
-    is_list,
-    is_text,
-    stored_type,
-)
+from image_features.transforms.archives.arrow import inner_types, is_list, is_text, stored_type
 from image_features.transforms.manifests.rows import UNREADABLE
 
 _EPOCH = datetime.datetime(1970, 1, 1)

@@ -10,7 +10,7 @@ from image_features.transforms.manifests.columns import Column
 from image_features.transforms.manifests.delimited import Dialect, read_delimited
 from image_features.transforms.manifests.jsonl import read_jsonl
 from image_features.transforms.manifests.packed import read_packed
-from image_features.transforms.manifests.parquet import read_parquet
+from image_features.transforms.manifests.packed_parquet import ParquetInput
 from image_features.transforms.manifests.rows import ManifestError, ManifestRow
 from image_features.transforms.manifests.text import read_text
 from image_features.transforms.stores.compression import without_suffix
@@ -94,15 +94,15 @@ def read_rows(
         with open_ranged(location, http=http) as archive:
             yield from read_packed(archive, format.archive, archives, listed=listed, schema=schema)
         return
-    seekable = format is ManifestFormat.PARQUET
     try:
-        with open_binary(location, http=http, seekable=seekable) as file:
+        if format is ManifestFormat.PARQUET:
+            yield from ParquetInput(location, http, uri_column, archives, listed).rows()
+            return
+        with open_binary(location, http=http) as file:
             if format is ManifestFormat.TEXT:
                 yield from read_text(file, location)
             elif format is ManifestFormat.JSONL:
                 yield from read_jsonl(file, location, uri_column)
-            elif format is ManifestFormat.PARQUET:
-                yield from read_parquet(file, location, uri_column)
             else:
                 is_csv = format is ManifestFormat.CSV
                 dialect = Dialect("," if is_csv else "\t", is_csv if quotes is None else quotes)

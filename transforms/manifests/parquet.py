@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
+from image_features.transforms.archives.arrow import leaves
+from image_features.transforms.archives.parquet_file import (
+    DamagedParquetError,
+    OpenParquet,
+    open_parquet,
+    told_damage,
+)
 from image_features.transforms.manifests.arrow_types import (
     check_type,
     column_of,
-    has_fixed_lists,
     is_null,
     is_uint64,
-    leaves,
     names_text,
-    with_plain_lists,
 )
 from image_features.transforms.manifests.arrow_values import Unreadable, values_of
 from image_features.transforms.manifests.columns import Column, Kind
@@ -31,11 +34,6 @@ from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
 
 _BATCH_ROWS = 4096
-_ARROW_SCHEMA = b"ARROW:schema"
-
-
-class _DamagedGroupError(Exception):
-    """A group of rows of which some, or all, cannot be read."""
 
 
 def parquet_columns(location: str, *, http: HttpPolicy) -> tuple[dict[str, Column], set[str]]:
@@ -48,20 +46,28 @@ def parquet_columns(location: str, *, http: HttpPolicy) -> tuple[dict[str, Colum
       ManifestError: the file is not Parquet, or has columns that cannot be read.
     """
     with open_binary(location, http=http, seekable=True) as file:
-        parquet, schema = _open(file, location)
-        columns = {}
-        begin = 0
-        for field in schema:
-            # Columns count by their places: a name may have dots, as a path has.
-            end = begin + leaves(field.type)
-            with _named(location):
-                parts = [part for index in range(begin, end) for part in _parts(parquet, index)]
-            begin = end
-            column = column_of(field, nullable=any(map(_may_be_null, parts)))
-            if is_uint64(field.type) and any(map(_exceeds_int64, parts)):
-                column = dataclasses.replace(column, kind=Kind.STRING)
-            columns[field.name] = column
-        return columns, {field.name for field in schema if is_null(field.type)}
+        return columns_of(_open(file, location), location)
+
+
+def columns_of(
+    opened: OpenParquet, location: str, without: str | None = None
+) -> tuple[dict[str, Column], set[str]]:
+    """Returns what `parquet_columns` does, but for one column that is not to be looked at."""
+    columns = {}
+    begin = 0
+    for field in opened.schema:
+        # Columns count by their places: a name may have dots, as a path has.
+        end = begin + leaves(field.type)
+        places, begin = range(begin, end), end
+        if field.name == without:
+            continue
+        with _named(location):
+            parts = [part for index in places for part in _parts(opened, index)]
+        column = column_of(field, nullable=any(map(_may_be_null, parts)))
+        if is_uint64(field.type) and any(map(_exceeds_int64, parts)):
+            column = dataclasses.replace(column, kind=Kind.STRING)
+        columns[field.name] = column
+    return columns, {field.name for field in opened.schema if is_null(field.type)} - {without}
 
 
 def read_parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[ManifestRow]:
@@ -70,7 +76,8 @@ def read_parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iter
     Raises:
       ManifestError: the file is not Parquet, is damaged, lacks the URI column, or names one twice.
     """
-    parquet, schema = _open(file, location)
+    opened = _open(file, location)
+    schema = opened.schema
     uri_name = find_uri_column(schema.names, uri_column, location)
     uri_type = schema.field(uri_name).type
     if not names_text(uri_type):
@@ -79,14 +86,14 @@ def read_parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iter
             "column of URIs with --uri_column."
         )
     number = 0
-    for group in range(parquet.metadata.num_row_groups):
-        end = number + parquet.metadata.row_group(group).num_rows
+    for group, rows in enumerate(opened.group_sizes()):
+        end = number + rows
         try:
-            for batch in _batches(parquet, schema, group):
+            for batch in _batches(opened, group):
                 for row in zip(*map(values_of, batch), strict=True):
                     number += 1
                     yield _row(number, schema.names, row, uri_name)
-        except _DamagedGroupError as error:
+        except DamagedParquetError as error:
             if not number:
                 raise ManifestError(f"{location} cannot be read: {error}.") from error
             for lost in range(number + 1, end + 1):
@@ -105,24 +112,32 @@ def _named(location: str) -> Iterator[None]:
 
 def _row(number: int, names: list[str], row: tuple[Any, ...], uri_name: str) -> ManifestRow:
     values = dict(zip(names, row, strict=True))
-    problem = ""
-    for name, value in values.items():
-        if type(value) is Unreadable:
-            problem = problem or f"column {name!r} {value.problem}"
-            values[name] = value.value
+    problem = take_unreadable(values)
     made = make_row(number, values, uri_name)
     if not problem:
         return made
     return dataclasses.replace(made, problem=made.problem or problem, unread=not made.uri)
 
 
-def _parts(parquet: Any, index: int) -> Iterator[Any]:
+def take_unreadable(values: dict[str, Any]) -> str:
+    """Replaces the values of a row that cannot be carried; returns what is wrong, or nothing."""
+    problem = ""
+    for name, value in values.items():
+        if type(value) is Unreadable:
+            problem = problem or f"column {name!r} {value.problem}"
+            values[name] = value.value
+    return problem
+
+
+def _parts(opened: OpenParquet, index: int) -> Iterator[Any]:
     """Yields the statistics of a stored column, one of each group of rows."""
-    stored = parquet.schema.column(index).physical_type
-    for number in range(parquet.metadata.num_row_groups):
-        group = parquet.metadata.row_group(number)
-        if group.num_rows:
-            part = group.column(index)
+    stored = opened.parquet.schema.column(index).physical_type
+    for group, rows in enumerate(opened.group_sizes()):
+        if rows:
+            try:
+                part = opened.part(group, index)
+            except DamagedParquetError as error:
+                raise ManifestError(f"the footer is damaged: {error}") from error
             if part.physical_type != stored:
                 # Asked for statistics, pyarrow would end the process.
                 raise ManifestError(f"the footer is damaged at the column {part.path_in_schema!r}")
@@ -137,64 +152,46 @@ def _exceeds_int64(statistics: Any) -> bool:
     return statistics is not None and statistics.has_min_max and statistics.max >= 2**63
 
 
-def _open(file: IO[bytes], location: str) -> tuple[Any, Any]:
-    """Opens a Parquet file; returns it and its schema, which is that of its batches."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _open(file: IO[bytes], location: str) -> OpenParquet:
+    """Opens a manifest in Parquet."""
     try:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        schema = parquet.schema_arrow
-        names = schema.names
-        if any(map(has_fixed_lists, schema.types)):
-            parquet = pq.ParquetFile(
-                file, metadata=_as_stored(parquet.metadata), page_checksum_verification=True
-            )
-            schema = pa.schema([f.with_type(with_plain_lists(f.type)) for f in schema])
+        opened = open_parquet(file)
     except Exception as error:
         problem = " ".join(str(error).split()).rstrip(".")
         raise ManifestError(f"{location} cannot be read as Parquet: {problem}.") from error
+    check_schema(opened.schema, location)
+    return opened
+
+
+def check_schema(schema: Any, location: str) -> None:
+    """Refuses columns that cannot be read.
+
+    Raises:
+      ManifestError: values of a column have no spelling, or two columns have one name.
+    """
     with _named(location):
         for field in schema:
             check_type(field.name, field.type)
+    names = schema.names
     twice = next((name for name in names if names.count(name) > 1), None)
-    groups = range(parquet.metadata.num_row_groups)
-    if sum(parquet.metadata.row_group(n).num_rows for n in groups) != parquet.metadata.num_rows:
-        raise ManifestError(f"{location} cannot be read as Parquet: its footer is damaged.")
     if twice is not None:
         raise ManifestError(f"{location} names the column {twice!r} twice; rename one of them.")
-    return parquet, schema
 
 
-def _as_stored(metadata: Any) -> Any:
-    """Returns a file's metadata without the types that Arrow has written beside Parquet's own.
-
-    With them, pyarrow reads no list of a fixed size that has a null for a neighbour.
-    """
-    import pyarrow.parquet as pq
-
-    data = io.BytesIO()
-    metadata.write_metadata_file(data)
-    plain = data.getvalue().replace(_ARROW_SCHEMA, _ARROW_SCHEMA.lower())
-    return pq.read_metadata(io.BytesIO(plain))
-
-
-def _batches(parquet: Any, schema: Any, group: int) -> Iterator[list[Any]]:
+def _batches(opened: OpenParquet, group: int) -> Iterator[list[Any]]:
     """Yields the columns of some rows of a group at a time, as the schema has them.
 
     Raises:
-      _DamagedGroupError: what is left of the group cannot be read.
+      DamagedParquetError: what is left of the group cannot be read.
     """
-    import pyarrow as pa
+    with told_damage():
+        for batch in opened.parquet.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group]):
+            yield as_typed(batch.columns, opened.schema.types)
 
-    try:
-        for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group]):
-            yield [
-                array if array.type == type_ else array.cast(type_)
-                for array, type_ in zip(batch.columns, schema.types, strict=True)
-            ]
-    except (OSError, pa.ArrowException) as error:
-        # What the file itself raises, such as a network's errors, is of other types or has numbers.
-        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
-            raise
-        raise _DamagedGroupError(" ".join(str(error).split()).rstrip(".")) from error
+
+def as_typed(arrays: Iterable[Any], types: Iterable[Any]) -> list[Any]:
+    """Returns the arrays of a batch as the schema has them."""
+    return [
+        array if array.type == type_ else array.cast(type_)
+        for array, type_ in zip(arrays, types, strict=True)
+    ]

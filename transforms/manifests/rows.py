@@ -75,12 +75,16 @@ def find_uri_column(names: list[str], wanted: str | None, location: str) -> str:
         if name in names:
             return name
     looked = wanted or ", ".join(URI_COLUMNS)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    shown = ", ".join(f"{name!r:.80}" for name in names[:_SHOWN])
     raise ManifestError(
         f"{location} has no URI column (looked for {looked}); its columns are "
-        f"{shown or 'none'}{more}: name the right one with --uri_column."
+        f"{shown_names(names)}: name the right one with --uri_column."
     )
+
+
+def shown_names(names: list[str]) -> str:
+    """Returns the names of columns as a message has them."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(f"{name!r:.80}" for name in names[:_SHOWN]) or "none") + more
 
 
 def make_row(number: int, values: dict[str, ColumnValue], uri_column: str | None) -> ManifestRow:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from image_features.transforms.archives.image_feature import ImageFeatureError
 from image_features.transforms.archives.options import FOUND, ArchiveOptions
+from image_features.transforms.archives.parquet_column import ImageColumnError
 from image_features.transforms.manifests.columns import (
     Column,
     Kind,
@@ -16,9 +17,9 @@ from image_features.transforms.manifests.columns import (
     without_values,
 )
 from image_features.transforms.manifests.formats import ManifestFormat, read_rows
+from image_features.transforms.manifests.packed_parquet import ParquetInput
 from image_features.transforms.manifests.packed_tfrecord import infer_feature_columns, widest
-from image_features.transforms.manifests.parquet import parquet_columns
-from image_features.transforms.manifests.rows import ManifestRow, find_uri_column, readable
+from image_features.transforms.manifests.rows import ManifestRow, readable
 from image_features.transforms.manifests.sources import (
     Source,
     check_read,
@@ -187,7 +188,7 @@ def _heads(spec: ManifestSpec) -> Iterator[_Head]:
             looked_at += 1
             try:
                 yield _look_at(archive, spec)
-            except ImageFeatureError:  # The user has to say which one is meant.
+            except (ImageFeatureError, ImageColumnError):  # The user has to say which is meant.
                 raise
             except Exception:  # It becomes a row that failed.
                 yield _Head(archive)
@@ -295,7 +296,6 @@ def rows_of(source: Source, format: ManifestFormat, spec: ManifestSpec) -> Itera
 def _look_at(source: Source, spec: ManifestSpec) -> _Head:
     if source.format is None:
         return _Head(source)
-    uri_column, http = spec.uri_column, spec.http
     rows = rows_of(source, source.format, spec)
     # They are read first: of a damaged Parquet file this raises an exception, where pyarrow may end
     # the process when it is asked about columns.
@@ -305,9 +305,10 @@ def _look_at(source: Source, spec: ManifestSpec) -> _Head:
     libraries.check(row.uri for row in head)
     archives = () if source.format.archive else _named_archives(head, source.location)
     if source.format is ManifestFormat.PARQUET:
-        columns, unknown = parquet_columns(source.location, http=http)
-        columns.pop(find_uri_column(list(columns), uri_column, source.location))
-        return _Head(source, len(head), columns, unknown, archives=archives)
+        parquet = ParquetInput(
+            source.location, spec.http, spec.uri_column, spec.archives, source.listed
+        )
+        return _Head(source, len(head), *parquet.columns(), archives=archives)
     samples = [readable(row.values) for row in head if not row.problem]
     if source.format.archive:
         tell = infer_feature_columns if _is_tfrecord(source) else infer_columns

@@ -3,7 +3,8 @@
 import pytest
 
 from image_features.transforms.shards import waiting as module
-from image_features.transforms.shards.waiting import ShardRow, Waiting
+from image_features.transforms.shards.staging import ShardRow
+from image_features.transforms.shards.waiting import Waiting
 
 
 def pieces(shards, size=10):
@@ -11,9 +12,9 @@ def pieces(shards, size=10):
     waiting, found, most = Waiting(), [], 0
     for number, shard in enumerate(shards):
         row = ShardRow(shard, f"{number:032}", b"x" * size, note=b"n")
-        found += waiting.add(row)
+        found += [content for contents in waiting.add(row) for content in contents]
         most = max(most, sum(content.size for content in waiting._contents.values()))
-    found += waiting.rest()
+    found += [content for contents in waiting.rest() for content in contents]
     keys = [(content.shard, key) for content in found for key in content.keys]
     assert sorted(keys, key=lambda of: of[1]) == [
         (shard, f"{number:032}") for number, shard in enumerate(shards)
