@@ -86,10 +86,15 @@ def read_examples(
                     record, features = _example(record)
                     data = _within(_image(features, feature), name, max_bytes)
                     del features
-                yield Taken(position, data, record.detail)
+                yield Taken(position, data, detail_of(record, feature))
             del record, data  # The next may be as large.
     except CorruptArchiveError as error:
         raise FetchError(Reason.CORRUPT_ARCHIVE, f"{error}.") from error
+
+
+def detail_of(record: Record, feature: str) -> str:
+    """Returns what tells the version of an image: an example may hold several, of one checksum."""
+    return f"{record.detail}:{feature}"
 
 
 def parsed(records: Iterable[Record]) -> Iterator[Example]:
