@@ -40,3 +40,7 @@ class Deadline:
     def renew(self) -> None:
         """Gives as many seconds as in the beginning, from now on."""
         self._end = self._clock() + self.seconds
+
+    def extend(self, seconds: float) -> None:
+        """Gives some seconds more, such as those in which nothing was waited for."""
+        self._end += seconds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import socket
 import ssl
@@ -14,14 +13,13 @@ from typing import Any, TypeVar
 
 from urllib3.util.ssl_ import create_urllib3_context
 
+from image_features.system import descriptors
 from image_features.system.deadlines import Deadline
 
 Out = TypeVar("Out")
 
 # A lookup cannot be interrupted. Those that hang hold no more threads than these.
 _LOOKUPS = threading.BoundedSemaphore(64)
-_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
-_SECONDS_TO_A_DESCRIPTOR = 0.2
 
 
 class UnknownHostError(OSError):
@@ -63,11 +61,6 @@ def tls() -> ssl.SSLContext:
     context.load_default_certs()
     context.sslsocket_class = TimedTls
     return context
-
-
-def has_no_descriptor(error: BaseException) -> bool:
-    """Whether an error is that this process, or this machine, has too many files open."""
-    return isinstance(error, OSError) and error.errno in _NO_DESCRIPTOR
 
 
 def connect(
@@ -125,11 +118,11 @@ def _with_room(
         try:
             return action()
         except OSError as error:
-            if not has_no_descriptor(error) or ends.left() <= _SECONDS_TO_A_DESCRIPTOR:
+            if not descriptors.has_none(error) or ends.left() <= descriptors.SECONDS_OF_A_WAIT:
                 raise
         if make_room is not None:
             make_room()
-        time.sleep(_SECONDS_TO_A_DESCRIPTOR)
+        time.sleep(descriptors.SECONDS_OF_A_WAIT)
 
 
 def _addresses(host: str, port: int, deadline: Deadline) -> list[Any]:

@@ -208,6 +208,7 @@ def _provenance(
         },
         decode=decode,
         max_fetch_bytes=fetch.max_bytes,
+        archives=fetch.archives,
     )
 
 

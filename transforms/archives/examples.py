@@ -12,10 +12,14 @@ from image_features.transforms.archives.example import (
     NotAnExampleError,
     parse_features,
 )
-from image_features.transforms.archives.image_feature import candidates, find_feature
+from image_features.transforms.archives.image_feature import (
+    ImageFeatureError,
+    candidates,
+    find_feature,
+)
 from image_features.transforms.archives.member import CorruptArchiveError, Taken, Wanted
 from image_features.transforms.archives.options import ArchiveOptions
-from image_features.transforms.archives.tfds import describe
+from image_features.transforms.archives.tfds import Described, describe
 from image_features.transforms.archives.tfrecord import LONGEST_RECORD, Record, Records, name_of
 from image_features.transforms.stores.members import join_member
 from image_features.transforms.stores.ranged import RangedFile
@@ -110,11 +114,12 @@ def choose_feature(
       strict: Whether a file without images is an error.
 
     Raises:
-      FetchError: it is not clear where the images are.
+      ImageFeatureError: it is not clear where the images are.
     """
     looked_at: list[Example] = []
     samples: list[Features] = []
-    told, described = options.feature, describe(records.location)
+    told = options.feature
+    described = Described() if told else describe(records.location)
     refusal, size, damage = "", 0, None
     try:
         for example in examples:
@@ -138,8 +143,7 @@ def choose_feature(
         )
         return Choice(feature, looked_at, damage)
     if refusal and strict:
-        message = f"{records.shown} holds no examples with images: {refusal}."
-        raise FetchError(Reason.NOT_AN_IMAGE, message)
+        raise ImageFeatureError(f"{records.shown} holds no examples with images: {refusal}.")
     return Choice("", looked_at, damage)
 
 

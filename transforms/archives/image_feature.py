@@ -40,6 +40,13 @@ _USUAL = (
 _SHOWN = 20
 
 
+class ImageFeatureError(FetchError):
+    """A feature of images that cannot be told, so that the user has to name it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Reason.NOT_AN_IMAGE, message)
+
+
 def candidates(samples: Sequence[Features], *, told: str, described: Described) -> list[str]:
     """Returns the names of the features that may hold the images, best first.
 
@@ -70,7 +77,7 @@ def find_feature(
       strict: Whether a file without images is an error, and not one of another purpose.
 
     Raises:
-      FetchError: several features may be meant, or those that hold images are not read.
+      ImageFeatureError: several features may be meant, or those that hold images are not read.
     """
     found = candidates(samples, told=told, described=described)
     if len(found) == 1 or _FIRST in found:
@@ -81,19 +88,19 @@ def find_feature(
         odd = found or [name for name in names if name not in unread and _looks(samples, name)]
         if odd:
             several = "features" if len(odd) > 1 else "feature"
-            raise _refusal(
+            raise ImageFeatureError(
                 f"{shown} has images in the {several} {_listed(odd)}: name the one to read by "
                 "--image_feature."
             )
         for name, what in unread.items():
-            raise _refusal(
+            raise ImageFeatureError(
                 f"{shown} has no feature of one image: {name!r:.80} is {what}, which is not read."
             )
     if not strict:
         return ""
     looked_for = f"no feature {told!r:.80}" if told else "no feature that holds encoded images"
     advice = f"those of bytes are {_listed(names)}" if names else "none is of bytes"
-    raise _refusal(
+    raise ImageFeatureError(
         f"{shown} has {looked_for} in its first examples ({advice}): name the right one by "
         "--image_feature, or encode the images, as to PNG."
     )
@@ -116,7 +123,3 @@ def _looks(samples: Sequence[Features], name: str) -> bool:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(f"{name!r:.80}" for name in names[:_SHOWN]) + more
-
-
-def _refusal(message: str) -> FetchError:
-    return FetchError(Reason.NOT_AN_IMAGE, message)

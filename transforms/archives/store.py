@@ -18,7 +18,7 @@ from image_features.transforms.stores import versions
 from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.members import archive_format, join_member
-from image_features.transforms.stores.ranged import RangedFile, open_ranged
+from image_features.transforms.stores.ranged import RangedFile, open_ranged, version_of
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.store import Content
 from image_features.transforms.stores.uris import redact_text, redact_uri
@@ -94,8 +94,7 @@ class ArchiveStore:
             if time.monotonic() > asked.until:
                 asked.version = ""  # An archive that fails now is not asked for each member.
                 asked.until = time.monotonic() + _REMEMBERED_SECONDS
-                with open_ranged(archive, http=self._http, sleep=self._sleep) as file:
-                    asked.version = file.version
+                asked.version = version_of(archive, http=self._http, sleep=self._sleep)
         return versions.is_of_archive(version, asked.version)
 
     def _read(

@@ -64,11 +64,9 @@ class Records:
     def __init__(self, file: RangedFile, *, longest: int) -> None:
         self.shown = file.shown
         self.location = file.uri
-        self._size = file.size
         self._longest = longest
-        # It would close the file together with itself.
-        self._plain = io.BufferedReader(cast(Any, _Lent(file)), _BLOCK)
-        self._stream: IO[bytes] = self._plain
+        self._plain = file
+        self._stream: io.BufferedReader = file
         self._at = 0
         self.compressed = False
 
@@ -132,8 +130,8 @@ class Records:
             phrase = f"it takes more than {self._longest} bytes"
             problem = FetchError(Reason.TOO_MANY_BYTES, phrase) if read else None
             return Record(number, begin, length, "", problem)
-        if not self.compressed and self._size is not None:
-            self._check_end(begin, self._size - self._at - length - framing.TAIL)
+        if (rest := self._rest()) is not None:
+            self._check_end(begin, rest - length - framing.TAIL)
         data = self._read(length)
         tail = self._read(framing.TAIL)
         self._check_end(begin, len(data) + len(tail) - length - framing.TAIL)
@@ -147,9 +145,13 @@ class Records:
         if rest < 0:
             raise CorruptArchiveError(f"{self.shown} is cut short in the record at byte {begin}")
 
+    def _rest(self) -> int | None:
+        size = None if self.compressed else self._plain.size
+        return None if size is None else size - self._at
+
     def _skip(self, begin: int, count: int) -> None:
-        if not self.compressed and self._size is not None:
-            self._check_end(begin, self._size - self._at - count)
+        if (rest := self._rest()) is not None:
+            self._check_end(begin, rest - count)
             self._seek(self._at + count)
             return
         while count:
@@ -171,6 +173,8 @@ class Records:
             if isinstance(stream, Decompressed):
                 self._stream = io.BufferedReader(cast(Any, stream), _BLOCK)
                 self.compressed = True
+            else:
+                self._plain.seek(0)
 
     def _seek(self, offset: int) -> None:
         if offset != self._at or self._stream is not self._plain:
@@ -197,22 +201,13 @@ def _decompressed(file: Any, head: bytes, shown: str) -> IO[bytes]:
 
 
 class _Lent(io.RawIOBase):
-    """A file that is not closed with what reads it."""
+    """A file that is not closed with what decompresses it."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: RangedFile) -> None:
         self._file = file
 
     def readable(self) -> bool:
         return True
 
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._file.seek(offset, whence))
-
     def readinto(self, buffer: Any) -> int:
-        return int(self._file.readinto(buffer))
+        return self._file.readinto(buffer)

@@ -10,16 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
-from image_features.system.timed_sockets import has_no_descriptor
+from image_features.system import descriptors
 from image_features.transforms.archives.member import Wanted
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.archives.store import ArchiveStore
-from image_features.transforms.stores import beam, libraries, versions
+from image_features.transforms.stores import beam, versions
 from image_features.transforms.stores.gcs import GcsClient
 from image_features.transforms.stores.gcs_store import GcsStore
 from image_features.transforms.stores.http import MIB, HttpClient, HttpPolicy
 from image_features.transforms.stores.local import LocalStore
 from image_features.transforms.stores.members import split_member
+from image_features.transforms.stores.reach import readable_scheme
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.store import Content, Store
 from image_features.transforms.stores.uris import redact_text, redact_uri
@@ -31,10 +32,6 @@ from image_features.transforms.values import (
     Reason,
     Stage,
 )
-
-# That a process has no descriptor left says nothing about a file, and passes.
-_WAITS_FOR_A_DESCRIPTOR = 300
-_SECONDS_TO_A_DESCRIPTOR = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,29 +163,11 @@ class Fetcher:
 
     def _read(self, uri: str) -> Content:
         """Reads a file, if need be when other files of this process have been closed."""
-        for _ in range(_WAITS_FOR_A_DESCRIPTOR):
-            try:
-                return self._store(uri).read(uri)
-            except OSError as error:
-                if not has_no_descriptor(error):
-                    raise
-            self._sleep(_SECONDS_TO_A_DESCRIPTOR)
-        return self._store(uri).read(uri)
+        return descriptors.patiently(lambda: self._store(uri).read(uri), self._sleep)
 
     def _store(self, uri: str) -> Store:
-        scheme, separator, _ = uri.partition("://")
-        if not separator:
-            return self._local
-        if problem := libraries.missing(uri):
-            raise FetchError(Reason.MISSING_LIBRARY, f"{problem}.")
-        store = self._remote.get(scheme.lower())
-        if scheme.lower() == "file":
-            raise FetchError(Reason.UNSUPPORTED_SCHEME, f"{uri} names no file of this machine.")
-        if store is None:
-            raise FetchError(
-                Reason.UNSUPPORTED_SCHEME, f"{redact_uri(uri)} has the unknown scheme {scheme}://."
-            )
-        return store
+        scheme = readable_scheme(uri)
+        return self._remote[scheme] if scheme else self._local
 
 
 def _remote_stores(policy: FetchPolicy, sleep: Callable[[float], None]) -> dict[str, Store]:

@@ -189,7 +189,7 @@ class _PackedImages:
             begin = end
 
     def rows(self) -> Iterator[ManifestRow]:
-        spans = Spans()
+        spans = Spans(whole=not self._file.in_parts)
         for group in groups_of(self._opened, self._column):
             yield from self._rows(group, spans)
 

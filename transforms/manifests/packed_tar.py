@@ -28,7 +28,7 @@ def tar_rows(file: RangedFile, options: ArchiveOptions) -> Iterator[ManifestRow]
     """
     try:
         tape = Tape(file)
-        spans = Spans(whole=tape.compressed)
+        spans = Spans(whole=tape.compressed or not file.in_parts)
         yield from sample_rows(file, _members(tape), options, spans)
     except NotAnArchiveError as error:
         raise ManifestError(str(error)) from error

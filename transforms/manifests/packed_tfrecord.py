@@ -47,7 +47,7 @@ def tfrecord_rows(
     chosen = choose_feature(examples, records, options, strict=not listed)
     if listed and not chosen.feature and any(map(_is_whole, chosen.examples)):
         return
-    spans = Spans(whole=records.compressed)
+    spans = Spans(whole=records.compressed or not file.in_parts)
     rows = _Rows(file, chosen.feature, spans, schema)
     try:
         for example in itertools.chain(chosen.examples, examples):

@@ -28,7 +28,7 @@ _WINDOWS_ROOT = re.compile(r"(?:[A-Za-z]:)?\\|[A-Za-z]:/")
 
 def zip_rows(file: RangedFile, options: ArchiveOptions) -> Iterator[ManifestRow]:
     """Yields the images of a .zip file in the order in which they lie there."""
-    return sample_rows(file, _members(file), options, Spans())
+    return sample_rows(file, _members(file), options, Spans(whole=not file.in_parts))
 
 
 def _members(file: RangedFile) -> Iterator[PackedMember]:

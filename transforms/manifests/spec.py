@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
+from image_features.transforms.archives.image_feature import ImageFeatureError
 from image_features.transforms.archives.options import FOUND, ArchiveOptions
 from image_features.transforms.archives.parquet_column import ImageColumnError
 from image_features.transforms.manifests.columns import (
@@ -19,7 +20,12 @@ from image_features.transforms.manifests.formats import ManifestFormat, read_row
 from image_features.transforms.manifests.packed_parquet import ParquetInput
 from image_features.transforms.manifests.packed_tfrecord import infer_feature_columns, widest
 from image_features.transforms.manifests.rows import ManifestRow
-from image_features.transforms.manifests.sources import Source, list_archives, list_images
+from image_features.transforms.manifests.sources import (
+    Source,
+    check_read,
+    list_archives,
+    list_images,
+)
 from image_features.transforms.stores import libraries
 from image_features.transforms.stores.compression import Decompressed
 from image_features.transforms.stores.files import open_binary
@@ -151,9 +157,12 @@ def examine(
             f"{', '.join(schema) or 'none'}."
         )
     columns = tuple(schema.values())
+    any_row = _any_row(heads)
+    if not any_row:
+        check_read(sources)
     return Examined(
         dataclasses.replace(spec, columns=columns),
-        _any_row(heads),
+        any_row,
         tuple(
             name
             for name, column in declared.items()
@@ -179,7 +188,7 @@ def _heads(spec: ManifestSpec) -> Iterator[_Head]:
             looked_at += 1
             try:
                 yield _look_at(archive, spec)
-            except ImageColumnError:  # The user has to say which column is meant.
+            except (ImageColumnError, ImageFeatureError):  # The user has to say which one is meant.
                 raise
             except Exception:  # It becomes a row that failed.
                 yield _Head(archive)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import Any
+import functools
+import io
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -22,6 +25,7 @@ from image_features.transforms.stores.store import Content
 from image_features.transforms.stores.uris import redact_text
 from image_features.transforms.values import Reason
 
+Out = TypeVar("Out")
 SCHEMES = ("s3", "hdfs", "azfs")
 _BLOCK = 2**20
 
@@ -59,17 +63,99 @@ class BeamStore:
         """Does nothing: Beam keeps the connections."""
 
     def _read_once(self, uri: str) -> bytes:
-        try:
-            with contextlib.closing(
-                FileSystems.open(absolute(uri), compression_type=CompressionTypes.UNCOMPRESSED)
-            ) as file:
-                return _read_bounded(file, uri, self._max_bytes)
-        except FetchError:
-            raise
-        except Exception as error:  # Each file system has failures of its own.
-            reason = reason_of(error)
-            kind = PassingError if reason is Reason.READ_FAILED else FetchError
-            raise kind(reason, f"{uri} cannot be read: {redact_text(str(error))[:300]}") from error
+        with beams_failures(uri), contextlib.closing(open_beam(uri)) as file:
+            return _read_bounded(file, uri, self._max_bytes)
+
+
+class BeamFile(io.RawIOBase):
+    """A file of Beam's file systems that seeks, and is opened again where it fails.
+
+    Args:
+      uri: The location of the file.
+      retries: When to try again.
+      sleep: Waits between attempts; a fake in tests.
+
+    Attributes:
+      version: An empty text, since these file systems tell none.
+      in_parts: Whether reading may begin anywhere at the same cost, which it may.
+    """
+
+    version = ""
+    in_parts = True
+
+    def __init__(self, uri: str, retries: RetryPolicy, sleep: Callable[[float], None]) -> None:
+        self._uri = uri
+        self._retries = retries
+        self._sleep = sleep
+        self._file: Any = None
+        self._position = 0
+
+    @functools.cached_property
+    def size(self) -> int:
+        """The size of the file."""
+        return self._trying(lambda file: int(file.seek(0, os.SEEK_END) or file.tell()))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_CUR: self.tell, os.SEEK_END: lambda: self.size}.get(whence, int)()
+        if base + offset < 0:
+            raise ValueError(f"{self._uri} has nothing before its first byte")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        def read(file: Any) -> bytes:
+            if file.tell() != self._position:
+                file.seek(self._position)
+            return bytes(file.read(len(buffer)))
+
+        block = self._trying(read)
+        buffer[: len(block)] = block
+        self._position += len(block)
+        return len(block)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        super().close()
+
+    def _trying(self, action: Callable[[Any], Out]) -> Out:
+        def attempt() -> Out:
+            with beams_failures(self._uri):
+                try:
+                    self._file = self._file or open_beam(self._uri)
+                    return action(self._file)
+                except BaseException:
+                    self._file = None
+                    raise
+
+        return with_retries(attempt, self._retries, self._sleep)[0]
+
+
+def open_beam(uri: str) -> Any:
+    """Opens a file as it is."""
+    return FileSystems.open(absolute(uri), compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+@contextlib.contextmanager
+def beams_failures(uri: str) -> Iterator[None]:
+    """Turns the failures of Beam's file systems, each of which has its own, into ours."""
+    try:
+        yield
+    except FetchError:
+        raise
+    except Exception as error:
+        reason = reason_of(error)
+        kind = PassingError if reason is Reason.READ_FAILED else FetchError
+        raise kind(reason, f"{uri} cannot be read: {redact_text(str(error))[:300]}") from error
 
 
 def _read_bounded(file: Any, uri: str, max_bytes: int) -> bytes:

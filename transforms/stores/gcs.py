@@ -7,7 +7,6 @@ object's description first: 14 to 20 ms of processor time an image, where decodi
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -18,15 +17,14 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
-import google_crc32c
 import urllib3
 
+from image_features.transforms.stores.gcs_answers import check_status, is_intact
 from image_features.transforms.stores.gcs_credentials import authorized, is_refused
 from image_features.transforms.stores.retries import (
     FetchError,
     PassingError,
     RetryPolicy,
-    retry_after,
     too_large,
     with_retries,
 )
@@ -34,9 +32,7 @@ from image_features.transforms.values import Reason
 
 SCHEME = "gs://"
 _ENDPOINT = "https://storage.googleapis.com"
-_RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _BLOCK = 1024 * 1024
-_EXPLANATION = 2**16
 # A client without credentials that is denied something looks for them again, but not more often.
 _LOOK_AGAIN_SECONDS = 60.0
 # The commit is the last object of a night's work, so that some minutes of trouble are waited for.
@@ -83,15 +79,42 @@ class GcsClient:
         # The JSON API's media download: cloud.google.com/storage/docs/json_api/v1/objects/get.
         path = f"/storage/v1/b/{bucket}/o/{name}?alt=media"
         with self._answer("GET", path, uri) as response:
-            _check_status(uri, response)
+            check_status(uri, response)
             body = bytearray()
             while block := response.read(_BLOCK):
                 body += block
                 if len(body) > max_bytes:
                     raise too_large(uri, max_bytes)
-            if not _is_intact(body, response.headers):
+            if not is_intact(body, response.headers):
                 raise PassingError(Reason.READ_FAILED, f"{uri} came with another checksum.")
             return bytes(body), response.headers.get("X-Goog-Generation", "")
+
+    @contextlib.contextmanager
+    def part(self, uri: str, span: str, generation: str) -> Iterator[Any]:
+        """Yields an answer with a part of an object, whose body is still to be read.
+
+        Args:
+          uri: The location of the object.
+          span: The part, as the header Range has it; empty for the whole.
+          generation: The generation that must be there; empty for any.
+
+        Raises:
+          PassingError: the next attempt may work.
+          FetchError: the object does not exist, may not be read, or has another generation.
+        """
+        bucket, name = _split(uri)
+        path = f"/storage/v1/b/{bucket}/o/{name}?alt=media"
+        if generation:
+            path += f"&ifGenerationMatch={generation}"
+        headers = {"Range": span} if span else None
+        with self._answer("GET", path, uri, headers=headers) as response:
+            if generation and response.status == 412:
+                raise FetchError(Reason.READ_FAILED, f"{uri} has changed while it was read.")
+            check_status(uri, response, *((206, 416) if span else ()))
+            try:
+                yield response
+            finally:
+                response.close()  # One that was read to its end has given back its connection.
 
     def generation(self, uri: str) -> int:
         """Asks for the generation of an object, which differs for every version of it.
@@ -108,7 +131,7 @@ class GcsClient:
             body = response.read()
             if response.status == 404:
                 return 0
-            _check_status(uri, response)
+            check_status(uri, response)
             return int(json.loads(body)["generation"])
 
     def write(self, uri: str, data: bytes, generation: int) -> int | None:
@@ -140,7 +163,7 @@ class GcsClient:
             answer = response.read()
             if response.status == 412:
                 return None
-            _check_status(uri, response)
+            check_status(uri, response)
             return int(json.loads(answer)["generation"])
 
     @contextlib.contextmanager
@@ -253,42 +276,3 @@ def _split(uri: str) -> tuple[str, str]:
     if not bucket or not name:
         raise FetchError(Reason.NOT_FOUND, f"{uri} names no object.")
     return quote(bucket, safe=""), quote(name, safe="")
-
-
-def _check_status(uri: str, response: Any) -> None:
-    status = response.status
-    if status == 200:
-        return
-    message = f"{uri} answered {status}{_explanation(response)}."
-    if status in _RETRIED:
-        wait = retry_after(response.headers.get("Retry-After"))
-        raise PassingError(Reason.SERVER_ERROR, message, wait)
-    if status == 404:
-        raise FetchError(Reason.NOT_FOUND, message)
-    if status in (401, 403):
-        raise FetchError(Reason.ACCESS_DENIED, message)
-    raise FetchError(Reason.READ_FAILED, message)
-
-
-def _explanation(response: Any) -> str:
-    """Returns what a server says about a failure, as the end of a sentence."""
-    try:
-        text = response.read(_EXPLANATION).decode()
-        with contextlib.suppress(ValueError):
-            text = str(json.loads(text)["error"]["message"])
-    except Exception:  # It would only have been a help.
-        return ""
-    line = " ".join(text.split()).rstrip(".")
-    return f": {line[:300]}" if line.isprintable() and line[:1] not in ("", "<", "{") else ""
-
-
-def _is_intact(body: bytearray, headers: Any) -> bool:
-    """Tells whether an object has its checksum, if the server tells one of what it sends."""
-    stored = headers.get("X-Goog-Stored-Content-Encoding", "identity")
-    if stored != "identity" or "Content-Encoding" in headers:
-        return True  # The checksum is that of the compressed bytes.
-    told = headers.get("X-Goog-Hash", "").split(",")
-    sums = dict(pair.strip().split("=", 1) for pair in told if "=" in pair)
-    if "crc32c" not in sums:
-        return True
-    return google_crc32c.value(bytes(body)).to_bytes(4, "big") == base64.b64decode(sums["crc32c"])

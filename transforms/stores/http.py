@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from image_features.system.deadlines import Deadline
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.http_body import BLOCK, blocks
 from image_features.transforms.stores.http_connections import IDLE
+from image_features.transforms.stores.http_ranges import HttpRanges
 from image_features.transforms.stores.http_session import MIB, HttpPolicy, HttpSession, leave
-from image_features.transforms.stores.retries import (
-    FetchError,
-    PassingError,
-    too_large,
-    with_retries,
-)
+from image_features.transforms.stores.range_reader import RangeReader
+from image_features.transforms.stores.remote_file import RemoteFile
+from image_features.transforms.stores.retries import too_large, with_retries
 from image_features.transforms.stores.store import Content
 from image_features.transforms.stores.uris import redact_uri
-from image_features.transforms.values import Reason
 
 __all__ = ["MIB", "HttpClient", "HttpPolicy"]
 
@@ -98,44 +95,16 @@ class HttpClient:
         Raises:
           FetchError: the body cannot be had, also while it is read.
         """
-        return io.BufferedReader(_Stream(self._long_body(url, *self._open(url))), BLOCK)
-
-    def _open(self, url: str) -> tuple[Any, Deadline]:
-        def open_it(url: str, deadline: Deadline) -> tuple[Any, Deadline]:
-            response = self._session.get(url, deadline)
-            self._session.check_status(url, response)
-            return response, deadline
-
-        return self._retrying(url, open_it)[0]
-
-    def _long_body(
-        self, url: str, response: Any, deadline: Deadline
-    ) -> Generator[bytes, None, None]:
-        version, shown = versions.of_answer(response.headers), redact_uri(url)
-        done = failures = since_renewed = 0
-        while True:
-            known = done
-            try:
-                for block in blocks(response, shown, deadline):
-                    since_renewed += len(block)
-                    if since_renewed >= MIB:
-                        deadline.renew()
-                        since_renewed = failures = 0
-                    new, known = block[known:], max(0, known - len(block))
-                    done += len(new)
-                    if new:
-                        yield new
-                return
-            except PassingError:
-                failures += 1
-                if not version or failures >= self._policy.retries.max_attempts:
-                    raise
-            finally:
-                response.close()
-            response, deadline = self._open(url)
-            if versions.of_answer(response.headers) != version:
-                response.close()
-                raise FetchError(Reason.READ_FAILED, f"{shown} has changed while it was read.")
+        reader = RangeReader(
+            HttpRanges(url, self._policy),
+            self._policy,
+            in_parts=False,
+            sleep=self._sleep,
+            clock=self._clock,
+        )
+        stream = io.BufferedReader(RemoteFile(reader), BLOCK)
+        stream.peek(1)
+        return stream
 
     def close(self) -> None:
         """Closes the idle connections of this process."""
@@ -163,25 +132,3 @@ class HttpClient:
             return bytes(body), versions.of_answer(response.headers)
         finally:
             response.close()
-
-
-class _Stream(io.RawIOBase):
-    """What comes in blocks as a file."""
-
-    def __init__(self, body: Generator[bytes, None, None]) -> None:
-        self._body = body
-        self._left = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._left:
-            self._left = memoryview(next(self._body, b""))
-        size = min(len(buffer), len(self._left))
-        buffer[:size], self._left = self._left[:size], self._left[size:]
-        return size
-
-    def close(self) -> None:
-        self._body.close()
-        super().close()

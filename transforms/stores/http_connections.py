@@ -21,9 +21,11 @@ _LONGEST_HEAD = 2**20
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:|[ \t]")
 _USED = frozenset(
     [
+        b"accept-ranges",
         b"connection",
         b"content-encoding",
         b"content-length",
+        b"content-range",
         b"etag",
         b"last-modified",
         b"location",

@@ -15,8 +15,9 @@ from urllib3.exceptions import (
 )
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
+from image_features.system import descriptors
 from image_features.system.deadlines import Deadline
-from image_features.system.timed_sockets import UnknownHostError, has_no_descriptor
+from image_features.system.timed_sockets import UnknownHostError
 from image_features.transforms.stores.http_guard import BlockedHostError
 from image_features.transforms.stores.retries import FetchError, PassingError
 from image_features.transforms.values import Reason
@@ -48,7 +49,7 @@ def translated(error: Exception, shown: str, deadline: Deadline) -> FetchError:
             return _untrusted(cause, shown)
     if deadline.left() <= 0:
         return too_late(shown, deadline)
-    if any(map(has_no_descriptor, causes)):
+    if any(map(descriptors.has_none, causes)):
         return PassingError(
             Reason.CONNECTION_FAILED,
             f"{shown} cannot be connected to: too many files are open on this machine; raise its "

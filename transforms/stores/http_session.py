@@ -29,6 +29,7 @@ MIB = 2**20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # They bring a part, or nothing, though the whole was asked for.
 _NOT_WHOLE = frozenset({204, 205, 206})
+_IN_PART = frozenset({206, 416})
 # A body that nobody wants is read all the same if it is so short: a new connection costs more.
 _WORTH_READING = 16 * 1024
 
@@ -41,7 +42,7 @@ class HttpPolicy:
       connect_timeout: The most time that connecting may take, to all addresses of a host together.
       read_timeout: The most time between two parts of an answer.
       total_timeout: The most time that a fetch may take as a whole, with all of its attempts. Of a
-        manifest it is the time for each MiB.
+        manifest or an archive it is the time for each MiB.
       retries: When to try again.
       max_redirects: The number of redirects that are followed.
       max_bytes: The size of the largest body that is read; a larger one is cut off and fails.
@@ -170,8 +171,14 @@ class HttpSession:
         except Exception as error:  # urllib3, http.client and sockets have errors of their own.
             raise translated(error, shown, deadline) from error
 
-    def check_status(self, url: str, response: Any) -> None:
+    def check_status(self, url: str, response: Any, *, in_part: bool = False) -> None:
         """Makes sure that an answer has the body that was asked for; leaves it if it has not.
+
+        Args:
+          url: The location.
+          response: The answer.
+          in_part: Whether a part was asked for, so that the answer may also be that, or that there
+            is no such part.
 
         Raises:
           PassingError: the next answer may have it.
@@ -179,6 +186,8 @@ class HttpSession:
         """
         status, shown = response.status, redact_uri(url)
         if 200 <= status < 300 and status not in _NOT_WHOLE:
+            return
+        if in_part and status in _IN_PART:
             return
         wait = retry_after(response.headers.get("Retry-After"))
         leave(response)

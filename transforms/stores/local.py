@@ -30,17 +30,8 @@ class LocalStore:
           FetchError: the file is not there, is larger than allowed, or is no regular file.
           OSError: the disk fails.
         """
+        descriptor, status = open_regular(path)
         try:
-            # Opening a pipe would wait for a writer that never comes.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise FetchError(Reason.NOT_FOUND, f"{path} does not exist.") from error
-        except PermissionError as error:
-            raise FetchError(Reason.ACCESS_DENIED, f"{path} may not be read.") from error
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise FetchError(Reason.READ_FAILED, f"{path} is not a regular file.")
             if status.st_size > self._max_bytes:
                 raise too_large(path, self._max_bytes)
             # A buffered reader would cost as much again as the reading.
@@ -59,3 +50,27 @@ class LocalStore:
 
     def close(self) -> None:
         """Does nothing: files are closed when they are read."""
+
+
+def open_regular(path: str) -> tuple[int, os.stat_result]:
+    """Opens a file, and nothing else, for reading; returns its descriptor and its status.
+
+    Raises:
+      FetchError: the file is not there, may not be read, or is no regular file.
+      OSError: the disk fails.
+    """
+    try:
+        # Opening a pipe would wait for a writer that never comes.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FetchError(Reason.NOT_FOUND, f"{path} does not exist.") from error
+    except PermissionError as error:
+        raise FetchError(Reason.ACCESS_DENIED, f"{path} may not be read.") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FetchError(Reason.READ_FAILED, f"{path} is not a regular file.")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, status

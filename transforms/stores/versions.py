@@ -84,7 +84,12 @@ def conditions(version: str) -> dict[str, str]:
 def still_there(version: str, headers: Mapping[str, str]) -> bool:
     """Whether an answer of "not modified" is about this version, by the ETag that it has."""
     etag = headers.get("ETag", "").strip() or version.removeprefix("etag:")
-    return bool(conditions(version)) and _weakly(f"etag:{etag}") == _weakly(version)
+    return bool(conditions(version)) and are_same(f"etag:{etag}", version)
+
+
+def are_same(version: str, other: str) -> bool:
+    """Whether two answers have told of one version: a server may weaken an ETag."""
+    return _weakly(version) == _weakly(other)
 
 
 def _weakly(version: str) -> str:

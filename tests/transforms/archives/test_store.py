@@ -77,7 +77,7 @@ def test_the_manifests_version_counts(tmp_path):
 def test_an_archive_is_asked_once_for_its_version(tmp_path, monkeypatch):
     (tmp_path / "a.tar").write_bytes(archives.tar(MEMBERS))
     opened = []
-    plain = store_module.open_ranged
+    plain = store_module.version_of
 
     def count(uri, **how):
         opened.append(uri)
@@ -85,7 +85,7 @@ def test_an_archive_is_asked_once_for_its_version(tmp_path, monkeypatch):
         return plain(uri, **how)
 
     refs = listed(tmp_path / "a.tar")
-    monkeypatch.setattr(store_module, "open_ranged", count)
+    monkeypatch.setattr(store_module, "version_of", count)
     fetcher = Fetcher(POLICY)
 
     def ask(ref):

@@ -12,12 +12,13 @@ import pytest
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.archives.parquet_column import ImageColumnError
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
+from image_features.transforms.manifests.columns import Column, Kind
 from image_features.transforms.manifests.rows import ManifestError
 from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
-from image_features.transforms.values import ImageError, PackedRefs, Reason
+from image_features.transforms.values import ImageError, ImageRef, PackedRefs, Reason
 from tests.images import encode, noise
 
 _IMAGES = [encode(noise(seed)) for seed in range(6)]
@@ -193,6 +194,21 @@ def test_what_a_directory_has_beside_images(tmp_path):
     # One that is named itself ends the launch.
     with pytest.raises(ManifestError, match=r"cut.parquet cannot be read as Parquet"):
         _Read(tmp_path / "cut.parquet")
+
+
+def test_a_manifest_may_name_the_file_and_its_rows(tmp_path):
+    _write(tmp_path / "a.parquet", {"i": _IMAGES, "label": range(6)}, row_group_size=2)
+    (tmp_path / "m.csv").write_text("uri,split\na.parquet!/row/4,test\na.parquet!/row/9,test\n")
+    assert _Read(tmp_path / "m.csv").images == [_IMAGES[4], Reason.NOT_FOUND]
+    (tmp_path / "m.csv").write_text("uri,split,label\na.parquet,train,9\n")
+    spec = examine(
+        find_sources([str(tmp_path / "m.csv")]),
+        uri_column=None,
+        declared={"label": Column("label", Kind.INT64)},
+        http=HttpPolicy(),
+    ).spec
+    rows = [dict(row.columns) for row in read_all(spec) if isinstance(row, ImageRef)]
+    assert rows == [{"split": "train", "label": label} for label in range(6)]
 
 
 def test_damage_in_other_columns_costs_the_rows_of_its_group(tmp_path):
