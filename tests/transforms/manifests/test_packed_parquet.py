@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from image_features.transforms.archives import spans
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.archives.parquet_column import ImageColumnError
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.manifests.columns import Column, Kind
+from image_features.transforms.manifests.formats import ManifestFormat, read_rows
 from image_features.transforms.manifests.rows import ManifestError
 from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import examine
@@ -20,6 +24,7 @@ from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ImageError, ImageRef, PackedRefs, Reason
 from tests.images import encode, noise
+from tests.range_server import RangeServer
 
 _IMAGES = [encode(noise(seed)) for seed in range(6)]
 
@@ -238,10 +243,29 @@ def test_more_rows_than_bytes_are_damage(tmp_path):
 
 
 def test_groups_of_rows_are_joined_and_never_divided(tmp_path, monkeypatch):
-    from image_features.transforms.archives import spans
-
     monkeypatch.setattr(spans, "SPAN_ROWS", 3)
     path = _write(tmp_path / "a.parquet", {"i": _IMAGES}, row_group_size=2)
     places = [row.place for row in _Read(path).rows.values()]
     assert [place.span for place in places] == [0, 0, 0, 0, 1, 1]
     assert [place.begin for place in places] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_file_behind_a_network_is_read_in_few_requests(monkeypatch):
+    monkeypatch.setattr(spans, "SPAN_ROWS", 100)
+    images = [b"\xff\xd8\xff" + os.urandom(30_000) for _ in range(200)]
+    file = io.BytesIO()
+    pq.write_table(pa.table({"image": images}), file, row_group_size=20)
+    with RangeServer(file.getvalue()) as server:
+        location = server.url("a.parquet")
+        http = HttpPolicy(allow_private_hosts=True)
+        rows = list(read_rows(location, format=ManifestFormat.PARQUET, uri_column=None, http=http))
+        # The footer, and the first images to see that they are some.
+        assert (len(rows), len(server.asked)) == (200, 2)
+        server.asked.clear()
+        fetcher = Fetcher(FetchPolicy(http=http))
+        refs = [ImageRef(row.uri, "", place=row.place) for row in rows if row.place.span == 1]
+        read = list(fetcher.fetch_packed(PackedRefs(location, tuple(refs))))
+        fetcher.close()
+        assert [image.data for image in read] == images[100:]
+        assert {image.version for image in read} <= {row.version for row in rows}
+        assert len(server.asked) == 2
