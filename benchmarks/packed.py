@@ -12,41 +12,34 @@ Rates are steady ones, large runs less small ones; `whole` has the start-up too.
 processor time, which other work on the machine disturbs less. `read` is how often a server sent
 what the archive holds. Images get as many names as are wanted, and each size has an archive of
 each format, which needs the disk space of so many images; all of it is in the page cache.
+
+The projection takes the processor time of the last store without delay, `Machine`s of 4 vCPUs and
+the requests that `benchmarks.projection` counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
-import json
 import pathlib
-import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
 from benchmarks import corpus, measure, stores
-from benchmarks.contenders.roster import Arena, Contender
-from benchmarks.extraction import (
-    Steady,
-    extract,
-    make_parser,
-    report,
-    runs,
-    steady,
-    warm_up,
-    write_manifest,
-)
-from benchmarks.loopback import Counters
+from benchmarks.contenders.roster import Arena
+from benchmarks.extraction import make_parser, report, warm_up, write_manifest
+from benchmarks.packed_case import LOOP, LOOSE, WEBDATASET, Case
 from benchmarks.packing import WRITERS
+from benchmarks.projection import Collection, ImageCost, Machine, Prices, bill
 
-LOOSE = "loose"
-LOOP = "webdataset"
 _LEAST = {("local", 0): 0.95, ("http", 50): 1.5}
 _MOST_REQUESTS = 0.001
 _MOST_MIB = 64
-_LOOP = Contender("webdataset_loop", "webdataset", prints_work=True)
+_PROJECTED = (1_000_000, 10_000_000, 100_000_000)
+# An n1-standard-4, and the bytes that an image has in two groupings, or in three with its place.
+_MACHINE = Machine(4, 1, 15)
+_SHUFFLED = (600, 1000)
 
 
 def main() -> None:
@@ -64,7 +57,18 @@ def main() -> None:
                 case.run(options.extract)
     rows = table(cases)
     raw = {case.name: case.raw() for case in cases}
-    report(rows, options.json, machine=machine, options=options.extract, sizes=sizes, runs=raw)
+    bills = _bills(cases)
+    report(
+        rows,
+        options.json,
+        machine=machine,
+        options=options.extract,
+        sizes=sizes,
+        runs=raw,
+        projection=bills,
+    )
+    print("\nProjected, at the list prices of `benchmarks.projection`:")
+    measure.print_table(bills)
 
 
 def _parse() -> argparse.Namespace:
@@ -110,7 +114,7 @@ def _prepare(
                 Case(packed, form, delay, sizes, [places[path] for path in paths], paths)
                 for form, paths in archives.items()
             ]
-            if "tar" in archives and _LOOP.installed():
+            if "tar" in archives and WEBDATASET.installed():
                 inputs = [places[path] for path in archives["tar"]]
                 cases.append(Case(packed, LOOP, delay, sizes, inputs, archives["tar"], arena))
     return cases
@@ -128,90 +132,6 @@ def _pack(
         measure.run([*command, f"--manifest={manifest}", f"--archive={path}"])
         paths.append(str(path))
     return paths
-
-
-@dataclasses.dataclass
-class Case:
-    """A form in a store with a delay, and its runs.
-
-    Attributes:
-      store: Where the images are.
-      form: The format of the archive, `LOOSE`, or `LOOP` for webdataset's reading of a .tar.
-      delay: The delay of each answer in milliseconds.
-      sizes: The numbers of images.
-      inputs: The input for each size.
-      archives: The paths of the archives, of which there are none for loose images.
-      arena: What a contender needs; None for our product.
-    """
-
-    store: stores.Store
-    form: str
-    delay: int
-    sizes: tuple[int, int]
-    inputs: Sequence[str]
-    archives: Sequence[str] = ()
-    arena: Arena | None = None
-    usages: tuple[list[measure.Usage], list[measure.Usage]] = dataclasses.field(
-        default_factory=lambda: ([], [])
-    )
-    served: list[Counters] = dataclasses.field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """The name in the results."""
-        return f"{self.store.name} {self.delay} ms {self.form}"
-
-    def run(self, options: Sequence[str]) -> None:
-        """Runs both sizes once."""
-        for size, location, usages in zip(self.sizes, self.inputs, self.usages, strict=True):
-            before = self.store.delay(self.delay)
-            if self.arena is not None:
-                usages.append(_read_by_webdataset(location, size, self.arena))
-            else:
-                arguments = [*self.store.options, *options]
-                usages.append(extract(location, size, options=arguments, env=self.store.env))
-            after = self.store.delay(0)
-        # These are the counters of the large run, the last one.
-        self.served.append(after.since(before))
-
-    def steady(self) -> Steady | None:
-        """The cost of an image."""
-        return steady(self.sizes, *self.usages)
-
-    def whole(self) -> float:
-        """The images a second of large runs, with their start-up."""
-        return self.sizes[1] / statistics.median(usage.seconds for usage in self.usages[1])
-
-    def peak_mib(self) -> float:
-        """The peak of memory of large runs."""
-        return statistics.median(usage.peak_mib for usage in self.usages[1])
-
-    def requests(self) -> float | None:
-        """The requests for an image; None if nothing was asked of a server."""
-        if not self.store.servers:
-            return None
-        return statistics.median(counters.requests for counters in self.served) / self.sizes[1]
-
-    def read(self) -> float | None:
-        """How often a server sent what the archive holds."""
-        if not self.store.servers or not self.archives:
-            return None
-        sent = statistics.median(counters.sent for counters in self.served)
-        return sent / pathlib.Path(self.archives[1]).stat().st_size
-
-    def raw(self) -> list[dict[str, float]]:
-        """Every single run."""
-        return runs(self.sizes[0], self.usages[0]) + runs(self.sizes[1], self.usages[1])
-
-
-def _read_by_webdataset(location: str, count: int, arena: Arena) -> measure.Usage:
-    manifest = write_manifest([location], arena.scratch / "archives.txt")
-    command = _LOOP.command(arena, manifest, arena.scratch / "nothing")
-    usage = measure.run(command, env=arena.environment)
-    images = json.loads(usage.output)["images"]
-    if images != count:
-        raise RuntimeError(f"webdataset read {images} of {count} images.")
-    return usage
 
 
 def table(cases: Sequence[Case]) -> list[dict[str, object]]:
@@ -270,6 +190,27 @@ def _verdict(case: Case, loose: Case, of_loose: float | None) -> str:
     }
     missed = [name for name, is_met in met.items() if not is_met]
     return f"missed: {', '.join(missed)}" if missed else "met"
+
+
+def _bills(cases: Sequence[Case]) -> list[dict[str, object]]:
+    """Projects dollars a million images from the processor time that an image takes here."""
+    place = [case for case in cases if not case.delay and case.store.name == cases[-1].store.name]
+    costs = {case.form: cost for case in place if (cost := case.steady())}
+    packed = [cost for form, cost in costs.items() if form not in (LOOSE, LOOP)]
+    if LOOSE not in costs or not packed:
+        return []
+    prices = Prices()
+    machines = [
+        _MACHINE.dollars(ImageCost(cost.cpu_ms / 1000, None, shuffled, 0), prices)
+        for cost, shuffled in zip((costs[LOOSE], packed[0]), _SHUFFLED, strict=True)
+    ]
+    collections = [
+        Collection(images, images_per_shard=rows)
+        for images in _PROJECTED
+        for rows in (10_000, 1_000_000)
+        if rows <= images
+    ]
+    return bill(collections, (machines[0], machines[1]), prices)
 
 
 if __name__ == "__main__":

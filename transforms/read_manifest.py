@@ -54,13 +54,13 @@ class ReadManifest(beam.PTransform):
         read = (
             pipeline
             | "NameSources" >> beam.Create(self._spec.sources, reshuffle=True)
-            | "ReadRows" >> self._read()
+            | "ReadRows" >> self._read(find=True)
         )
         found = (
             read.archives
             # An archive is read once, however often it is named, and by whatever worker is free.
             | "GroupByArchive" >> beam.GroupByKey()
-            | "TakeFirst" >> beam.FlatMap(_first, frozenset(map(_identity, self._spec.sources)))
+            | "TakeFirst" >> beam.FlatMap(_first, _manifests(self._spec))
             | "ReadArchives" >> self._read()
         )
         return Rows(
@@ -70,8 +70,8 @@ class ReadManifest(beam.PTransform):
             )
         )
 
-    def _read(self) -> Any:
-        return beam.ParDo(_ReadRowsDoFn(self._spec)).with_outputs(
+    def _read(self, find: bool = False) -> Any:
+        return beam.ParDo(_ReadRowsDoFn(self._spec, find)).with_outputs(
             "errors", "counts", "archives", main="refs"
         )
 
@@ -92,18 +92,29 @@ def _identity(source: Source) -> str:
     return canonical_uri(source.location)
 
 
-def _first(group: tuple[str, Iterable[_Found]], given: Set[str]) -> Iterator[Source]:
-    """Yields the first mention of an archive, if the user has not given it besides."""
+def _manifests(spec: ManifestSpec) -> set[str]:
+    """Returns the identities of the manifests that the user gives."""
+    return {_identity(source) for source in spec.sources if source.format and not _waits(source)}
+
+
+def _waits(source: Source) -> bool:
+    """Whether a source is an archive, which is read when all that names it has been read."""
+    return source.format is not None and bool(source.format.archive)
+
+
+def _first(group: tuple[str, Iterable[_Found]], manifests: Set[str]) -> Iterator[Source]:
+    """Yields the first mention of an archive, unless it is read as a manifest."""
     archive, mentions = group
-    if archive not in given:
+    if archive not in manifests:
         yield min(mentions, key=lambda found: found[:2])[2]
 
 
 def read_all(spec: ManifestSpec) -> Iterator[ImageRef | ImageError]:
     """Yields the rows of all sources in their order."""
-    seen = set(map(_identity, spec.sources))
+    seen = _manifests(spec)
     for source in spec.sources:
-        for row in read_source(source, spec):
+        rows = iter([source]) if _waits(source) else read_source(source, spec)
+        for row in rows:
             if not isinstance(row, Source):
                 yield row
             elif _identity(row) not in seen:
@@ -235,14 +246,16 @@ def _bad_uri(row: ManifestRow, location: str) -> ImageError:
 
 
 class _ReadRowsDoFn(beam.DoFn):
-    def __init__(self, spec: ManifestSpec) -> None:
+    def __init__(self, spec: ManifestSpec, find: bool) -> None:
         self._spec = spec
+        self._find = find
         self._places = {source.location: place for place, source in enumerate(spec.sources)}
         self._rows = Metrics.counter(NAMESPACE, "read_manifest/rows")
 
     def process(self, source: Source) -> Iterator[ImageRef | TaggedOutput]:
         count = found = 0
-        for row in read_source(source, self._spec):
+        waits = self._find and _waits(source)
+        for row in iter([source]) if waits else read_source(source, self._spec):
             if isinstance(row, Source):
                 found += 1
                 place = self._places.get(source.location, 0)

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 from pyarrow import parquet
 
-from benchmarks import measure, packed, stores
+from benchmarks import measure, packed, packed_case, stores
 from benchmarks.loopback import Counters, Server
 from benchmarks.packing import WRITERS
 from tests.images import encode, noise
@@ -21,8 +21,8 @@ IMAGES = {f"00000/{number}.jpg": bytes([number]) * 1000 for number in range(150)
 
 def _case(
     store: stores.Store, form: str, delay: int, seconds: float, mib: float = 200, requests: int = 0
-) -> packed.Case:
-    case = packed.Case(store, form, delay, (100, 1100), ["", ""])
+) -> packed_case.Case:
+    case = packed_case.Case(store, form, delay, (100, 1100), ["", ""])
     case.usages[0].append(measure.Usage(1.0, 1.0, mib, "", 0))
     case.usages[1].append(measure.Usage(1.0 + seconds, 1.0 + 2 * seconds, mib, "", 0))
     case.served.append(Counters(requests=requests))

@@ -1,5 +1,6 @@
 """Shard files: their bytes depend on the rows alone, not on how these arrive."""
 
+import os
 import random
 import threading
 
@@ -8,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_features.transforms.assign_shards import ShardPolicy, error_shards
-from image_features.transforms.shards import pieces, write_shards
+from image_features.transforms.shards import pieces, sheaf, staging
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import DuplicateRowError
-from image_features.transforms.shards.write_shards import ShardRow, _MergeDoFn, _WritePiecesDoFn
+from image_features.transforms.shards.staging import ShardRow
+from image_features.transforms.shards.write_shards import _MergeDoFn, _WritePiecesDoFn
 from image_features.transforms.stores.uris import image_key, shard_of
 
 
@@ -94,6 +96,24 @@ def test_a_row_delivered_twice_stops_the_merge(tmp_path):
         write(tmp_path, [row, row], lambda rows: [rows], 1, ".tfrecord")
 
 
+def test_pieces_for_many_shards_are_one_file(tmp_path, monkeypatch):
+    rows = [
+        ShardRow(shard_of(key, 12), key, b"x" * n)
+        for n in range(600)
+        for key in [image_key(str(n))]
+    ]
+
+    def halves(rows):
+        return [rows[:300], rows[300:]]
+
+    together = write(tmp_path / "together", rows, halves, 12, ".tfrecord")
+    staged = os.listdir(tmp_path / "together" / ".staging" / "features")
+    assert len(staged) == 2 and all(name.startswith("sheaf-") for name in staged)
+    monkeypatch.setattr(sheaf, "are_read_alone", lambda directory: False)
+    assert write(tmp_path / "apart", rows, halves, 12, ".tfrecord") == together
+    assert len(os.listdir(tmp_path / "apart" / ".staging" / "features")) == 24
+
+
 def test_small_pieces_are_written_side_by_side(tmp_path, monkeypatch):
     together = threading.Barrier(8)
 
@@ -101,7 +121,8 @@ def test_small_pieces_are_written_side_by_side(tmp_path, monkeypatch):
         together.wait(timeout=20)  # It breaks if they come one or two at a time.
         pieces.write_piece(*args)
 
-    monkeypatch.setattr(write_shards, "write_piece", write_piece)
+    monkeypatch.setattr(sheaf, "are_read_alone", lambda directory: False)
+    monkeypatch.setattr(staging, "write_piece", write_piece)
     rows = [ShardRow(n % 8, image_key(str(n)), b"x") for n in range(80)]
     files = write(tmp_path, rows, lambda rows: [rows], 8, ".tfrecord")
     assert [rows for rows, _, _ in files.values()] == [10] * 8

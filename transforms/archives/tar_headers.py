@@ -143,7 +143,7 @@ def _parse(block: bytes) -> _Header:
         checksum = -1
     total = sum(block) - sum(stored) + 8 * ord(" ")
     # Old programs took bytes for signed.
-    if checksum not in (total, total - 256 * sum(byte > 127 for byte in block)):
+    if checksum != total and checksum != total - 256 * sum(byte > 127 for byte in block):
         raise _NoHeaderError("a header with a wrong checksum")
     name = block[:100].partition(b"\0")[0]
     # GNU's magic ends otherwise, and other things follow.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
-import os
 from collections.abc import Iterator
 from typing import IO
 
@@ -25,7 +24,7 @@ _WALKED = 256
 _BEGIN = operator.attrgetter("begin")
 
 
-def list_zip(file: IO[bytes], shown: str) -> Iterator[list[ZipEntry]]:
+def list_zip(file: IO[bytes], size: int, shown: str) -> Iterator[list[ZipEntry]]:
     """Yields the entries in the order in which they lie in the file, many at a time.
 
     Those of an archive with very many, in a directory that is in another order, are in order only
@@ -33,6 +32,7 @@ def list_zip(file: IO[bytes], shown: str) -> Iterator[list[ZipEntry]]:
 
     Args:
       file: The archive, which may be read elsewhere between two lists.
+      size: Its size.
       shown: Its location, for messages.
 
     Raises:
@@ -40,7 +40,6 @@ def list_zip(file: IO[bytes], shown: str) -> Iterator[list[ZipEntry]]:
       CorruptArchiveError: in the end, if it is damaged.
       FetchError: it is one part of several.
     """
-    size = file.seek(0, os.SEEK_END)
     if not size:
         raise NotAnArchiveError(f"{shown} is empty, and no zip.")
     directory = find_directory(file, size, shown)

@@ -57,8 +57,6 @@ def find_directory(file: IO[bytes], size: int, shown: str) -> Directory | None:
     Raises:
       FetchError: the file is one part of an archive in several.
     """
-    file.seek(0)
-    magic = file.read(4)
     at = max(0, size - TAIL_BYTES)
     file.seek(at)
     tail = file.read(size - at)
@@ -74,14 +72,16 @@ def find_directory(file: IO[bytes], size: int, shown: str) -> Directory | None:
         if found is None:
             continue
         disk, directory = found
-        # Where the archive begins with its first member, nothing was put before it: this directory
-        # is that of an archive within the archive.
-        if magic == LOCAL and directory.shift > 0:
-            continue
-        if magic != LOCAL and disk:
-            raise _is_part(shown)
+        if directory.shift > 0 or disk:
+            begins_so = _read(file, 0, 4) == LOCAL
+            # Where the archive begins with its first member, nothing was put before it: this
+            # directory is that of an archive within the archive.
+            if begins_so and directory.shift > 0:
+                continue
+            if disk and not begins_so:
+                raise _is_part(shown)
         return directory._replace(cut=at + end + _END_RECORD.size + comment > size)
-    if magic == DESCRIPTOR:
+    if _read(file, 0, 4) == DESCRIPTOR:
         raise _is_part(shown)
     return None
 
@@ -102,9 +102,23 @@ def _locate(
                 break
     for start in dict.fromkeys((end - length, offset)):
         is_empty = start == end and length == 0
-        if is_empty or (start < end and _read(file, start, 4) == CENTRAL):
+        if is_empty:
             return disk, Directory(start, end, start - offset, cut=False)
+        if start < end and _read(file, start, 4) == CENTRAL:
+            return disk, Directory(start, end, _shift(file, start, offset), cut=False)
     return None
+
+
+def _shift(file: IO[bytes], start: int, offset: int) -> int:
+    """Returns by how much entries lie behind where the directory says, by the first of them."""
+    shift = start - offset
+    file.seek(start)
+    record = parse_central(file.read(CENTRAL_BYTES))
+    if shift and record:
+        first = record.whole(file.read(record.more), 0).begin
+        if _read(file, first + shift, 4) != LOCAL and _read(file, first, 4) == LOCAL:
+            return 0  # What tells of the directory is damaged, and not the directory.
+    return shift
 
 
 def _read(file: IO[bytes], at: int, length: int) -> bytes:

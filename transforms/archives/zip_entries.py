@@ -10,6 +10,8 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from image_features.transforms.archives.member import member_name
+
 LOCAL = b"PK\x03\x04"
 CENTRAL = b"PK\x01\x02"
 DESCRIPTOR = b"PK\x07\x08"
@@ -27,8 +29,6 @@ _UTF8 = 0x800
 _ZIP64 = 0x1
 _UNICODE_PATH = 0x7075
 _IN_ZIP64 = 0xFFFFFFFF
-# Deflate's shortest stream, which holds nothing, has two bytes.
-_EMPTY_STREAM = 2
 
 
 class ZipEntry(NamedTuple):
@@ -172,7 +172,8 @@ def parse_descriptor(data: bytes, entry: ZipEntry, zip64: bool) -> tuple[ZipEntr
             if len(data) < length:
                 continue
             crc, packed, size = struct.unpack(form, data[start:length])
-            if packed == entry.packed and (size or packed <= _EMPTY_STREAM):
+            # Half of a long size reads as a size of nothing, whose checksum would be 0.
+            if packed == entry.packed and (size or not crc):
                 return entry._replace(crc=crc, size=size), length
     return None
 
@@ -208,6 +209,4 @@ def _name_of(raw: bytes, utf8: bool, fields: dict[int, bytes]) -> str:
         name = raw.decode()
     except UnicodeDecodeError:
         name = raw.decode("utf-8", "surrogateescape") if utf8 else raw.decode("cp437")
-    while name.startswith("./"):
-        name = name[2:].lstrip("/")
-    return name
+    return member_name(name)

@@ -19,7 +19,7 @@ from image_features.transforms.manifests.columns import (
 from image_features.transforms.manifests.formats import ManifestFormat, read_rows
 from image_features.transforms.manifests.packed_parquet import ParquetInput
 from image_features.transforms.manifests.packed_tfrecord import infer_feature_columns, widest
-from image_features.transforms.manifests.rows import ManifestRow
+from image_features.transforms.manifests.rows import ManifestRow, readable
 from image_features.transforms.manifests.sources import (
     Source,
     check_read,
@@ -188,7 +188,7 @@ def _heads(spec: ManifestSpec) -> Iterator[_Head]:
             looked_at += 1
             try:
                 yield _look_at(archive, spec)
-            except (ImageColumnError, ImageFeatureError):  # The user has to say which one is meant.
+            except (ImageFeatureError, ImageColumnError):  # The user has to say which is meant.
                 raise
             except Exception:  # It becomes a row that failed.
                 yield _Head(archive)
@@ -309,7 +309,7 @@ def _look_at(source: Source, spec: ManifestSpec) -> _Head:
             source.location, spec.http, spec.uri_column, spec.archives, source.listed
         )
         return _Head(source, len(head), *parquet.columns(), archives=archives)
-    samples = [row.values for row in head if not row.problem]
+    samples = [readable(row.values) for row in head if not row.problem]
     if source.format.archive:
         tell = infer_feature_columns if _is_tfrecord(source) else infer_columns
         columns = tell(samples)

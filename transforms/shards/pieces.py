@@ -6,12 +6,15 @@
 All numbers are little-endian, and the checksum is of all that follows it. A note is what a row
 tells the shard's index. Merging reads the indexes of pieces, sorts the keys, and copies stretches
 of rows that lie together already, as nearly all do, since rows come sorted in slices.
+
+A piece is a file of its own or a part of a sheaf.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import itertools
 import struct
 import tempfile
@@ -23,6 +26,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from image_features.transforms.shards.sheaf import is_part, read_part
 from image_features.transforms.stores.files import create_whole, open_plain
 
 KEY_BYTES = 32
@@ -33,7 +37,8 @@ _BLOCK = 2**20
 # Pieces whose keys overlap are open at the same time; systems allow a process about 1000 files.
 _MAX_OPEN = 200
 # Where there are more of them, smaller ones are read once and kept together in a temporary file:
-# the rows of archives come for all shards in turn, and each row would open a piece again.
+# the rows of archives come for all shards in turn, and each row would open a piece again. Those
+# in sheaves are as small as makes them worth one.
 _SMALL_BYTES = 2**18
 _READ_AT_ONCE = 16
 
@@ -70,6 +75,16 @@ def write_piece(
       rows: The bytes of the rows.
       notes: The notes of the rows; empty where they have none.
     """
+    # A piece that a loss of power has spoiled is known by its checksum, and made again.
+    with create_whole(path, f"{path}{PART_SUFFIX}", durable=False) as file:
+        for block in encode_piece(keys, rows, notes):
+            file.write(block)
+
+
+def encode_piece(
+    keys: Sequence[str], rows: Sequence[bytes], notes: Sequence[bytes] = ()
+) -> tuple[bytes, bytes]:
+    """Returns the head and the body of the piece that `write_piece` would write."""
     notes = notes or [b""] * len(rows)
     index = np.empty(len(rows), _ENTRY)
     index["key"] = keys
@@ -84,10 +99,7 @@ def write_piece(
             *(rows[position] for position in positions),
         )
     )
-    # A piece that a loss of power has spoiled is known by its checksum, and made again.
-    with create_whole(path, f"{path}{PART_SUFFIX}", durable=False) as file:
-        file.write(_HEAD.pack(len(rows), google_crc32c.value(body)))
-        file.write(body)
+    return _HEAD.pack(len(rows), google_crc32c.value(body)), body
 
 
 def read_keys(path: str) -> list[str]:
@@ -97,7 +109,7 @@ def read_keys(path: str) -> list[str]:
       BrokenPieceError: the piece is not what was written.
       OSError: the piece cannot be read.
     """
-    with open_plain(path) as file:
+    with io.BytesIO(read_part(path)) if is_part(path) else open_plain(path) as file:
         head = file.read(_HEAD.size)
         body = file.read() if len(head) == _HEAD.size else b""
     if not body:
@@ -117,7 +129,7 @@ def merge_pieces(
     """Writes the rows of pieces in the order of their keys.
 
     Args:
-      paths: The paths of the pieces.
+      paths: The paths of the pieces, or their locations in sheaves.
       write: The function that takes the bytes.
       chosen: For each piece the positions of its rows to write, None for all of them.
 
@@ -132,7 +144,7 @@ def merge_pieces(
         pieces = stack.enter_context(contextlib.closing(_OpenPieces(paths)))
         if not paths:
             return MergedRows(np.empty(0, f"S{KEY_BYTES}"), [])
-        if len(paths) > _MAX_OPEN:
+        if len(paths) > _MAX_OPEN or any(is_part(path) for path in paths):
             pieces.gather(stack.enter_context(tempfile.TemporaryFile()))
         heads = [pieces.read_head(number) for number in range(len(paths))]
         indexes = [index for index, _ in heads]
@@ -183,7 +195,7 @@ class _OpenPieces:
         self._parts: dict[int, tuple[int, int]] = {}
 
     def gather(self, together: IO[bytes]) -> None:
-        """Copies the small pieces into one file, and reads them from there."""
+        """Copies small pieces, and those in sheaves, into one file, and reads them from there."""
         self._together = together
         with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
             for first in range(0, len(self._paths), _READ_AT_ONCE):
@@ -238,6 +250,8 @@ class _OpenPieces:
 
 
 def _read_small(path: str) -> bytes | None:
+    if is_part(path):
+        return read_part(path)
     with open_plain(path) as file:
         data = file.read(_SMALL_BYTES + 1)
     return data if len(data) <= _SMALL_BYTES else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import io
 import lzma
@@ -29,6 +30,8 @@ _UNREAD = {
 # Its first block or its end, since a file of text may well begin with "BZh".
 _BEHIND_BZH = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
 _BLOCK = 2**18
+# Twice what xz -9 needs; a file may claim gigabytes.
+_XZ_MEMORY = 128 * 2**20
 _LOST_BY_ZST = 512  # So much before damage may be lost, which is a block of a .tar.
 
 
@@ -117,7 +120,7 @@ class Decompressed(io.RawIOBase):
 
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".bz2": bz2.BZ2Decompressor,
-    ".xz": lzma.LZMADecompressor,
+    ".xz": functools.partial(lzma.LZMADecompressor, memlimit=_XZ_MEMORY),
 }
 
 

@@ -15,6 +15,8 @@ from image_features.transforms.values import Reason
 
 # What is passed over for less costs less than another request: at 50 ms, and at any bandwidth.
 _READ_THROUGH = 2**20
+# Who looks at the beginning to tell what a file is goes back to it.
+_HEAD = 512 * 1024
 # The directory of a .zip file or the footer of a Parquet file, and what comes behind a comment.
 _END = 128 * 1024
 _BLOCK = 2**18
@@ -25,9 +27,10 @@ _MOST_SPOOLED = 16 * 2**30
 class RemoteFile(io.RawIOBase):
     """A file that is requested when it is read.
 
-    Reading forward is one request, seeks over a little included. The end is read as a whole, since
-    who asks for some of it asks for more. A file whose server sends no parts is read forward, too;
-    when it is to be read backward, it is fetched anew into a temporary file, as far as it is read.
+    Reading forward is one request, seeks over a little included. The beginning is kept. The end is
+    read as a whole, since who asks for some of it asks for more. A file whose server sends no parts
+    is read forward, too; when it is to be read backward, it is fetched anew into a temporary file,
+    as far as it is read.
 
     Args:
       reader: The reader of the file.
@@ -40,6 +43,7 @@ class RemoteFile(io.RawIOBase):
         self._body: Generator[bytes, None, None] | None = None
         self._at = 0
         self._block = memoryview(b"")
+        self._head = b""
         self._end_at = 0
         self._end = memoryview(b"")
         self._spool: IO[bytes] | None = None
@@ -113,6 +117,8 @@ class RemoteFile(io.RawIOBase):
             return memoryview(b"")
         gap = position - self._at - len(self._block)
         goes_on = self._body is not None and position >= self._at
+        if position < len(self._head):
+            return memoryview(self._head)[position:]
         # A body that is read to its end gives back its connection.
         if self._end and position >= self._end_at and not (goes_on and gap <= 0):
             return self._end[position - self._end_at :]
@@ -131,9 +137,12 @@ class RemoteFile(io.RawIOBase):
             self._at = position
         while position >= self._at + len(self._block):
             self._at += len(self._block)
-            self._block = memoryview(self._pull(self._at))
-            if not self._block:
+            block = self._pull(self._at)
+            self._block = memoryview(block)
+            if not block:
                 return self._block
+            if self._at == len(self._head) < _HEAD:
+                self._head += block
         self._block = self._block[position - self._at :]
         self._at = position
         return self._block

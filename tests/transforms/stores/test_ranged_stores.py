@@ -71,6 +71,7 @@ def test_an_object_that_is_not_there_is_not_found(bucket, uri):
 def storage(monkeypatch):
     """A server that answers as Cloud Storage does, byte for byte where it matters."""
     gcs_ranges.shared_client.cache_clear()
+    monkeypatch.setattr(remote_file, "_HEAD", 1)
     with RangeServer(DATA) as server:
         server.validators = {"X-Goog-Generation": "7", "ETag": "CAc="}
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url("")[:-1])
