@@ -325,7 +325,7 @@ def test_whatever_an_archive_raises_is_one_row(tmp_path, monkeypatch):
     (tmp_path / "a.tar").write_bytes(archives.tar({"a.jpg": b"1"}))
     (tmp_path / "m.txt").write_text("a.tar\nloose.jpg\n")
 
-    def raises(*_):
+    def raises(*_, **__):
         yield ManifestRow(1, f"{tmp_path}/a.tar!/a.jpg")
         raise ZeroDivisionError("what nobody foresaw")
 
