@@ -29,9 +29,10 @@ if TYPE_CHECKING:
         UnsoundRunError,
         UsageError,
     )
+    from image_features.pipeline.dataset.pack import Pack
     from image_features.pipeline.dataset.reading import FeatureArrays, load, load_numpy
     from image_features.pipeline.dataset.run import Run
-    from image_features.pipeline.library import extract, runs
+    from image_features.pipeline.library import extract, pack, runs
     from image_features.pipeline.search.nearest import Neighbour
     from image_features.pipeline.search.query import search
     from image_features.transforms.decode_images import DecodeImages
@@ -69,9 +70,10 @@ _MODULES = {
         "UnsoundRunError",
         "UsageError",
     ),
+    "pipeline.dataset.pack": ("Pack",),
     "pipeline.dataset.reading": ("FeatureArrays", "load", "load_numpy"),
     "pipeline.dataset.run": ("Run",),
-    "pipeline.library": ("extract", "runs"),
+    "pipeline.library": ("extract", "pack", "runs"),
     "pipeline.search.nearest": ("Neighbour",),
     "pipeline.search.query": ("search",),
     "transforms.decode_images": ("DecodeImages",),

@@ -7,12 +7,15 @@ import datetime
 import re
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from image_features.pipeline.dataset.layout import RunLayout
+from image_features.pipeline.dataset.pack import Pack
 from image_features.pipeline.dataset.provenance import Provenance
+from image_features.pipeline.dataset.run import Run
 from image_features.transforms.assign_shards import ShardPolicy
 
+Committed = TypeVar("Committed", covariant=True)
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 # A PSI above 0.25 is a major shift by the convention of credit scoring, where the index is from
 # (Siddiqi, "Credit Risk Scorecards", Wiley 2006); a difference of means of 0.2 deviations is a
@@ -39,6 +42,7 @@ class Guards:
       failed_before: The number of rows, by reason, that failed in the run that this one goes on
         from, and are expected to fail again.
       unchecked: A sentence for each guard that has nothing to compare with.
+      achieved: What a row has come to that did not fail, for the message that none has.
     """
 
     max_error_rate: float | None = None
@@ -50,6 +54,7 @@ class Guards:
     removed_before: int = 0
     failed_before: Mapping[str, int] = dataclasses.field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
+    achieved: str = "has features"
 
     def to_json(self) -> dict[str, Any]:
         """The object `guards` of run.json."""
@@ -67,27 +72,59 @@ class Guards:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
-    """The configuration of every run, whether it extracts features or merges earlier runs.
+class JobConfig(Generic[Committed]):
+    """The configuration of everything that is launched and committed.
 
     Attributes:
       layout: The paths of the run.
       started: The time of the launch, ISO 8601, UTC; it tells this launch's attempts from others.
-      shards: The rule that gives the number of feature shards.
-      provenance: The sources of the features.
+      shards: The rule that gives the number of shards.
       guards: The limits that the run must keep to be committed.
     """
 
     layout: RunLayout
     started: str
     shards: ShardPolicy
-    provenance: Provenance
-    guards: Guards = Guards()
+    guards: Guards = dataclasses.field(default=Guards(), kw_only=True)
 
     @property
     def run_id(self) -> str:
         """The name of the run."""
         return self.layout.run_id
+
+    def committed(self) -> Committed | None:
+        """Reads what was committed; None as long as nothing is."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(JobConfig[Run]):
+    """The configuration of every run, whether it extracts features or merges earlier runs.
+
+    Attributes:
+      provenance: The sources of the features.
+    """
+
+    provenance: Provenance
+
+    def committed(self) -> Run | None:
+        """Reads the committed run; None as long as there is none."""
+        return Run.read(self.layout.directory)
+
+
+@dataclasses.dataclass(frozen=True)
+class PackConfig(JobConfig[Pack]):
+    """The configuration of a packing.
+
+    Attributes:
+      recipe: The fields of pack.json that tell what was packed and how.
+    """
+
+    recipe: Mapping[str, Any]
+
+    def committed(self) -> Pack | None:
+        """Reads the committed archives; None as long as there are none."""
+        return Pack.read(self.layout.directory)
 
 
 def utc_now() -> str:

@@ -7,10 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from image_features.errors import RunFailedError, UsageError
-from image_features.pipeline.cli.parsing import parse_extract
+from image_features.pipeline.cli.pack import add_arguments as add_pack_arguments
+from image_features.pipeline.cli.parsing import parse_extract, parse_with_beam
+from image_features.pipeline.dataset.pack import Pack
 from image_features.pipeline.dataset.run import Run, committed_runs
-from image_features.pipeline.launch.job import Terms, run_job
+from image_features.pipeline.launch.job import run_job
 from image_features.pipeline.launch.prepare import AlreadyCommitted, prepare
+from image_features.pipeline.launch.prepare_pack import prepare_pack
+from image_features.pipeline.launch.work import Terms
 
 # As the command line spells them, or as they are: (-1, 1).
 Numbers = str | Sequence[float]
@@ -58,14 +62,9 @@ def extract(
       GuardError: everything was computed, but a guard such as `max_error_rate` stopped the commit.
       RunFailedError: the job ended without a commit.
     """
-    for name in _NOT_HERE:
-        if name in options:
-            raise UsageError(
-                f"extract() has no option {name!r}, which is of use to a command only."
-            )
-    locations = [input] if isinstance(input, str) else list(input or ())
+    _check_here("extract", options)
     arguments = [
-        *(f"--input={location}" for location in locations),
+        *(f"--input={location}" for location in _locations(input)),
         f"--output={output}",
         *_named("model", model),
         *_named("input_range", input_range),
@@ -82,6 +81,60 @@ def extract(
     deadline = begun + ours.max_duration if ours.max_duration else None
     outcome = run_job(work, beam_options, Terms(deadline=deadline, owns_process=False))
     return outcome.run or _committed(work.run.layout.directory)
+
+
+def pack(
+    input: str | Iterable[str],
+    output: str,
+    *,
+    beam_args: Iterable[str] = (),
+    **options: Any,
+) -> Pack:
+    """Copies the images that the input names into archives.
+
+    It does what the command `pack` does, and takes its options by their names. Rows that fail
+    become error rows. The call waits for the commit; what is packed already is returned as it is.
+
+    Args:
+      input: A manifest, a directory of images or a glob, or several of them; local, gs:// or
+        http(s)://.
+      output: The directory of the archives; local or gs://.
+      beam_args: Beam's own options, as on a command line: `["--runner=FlinkRunner", ...]`.
+      **options: The other options of `pack`, such as `format="parquet"` or
+        `images_per_archive=5000`.
+
+    Returns:
+      The archives: their `directory`, `counts`, `files()` and whatever pack.json says.
+
+    Raises:
+      UsageError: an argument, the input or the output cannot be used; no work has started.
+      RunHeldError: another launcher works on it.
+      GuardError: everything was fetched, but a guard such as `max_error_rate` stopped the commit.
+      RunFailedError: the job ended without a commit.
+    """
+    _check_here("pack", options)
+    named = [flag for name, value in options.items() for flag in _flags(name, value)]
+    arguments = [*_locations(input), output, *named, *beam_args]
+    ours, beam_options = parse_with_beam("pack", add_pack_arguments, arguments)
+    begun = time.monotonic()
+    work = prepare_pack(ours, beam_options)
+    if isinstance(work, AlreadyCommitted):
+        return _packed(work.directory)
+    deadline = begun + ours.max_duration if ours.max_duration else None
+    outcome = run_job(work, beam_options, Terms(deadline=deadline, owns_process=False))
+    return outcome.run or _packed(work.layout.directory)
+
+
+def _check_here(function: str, options: Mapping[str, Any]) -> None:
+    for name in _NOT_HERE:
+        if name in options:
+            raise UsageError(
+                f"{function}() has no option {name!r}, which is of use to a command only."
+            )
+
+
+def _locations(input: str | Iterable[str] | None) -> list[str]:
+    return [input] if isinstance(input, str) else list(input or ())
 
 
 def _named(option: str, value: Any) -> list[str]:
@@ -109,6 +162,13 @@ def _committed(directory: str) -> Run:
     if run is None:
         raise RunFailedError(f"The run in {directory} was removed when it was committed.")
     return run
+
+
+def _packed(directory: str) -> Pack:
+    pack = Pack.read(directory)
+    if pack is None:
+        raise RunFailedError(f"The archives in {directory} were removed when they were committed.")
+    return pack
 
 
 def runs(path: str) -> list[Run]:

@@ -28,7 +28,7 @@ class FeatureExtractorOptions(PipelineOptions):
         add_decode(parser.add_argument_group("decoding and resizing"))
         add_fetch(parser.add_argument_group("fetching"))
         _add_guards(parser.add_argument_group("guards"))
-        _add_job(parser.add_argument_group("the job"))
+        add_job(parser.add_argument_group("the job"))
 
 
 def _add_input(group: Any) -> None:
@@ -41,6 +41,11 @@ def _add_input(group: Any) -> None:
         "(.tar, .zip, .parquet, .tfrecord), a directory of either or a glob; local, gs:// or "
         "http(s)://. May be given several times.",
     )
+    add_forms(group)
+
+
+def add_forms(group: Any) -> None:
+    """Adds the options that tell how the input is read, whatever names it."""
     group.add_argument(
         "--input_format",
         choices=["auto", *map(str, ManifestFormat)],
@@ -127,18 +132,23 @@ def _add_output(group: Any) -> None:
         default="none",
         help="Of the feature shards. TFDS opens uncompressed runs only (none).",
     )
+    add_secrets(group)
+    group.add_argument(
+        "--profile",
+        default=None,
+        metavar="DIR",
+        help="Write what each stage took (stages.json) and a flame graph (flame.svg) there.",
+    )
+
+
+def add_secrets(group: Any) -> None:
+    """Adds the option that keeps what is secret in URIs."""
     group.add_argument(
         "--keep_uri_secrets",
         action="store_true",
         default=False,
         help="Keep credentials and signatures in the URIs of records and errors shards, "
         "so that signed URLs can be tried again. Logs never hold them.",
-    )
-    group.add_argument(
-        "--profile",
-        default=None,
-        metavar="DIR",
-        help="Write what each stage took (stages.json) and a flame graph (flame.svg) there.",
     )
 
 
@@ -187,7 +197,8 @@ def _add_dataset(group: Any) -> None:
     )
 
 
-def _add_guards(group: Any) -> None:
+def add_limits(group: Any) -> None:
+    """Adds the guards of everything that is committed."""
     group.add_argument(
         "--max_error_rate",
         type=rate,
@@ -205,19 +216,23 @@ def _add_guards(group: Any) -> None:
         help="Do not commit if fewer rows were read, as of a manifest that was cut short.",
     )
     group.add_argument(
+        "--max_duration",
+        type=positive_float,
+        default=None,
+        metavar="SECONDS",
+        help="Give up a run that lasts longer, from launch to commit: stop it, commit nothing.",
+    )
+
+
+def _add_guards(group: Any) -> None:
+    add_limits(group)
+    group.add_argument(
         "--max_removed_rate",
         type=rate,
         default=None,
         metavar="RATE",
         help="With --incremental: do not commit if the input does not name a larger part of the "
         "dataset's rows any more.",
-    )
-    group.add_argument(
-        "--max_duration",
-        type=positive_float,
-        default=None,
-        metavar="SECONDS",
-        help="Give up a run that lasts longer, from launch to commit: stop it, commit nothing.",
     )
     group.add_argument(
         "--fail_on_drift",
@@ -237,7 +252,8 @@ def _add_guards(group: Any) -> None:
     )
 
 
-def _add_job(group: Any) -> None:
+def add_job(group: Any) -> None:
+    """Adds the options about the launch itself."""
     group.add_argument(
         "--error_budget",
         type=rate,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import apache_beam as beam
 
 from image_features.transforms.assign_shards import error_shards
 from image_features.transforms.manifests.columns import Column
-from image_features.transforms.manifests.jsonl import COLLISION_PREFIX, ERROR_FIELDS
+from image_features.transforms.manifests.jsonl import COLLISION_PREFIX, ERROR_FIELDS, encode_bytes
 from image_features.transforms.runtime.packing import PackRows, unpack
 from image_features.transforms.shards.index import index_note
 from image_features.transforms.shards.naming import ShardNaming
@@ -151,16 +150,10 @@ def _error_line(error: ImageError, keep_secrets: bool) -> tuple[str, str, bytes]
     for name, value in ref.columns:
         taken = name == "uri" or name in ERROR_FIELDS
         fields[f"{COLLISION_PREFIX}{name}" if taken else name] = value
-    line = json.dumps(fields, default=_encode_bytes, sort_keys=False) + "\n"
+    line = json.dumps(fields, default=encode_bytes, sort_keys=False) + "\n"
     return ref.key, str(error.reason), line.encode("utf-8", "replace")
 
 
 def _error_rows(packed: bytes, num_shards: int) -> Iterator[ShardRow]:
     for key, reason, line in unpack(packed):
         yield ShardRow(shard_of(key, num_shards), key, line, reason)
-
-
-def _encode_bytes(value: Any) -> dict[str, str]:
-    if isinstance(value, bytes):
-        return {"base64": base64.b64encode(value).decode()}
-    return {"base64": base64.b64encode(str(value).encode()).decode()}

@@ -14,20 +14,21 @@ from image_features.transforms.stores.uris import REDACTED, redact_text, redact_
 _SECRET = "--notify"
 
 
-def command_again(command: str, argv: Sequence[str], run_id: str) -> str:
+def command_again(command: str, argv: Sequence[str], run_id: str = "") -> str:
     """Spells a command as it was given, with the name of its run.
 
     Args:
       command: The command, such as "extract".
       argv: The arguments that followed its name.
-      run_id: The name of the run, which the arguments need not hold.
+      run_id: The name of the run, which the arguments need not hold; empty
+        for a command whose arguments name all that there is.
 
     Returns:
       A line for a shell. Where an argument holds a secret, REDACTED stands in its place, and
       words after a `#`, which a shell passes over, say so.
     """
     given = [name for name in argv if name == "--run_id" or name.startswith("--run_id=")]
-    shown = [*_without_secrets(argv), *([] if given else [f"--run_id={run_id}"])]
+    shown = [*_without_secrets(argv), *([] if given or not run_id else [f"--run_id={run_id}"])]
     line = f"{_program()} {command} {shlex.join(shown)}"
     if shown[: len(argv)] != list(argv):
         line += f"  # with your own words for {REDACTED}"

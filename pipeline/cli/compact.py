@@ -71,12 +71,13 @@ def run(argv: list[str]) -> int:
     """
     options, beam_options = parse_with_beam("compact", add_arguments, argv)
     log_to_stderr(options.log_format)
-    from image_features.pipeline.launch.job import Terms, run_job
+    from image_features.pipeline.launch.job import run_job
     from image_features.pipeline.launch.prepare import AlreadyCommitted
     from image_features.pipeline.launch.prepare_compaction import (
         CompactionOptions,
         prepare_compaction,
     )
+    from image_features.pipeline.launch.work import Terms
 
     work = prepare_compaction(
         CompactionOptions(

@@ -9,18 +9,18 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from image_features.errors import EXIT_OK, EXIT_OVER_BUDGET, UsageError
+from image_features.errors import EXIT_OK, UsageError
 from image_features.pipeline.argument_types import web_address
 from image_features.pipeline.cli.again import command_again
+from image_features.pipeline.cli.outcome import judge, tell_failures
 from image_features.pipeline.cli.parsing import make_parser, parse_extract
 from image_features.pipeline.process import log_to_stderr
-from image_features.pipeline.streams import complain, say
+from image_features.pipeline.streams import say
 from image_features.system.paths import absolute
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from image_features.pipeline.dataset.counts import RunCounts
     from image_features.pipeline.dataset.run import Run
 
 HELP = "read image URIs, write one feature vector an image as TFRecord shards"
@@ -69,9 +69,10 @@ def run(argv: list[str]) -> int:
     log_to_stderr(options.log_format)
     # Beam must find the logs already quiet.
     from image_features.pipeline.launch import profile
-    from image_features.pipeline.launch.job import Terms, run_job
+    from image_features.pipeline.launch.job import run_job
     from image_features.pipeline.launch.notify import notify_commit
     from image_features.pipeline.launch.prepare import AlreadyCommitted, prepare
+    from image_features.pipeline.launch.work import Terms
 
     profiled = absolute(options.profile) if options.profile else None
     if profiled:
@@ -105,7 +106,7 @@ def run(argv: list[str]) -> int:
         say(*profile.write_stages(profiled, stages, outcome.seconds))
     if terms.notify:
         notify_commit(terms.notify, committed.record)
-    return _judge(committed.counts, options.error_budget)
+    return judge(committed.counts, options.error_budget)
 
 
 def _check_profile(directory: str, beam_options: PipelineOptions) -> None:
@@ -135,9 +136,6 @@ def notify_address(given: str | None, *, wait: bool) -> str | None:
 
 
 def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
-    from image_features.pipeline.dataset.failures import ErrorShards, in_words
-    from image_features.pipeline.dataset.layout import RunLayout
-
     counts = committed.counts
     known = ""
     if incremental:
@@ -146,12 +144,7 @@ def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
         f"{committed.directory}: {counts.rows_out} of {counts.rows_in} images, "
         f"{counts.rows_failed} failed, {known}{counts.rows_done / seconds:.1f} images/s"
     )
-    errors = ErrorShards.among(RunLayout(committed.directory), committed.files("errors"))
-    found = errors.messages(counts.failed_by_reason)
-    for reason, count in counts.failed_by_reason.items():
-        say(f"  {in_words(reason, count, found.get(reason))}")
-    if errors.paths:
-        say(f"  the rows that failed: {errors}")
+    tell_failures(committed)
     for sentence in committed.unchecked:
         say(f"  {sentence}")
     for name, drift in committed.drift.items():
@@ -166,14 +159,3 @@ def _summarize(committed: Run, seconds: float, *, incremental: bool) -> None:
             drift["mean_difference"],
             drift["threshold"],
         )
-
-
-def _judge(counts: RunCounts, budget: float | None) -> int:
-    failed, rows = counts.rows_failed, counts.rows_in
-    if budget is None or failed <= budget * rows:
-        return EXIT_OK
-    complain(
-        f"the run is committed, but {failed} of {rows} rows failed "
-        f"({failed / rows:.2%}), more than --error_budget={budget:g} allows."
-    )
-    return EXIT_OVER_BUDGET

@@ -12,7 +12,7 @@ from apache_beam.pvalue import AsSingleton
 from image_features.errors import CommitError
 from image_features.pipeline.commit.counts import RowTally, add_up
 from image_features.pipeline.commit.drift import Comparison
-from image_features.pipeline.commit.publish import draft, in_order, publish
+from image_features.pipeline.commit.publish import draft, in_order, publish_features
 from image_features.pipeline.commit.tidy_up import remove_leftovers
 from image_features.pipeline.config import RunConfig
 from image_features.pipeline.dataset.run import current_runs
@@ -94,7 +94,7 @@ def _commit(
         _check_still_current(lineage, run.layout.dataset)
         return Comparison()
 
-    return publish(run, record, files, health, before=check)
+    return publish_features(run, record, files, health, before=check)
 
 
 def _check_still_current(lineage: Lineage, dataset: str) -> None:

@@ -11,7 +11,7 @@ from apache_beam.pvalue import AsSingleton
 from image_features.pipeline.commit import drift
 from image_features.pipeline.commit.counts import RowTally, add_up
 from image_features.pipeline.commit.plan_shards import Plan
-from image_features.pipeline.commit.publish import draft, in_order, publish
+from image_features.pipeline.commit.publish import draft, in_order, publish_features
 from image_features.pipeline.commit.tidy_up import remove_leftovers
 from image_features.pipeline.config import RunConfig
 from image_features.transforms.measure_features import Health
@@ -105,4 +105,4 @@ def commit(
     def compare(document: dict[str, Any]) -> drift.Comparison:
         return drift.find(run.layout.directory, run.provenance, document)
 
-    return publish(run, record, files, health, before=compare)
+    return publish_features(run, record, files, health, before=compare)

@@ -31,25 +31,26 @@ class RowTally:
     unchanged: int = 0
 
 
-def add_up(files: Sequence[ShardFile], tally: RowTally) -> RunCounts:
+def add_up(files: Sequence[ShardFile], tally: RowTally, kind: str = "features") -> RunCounts:
     """Checks that no row was lost or invented, and no shard.
 
     Args:
       files: Every shard and index that was written.
       tally: The counts that the graph made on the way.
+      kind: The kind of shards that hold the rows; those of features have indexes.
 
     Raises:
       CommitError: rows read differ from rows written plus failed, unchanged and duplicates, or a
         shard is missing.
     """
-    features = [shard for shard in files if shard.kind == "features"]
+    features = [shard for shard in files if shard.kind == kind]
     errors = [shard for shard in files if shard.kind == "errors"]
     indexes = [shard for shard in files if shard.kind == INDEX_KIND]
     expected = tally.num_shards
     if len(features) != expected or len(errors) != error_shards(expected):
         raise CommitError(
-            f"The run has {len(features)} feature and {len(errors)} errors shards where "
-            f"{expected} and {error_shards(expected)} were planned; it is not committed."
+            f"The run has {len(features)} {kind.removesuffix('s')} and {len(errors)} errors shards "
+            f"where {expected} and {error_shards(expected)} were planned; it is not committed."
         )
     rows_out = sum(shard.rows for shard in features)
     rows_failed = sum(shard.rows for shard in errors)
@@ -59,7 +60,8 @@ def add_up(files: Sequence[ShardFile], tally: RowTally) -> RunCounts:
             f"{tally.unchanged} were unchanged and {tally.duplicates} were duplicates, which does "
             "not add up; the run is not committed."
         )
-    if sum(shard.rows for shard in indexes) != rows_out or len(indexes) != expected:
+    indexed = sum(shard.rows for shard in indexes), len(indexes)
+    if kind == "features" and indexed != (rows_out, expected):
         raise CommitError(
             f"The indexes hold {sum(shard.rows for shard in indexes)} rows in {len(indexes)} files "
             f"where the features are {rows_out} in {expected}; the run is not committed."

@@ -23,10 +23,10 @@ from image_features.pipeline.commit.descriptions import (
 from image_features.pipeline.commit.drift import Comparison, Drift
 from image_features.pipeline.commit.guards import check, guards_section, record_broken
 from image_features.pipeline.commit.prometheus import exposition
-from image_features.pipeline.config import RunConfig, utc_now
+from image_features.pipeline.config import JobConfig, RunConfig, utc_now
 from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.failures import ErrorShards
-from image_features.pipeline.dataset.layout import HEALTH_FILE, METRICS_FILE, RUN_FILE
+from image_features.pipeline.dataset.layout import HEALTH_FILE, METRICS_FILE
 from image_features.pipeline.dataset.model_sections import by_model
 from image_features.pipeline.dataset.run import FORMAT_VERSION, read_record
 from image_features.transforms.measure_features import Health
@@ -36,7 +36,8 @@ from image_features.transforms.stores.files import create_once, open_plain, sync
 
 def in_order(shards: Iterable[ShardFile]) -> list[ShardFile]:
     """Returns shards in the order in which run.json lists them: features first, then by name."""
-    return sorted(shards, key=lambda shard: (shard.kind != "features", shard.name))
+    first = ("features", "images")
+    return sorted(shards, key=lambda shard: (shard.kind not in first, shard.name))
 
 
 def draft(
@@ -62,7 +63,7 @@ def draft(
     }
 
 
-def publish(
+def publish_features(
     run: RunConfig,
     record: dict[str, Any],
     files: Sequence[ShardFile],
@@ -70,7 +71,7 @@ def publish(
     *,
     before: Callable[[dict[str, Any]], Comparison],
 ) -> dict[str, Any]:
-    """Completes run.json, asks the guards, and writes it last and once.
+    """Commits a run of features with all that describes it; returns what `publish` does.
 
     Args:
       run: The run to commit.
@@ -80,6 +81,41 @@ def publish(
       before: A function that is called with health.json's content just before the guards are
         asked; it returns how far the features have drifted, if it looks at that.
 
+    Raises:
+      CommitError: another run is committed there, or `before` raises it.
+      GuardError: a guard stops the commit.
+    """
+    document = health_document(health)
+    layout = run.layout
+
+    def describe() -> list[dict[str, Any]]:
+        return [
+            *write_schemas(run, [file for file in files if file.kind == "features"]),
+            write_description(layout, HEALTH_FILE, "health", as_json(document)),
+            write_description(layout, METRICS_FILE, "metrics", exposition(record)),
+        ]
+
+    return publish(run, record, files, before=lambda: before(document), describe=describe)
+
+
+def publish(
+    run: JobConfig[Any],
+    record: dict[str, Any],
+    files: Sequence[ShardFile],
+    *,
+    before: Callable[[], Comparison] = Comparison,
+    describe: Callable[[], list[dict[str, Any]]] = list,
+) -> dict[str, Any]:
+    """Completes the record of what was made, asks the guards, and writes it last and once.
+
+    Args:
+      run: The run to commit.
+      record: The content of run.json as far as it is known.
+      files: Every shard and index of the run, in order.
+      before: A function that is called just before the guards are asked; it returns how far the
+        features have drifted, if it looks at that.
+      describe: A function that writes the files that describe the run; it returns their entries.
+
     Returns:
       The content of run.json, which is an earlier attempt's if one got that far.
 
@@ -88,12 +124,12 @@ def publish(
       GuardError: a guard stops the commit.
     """
     layout = run.layout
+    path = layout.path(layout.commit_file)
     # The files that an earlier attempt lists must not be written again: only its shards are sure
     # to be the same bytes.
-    if (found := read_record(layout.directory)) is not None:
-        return _check_same(found, record, layout.path(RUN_FILE))
-    document = health_document(health)
-    drift, lacking = before(document)
+    if (found := read_record(layout.directory, layout.commit_file)) is not None:
+        return _check_same(found, record, path)
+    drift, lacking = before()
     counts = RunCounts.from_json(record["counts"])
     seconds = _complete(record, run, counts, drift)
     record["guards"] = guards_section(run.guards, lacking)
@@ -108,24 +144,19 @@ def publish(
         record_broken(layout.staging, run.started, broken)
         raise GuardError(f"The run {run.run_id} is not committed: {' '.join(broken)}")
     # Everything that takes time is done, and another job may have committed meanwhile.
-    if (found := read_record(layout.directory)) is not None:
-        return _check_same(found, record, layout.path(RUN_FILE))
-    record["files"] = [
-        *write_schemas(run, [file for file in files if file.kind == "features"]),
-        write_description(layout, HEALTH_FILE, "health", as_json(document)),
-        write_description(layout, METRICS_FILE, "metrics", exposition(record)),
-        *record["files"],
-    ]
+    if (found := read_record(layout.directory, layout.commit_file)) is not None:
+        return _check_same(found, record, path)
+    record["files"] = [*describe(), *record["files"]]
     # Shards and descriptions are on the disk; their names must be, before a file lists them.
     sync_names(layout.directory)
-    part = FileSystems.join(layout.staging, f"{RUN_FILE}.{uuid.uuid4().hex}")
-    if create_once(layout.path(RUN_FILE), (json.dumps(record, indent=2) + "\n").encode(), part):
+    part = FileSystems.join(layout.staging, f"{layout.commit_file}.{uuid.uuid4().hex}")
+    if create_once(path, (json.dumps(record, indent=2) + "\n").encode(), part):
         return record
-    return _check_same(read_record(layout.directory) or {}, record, layout.path(RUN_FILE))
+    return _check_same(read_record(layout.directory, layout.commit_file) or {}, record, path)
 
 
 def _complete(
-    record: dict[str, Any], run: RunConfig, counts: RunCounts, drift: Mapping[str, Drift]
+    record: dict[str, Any], run: JobConfig[Any], counts: RunCounts, drift: Mapping[str, Drift]
 ) -> float:
     """Fills in the times and the drift; returns how long the run has lasted, in seconds."""
     finished = _finish_time(run)
@@ -139,7 +170,7 @@ def _complete(
     return seconds
 
 
-def _finish_time(run: RunConfig) -> datetime:
+def _finish_time(run: JobConfig[Any]) -> datetime:
     """Returns when this launch first tried to commit: all its attempts write one content."""
     launch = hashlib.sha256(run.started.encode()).hexdigest()[:8]
     path = FileSystems.join(run.layout.staging, f"finished.{launch}")
@@ -154,7 +185,8 @@ def _check_same(found: Mapping[str, Any], record: Mapping[str, Any], path: str) 
     """Returns what is committed, if an attempt of this launch can have committed it."""
 
     def identity(of: Mapping[str, Any]) -> tuple[Any, ...]:
-        shards = [file for file in of.get("files", ()) if file["kind"] in ("features", "errors")]
+        kinds = ("features", "images", "errors")
+        shards = [file for file in of.get("files", ()) if file["kind"] in kinds]
         return of.get("run_id"), of.get("started"), of.get("counts"), shards
 
     if identity(found) != identity(record):

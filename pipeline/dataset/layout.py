@@ -13,6 +13,7 @@ from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.record_format import RECORDS
 
 RUN_FILE = "run.json"
+PACK_FILE = "pack.json"
 LAUNCH_FILE = "launch.json"
 CLAIM_FILE = "claim.json"
 HEALTH_FILE = "health.json"
@@ -40,6 +41,11 @@ class RunLayout:
     compression: str = "none"
     fingerprint: str = ""
     tombstones: bool = False
+
+    @property
+    def commit_file(self) -> str:
+        """The name of the file that commits the run."""
+        return RUN_FILE
 
     @property
     def run_id(self) -> str:
@@ -76,12 +82,39 @@ class RunLayout:
         self, kind: str, suffix: str, *, fingerprint: str = "", indexed: bool = False
     ) -> ShardNaming:
         return ShardNaming(
-            kind, self.directory, self.staging, suffix, fingerprint, indexed, self.path(RUN_FILE)
+            kind,
+            self.directory,
+            self.staging,
+            suffix,
+            fingerprint,
+            indexed,
+            self.path(self.commit_file),
         )
 
     def path(self, name: str) -> str:
         """Returns the path of a file in the run."""
         return FileSystems.join(self.directory, name)
+
+
+@dataclasses.dataclass(frozen=True)
+class PackLayout(RunLayout):
+    """The paths of a directory of archives, which is a run of its own.
+
+    Attributes:
+      suffix: The suffix of the archives, with its dot.
+    """
+
+    suffix: str = ".tar"
+
+    @property
+    def commit_file(self) -> str:
+        """The name of the file that commits the archives; no reader of features looks for it."""
+        return PACK_FILE
+
+    @property
+    def images(self) -> ShardNaming:
+        """The names of the archives."""
+        return self._naming("images", self.suffix, fingerprint=self.fingerprint)
 
 
 def dataset_of(directory: str) -> str:

@@ -190,8 +190,8 @@ class Run:
         return FileSystems.join(self.directory, file.name)
 
 
-def read_record(directory: str) -> dict[str, Any] | None:
-    """Returns run.json of a directory as it is, or None if that is not a committed run.
+def read_record(directory: str, name: str = RUN_FILE) -> dict[str, Any] | None:
+    """Returns run.json (or a pack.json, by its name) as it is, or None where nothing is committed.
 
     Raises:
       UnreadableRunError: run.json is there but is not one of ours.
@@ -199,7 +199,7 @@ def read_record(directory: str) -> dict[str, Any] | None:
       ValueError: a library that the directory needs is missing.
     """
     libraries.check([directory])
-    path = FileSystems.join(directory, RUN_FILE)
+    path = FileSystems.join(directory, name)
     with only_os_errors():
         if not FileSystems.exists(path):
             return None

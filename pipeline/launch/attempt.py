@@ -15,7 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from image_features.errors import UnreadableRunError, UsageError
 from image_features.pipeline.config import default_run_id, is_run_id
 from image_features.pipeline.dataset.claim import is_held
-from image_features.pipeline.dataset.layout import LAUNCH_FILE, RunLayout, check_path
+from image_features.pipeline.dataset.layout import LAUNCH_FILE, PackLayout, RunLayout, check_path
 from image_features.pipeline.dataset.run import read_record
 from image_features.pipeline.locations import explain
 from image_features.system.disks import make_directories
@@ -63,18 +63,39 @@ def find_attempt(output: str, run_id: str | None, *, compression: str) -> Attemp
     if not is_run_id(run_id):
         raise UsageError(f"--run_id={run_id} must be letters, digits, dots, dashes, underscores.")
     dataset = absolute(output)
+    layout = RunLayout(f"{dataset.rstrip('/')}/{run_id}", compression)
+    return _find(layout, f"--output={output}")
+
+
+def find_pack(output: str, *, suffix: str) -> Attempt:
+    """Looks at the directory of a packing, before the work of preparing begins.
+
+    Args:
+      output: The directory, as the user gave it.
+      suffix: The suffix of its archives.
+
+    Raises:
+      UsageError: archives cannot be there, or it holds something else.
+    """
+    layout = PackLayout(absolute(output).rstrip("/"), suffix=suffix)
+    if layout.dataset.rstrip("/").endswith(":"):
+        raise UsageError(f"{output} cannot be used: it is a whole bucket; name a directory in it.")
+    return _find(layout, output)
+
+
+def _find(layout: RunLayout, shown: str) -> Attempt:
+    dataset = layout.dataset or "/"
     try:
-        check_path(dataset)
-        layout = RunLayout(FileSystems.join(dataset, run_id), compression)
+        check_path(layout.directory if isinstance(layout, PackLayout) else dataset)
         state = _state_of(layout)
         if "://" not in dataset:
             make_directories(dataset)
             if not os.access(dataset, os.W_OK | os.X_OK):
-                raise UsageError(f"--output={dataset} is not writable.")
+                raise UsageError(f"{shown} is not writable.")
     except (UsageError, UnreadableRunError) as error:
         raise UsageError(str(error)) from error
     except (OSError, ValueError) as error:
-        raise UsageError(f"--output={output} cannot be used: {explain(error)}.") from error
+        raise UsageError(f"{shown} cannot be used: {explain(error)}.") from error
     return Attempt(layout, state)
 
 
@@ -86,16 +107,29 @@ def _state_of(layout: RunLayout) -> State:
         is_there = bool(FileSystems.match([f"{directory}/**"], [1])[0].metadata_list)
     if not is_there:
         return State.NEW
-    if read_record(directory) is not None:
+    if read_record(directory, layout.commit_file) is not None:
         return State.COMMITTED
     if FileSystems.exists(FileSystems.join(layout.staging, LAUNCH_FILE)):
         return State.BEGUN
     if "://" not in directory and os.path.isdir(layout.staging):
         return State.NEW  # An attempt died here before it could write anything.
+    if isinstance(layout, PackLayout) and _is_empty(directory):
+        return State.NEW
+    what, other = _words(layout)
     raise UsageError(
-        f"The output {directory} exists already and is no run; choose another --run_id or remove "
-        "it."
+        f"The output {directory} exists already and is no {what}; {other} or remove it."
     )
+
+
+def _is_empty(directory: str) -> bool:
+    return "://" not in directory and os.path.isdir(directory) and not os.listdir(directory)
+
+
+def _words(layout: RunLayout) -> tuple[str, str]:
+    """Returns what a directory holds, and what to do if another one must be taken."""
+    if isinstance(layout, PackLayout):
+        return "directory of packed images", "name another OUT"
+    return "run", "choose another --run_id"
 
 
 def begin_attempt(attempt: Attempt, fingerprint: str, started: str) -> Attempt:
@@ -119,7 +153,7 @@ def begin_attempt(attempt: Attempt, fingerprint: str, started: str) -> Attempt:
         if state is State.NEW and not _write_launch_file(layout, started):
             state = State.BEGUN  # Another launcher began it at this very moment.
         if state is State.COMMITTED:
-            record = read_record(layout.directory) or {}
+            record = read_record(layout.directory, layout.commit_file) or {}
             _check_same(layout, record.get("fingerprint"), "committed")
         elif state is State.BEGUN:
             _check_same(layout, _begun_with(layout, started), "begun")
@@ -164,7 +198,11 @@ def _begun_with(layout: RunLayout, started: str) -> object:
 
 def _check_same(layout: RunLayout, found: object, how: str) -> None:
     if found != layout.fingerprint:
+        what, other = _words(layout)
+        made_of = "input or other options"
+        if not isinstance(layout, PackLayout):
+            made_of = "input, model, input range or preprocessing"
         raise UsageError(
-            f"The run in {layout.directory} was {how} with another input, model, input range or "
-            "preprocessing; choose another --run_id or remove it."
+            f"The {what} in {layout.directory} was {how} with another {made_of}; {other} or remove "
+            "it."
         )

@@ -66,6 +66,29 @@ def fingerprint(
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def pack_fingerprint(*, manifest: ManifestSpec, made: Mapping[str, Any]) -> str:
+    """Returns 16 hexadecimal digits that attempts at the same packing have in common.
+
+    Args:
+      manifest: The input.
+      made: How it is packed.
+
+    Raises:
+      UsageError: a manifest on http(s) cannot be fetched any more.
+    """
+    parts = {
+        "sources": [_identity(source, manifest.http) for source in manifest.sources],
+        "uri_column": manifest.uri_column,
+        "columns": [column.to_json() for column in manifest.columns],
+        "quotes": manifest.quotes,
+        **manifest.archives.to_json(),
+        **made,
+        "versions": [_version("pyarrow")],
+    }
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _of_models(models: Mapping[str, PreparedModel]) -> dict[str, Any]:
     """Returns what tells the models; versions up to 0.2 knew one of them, and no scaling."""
     told: dict[str, list[Any]] = {}

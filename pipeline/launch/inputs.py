@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import difflib
@@ -43,7 +44,11 @@ class _Input:
     empty: str
 
 
-def archive_options(options: FeatureExtractorOptions) -> ArchiveOptions:
+# Commands that name their input in another way have a namespace with the same names.
+Options = FeatureExtractorOptions | argparse.Namespace
+
+
+def archive_options(options: Options) -> ArchiveOptions:
     """Returns what the options say of where in archives the images are."""
     members = (options.image_member or "").lower().split(",")
     return ArchiveOptions(
@@ -53,7 +58,7 @@ def archive_options(options: FeatureExtractorOptions) -> ArchiveOptions:
     )
 
 
-def examine_input(options: FeatureExtractorOptions, http: HttpPolicy) -> ManifestSpec:
+def examine_input(options: Options, http: HttpPolicy) -> ManifestSpec:
     """Finds the sources and looks at the head of each.
 
     Raises:
@@ -84,7 +89,7 @@ def examine_input(options: FeatureExtractorOptions, http: HttpPolicy) -> Manifes
     return found.spec
 
 
-def _check_declared(found: Examined, options: FeatureExtractorOptions) -> None:
+def _check_declared(found: Examined, options: Options) -> None:
     """Refuses types of columns that are nowhere, which are misspelled ones mostly.
 
     A column that the dataset has may be missing from what is added to it.
@@ -103,13 +108,13 @@ def _check_declared(found: Examined, options: FeatureExtractorOptions) -> None:
         raise UsageError(f"--column_types names the column {name!r}, which no input has; {advice}")
 
 
-def _manifests(options: FeatureExtractorOptions) -> _Input:
+def _manifests(options: Options) -> _Input:
     wanted = None if options.input_format == "auto" else ManifestFormat(options.input_format)
     empty = f"The input {', '.join(options.input)} names no image"
     return _Input(options.input, wanted, options.uri_column, {}, empty)
 
 
-def _failed_rows(options: FeatureExtractorOptions) -> _Input:
+def _failed_rows(options: Options) -> _Input:
     run = _failed_run(options.retry_errors, options.output)
     return _Input(
         [run.path(shard) for shard in run.files("errors") if shard.rows],

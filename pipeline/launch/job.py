@@ -22,16 +22,16 @@ from image_features.errors import (
     UsageError,
 )
 from image_features.pipeline.commit.guards import recorded_broken
-from image_features.pipeline.compact import Compaction
-from image_features.pipeline.config import RunConfig
+from image_features.pipeline.config import Committed, JobConfig, RunConfig
 from image_features.pipeline.dataset.claim import LEASE_SECONDS, Claim
-from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.extract import Extraction
 from image_features.pipeline.launch.models import needed_engine, stage_models
 from image_features.pipeline.launch.notify import notify_failure, notify_interruption
 from image_features.pipeline.launch.progress import watch
 from image_features.pipeline.launch.stop import stopped_by_signals, stopped_in_time
+from image_features.pipeline.launch.work import Outcome, Terms, Work
 from image_features.pipeline.locations import explain
+from image_features.pipeline.pack import Packing
 from image_features.pipeline.runners import runner
 from image_features.pipeline.streams import say
 from image_features.transforms.stores.retries import FetchError
@@ -49,49 +49,9 @@ _REFUSED = re.compile(r"\[Errno \d+\] (?P<what>[^:\['\"]+)(?:: ['\"](?P<file>[^'
 _STEP = re.compile(r" \[while running '[^']*'\]$")
 
 
-@dataclasses.dataclass(frozen=True)
-class Terms:
-    """The terms on which a launcher runs a job.
-
-    Attributes:
-      wait: Whether to wait for the commit.
-      notify: The address to post a failure to; None posts none.
-      deadline: The time.monotonic() at which the run is given up; None never gives it up.
-      owns_process: Whether a signal or the deadline may end this process, which a command owns.
-        A caller of the library keeps its process; only the commit's own guard then heeds the
-        deadline.
-      again: The command that takes up the run, for the user to copy; a caller of the library has
-        none.
-    """
-
-    wait: bool = True
-    notify: str | None = None
-    deadline: float | None = None
-    owns_process: bool = True
-    again: str = ""
-
-    @property
-    def advice(self) -> str:
-        """The sentence that follows when a run has ended without a commit; it may be empty."""
-        return f"To go on where this run ended: {self.again}" if self.again else ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """The outcome of a job.
-
-    Attributes:
-      run: The committed run; None if nobody waited for the commit.
-      result: The result that Beam returned; None if another launcher had done the work.
-      seconds: The time that the job took.
-    """
-
-    run: Run | None
-    result: Any = None
-    seconds: float = 0.0
-
-
-def run_job(work: Extraction | Compaction, beam_options: PipelineOptions, terms: Terms) -> Outcome:
+def run_job(
+    work: Work[Committed], beam_options: PipelineOptions, terms: Terms
+) -> Outcome[Committed]:
     """Runs a job.
 
     Raises:
@@ -126,12 +86,12 @@ def run_job(work: Extraction | Compaction, beam_options: PipelineOptions, terms:
     return Outcome(committed, result, time.monotonic() - start)
 
 
-def _take(claim: Claim, run: RunConfig) -> Run | None:
+def _take(claim: Claim, run: JobConfig[Committed]) -> Committed | None:
     """Claims the run; returns it if it is committed and needs no job any more."""
     try:
         claim.take()
     except FileNotFoundError:  # The staging directory is gone: another launcher has committed.
-        if Run.read(run.layout.directory) is None:
+        if run.committed() is None:
             raise
     except RunHeldError as error:
         raise RunHeldError(f"{run.layout.directory} is held: {error}.") from error
@@ -142,7 +102,7 @@ def _take(claim: Claim, run: RunConfig) -> Run | None:
         raise UsageError(
             f"The output {directory} cannot be written to: {explain(error)}."
         ) from error
-    committed = Run.read(run.layout.directory)
+    committed = run.committed()
     if committed is not None:
         claim.give_up()
     return committed
@@ -150,12 +110,12 @@ def _take(claim: Claim, run: RunConfig) -> Run | None:
 
 @contextlib.contextmanager
 def _stopped_from_outside(
-    run: RunConfig, beam_options: PipelineOptions, terms: Terms
+    run: JobConfig[Any], beam_options: PipelineOptions, terms: Terms
 ) -> Iterator[None]:
     local = runner.is_local(beam_options)
 
     def give_up() -> str | None:
-        if Run.read(run.layout.directory) is not None:
+        if run.committed() is not None:
             return None
         error = RunFailedError(_too_long(run))
         notify_failure(terms.notify, run, error)
@@ -171,17 +131,20 @@ def _stopped_from_outside(
         yield
 
 
-def _submit(work: Extraction | Compaction, beam_options: PipelineOptions) -> Any:
+def _submit(work: Work[Any], beam_options: PipelineOptions) -> Any:
     """Starts the pipeline; a local one has ended when this returns."""
     run = work.run
     try:
-        engine = needed_engine(run.provenance.models.values())
+        made_by = run.provenance.models.values() if isinstance(run, RunConfig) else ()
+        engine = needed_engine(made_by)
         threads = runner.complete_options(beam_options, run_id=run.run_id, engine=engine)
         if isinstance(work, Extraction):
             models = work.models
             if not runner.is_local(beam_options):
                 models = stage_models(models, run.layout.staging)
             work = dataclasses.replace(work, models=models, cpu_threads=work.cpu_threads or threads)
+        elif isinstance(work, Packing):
+            work = dataclasses.replace(work, cpu_threads=threads)
         pipeline = beam.Pipeline(options=beam_options)
         work.build(pipeline)
         with watch(run.layout.staging):
@@ -190,7 +153,7 @@ def _submit(work: Extraction | Compaction, beam_options: PipelineOptions) -> Any
         raise _failure(run, error) from error
 
 
-def _say_where(run: RunConfig, beam_options: PipelineOptions, result: Any) -> None:
+def _say_where(run: JobConfig[Any], beam_options: PipelineOptions, result: Any) -> None:
     if not runner.is_local(beam_options):
         job, link = runner.describe_job(beam_options, result)
         say(f"submitted job {job or run.run_id}{f': {link}' if link else ''}")
@@ -204,7 +167,9 @@ def _see_it_start(result: Any) -> None:
         raise RunFailedError(f"The job ended {state}.")
 
 
-def wait_for_commit(run: RunConfig, result: Any, *, deadline: float | None = None) -> Run:
+def wait_for_commit(
+    run: JobConfig[Committed], result: Any, *, deadline: float | None = None
+) -> Committed:
     """Waits for a pipeline's commit.
 
     Args:
@@ -231,7 +196,7 @@ def wait_for_commit(run: RunConfig, result: Any, *, deadline: float | None = Non
                     state = _cancel(result)
     except Exception as error:
         failure = error
-    committed = Run.read(run.layout.directory)
+    committed = run.committed()
     if committed is None:
         if cancelled:
             raise RunFailedError(f"{_too_long(run)} Its job is {state}.") from failure
@@ -255,14 +220,14 @@ def _cancel(result: Any) -> str:
     return state
 
 
-def _too_long(run: RunConfig) -> str:
+def _too_long(run: JobConfig[Any]) -> str:
     return (
         f"The run {run.run_id} lasted longer than "
         f"--max_duration={run.guards.max_duration:g} and was stopped; it is not committed."
     )
 
 
-def _failure(run: RunConfig, error: Exception | None, state: str = "") -> RunFailedError:
+def _failure(run: JobConfig[Any], error: Exception | None, state: str = "") -> RunFailedError:
     broken = recorded_broken(run.layout.staging, run.started)
     if broken:
         return GuardError(
@@ -274,7 +239,7 @@ def _failure(run: RunConfig, error: Exception | None, state: str = "") -> RunFai
     return RunFailedError(f"The run {run.run_id} failed and is not committed: {_why(run, error)}")
 
 
-def _why(run: RunConfig, error: BaseException) -> str:
+def _why(run: JobConfig[Any], error: BaseException) -> str:
     """Says what has failed, in the words of the system where it is the system that refuses."""
     line = redact_text(_last_line(error))
     refused = _REFUSED.search(line)

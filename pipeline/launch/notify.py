@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from image_features.errors import EXIT_GUARDED, ImageFeaturesError
-from image_features.pipeline.config import RunConfig, utc_now
+from image_features.pipeline.config import JobConfig, utc_now
 from image_features.system.deadlines import Deadline
 from image_features.transforms.stores.http_session import HttpPolicy, HttpSession
 from image_features.transforms.stores.retries import (
@@ -73,13 +73,13 @@ def notify_commit(url: str, record: Mapping[str, Any]) -> None:
     notify(url, {**record, "state": "COMMITTED"})
 
 
-def notify_failure(url: str | None, run: RunConfig, error: ImageFeaturesError) -> None:
+def notify_failure(url: str | None, run: JobConfig[Any], error: ImageFeaturesError) -> None:
     """Posts what went wrong with a run; without an address it posts nothing."""
     state = "STOPPED_BY_GUARD" if error.exit_code == EXIT_GUARDED else "FAILED"
     _notify_end(url, run, state, str(error), error.exit_code)
 
 
-def notify_interruption(url: str | None, run: RunConfig, exit_code: int) -> None:
+def notify_interruption(url: str | None, run: JobConfig[Any], exit_code: int) -> None:
     """Posts that a signal ends a run, within the seconds that whoever sent it may grant."""
     error = "The run was interrupted by a signal; it is not committed."
     _notify_end(url, run, "INTERRUPTED", error, exit_code, _HASTY)
@@ -87,7 +87,7 @@ def notify_interruption(url: str | None, run: RunConfig, exit_code: int) -> None
 
 def _notify_end(
     url: str | None,
-    run: RunConfig,
+    run: JobConfig[Any],
     state: str,
     error: str,
     exit_code: int,

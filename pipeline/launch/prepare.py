@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -25,7 +25,7 @@ from image_features.pipeline.dataset.series import check_fit, fitting
 from image_features.pipeline.extract import Extraction
 from image_features.pipeline.launch.attempt import Attempt, State, begin_attempt, find_attempt
 from image_features.pipeline.launch.fingerprint import fingerprint
-from image_features.pipeline.launch.inputs import archive_options, examine_input
+from image_features.pipeline.launch.inputs import Options, archive_options, examine_input
 from image_features.pipeline.launch.models import handles, prepare_models
 from image_features.pipeline.locations import explain
 from image_features.pipeline.options import FeatureExtractorOptions
@@ -49,7 +49,7 @@ class AlreadyCommitted:
     """A run that need not be launched.
 
     Attributes:
-      directory: The directory of this very run, of the same input, model and preprocessing.
+      directory: The directory of this very run, made of the same input in the same way.
       merged: The name of the run if it was merged into the one in the directory, else empty.
     """
 
@@ -72,11 +72,11 @@ def prepare(
     started = utc_now()
     FileSystems.set_options(beam_options)
     _check_options(options)
-    _check_libraries(options)
+    _check_named(options)
     inputs, output = [absolute(location) for location in options.input or ()], options.output
     runner.check(beam_options, wait=options.wait, inputs=inputs, output=absolute(output))
     attempt = find_attempt(options.output, options.run_id, compression=options.compression)
-    fetch = _fetch_policy(options)
+    fetch = fetch_policy(options)
     manifest = examine_input(options, fetch.http)
     models = prepare_models(options)
     provenance = _provenance(options, manifest, models, fetch)
@@ -118,12 +118,17 @@ def prepare(
     )
 
 
-def _check_options(options: FeatureExtractorOptions) -> None:
+def check_descriptors() -> None:
+    """Raises UsageError where too few files may be open for any run."""
     if descriptors.limit() < descriptors.FEWEST:
         raise UsageError(
             f"Only {descriptors.limit()} files may be open at once here, and a run needs "
             f"{descriptors.FEWEST}: raise the limit, as by ulimit -n 1024."
         )
+
+
+def _check_options(options: FeatureExtractorOptions) -> None:
+    check_descriptors()
     for flag in ("input", "output"):
         if not getattr(options, flag) and not (flag == "input" and options.retry_errors):
             raise UsageError(f"--{flag} is missing; see image-features extract --help.")
@@ -147,7 +152,7 @@ def _check_options(options: FeatureExtractorOptions) -> None:
                 )
 
 
-def _check_libraries(options: FeatureExtractorOptions) -> None:
+def _check_named(options: FeatureExtractorOptions) -> None:
     models = handles(options.model)
     stated_scalings(options, models)
     named = {
@@ -157,12 +162,23 @@ def _check_libraries(options: FeatureExtractorOptions) -> None:
         "retry_errors": [options.retry_errors or ""],
     }
     for flag, locations in named.items():
-        for location in locations:
-            if problem := missing(location):
-                raise UsageError(f"--{flag}={redact_uri(location)} cannot be used: {problem}.")
+        check_libraries(locations, f"--{flag}=")
 
 
-def _fetch_policy(options: FeatureExtractorOptions) -> FetchPolicy:
+def check_libraries(locations: Iterable[str], shown: str = "") -> None:
+    """Raises UsageError where a location needs a library that is not installed.
+
+    Args:
+      locations: The locations.
+      shown: What the message writes before a location.
+    """
+    for location in locations:
+        if problem := missing(location):
+            raise UsageError(f"{shown}{redact_uri(location)} cannot be used: {problem}.")
+
+
+def fetch_policy(options: Options) -> FetchPolicy:
+    """Returns the rules by which images are fetched."""
     http = HttpPolicy(
         connect_timeout=options.connect_timeout,
         read_timeout=options.read_timeout,

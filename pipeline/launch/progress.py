@@ -60,7 +60,7 @@ def _show_bar(staging: str, stop: threading.Event) -> None:
     )
 
     columns = (
-        TextColumn("extracting"),
+        TextColumn("images"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:.0f}/s, {task.fields[failed]} failed"),
@@ -72,7 +72,7 @@ def _show_bar(staging: str, stop: threading.Event) -> None:
         if stop.wait(_BAR_SECONDS):
             return
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("extracting", total=None, rate=0.0, failed=0)
+        task = progress.add_task("images", total=None, rate=0.0, failed=0)
         with _logs_above_the_bar():
             stopped = False
             while not stopped:

@@ -20,6 +20,8 @@ from image_features.transforms.archives.parquet_file import (
 
 _BYTES, _PATH = "bytes", "path"
 _HUGGING_FACE = b"huggingface"
+# What our own files say of themselves, whatever their other columns are called.
+OWN_MARK = "image_features"
 # The first images of a file may be absent or damaged.
 _SAMPLE_ROWS = 256
 _SAMPLE_VALUES = 16
@@ -77,6 +79,11 @@ def find_image_column(opened: OpenParquet, wanted: str, shown: str) -> ImageColu
             f"{found[0].name!r}."
         )
     return found[0] if found else None
+
+
+def is_ours(opened: OpenParquet) -> bool:
+    """Tells whether `image-features pack` has written a file: its columns name no other images."""
+    return OWN_MARK.encode() in (opened.schema.metadata or {})
 
 
 def known_image_column(opened: OpenParquet, wanted: str, shown: str) -> ImageColumn | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import math
@@ -60,6 +61,12 @@ def read_jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterat
         if reader.problem:
             row = dataclasses.replace(row, problem=reader.problem, unread=not row.uri)
         yield row
+
+
+def encode_bytes(value: Any) -> dict[str, str]:
+    """Returns the object by which JSON tells bytes, which `rows.plain` makes bytes again."""
+    data = value if isinstance(value, bytes) else str(value).encode()
+    return {"base64": base64.b64encode(data).decode()}
 
 
 class ObjectReader:

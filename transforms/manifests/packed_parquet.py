@@ -13,6 +13,7 @@ from image_features.transforms.archives.parquet_column import (
     ImageColumn,
     ImageColumnError,
     find_image_column,
+    is_ours,
 )
 from image_features.transforms.archives.parquet_file import (
     DamagedParquetError,
@@ -164,7 +165,7 @@ class ParquetInput:
                 )
             return None
         uris = [name for name in uris if name != column.name]
-        if uris and not wanted:
+        if uris and not wanted and (self.uri_column or not is_ours(opened)):
             raise ImageColumnError(
                 f"{file.shown} holds images in the column {column.name!r} and URIs in the column "
                 f"{uris[0]!r}; say --image_column={column.name} or --uri_column={uris[0]}."

@@ -26,7 +26,7 @@ class Snapshot:
     """The rows so far, summed over all workers.
 
     Attributes:
-      done: Rows of features that were written.
+      done: Rows of features, or images in archives, that were written.
       failed: Rows of errors that were written.
       total: Rows to expect; 0 until the manifests are counted.
     """
@@ -41,7 +41,8 @@ class Progress:
 
     Args:
       staging: The run's staging directory.
-      kind: The kind of shard that the rows are for; "features" and "errors" are displayed.
+      kind: The kind of shard that the rows are for; "features", "images" and "errors" are
+        displayed.
     """
 
     def __init__(self, staging: str, kind: str) -> None:
@@ -73,7 +74,7 @@ def write_total(staging: str, rows: int) -> None:
 
 def read_snapshot(staging: str) -> Snapshot:
     """Sums what the workers have told."""
-    sums = {"features": 0, "errors": 0, _TOTAL: 0}
+    sums = {"features": 0, "images": 0, "errors": 0, _TOTAL: 0}
     directory = os.path.join(staging, _DIRECTORY)
     with contextlib.suppress(OSError):
         for name in os.listdir(directory):
@@ -86,7 +87,7 @@ def read_snapshot(staging: str) -> Snapshot:
             ):
                 value = int(file.read())
                 sums[kind] = max(sums[kind], value) if kind == _TOTAL else sums[kind] + value
-    return Snapshot(sums["features"], sums["errors"], sums[_TOTAL])
+    return Snapshot(sums["features"] + sums["images"], sums["errors"], sums[_TOTAL])
 
 
 def clear(staging: str) -> None:

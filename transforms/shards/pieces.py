@@ -28,6 +28,9 @@ import numpy.typing as npt
 
 from image_features.transforms.shards.sheaf import is_part, read_part
 from image_features.transforms.stores.files import create_whole, open_plain
+from image_features.transforms.stores.gcs import SCHEME
+from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.ranged import open_ranged
 
 KEY_BYTES = 32
 PART_SUFFIX = ".part"
@@ -185,6 +188,14 @@ def _starts(index: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
     return starts
 
 
+def _open(path: str) -> IO[bytes]:
+    """Opens a piece, which is read forward only."""
+    if path.startswith(SCHEME):
+        # Beam's reader would hold 16 MiB of each of many pieces.
+        return open_ranged(path, http=HttpPolicy())
+    return open_plain(path)
+
+
 class _OpenPieces:
     """The files of pieces, opened when they are read, and not too many at once."""
 
@@ -231,7 +242,7 @@ class _OpenPieces:
         if file is None:
             if len(self._files) >= _MAX_OPEN:
                 self._files.pop(next(iter(self._files))).close()  # It is the least recently used.
-            file = open_plain(self._paths[number])
+            file = _open(self._paths[number])
         self._files[number] = file
         return file
 

@@ -8,7 +8,8 @@ from image_features.transforms.shards.staging import Content, ShardRow
 
 # A piece is held in memory until it is whole.
 PIECE_BYTES = 4 * 2**20
-WAITING_BYTES = 16 * 2**20
+PIECES_WAITING = 4
+WAITING_BYTES = PIECES_WAITING * PIECE_BYTES
 # It is half of what a slice has, of which some rows may have failed.
 WORTH_A_PIECE = 128
 # So many pieces at once are written as one file, where stores can read a part of it alone.
@@ -23,10 +24,12 @@ class Waiting:
     other, up to a bound for all shards together, and are written together.
 
     Args:
+      piece_bytes: The size of a piece that is large enough.
       sheaves: Whether pieces that are due at once are written as one file.
     """
 
-    def __init__(self, *, sheaves: bool = False) -> None:
+    def __init__(self, piece_bytes: int = PIECE_BYTES, *, sheaves: bool = False) -> None:
+        self._piece_bytes = piece_bytes
         self._sheaves = sheaves
         self._contents: dict[int, Content] = {}
         self._last: int | None = None
@@ -42,9 +45,9 @@ class Waiting:
         content = self._contents.setdefault(row.shard, Content(row.shard))
         content.add(row)
         self._size += len(row.payload)
-        if content.size >= PIECE_BYTES:
+        if content.size >= self._piece_bytes:
             yield [self._take(row.shard)]
-        elif self._size >= WAITING_BYTES:
+        elif self._size >= PIECES_WAITING * self._piece_bytes:
             yield from self.rest()
 
     def rest(self) -> Iterator[list[Content]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gzip
 import hashlib
 import logging
 import time
@@ -31,6 +30,7 @@ from image_features.transforms.shards import sheaf
 from image_features.transforms.shards.index import INDEX_KIND, index_file
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import MergedRows, merge_pieces
+from image_features.transforms.shards.shard_content import HashingSink, PlainContent, ShardContent
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.shards.staging import Content, ShardRow, StagedPiece, stage
 from image_features.transforms.shards.waiting import PIECE_BYTES, Waiting
@@ -49,18 +49,30 @@ class WriteShards(beam.PTransform):
       naming: Where the files go.
       num_shards: The number of shards, a side input; each gets a file, if need be an empty one.
       earlier: A PCollection[StagedPiece] of rows to add, which an earlier attempt has written.
+      content: What lies in a file around its rows; None for nothing, or gzip by the suffix.
+      piece_bytes: The size of a piece, of which some are held in memory.
     """
 
-    def __init__(self, *, naming: ShardNaming, num_shards: Any, earlier: Any = None) -> None:
+    def __init__(
+        self,
+        *,
+        naming: ShardNaming,
+        num_shards: Any,
+        earlier: Any = None,
+        content: ShardContent | None = None,
+        piece_bytes: int = PIECE_BYTES,
+    ) -> None:
         super().__init__()
         self._naming = naming
+        self._content = content or PlainContent(naming.suffix.endswith(".gz"))
+        self._piece_bytes = piece_bytes
         self._num_shards = num_shards
         self._earlier = earlier
 
     def expand(self, rows: Any) -> Any:
         pieces = (
             rows
-            | "WritePieces" >> beam.ParDo(_WritePiecesDoFn(self._naming))
+            | "WritePieces" >> beam.ParDo(_WritePiecesDoFn(self._naming, self._piece_bytes))
             | "KeyByShard" >> beam.Map(_by_shard)
         )
         earlier = (
@@ -77,7 +89,7 @@ class WriteShards(beam.PTransform):
             (pieces, every, *earlier)
             | "JoinPieces" >> beam.Flatten()
             | "GroupPieces" >> beam.GroupByKey()
-            | "MergePieces" >> beam.ParDo(_MergeDoFn(self._naming), self._num_shards)
+            | "MergePieces" >> beam.ParDo(_MergeDoFn(self._naming, self._content), self._num_shards)
         )
 
 
@@ -100,20 +112,23 @@ _Written = tuple[list[StagedPiece], int, float]
 class _WritePiecesDoFn(beam.DoFn):
     """Gathers rows by their shards, and writes pieces of them while others are gathered."""
 
-    def __init__(self, naming: ShardNaming) -> None:
+    def __init__(self, naming: ShardNaming, piece_bytes: int = PIECE_BYTES) -> None:
         self._naming = naming
+        self._piece_bytes = piece_bytes
         self._rows = Metrics.counter(NAMESPACE, f"write/{naming.kind}")
         self._bytes = Metrics.counter(NAMESPACE, f"write/{naming.kind}_bytes")
         self._microseconds = Metrics.distribution(NAMESPACE, "write/microseconds")
         self._progress = Progress(naming.staging, naming.kind)
 
     def start_bundle(self) -> None:
-        self._waiting = Waiting(sheaves=sheaf.are_read_alone(self._naming.pieces))
+        self._waiting = Waiting(
+            self._piece_bytes, sheaves=sheaf.are_read_alone(self._naming.pieces)
+        )
         self._pool: BoundedPool[list[Content], _Written] = BoundedPool(
             functools.partial(_timed, self._naming),
             executor=io_pool(_WRITERS),
             max_items=_WRITERS,
-            max_bytes=2 * PIECE_BYTES,
+            max_bytes=2 * self._piece_bytes,
         )
 
     def process(self, row: ShardRow) -> Iterator[StagedPiece]:
@@ -150,8 +165,9 @@ def _timed(naming: ShardNaming, contents: list[Content]) -> _Written:
 
 
 class _MergeDoFn(beam.DoFn):
-    def __init__(self, naming: ShardNaming) -> None:
+    def __init__(self, naming: ShardNaming, content: ShardContent) -> None:
         self._naming = naming
+        self._content = content
         self._microseconds = Metrics.distribution(NAMESPACE, "merge/microseconds")
 
     def process(self, group: tuple[int, Iterable[_Part]], num_shards: int) -> Iterator[ShardFile]:
@@ -167,13 +183,9 @@ class _MergeDoFn(beam.DoFn):
                 chosen.append(np.frombuffer(rows_of_it, "<u4") if rows_of_it else None)
         name = self._naming.name(shard, num_shards)
         with self._create(name) as file:
-            sink = _HashingSink(file)
-            if self._naming.suffix.endswith(".gz"):
-                # The header has no name and no time, so that the same rows are the same bytes.
-                with gzip.GzipFile("", "wb", compresslevel=6, fileobj=sink, mtime=0) as out:  # type: ignore[arg-type]
-                    rows = merge_pieces(paths, out.write, chosen)
-            else:
-                rows = merge_pieces(paths, sink.write, chosen)
+            sink = HashingSink(file)
+            with self._content.open(sink) as out:
+                rows = merge_pieces(paths, out.write, chosen)
             if len(rows.keys) != sum(labels.values()):
                 raise RuntimeError(
                     f"{name} has {len(rows.keys)} rows but its pieces were written with "
@@ -214,21 +226,3 @@ class _MergeDoFn(beam.DoFn):
             raise RuntimeError(
                 f"{self._naming.seal} was written by another job: {name} is left as it is there."
             )
-
-
-class _HashingSink:
-    """A file for writing that knows its size and digest."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.size = 0
-        self.digest = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self.size += len(data)
-        self.digest.update(data)
-        self._file.write(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Does nothing, as the file is flushed when it is closed."""

@@ -11,8 +11,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from image_features.errors import RunFailedError
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset.run import read_record
-from image_features.pipeline.launch.job import Terms, run_job
+from image_features.pipeline.launch.job import run_job
 from image_features.pipeline.launch.prepare_compaction import CompactionOptions, prepare_compaction
+from image_features.pipeline.launch.work import Terms
 from tests import datasets, images
 from tests.datasets import compact, run_ids, vectors
 
