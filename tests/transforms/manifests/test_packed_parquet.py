@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import os
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as encryption
 import pytest
 
 from image_features.transforms.archives import spans
@@ -228,6 +230,43 @@ def test_damage_in_other_columns_costs_the_rows_of_its_group(tmp_path):
     assert [error.ref.uri for error in read.errors] == [f"{path}!/row/2", f"{path}!/row/3"]
     assert {error.reason for error in read.errors} == {Reason.CORRUPT_ARCHIVE}
     assert {dict(error.ref.columns)["label"][0] for error in read.errors} == {None}
+
+
+class _Kms(encryption.KmsClient):
+    def __init__(self):
+        super().__init__()
+
+    def wrap_key(self, key_bytes, master_key_identifier):
+        return base64.b64encode(key_bytes)
+
+    def unwrap_key(self, wrapped_key, master_key_identifier):
+        return base64.b64decode(wrapped_key)
+
+
+@pytest.mark.parametrize("plaintext_footer", [True, False])
+def test_an_encrypted_file_has_a_reason_of_its_own(tmp_path, plaintext_footer):
+    properties = encryption.CryptoFactory(lambda _: _Kms()).file_encryption_properties(
+        encryption.KmsConnectionConfig(),
+        encryption.EncryptionConfiguration(
+            "k", column_keys={"k": ["i"]}, plaintext_footer=plaintext_footer
+        ),
+    )
+    path = tmp_path / "a.parquet"
+    table = pa.table({"i": _IMAGES})
+    with pq.ParquetWriter(path, table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
+    (error,) = _Read(tmp_path).errors
+    assert (error.reason, error.ref.uri) == (Reason.ENCRYPTED, str(path))
+    with pytest.raises(ManifestError, match=r"a.parquet cannot be read.* decrypt"):
+        _Read(path)
+
+
+def test_a_file_of_images_without_the_suffix_is_refused(tmp_path):
+    path = _write(tmp_path / "a", {"i": _IMAGES})
+    with pytest.raises(ImageColumnError, match=r"rename it so that it ends in .parquet"):
+        list(
+            read_rows(str(path), format=ManifestFormat.PARQUET, uri_column=None, http=HttpPolicy())
+        )
 
 
 def test_more_rows_than_bytes_are_damage(tmp_path):
