@@ -16,6 +16,7 @@ from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.manifests.sources import Source, list_sources
 from image_features.transforms.manifests.spec import ManifestSpec, rows_of
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
+from image_features.transforms.runtime.packing import JoinRows
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.members import archive_format, split_member
@@ -64,10 +65,9 @@ class ReadManifest(beam.PTransform):
             | "ReadArchives" >> self._read()
         )
         return Rows(
-            *(
-                (getattr(read, name), getattr(found, name)) | f"Join_{name}" >> beam.Flatten()
-                for name in Rows._fields
-            )
+            (read.refs, found.refs) | "JoinRows" >> JoinRows(),
+            (read.errors, found.errors) | "JoinErrors" >> JoinRows(),
+            (read.counts, found.counts) | "JoinCounts" >> beam.Flatten(),
         )
 
     def _read(self, find: bool = False) -> Any:
@@ -77,7 +77,13 @@ class ReadManifest(beam.PTransform):
 
 
 class Rows(NamedTuple):
-    """What `ReadManifest` returns, PCollections."""
+    """What `ReadManifest` returns.
+
+    Attributes:
+      refs: PCollection of ImageRef.
+      errors: PCollection of ImageError.
+      counts: PCollection of ints to be summed.
+    """
 
     refs: Any
     errors: Any

@@ -10,7 +10,9 @@ import pytest
 
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading
+from image_features.pipeline.finetune.labelled import read_images
 from image_features.pipeline.report.thumbnails import read_thumbnails
+from image_features.transforms.images.policy import DecodePolicy
 from tests import archives, datasets, images
 from tests.datasets import counts, lines, names, record_of, vectors
 
@@ -183,3 +185,22 @@ def test_damage_removes_nothing(packed, night):
     third = night("4", "--tombstone_removed", input=packed)
     assert record_of(third)["counts"]["rows_removed"] == 1
     assert names(third.parent) == sorted(f"{n}.jpg" for n in range(8))
+
+
+def test_labelled_images_come_in_the_order_of_their_rows(tmp_path):
+    data = {f"{n}.jpg": images.encode(images.noise(n)) for n in range(6)}
+    (tmp_path / "a.tar").write_bytes(archives.tar(data))
+    for name, content in data.items():
+        (tmp_path / name).write_bytes(content)
+    order = [5, 0, 3, 1, 4, 2]
+    rows = [f"a.tar!/{n}.jpg,{n}" if n % 2 else f"{n}.jpg,{n}" for n in order]
+    policy = DecodePolicy(image_size=(8, 8))
+    found = []
+    for name, lines_of in (("packed", rows), ("loose", [f"{n}.jpg,{n}" for n in order])):
+        (tmp_path / f"{name}.csv").write_text("uri,label\n" + "\n".join([*lines_of, "no.jpg,7"]))
+        location = str(tmp_path / f"{name}.csv")
+        found.append(read_images(location, policy=policy, label_column="label"))
+    packed, loose = found
+    assert packed.labels == loose.labels == tuple(map(str, order))
+    assert (packed.pixels == loose.pixels).all()
+    assert packed.failed == loose.failed == {"not_found": 1}

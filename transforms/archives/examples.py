@@ -83,9 +83,14 @@ def read_examples(
                     continue
                 if data is None:
                     data = _image(record, feature, name, max_bytes)
-                yield Taken(position, data, record.detail)
+                yield Taken(position, data, detail_of(record, feature))
     except CorruptArchiveError as error:
         raise FetchError(Reason.CORRUPT_ARCHIVE, f"{error}.") from error
+
+
+def detail_of(record: Record, feature: str) -> str:
+    """Returns what tells the version of an image: an example may hold several, of one checksum."""
+    return f"{record.detail}:{feature}"
 
 
 def parsed(records: Iterable[Record]) -> Iterator[Example]:

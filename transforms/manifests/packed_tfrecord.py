@@ -15,6 +15,7 @@ from image_features.transforms.archives.example import Features
 from image_features.transforms.archives.examples import (
     Example,
     choose_feature,
+    detail_of,
     image_of,
     parsed,
 )
@@ -103,7 +104,7 @@ class _Rows:
         row = ManifestRow(
             record.number + 1,
             join_member(self._file.uri, name_of(record.number)),
-            version=versions.of_member(self._file.version, record.detail),
+            version=versions.of_member(self._file.version, detail_of(record, self._feature)),
             place=self._spans.place(record.begin, record.size),
         )
         if isinstance(features, FetchError):

@@ -9,6 +9,7 @@ from image_features.pipeline.dataset import reading
 from image_features.transforms.archives.archive import read_members
 from image_features.transforms.archives.member import Wanted
 from image_features.transforms.archives.options import ArchiveOptions
+from image_features.transforms.archives.store import ArchiveStore
 from image_features.transforms.manifests.columns import Column, Kind, conform
 from image_features.transforms.manifests.formats import ManifestFormat
 from image_features.transforms.manifests.sources import Source, find_sources, list_images
@@ -457,3 +458,17 @@ def test_features_are_those_of_loose_files(tmp_path):
     assert sum(caption is not None for caption in captions.values()) == 6
     # What was written lies in TFRecord files too, beside a features.json, and holds no images.
     assert rows_of(run / "features-00000-of-00001.tfrecord", listed=True) == []
+
+
+def test_the_version_tells_which_feature_an_image_is_of(tmp_path):
+    """So that --incremental extracts again where --image_feature names another one."""
+    record = example(of_bytes("left", picture(1)), of_bytes("right", picture(2)))
+    path = write(tmp_path / "a.tfrecord", [record])
+    versions = set()
+    for feature in ("left", "right"):
+        (row,) = rows_of(path, options=ArchiveOptions(feature=feature))
+        store = ArchiveStore(HttpPolicy(), max_bytes=2**20, options=ArchiveOptions(feature=feature))
+        ((_, content),) = store.read(str(path), [Wanted("row/0", row.place)])
+        assert content.version == row.version
+        versions.add(row.version)
+    assert len(versions) == 2
