@@ -139,15 +139,17 @@ def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | Image
             yield found if isinstance(found, Source) else _listed(*found, source, spec.schema)
         return
     rows = rows_of(source, source.format, spec)
+    # Parquet that is named itself may be a manifest.
+    is_archive = source.format.archive or source.listed
     try:
         for row in rows:
-            if source.format.archive:
+            if is_archive:
                 row = _of_archive(row, source)
             yield _to_ref(row, source.location, spec.schema, spec.version_column)
-            if source.format.archive and _is_damage(row, source):
+            if is_archive and _is_damage(row, source):
                 return
     except Exception as error:  # What is wrong with one archive must not fail others.
-        if not source.format.archive and not source.listed:
+        if not is_archive:
             raise  # Nobody knows what else a manifest would name.
         yield _unreadable(source, error)
 

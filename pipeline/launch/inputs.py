@@ -57,9 +57,9 @@ Options = FeatureExtractorOptions | argparse.Namespace
 
 def archive_options(options: Options) -> ArchiveOptions:
     """Returns what the options say of where in archives the images are."""
-    members = (options.image_member or "").lower().split(",")
+    members = [name.strip(" .") for name in (options.image_member or "").lower().split(",")]
     return ArchiveOptions(
-        members=tuple(name.strip().lstrip(".") for name in members if name.strip()),
+        members=tuple(filter(None, members)),
         column=options.image_column or "",
         feature=options.image_feature or "",
     )

@@ -82,8 +82,12 @@ def read_examples(
                     yield Taken(position, FetchError(Reason.READ_FAILED, message))
                     continue
                 if data is None:
-                    data = _image(record, feature, name, max_bytes)
+                    # Its data are not held beside what they become.
+                    record, features = _example(record)
+                    data = _within(_image(features, feature), name, max_bytes)
+                    del features
                 yield Taken(position, data, detail_of(record, feature))
+            del record, data  # The next may be as large.
     except CorruptArchiveError as error:
         raise FetchError(Reason.CORRUPT_ARCHIVE, f"{error}.") from error
 
@@ -94,17 +98,22 @@ def detail_of(record: Record, feature: str) -> str:
 
 
 def parsed(records: Iterable[Record]) -> Iterator[Example]:
-    """Takes records apart."""
-    for record in records:
-        data = record.data
-        if isinstance(data, bytes):
-            try:
-                yield Example(record._replace(data=None), parse_features(data))
-                continue
-            except NotAnExampleError as error:
-                data = FetchError(Reason.BAD_MANIFEST_ROW, f"the record {error}")
-        assert data is not None
-        yield Example(record._replace(data=None), data)
+    """Takes records apart; holds none meanwhile, since one may be large."""
+    return map(_example, records)
+
+
+def _example(record: Record) -> Example:
+    return Example(record._replace(data=None), _parsed(record.data))
+
+
+def _parsed(data: bytes | FetchError | None) -> Features | FetchError:
+    assert data is not None
+    if isinstance(data, FetchError):
+        return data
+    try:
+        return parse_features(data)
+    except NotAnExampleError as error:
+        return FetchError(Reason.BAD_MANIFEST_ROW, f"the record {error}")
 
 
 def choose_feature(
@@ -152,25 +161,32 @@ def choose_feature(
     return Choice("", looked_at, damage)
 
 
-def image_of(features: Features, feature: str) -> bytes | FetchError:
-    """Returns the image of an example; empty if it has none, or why it is not read in a phrase."""
-    found = features.get(feature) if feature in features else None
-    if found is None:
-        return b""
-    values = found.bytes_list.value
-    if len(values) > 1:
-        problem = f"the feature {feature!r:.80} holds {len(values)} values, not one image"
-        return FetchError(Reason.BAD_MANIFEST_ROW, problem)
-    if not values and found.WhichOneof("kind") in ("float_list", "int64_list"):
+def image_problem(features: Features, feature: str) -> FetchError | None:
+    """Returns why the image of an example cannot be read, in a phrase; None if it can."""
+    if feature not in features:
+        return None
+    found = features[feature]
+    count = len(found.bytes_list.value)
+    if count > 1:
+        problem = f"the feature {feature!r:.80} holds {count} values, not one image"
+    elif not count and found.WhichOneof("kind") in ("float_list", "int64_list"):
         problem = f"the feature {feature!r:.80} holds numbers, not an encoded image"
-        return FetchError(Reason.BAD_MANIFEST_ROW, problem)
+    else:
+        return None
+    return FetchError(Reason.BAD_MANIFEST_ROW, problem)
+
+
+def _image(features: Features | FetchError, feature: str) -> bytes | FetchError:
+    """Returns the image of an example, which is empty if it has none."""
+    if isinstance(features, FetchError):
+        return features
+    if problem := image_problem(features, feature):
+        return problem
+    values = features[feature].bytes_list.value if feature in features else ()
     return values[0] if values else b""
 
 
-def _image(record: Record, feature: str, name: str, max_bytes: int) -> bytes | FetchError:
-    (example,) = parsed([record])
-    found = example.features
-    image = found if isinstance(found, FetchError) else image_of(found, feature)
+def _within(image: bytes | FetchError, name: str, max_bytes: int) -> bytes | FetchError:
     if isinstance(image, FetchError):
         return FetchError(image.reason, f"{name}: {image}.")
     return too_large(name, max_bytes) if len(image) > max_bytes else image

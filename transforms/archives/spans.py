@@ -13,7 +13,8 @@ class Spans:
     """Divides an archive into spans, as its members are listed in the order of their places.
 
     Args:
-      whole: Whether the archive can be read only as a whole, as a compressed stream.
+      whole: Whether the archive can be read only as a whole: a compressed stream, or one whose
+        server sends no parts.
     """
 
     def __init__(self, *, whole: bool = False) -> None:

@@ -17,7 +17,11 @@ from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.http import HttpPolicy
-from image_features.transforms.stores.members import archive_format, join_member
+from image_features.transforms.stores.members import (
+    ArchiveFormat,
+    archive_format,
+    join_member,
+)
 from image_features.transforms.stores.ranged import RangedFile, open_ranged, version_of
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.store import Content
@@ -26,6 +30,7 @@ from image_features.transforms.values import Reason
 
 # Thousands of members ask whether their archive is the same within moments.
 _REMEMBERED_SECONDS = 60.0
+_PARQUET = b"PAR1"
 
 
 class ArchiveStore:
@@ -101,8 +106,9 @@ class ArchiveStore:
         self, file: RangedFile, archive: str, wanted: Sequence[Wanted]
     ) -> Iterator[tuple[int, Content | FetchError]]:
         format = archive_format(archive)
-        if format is None:
-            raise FetchError(Reason.UNSUPPORTED_FORMAT, f"{redact_uri(archive)} is no archive.")
+        if format is None:  # What names members by rows.
+            is_parquet = file.peek(4)[:4] == _PARQUET
+            format = ArchiveFormat.PARQUET if is_parquet else ArchiveFormat.TFRECORD
         taken = read_members(file, format, wanted, max_bytes=self._max_bytes, options=self._options)
         for number, data, detail in taken:
             if isinstance(data, FetchError):

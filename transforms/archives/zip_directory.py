@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from typing import IO, NamedTuple
@@ -60,20 +61,14 @@ def find_directory(file: IO[bytes], size: int, shown: str) -> Directory | None:
     at = max(0, size - TAIL_BYTES)
     file.seek(at)
     tail = file.read(size - at)
-    end = len(tail)
-    for _ in range(_CANDIDATES):
-        end = tail.rfind(_END, 0, end)
-        if end < 0:
-            break
-        if end + _END_RECORD.size > len(tail):
-            continue
-        disk, _, _, _, length, offset, comment = _END_RECORD.unpack_from(tail, end)[1:]
+    for end, record in itertools.islice(_last_records(tail, at), _CANDIDATES):
+        disk, _, _, _, length, offset, comment = record
         found = _locate(file, at + end, disk, length, offset)
         if found is None:
             continue
         disk, directory = found
         if directory.shift > 0 or disk:
-            begins_so = _read(file, 0, 4) == LOCAL
+            begins_so = _read(file, 0, 4, size) == LOCAL
             # Where the archive begins with its first member, nothing was put before it: this
             # directory is that of an archive within the archive.
             if begins_so and directory.shift > 0:
@@ -81,9 +76,20 @@ def find_directory(file: IO[bytes], size: int, shown: str) -> Directory | None:
             if disk and not begins_so:
                 raise _is_part(shown)
         return directory._replace(cut=at + end + _END_RECORD.size + comment > size)
-    if _read(file, 0, 4) == DESCRIPTOR:
+    if _read(file, 0, 4, size) == DESCRIPTOR:
         raise _is_part(shown)
     return None
+
+
+def _last_records(tail: bytes, at: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Yields what may be the last record, from the end of the file on, and where it begins."""
+    end = len(tail)
+    while (end := tail.rfind(_END, 0, end)) >= 0:
+        if end + _END_RECORD.size <= len(tail):
+            record = _END_RECORD.unpack_from(tail, end)[1:]
+            has_locator = tail.startswith(_LOCATOR, max(0, end - _LOCATOR_RECORD.size))
+            if has_locator or min(record[4], record[5]) <= at + end:
+                yield end, record
 
 
 def _locate(
@@ -91,12 +97,12 @@ def _locate(
 ) -> tuple[int, Directory] | None:
     """Returns the number of the disk and the directory that a last record tells, if it is there."""
     end = at
-    locator = _read(file, at - _LOCATOR_RECORD.size, _LOCATOR_RECORD.size)
+    locator = _read(file, at - _LOCATOR_RECORD.size, _LOCATOR_RECORD.size, at)
     if locator[:4] == _LOCATOR:
         _, _, told, _ = _LOCATOR_RECORD.unpack(locator)
         for record_at in (at - _LOCATOR_RECORD.size - _END64_RECORD.size, told):
-            record = _read(file, record_at, _END64_RECORD.size)
-            if record[:4] == _END64 and len(record) == _END64_RECORD.size:
+            record = _read(file, record_at, _END64_RECORD.size, at)
+            if record[:4] == _END64:
                 disk, _, _, _, length, offset = _END64_RECORD.unpack(record)[4:]
                 end = record_at
                 break
@@ -104,8 +110,9 @@ def _locate(
         is_empty = start == end and length == 0
         if is_empty:
             return disk, Directory(start, end, start - offset, cut=False)
-        if start < end and _read(file, start, 4) == CENTRAL:
-            return disk, Directory(start, end, _shift(file, start, offset), cut=False)
+        if _read(file, start, 4, end) == CENTRAL:
+            shift = _shift(file, start, offset)
+            return disk, Directory(start, min(end, start + length), shift, cut=False)
     return None
 
 
@@ -116,13 +123,15 @@ def _shift(file: IO[bytes], start: int, offset: int) -> int:
     record = parse_central(file.read(CENTRAL_BYTES))
     if shift and record:
         first = record.whole(file.read(record.more), 0).begin
-        if _read(file, first + shift, 4) != LOCAL and _read(file, first, 4) == LOCAL:
+        moved = _read(file, first + shift, 4, start)
+        if moved != LOCAL and _read(file, first, 4, start) == LOCAL:
             return 0  # What tells of the directory is damaged, and not the directory.
     return shift
 
 
-def _read(file: IO[bytes], at: int, length: int) -> bytes:
-    if at < 0:
+def _read(file: IO[bytes], at: int, length: int, end: int) -> bytes:
+    """Returns bytes of a file; none if they are not all before an end, as numbers may say much."""
+    if not 0 <= at <= end - length:
         return b""
     file.seek(at)
     return file.read(length)

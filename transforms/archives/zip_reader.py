@@ -6,6 +6,7 @@ import functools
 import os
 import zlib
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from image_features.transforms.archives.zip_contents import list_zip
 from image_features.transforms.archives.zip_data import (
@@ -32,6 +33,14 @@ NO_END = 2**64
 # something else begins there.
 Span = tuple[int, int, int]
 Lookup = Callable[[str, int], ZipEntry | None]
+
+
+class _Found(NamedTuple):
+    """A member, and whether its size and checksum follow its data, and whether as of Zip64."""
+
+    entry: ZipEntry
+    is_described: bool = False
+    zip64: bool = False
 
 
 class ZipReader:
@@ -69,18 +78,27 @@ class ZipReader:
           lookup: Returns the entry of a name that begins at a place, by the directory.
         """
         try:
-            return self._read(name, span, lookup)
+            found = self._found(name, span, lookup)
+            if isinstance(found, FetchError):
+                return found, ""
+            try:
+                return self._read(name, span, found, lookup)
+            except BadDataError:
+                told = lookup(name, span[0])
+                if told is None or told.detail == found.entry.detail or told.packed != span[1]:
+                    raise
+                # Its header may be damaged, and nothing else.
+                return self._read(name, span, self._by(told, found.entry.header), lookup)
         except BadDataError as error:
             message = f"{self._member(name)} is damaged: {error}."
             return FetchError(Reason.CORRUPT_ARCHIVE, message), ""
 
-    def _read(self, name: str, span: Span, lookup: Lookup) -> tuple[bytes | FetchError, str]:
+    def _read(
+        self, name: str, span: Span, found: _Found, lookup: Lookup
+    ) -> tuple[bytes | FetchError, str]:
         begin, packed, end = span
-        found = self._found(name, span, lookup)
-        if isinstance(found, FetchError):
-            return found, ""
         entry, is_described, zip64 = found
-        if failure := self._refusal(name, entry, is_described):
+        if failure := self._refusal(name, found):
             return failure, ""
         limit = self._max_bytes if is_described else entry.size
         data = unpack(self._file, packed, entry.method, limit)
@@ -98,39 +116,41 @@ class ZipReader:
             raise BadDataError("its checksum is not that of its data")
         return data, entry.detail
 
-    def _found(
-        self, name: str, span: Span, lookup: Lookup
-    ) -> tuple[ZipEntry, bool, bool] | FetchError:
-        """Returns a member, with the position of the file that of its data.
-
-        Beside it is whether its size and checksum follow the data, and whether as of Zip64.
-        """
+    def _found(self, name: str, span: Span, lookup: Lookup) -> _Found | FetchError:
+        """Returns a member, with the position of the file that of its data."""
         begin, packed, end = span
         header = self._header(begin, end - packed)
         if header is not None:
-            entry, is_described, zip64 = header
+            entry, is_described, _ = header
             tells = entry.packed == packed or (is_described and not entry.packed)
             if tells and entry.name == name:
-                return entry._replace(packed=packed), is_described, zip64
+                return header._replace(entry=entry._replace(packed=packed))
         told = lookup(name, begin)
         if told is None or told.packed != packed:
             message = f"{self._shown} has changed since {name!r:.200} was listed."
             return FetchError(Reason.READ_FAILED, message)
         if header is None:
             raise BadDataError(f"its header at byte {begin} is not right, or overlaps another")
-        self._file.seek(begin + header[0].header)
-        return told._replace(header=header[0].header), False, False
+        return self._by(told, header.entry.header)
+
+    def _by(self, told: ZipEntry, header: int) -> _Found:
+        """Returns a member as the directory tells it, behind the bytes of its header."""
+        self._file.seek(told.begin + header)
+        return _Found(told._replace(header=header))
 
     def is_there(self, name: str, begin: int) -> bool:
         """Whether a member of that name begins at a place."""
         header = self._header(begin, NO_END)
-        return header is not None and header[0].name == name
+        return header is not None and header.entry.name == name
 
-    def _header(self, begin: int, last: int) -> tuple[ZipEntry, bool, bool] | None:
+    def _header(self, begin: int, last: int) -> _Found | None:
         """Returns what `_found` does by a header; None if there is none, or it ends too late."""
         if not 0 <= begin <= last - LOCAL_BYTES:
             return None
-        self._file.seek(begin)
+        try:
+            self._file.seek(begin)
+        except (OSError, ValueError):  # No file is as long.
+            return None
         header = parse_local(begin, self._file.read(LOCAL_BYTES))
         if header is None:
             return None
@@ -138,10 +158,10 @@ class ZipReader:
         entry, zip64 = header.whole(name, extra)
         if begin + entry.header > last:
             return None
-        return entry, header.described_behind, zip64
+        return _Found(entry, header.described_behind, zip64)
 
-    def _refusal(self, name: str, entry: ZipEntry, is_described: bool) -> FetchError | None:
-        shown = self._member(name)
+    def _refusal(self, name: str, found: _Found) -> FetchError | None:
+        shown, entry = self._member(name), found.entry
         if entry.encrypted:
             return FetchError(Reason.ENCRYPTED, f"{shown} is encrypted.")
         if method := unread_method(entry.method):
@@ -150,7 +170,7 @@ class ZipReader:
                 f"{shown} is compressed by {method}, which is not read; pack it again by deflate.",
             )
         stored = entry.packed if entry.method == STORED else 0
-        if max(0 if is_described else entry.size, stored) > self._max_bytes:
+        if max(0 if found.is_described else entry.size, stored) > self._max_bytes:
             return too_large(shown, self._max_bytes)
         return None
 

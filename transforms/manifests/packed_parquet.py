@@ -43,7 +43,7 @@ from image_features.transforms.stores import versions
 from image_features.transforms.stores.compression import without_suffix
 from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import MIB, HttpPolicy
-from image_features.transforms.stores.members import join_member
+from image_features.transforms.stores.members import ArchiveFormat, archive_format, join_member
 from image_features.transforms.stores.ranged import RangedFile, open_ranged
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.uris import redact_uri
@@ -138,6 +138,11 @@ class ParquetInput:
         column = self._image_column(opened, file)
         if column is None:
             return None
+        if archive_format(self.location) is not ArchiveFormat.PARQUET:
+            raise ImageColumnError(
+                f"{file.shown} holds images in the column {column.name!r}; rename it so that it "
+                "ends in .parquet, by which the URIs of its images are told."
+            )
         check_schema(opened.schema, self.location)
         return _PackedImages(file, opened, column)
 
@@ -190,7 +195,7 @@ class _PackedImages:
             begin = end
 
     def rows(self) -> Iterator[ManifestRow]:
-        spans = Spans()
+        spans = Spans(whole=not self._file.in_parts)
         for group in groups_of(self._opened, self._column):
             yield from self._rows(group, spans)
 

@@ -7,7 +7,6 @@ whether a feature is a list, nor whether bytes are text: all values of a file's 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from image_features.transforms.archives.examples import (
     Example,
     choose_feature,
     detail_of,
-    image_of,
+    image_problem,
     parsed,
 )
 from image_features.transforms.archives.member import CorruptArchiveError
@@ -51,8 +50,9 @@ def tfrecord_rows(
     spans = Spans(whole=records.compressed or not file.in_parts)
     rows = _Rows(file, chosen.feature, spans, schema)
     try:
-        for example in itertools.chain(chosen.examples, examples):
-            yield rows.row(example)
+        while chosen.examples:
+            yield rows.row(chosen.examples.pop(0))
+        yield from map(rows.row, examples)
         if chosen.damage:
             raise chosen.damage
     except CorruptArchiveError as error:
@@ -110,9 +110,8 @@ class _Rows:
         if isinstance(features, FetchError):
             return dataclasses.replace(row, problem=features.message, reason=features.reason)
         row.values.update(self._columns(features))
-        image = image_of(features, self._feature)
-        if isinstance(image, FetchError):
-            return dataclasses.replace(row, problem=image.message, reason=image.reason)
+        if problem := image_problem(features, self._feature):
+            return dataclasses.replace(row, problem=problem.message, reason=problem.reason)
         return row
 
     def _columns(self, features: Features) -> Iterator[tuple[str, ColumnValue]]:

@@ -17,7 +17,7 @@ from image_features.system.paths import absolute
 from image_features.transforms.manifests.formats import ManifestFormat, format_of
 from image_features.transforms.manifests.rows import IMAGE_SUFFIXES
 from image_features.transforms.stores import versions
-from image_features.transforms.stores.members import archive_format
+from image_features.transforms.stores.members import ArchiveFormat, archive_format
 from image_features.transforms.stores.uris import is_http
 from image_features.transforms.values import Columns
 
@@ -105,6 +105,8 @@ def find_sources(locations: Sequence[str], format: ManifestFormat | None = None)
                 f"--input={location} has no known suffix; say --input_format=text, csv, tsv, "
                 "jsonl, parquet, tar, zip or tfrecord."
             )
+    for source in sources:
+        _check_archive_name(source)
     return list(dict.fromkeys(sources))  # Globs may overlap.
 
 
@@ -112,6 +114,20 @@ def _behind_descriptor(location: str) -> str:
     """Returns the file behind what a shell hands to a command, as for `<`, if it is one."""
     behind = os.path.realpath(location) if location.startswith(_DESCRIPTORS) else location
     return behind if os.path.exists(behind) else location
+
+
+def _check_archive_name(source: Source) -> None:
+    """Raises ValueError if an archive is not called one, by which its images are found again.
+
+    Records are found by their numbers, whatever their file is called.
+    """
+    format = source.format.archive if source.format else None
+    called = archive_format(source.location)
+    if format and called is not format and (called or format is not ArchiveFormat.TFRECORD):
+        raise ValueError(
+            f"--input={source.location} cannot be read as {format}, since its name does not say "
+            f"so, by which its images are known: give it a name that ends in .{format}"
+        )
 
 
 def _check_name(location: str) -> None:

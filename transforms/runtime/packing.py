@@ -65,7 +65,7 @@ class _PackDoFn(beam.DoFn):
 
 
 class JoinRows(beam.PTransform):
-    """Joins PCollections of rows into one, which wait packed where a runner keeps them meanwhile."""
+    """Joins PCollections of rows into one; they wait packed where a runner keeps them meanwhile."""
 
     def expand(self, collections: Any) -> Any:
         packs = [rows | f"PackInput{n}" >> PackRows() for n, rows in enumerate(collections)]

@@ -8,9 +8,10 @@ import re
 MARK = "!/"
 _NAME = re.compile(
     r"\.(?:(?P<tar>tar|tgz|tbz2?|txz|tzst)|(?P<zip>zip)|(?P<parquet>parquet)"
-    r"|(?P<tfrecord>tfrecords?|tfrec))(?:\.(?:gz|bz2|xz|zst))?(?:-\d+-of-\d+)?(?:\.gz)?$",
+    r"|(?P<tfrecord>tfrecords?|tfrec|records?(?=-\d+-of-)))(?:\.(?:gz|bz2|xz|zst))?(?:-\d+-of-\d+)?(?:\.gz)?$",
     re.IGNORECASE,
 )
+_ROW = re.compile(r"row/\d{1,18}")
 _BEHIND_PATH = re.compile("[?#]")
 # The name of the last part of a path is enough, and a bound for the expression above.
 _LONGEST_SUFFIX = 64
@@ -37,11 +38,12 @@ def split_member(uri: str) -> tuple[str, str] | None:
     """Returns the archive and the member that a URI names, or None if it names a file.
 
     Only what stands behind the name of an archive is a member: any directory's name may end in an
-    exclamation mark. An archive within an archive is a member like others.
+    exclamation mark. An archive within an archive is a member like others. Files of records have
+    any name, where the user says what they are.
     """
     at = uri.find(MARK)
     while at > 0:
-        if archive_format(uri[:at]):
+        if archive_format(uri[:at]) or _ROW.fullmatch(uri, at + len(MARK)):
             return uri[:at], uri[at + len(MARK) :]
         at = uri.find(MARK, at + 1)
     return None

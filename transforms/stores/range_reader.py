@@ -107,7 +107,17 @@ class RangeReader:
         Raises:
           FetchError: the file cannot be read, or has changed since the first answer.
         """
-        begin = -length if self.size is None else max(0, self.size - length)
+        if self.size is None:
+            try:
+                if found := self._end(-length):
+                    return found
+            except FetchError as error:
+                if error.reason not in (Reason.HTTP_ERROR, Reason.READ_FAILED):
+                    raise
+        # A server may know ranges, though none that are counted from the end.
+        return self._end(max(0, self.size - length)) if self.size else None
+
+    def _end(self, begin: int) -> tuple[int, bytes] | None:
         self._deadline.renew()
 
         def fetch() -> tuple[int, bytes] | None:
@@ -116,7 +126,6 @@ class RangeReader:
                 if part is not None:
                     self._compare(response, part)
                 if part is None or part.end is None or response.status != PART:
-                    # A server may know ranges, though none that are counted from the end.
                     self.in_parts = self.in_parts and begin < 0
                     return None
                 data = b"".join(self._wanted(part, self._body(response), part.begin))
@@ -124,12 +133,7 @@ class RangeReader:
                     raise broken_off(self.shown, "the end of its body is missing")
                 return part.begin, data
 
-        try:
-            return self._retrying(fetch)
-        except FetchError as error:
-            if begin < 0 and error.reason in (Reason.HTTP_ERROR, Reason.READ_FAILED):
-                return None
-            raise
+        return self._retrying(fetch)
 
     def ask_version(self) -> str:
         """Asks for the version alone; raises what `blocks` does."""

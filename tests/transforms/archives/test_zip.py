@@ -251,6 +251,19 @@ def test_what_lies_outside_of_the_file_is_told(path):
     assert contents(path, [row for row in rows if not row.problem]) == kept
 
 
+def test_numbers_of_zip64_may_say_anything(path, monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 50)
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 2)
+    data = make(_MEMBERS)
+    locator, record = data.index(b"PK\6\7"), data.index(b"PK\6\6")
+    field = data.index(b"\1\0", _records(data)[0] + 46)
+    for at in (locator + 8, record + 24, record + 40, record + 48, field + 4, field + 12):
+        for value in (0, 2**40, 2**63, 2**64 - 1):
+            path.write_bytes(patched(data, at, "<Q", value))
+            found = contents(path, rows_of(path))
+            assert len(_MEMBERS.items() - found.items()) <= (field <= at < record), at
+
+
 def test_a_directory_of_many_is_read_in_bounded_memory(path, monkeypatch):
     monkeypatch.setattr(zip_contents, "_WINDOW", 1000)
     count = 8000
@@ -291,6 +304,7 @@ def test_comments_and_archives_within_do_not_stand_for_the_archive(path):
     end = data.index(b"PK\5\6")
     for comment in (inner, inner[-22:], b"PK\5\6" * 10_000, data[end:] + b"x"):
         path.write_bytes(patched(data, end + 20, "<H", len(comment)) + comment)
+        assert _names(rows_of(path)) == [*_MEMBERS] and not rows_of(path)[-1].problem
         assert contents(path, rows_of(path)) == _MEMBERS
     outer = make({"a.jpg": b"a", "inner.zip": inner, "b.jpg": b"b"})
     path.write_bytes(outer)
@@ -300,7 +314,7 @@ def test_comments_and_archives_within_do_not_stand_for_the_archive(path):
     assert contents(path, rows) == {"a.jpg": b"a"}
     assert damage.reason == "corrupt_archive"
     path.write_bytes(data + bytes(1000))  # What a disk has put behind the end does no harm.
-    assert contents(path, rows_of(path)) == _MEMBERS
+    assert _names(rows_of(path)) == [*_MEMBERS] and not rows_of(path)[-1].problem
 
 
 def test_what_is_no_zip_is_told(path):
@@ -357,8 +371,9 @@ def test_an_archive_that_has_changed_is_told(path):
 def test_headers_that_tell_nothing_leave_it_to_the_directory(path):
     data = make(_MEMBERS, method=zipfile.ZIP_DEFLATED)
     begin = data.index(b"PK\3\4", 4)
-    for form, values in (("<LLL", (0, 0, 0)), ("<LLL", (1, 2, 3))):
-        path.write_bytes(patched(data, begin + _CRC - 2, form, *values))
+    packed, size = struct.unpack_from("<LL", data, begin + _CRC + 2)
+    for values in ((0, 0, 0), (1, 2, 3), (1, packed, size), (1, packed, 7)):
+        path.write_bytes(patched(data, begin + _CRC - 2, "<LLL", *values))
         assert contents(path, rows_of(path)) == _MEMBERS
 
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import os
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as encryption
 import pytest
 
+from image_features.transforms.archives import spans
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.archives.parquet_column import ImageColumnError
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
+from image_features.transforms.manifests.columns import Column, Kind
+from image_features.transforms.manifests.formats import ManifestFormat, read_rows
 from image_features.transforms.manifests.rows import ManifestError
 from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
-from image_features.transforms.values import ImageError, PackedRefs, Reason
+from image_features.transforms.values import ImageError, ImageRef, PackedRefs, Reason
 from tests.images import encode, noise
+from tests.range_server import RangeServer
 
 _IMAGES = [encode(noise(seed)) for seed in range(6)]
 
@@ -195,6 +203,21 @@ def test_what_a_directory_has_beside_images(tmp_path):
         _Read(tmp_path / "cut.parquet")
 
 
+def test_a_manifest_may_name_the_file_and_its_rows(tmp_path):
+    _write(tmp_path / "a.parquet", {"i": _IMAGES, "label": range(6)}, row_group_size=2)
+    (tmp_path / "m.csv").write_text("uri,split\na.parquet!/row/4,test\na.parquet!/row/9,test\n")
+    assert _Read(tmp_path / "m.csv").images == [_IMAGES[4], Reason.NOT_FOUND]
+    (tmp_path / "m.csv").write_text("uri,split,label\na.parquet,train,9\n")
+    spec = examine(
+        find_sources([str(tmp_path / "m.csv")]),
+        uri_column=None,
+        declared={"label": Column("label", Kind.INT64)},
+        http=HttpPolicy(),
+    ).spec
+    rows = [dict(row.columns) for row in read_all(spec) if isinstance(row, ImageRef)]
+    assert rows == [{"split": "train", "label": label} for label in range(6)]
+
+
 def test_damage_in_other_columns_costs_the_rows_of_its_group(tmp_path):
     path = tmp_path / "a.parquet"
     _write(path, {"i": _IMAGES, "label": range(6)}, row_group_size=2)
@@ -207,6 +230,43 @@ def test_damage_in_other_columns_costs_the_rows_of_its_group(tmp_path):
     assert [error.ref.uri for error in read.errors] == [f"{path}!/row/2", f"{path}!/row/3"]
     assert {error.reason for error in read.errors} == {Reason.CORRUPT_ARCHIVE}
     assert {dict(error.ref.columns)["label"][0] for error in read.errors} == {None}
+
+
+class _Kms(encryption.KmsClient):
+    def __init__(self):
+        super().__init__()
+
+    def wrap_key(self, key_bytes, master_key_identifier):
+        return base64.b64encode(key_bytes)
+
+    def unwrap_key(self, wrapped_key, master_key_identifier):
+        return base64.b64decode(wrapped_key)
+
+
+@pytest.mark.parametrize("plaintext_footer", [True, False])
+def test_an_encrypted_file_has_a_reason_of_its_own(tmp_path, plaintext_footer):
+    properties = encryption.CryptoFactory(lambda _: _Kms()).file_encryption_properties(
+        encryption.KmsConnectionConfig(),
+        encryption.EncryptionConfiguration(
+            "k", column_keys={"k": ["i"]}, plaintext_footer=plaintext_footer
+        ),
+    )
+    path = tmp_path / "a.parquet"
+    table = pa.table({"i": _IMAGES})
+    with pq.ParquetWriter(path, table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
+    (error,) = _Read(tmp_path).errors
+    assert (error.reason, error.ref.uri) == (Reason.ENCRYPTED, str(path))
+    with pytest.raises(ManifestError, match=r"a.parquet cannot be read.* decrypt"):
+        _Read(path)
+
+
+def test_a_file_of_images_without_the_suffix_is_refused(tmp_path):
+    path = _write(tmp_path / "a", {"i": _IMAGES})
+    with pytest.raises(ImageColumnError, match=r"rename it so that it ends in .parquet"):
+        list(
+            read_rows(str(path), format=ManifestFormat.PARQUET, uri_column=None, http=HttpPolicy())
+        )
 
 
 def test_more_rows_than_bytes_are_damage(tmp_path):
@@ -222,10 +282,29 @@ def test_more_rows_than_bytes_are_damage(tmp_path):
 
 
 def test_groups_of_rows_are_joined_and_never_divided(tmp_path, monkeypatch):
-    from image_features.transforms.archives import spans
-
     monkeypatch.setattr(spans, "SPAN_ROWS", 3)
     path = _write(tmp_path / "a.parquet", {"i": _IMAGES}, row_group_size=2)
     places = [row.place for row in _Read(path).rows.values()]
     assert [place.span for place in places] == [0, 0, 0, 0, 1, 1]
     assert [place.begin for place in places] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_file_behind_a_network_is_read_in_few_requests(monkeypatch):
+    monkeypatch.setattr(spans, "SPAN_ROWS", 100)
+    images = [b"\xff\xd8\xff" + os.urandom(30_000) for _ in range(200)]
+    file = io.BytesIO()
+    pq.write_table(pa.table({"image": images}), file, row_group_size=20)
+    with RangeServer(file.getvalue()) as server:
+        location = server.url("a.parquet")
+        http = HttpPolicy(allow_private_hosts=True)
+        rows = list(read_rows(location, format=ManifestFormat.PARQUET, uri_column=None, http=http))
+        # The footer, and the first images to see that they are some.
+        assert (len(rows), len(server.asked)) == (200, 2)
+        server.asked.clear()
+        fetcher = Fetcher(FetchPolicy(http=http))
+        refs = [ImageRef(row.uri, "", place=row.place) for row in rows if row.place.span == 1]
+        read = list(fetcher.fetch_packed(PackedRefs(location, tuple(refs))))
+        fetcher.close()
+        assert [image.data for image in read] == images[100:]
+        assert {image.version for image in read} <= {row.version for row in rows}
+        assert len(server.asked) == 2

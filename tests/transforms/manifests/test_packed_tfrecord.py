@@ -1,5 +1,6 @@
 """Rows of TFRecord files: which feature holds the images, and what columns the others make."""
 
+import dataclasses
 import json
 import struct
 
@@ -10,6 +11,7 @@ from image_features.transforms.archives.archive import read_members
 from image_features.transforms.archives.member import Wanted
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.archives.store import ArchiveStore
+from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.manifests.columns import Column, Kind, conform
 from image_features.transforms.manifests.formats import ManifestFormat
 from image_features.transforms.manifests.sources import Source, find_sources, list_images
@@ -21,6 +23,7 @@ from image_features.transforms.stores.ranged import open_ranged
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.values import ImageError, Reason
 from tests import datasets, images
+from tests.gcs import emulator
 from tests.transforms.archives.examples import (
     BYTES,
     FLOATS,
@@ -360,6 +363,25 @@ def test_the_description_of_tfds_tells_the_feature(tmp_path, described, found):
             rows_of(path, listed=True)
 
 
+def test_a_description_on_gs_is_found(tmp_path):
+    _describe(tmp_path, shot="image", image="mask")
+    records = [example(of_bytes("image", _JPEG), of_bytes("shot", picture(1)))]
+    data = write(tmp_path / "a.tfrecord", records).read_bytes()
+    with pytest.MonkeyPatch.context() as patch, emulator(patch, "tfds") as bucket:
+        for directory in ("with", "without"):
+            bucket.blob(f"{directory}/a.tfrecord").upload_from_string(data)
+        bucket.blob("with/features.json").upload_from_string(
+            (tmp_path / "features.json").read_bytes()
+        )
+        for directory, found in (("with", picture(1)), ("without", _JPEG)):
+            location = f"gs://tfds/{directory}"
+            listing = Source(location, None)
+            spec = examine([listing], uri_column=None, declared={}, http=HttpPolicy()).spec
+            (row,) = read_all(spec)
+            assert row.uri == f"{location}/a.tfrecord!/row/0"
+            assert _read(f"{location}/a.tfrecord", 0) == found
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"pythonClassName": 3}', "\xff", "[" * 9999])
 def test_a_features_json_of_another_purpose_tells_nothing(tmp_path, text):
     (tmp_path / "features.json").write_text(text, "latin-1")
@@ -412,6 +434,22 @@ def test_a_directory_whose_images_are_not_clear_ends_a_launch(tmp_path):
     write(tmp_path / "a.tfrecord", [example(of_bytes("image", _JPEG), of_bytes("jpg", _JPEG))])
     with pytest.raises(FetchError, match="'image', 'jpg'"):
         examine([Source(str(tmp_path), None)], uri_column=None, declared={}, http=HttpPolicy())
+
+
+def test_records_are_found_whatever_their_file_is_called(tmp_path):
+    records = [with_image(i) for i in range(3)]
+    one = write(tmp_path / "train-00000-of-01024", records)
+    two = write(tmp_path / "train.record-00001-of-01024", records)
+    assert find_sources([str(two)]) == _sources(two)
+    (source,) = find_sources([str(one)], ManifestFormat.TFRECORD)
+    refs = list(read_all(examine([source], uri_column=None, declared={}, http=HttpPolicy()).spec))
+    for place in (refs[1].place, None):
+        image = Fetcher(FetchPolicy()).fetch(dataclasses.replace(refs[1], place=place))
+        assert image.data == picture(1)
+    with pytest.raises(ValueError, match="cannot be read as zip, since its name does not say so"):
+        find_sources([str(one)], ManifestFormat.ZIP)
+    with pytest.raises(ValueError, match="give it a name that ends in "):
+        find_sources([str(two)], ManifestFormat.TAR)
 
 
 def _pictures(directory, format, count=6):
