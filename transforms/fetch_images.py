@@ -32,7 +32,7 @@ _SLOW_SECONDS = 0.001
 _TYPICAL_BYTES = 1 * MIB
 _AVERAGED = 32
 # A stream is faster than what is done with its images, so that little is ahead mostly.
-_AHEAD_BYTES = 32 * MIB
+_AHEAD_BYTES = 16 * MIB
 
 
 class FetchImages(beam.PTransform):
