@@ -78,7 +78,7 @@ def prepare_pack(
                 max_error_rate=options.max_error_rate,
                 min_rows=options.min_rows,
                 max_duration=options.max_duration,
-                achieved="could be packed",
+                achieved="rows could be packed",
             ),
         ),
         layout=layout,

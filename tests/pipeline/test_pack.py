@@ -233,14 +233,14 @@ def test_what_is_there_is_kept(loose, packed, tmp_path, capsys):
     assert pack(loose / "m.jsonl", packed["tar"], "--images_per_archive=4") == 0
     assert capsys.readouterr().out == f"{packed['tar']} is committed already.\n"
     assert pack(loose / "m.jsonl", packed["tar"], "--format=parquet") == 2
-    assert "committed with another input or other options; name another OUT" in (
+    assert "committed with another input or other options; name another directory" in (
         capsys.readouterr().err
     )
     assert {path: path.stat().st_mtime_ns for path in packed["tar"].iterdir()} == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter").touch()
     assert pack(loose / "m.jsonl", tmp_path / "mine") == 2
-    assert "exists already and is no directory of packed images" in capsys.readouterr().err
+    assert "exists already and holds no packed images" in capsys.readouterr().err
     # Whoever lists the runs of the directory above sees none.
     with pytest.raises(image_features.RunNotFoundError):
         image_features.runs(str(packed["tar"].parent))
