@@ -35,7 +35,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def extract(
-    manifest: pathlib.Path,
+    manifest: pathlib.Path | str,
     count: int,
     *,
     options: Sequence[str] = (),
@@ -46,7 +46,7 @@ def extract(
     """Extracts a manifest, and deletes the output when its rows are counted.
 
     Args:
-      manifest: The manifest to read.
+      manifest: The manifest to read, or another input.
       count: The number of images in it.
       options: More options of `extract`.
       output: A directory that is not there yet, or None for a temporary one. The run is

@@ -99,13 +99,8 @@ class _Case:
             arguments = [*self.store.options, *options]
             usages.append(extract(manifest, size, options=arguments, env=self.store.env))
             after = self.store.delay(0)
-        self.served.append(  # These are the counters of the large run, the last one.
-            Counters(
-                after.requests - before.requests,
-                after.connections - before.connections,
-                after.cpu_seconds - before.cpu_seconds,
-            )
-        )
+        # These are the counters of the large run, the last one.
+        self.served.append(after.since(before))
 
     def steady(self) -> Steady | None:
         """The cost of an image."""

@@ -1,16 +1,18 @@
 """Servers on loopback that answer late, each a process that tells its own cost.
 
-They share the machine with what is measured, so they do little: the files are in memory with
-their headers, and connections stay open.
+They share the machine with what is measured, so they do little: the files are mapped to memory,
+and connections stay open.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import collections
 import contextlib
 import dataclasses
 import json
+import mmap
 import pathlib
 import re
 import subprocess
@@ -21,7 +23,10 @@ from types import TracebackType
 
 HOST = "127.0.0.1"
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-_NUMBER = re.compile(rb"GET /(\d+) HTTP/1\.1\r\n")
+_REQUEST = re.compile(rb"(GET|HEAD) /(\d+)(?:/\S*)? HTTP/1\.1\r\n")
+_RANGE = re.compile(rb"\r\nRange: *bytes=(\d*)-(\d*)\r\n", re.IGNORECASE)
+# A body goes to its socket in blocks of this size, so that a large one is copied nowhere else.
+_BLOCK = 2**18
 # A late answer waits in the proxy and never in the server, which may have only one thread.
 _WAITING_BYTES = 64 * 2**20
 
@@ -34,11 +39,22 @@ class Counters:
       requests: The number of answers that it gave.
       connections: The number of connections that it took.
       cpu_seconds: The processor time that it took.
+      sent: The number of bytes that it sent, headers included.
     """
 
-    requests: int
-    connections: int
-    cpu_seconds: float
+    requests: int = 0
+    connections: int = 0
+    cpu_seconds: float = 0.0
+    sent: int = 0
+
+    def since(self, before: Counters) -> Counters:
+        """Returns the work between two looks."""
+        return Counters(
+            self.requests - before.requests,
+            self.connections - before.connections,
+            self.cpu_seconds - before.cpu_seconds,
+            self.sent - before.sent,
+        )
 
 
 class Server:
@@ -55,7 +71,10 @@ class Server:
 
     @classmethod
     def of_files(cls, listed: pathlib.Path) -> Server:
-        """Makes a server whose /N is file N of a list of paths, which begins again at its end."""
+        """Makes a server of a list of paths: /N, or /N/NAME for any name, is file N.
+
+        The list begins again at its end. Parts of files are sent to who asks for a range.
+        """
         return cls(__spec__.name, f"--files={listed}")
 
     @classmethod
@@ -116,6 +135,7 @@ class State:
         self.delay = 0.0
         self.requests = 0
         self.connections = 0
+        self.sent = 0
 
     async def obey(self, *ports: int) -> None:
         """Prints the ports; then answers each line, a delay, with the counters until then."""
@@ -125,7 +145,7 @@ class State:
             lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
         )
         while line := await reader.readline():
-            counters = Counters(self.requests, self.connections, time.process_time())
+            counters = Counters(self.requests, self.connections, time.process_time(), self.sent)
             self.delay = float(line) / 1000
             print(json.dumps(dataclasses.asdict(counters)), flush=True)
 
@@ -133,10 +153,12 @@ class State:
 class _Files(asyncio.Protocol):
     """A connection to a server of files."""
 
-    def __init__(self, state: State, answers: Sequence[bytes]) -> None:
+    def __init__(self, state: State, files: Sequence[mmap.mmap]) -> None:
         self._state = state
-        self._answers = answers
+        self._files = files
         self._received = b""
+        self._waiting: collections.deque[memoryview] = collections.deque()
+        self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -146,28 +168,77 @@ class _Files(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
-            found = _NUMBER.match(self._received)
-            self._received = self._received[end + 4 :]
+            head, self._received = self._received[: end + 2], self._received[end + 4 :]
             self._state.requests += 1
-            answer = self._answers[int(found[1]) % len(self._answers)] if found else _NOT_FOUND
+            answer = self._answer(head)
             if self._state.delay:
-                asyncio.get_running_loop().call_later(self._state.delay, self._send, answer)
+                asyncio.get_running_loop().call_later(self._state.delay, self._send, *answer)
             else:
-                self._send(answer)
+                self._send(*answer)
 
-    def _send(self, answer: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(answer)
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._waiting.clear()
+
+    def _answer(self, head: bytes) -> tuple[bytes | memoryview, ...]:
+        found = _REQUEST.match(head)
+        if not found:
+            return (_NOT_FOUND,)
+        number = int(found[2]) % len(self._files)
+        body = memoryview(self._files[number])
+        size, status, told = len(body), b"200 OK", b""
+        if asked := _RANGE.search(head):
+            first, last = _span(asked[1], asked[2], size)
+            body = body[first : last + 1]
+            status = b"206 Partial Content" if body else b"416 Range Not Satisfiable"
+            told = b"bytes %d-%d/%d" % (first, last, size) if body else b"bytes */%d" % size
+            told = b"Content-Range: %s\r\n" % told
+        # The files stay as they are, so that a number is as good as any other tag of a version.
+        headers = (
+            b'HTTP/1.1 %s\r\nAccept-Ranges: bytes\r\nETag: "%d"\r\n%sContent-Length: %d\r\n\r\n'
+        )
+        headers %= (status, number, told, len(body))
+        if found[1] == b"HEAD":
+            return (headers,)
+        return (headers + body,) if len(body) <= _BLOCK else (headers, body)
+
+    def _send(self, *parts: bytes | memoryview) -> None:
+        """Adds to what is to be sent, and sends of it what the socket takes."""
+        self._waiting.extend(memoryview(part) for part in parts)
+        while self._waiting and not self._paused and not self._transport.is_closing():
+            part = self._waiting.popleft()
+            if len(part) > 2 * _BLOCK:
+                self._waiting.appendleft(part[_BLOCK:])
+                part = part[:_BLOCK]
+            self._state.sent += len(part)
+            self._transport.write(part)
+
+
+def _span(first: bytes, last: bytes, size: int) -> tuple[int, int]:
+    """Returns the first and the last byte that a range of a file names."""
+    if not first:
+        return max(0, size - int(last or b"0")), size - 1
+    return int(first), min(int(last), size - 1) if last else size - 1
 
 
 async def _serve_files(paths: Sequence[str]) -> None:
     state = State()
-    bodies = [pathlib.Path(path).read_bytes() for path in paths]
-    answers = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(b), b) for b in bodies]
+    files = [_mapped(path) for path in paths]
     server = await asyncio.get_running_loop().create_server(
-        lambda: _Files(state, answers), HOST, 0, backlog=1024
+        lambda: _Files(state, files), HOST, 0, backlog=1024
     )
     await state.obey(server.sockets[0].getsockname()[1])
+
+
+def _mapped(path: str) -> mmap.mmap:
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 class _Exchange:
@@ -201,6 +272,7 @@ class _Exchange:
                 # Only the beginning of an answer is late; the rest is due by then.
                 await asyncio.sleep(max(0.0, self._due - asyncio.get_running_loop().time()))
                 self._asking = False
+                self._state.sent += len(data)
                 writer.write(data)
                 await writer.drain()
 

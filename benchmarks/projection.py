@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
+
+from image_features.transforms.archives.spans import SPAN_BYTES, SPAN_ROWS
+from image_features.transforms.assign_shards import ROWS_PER_SLICE
+from image_features.transforms.shards.waiting import (
+    WAITING_BYTES,
+    WORTH_A_PIECE,
+    WORTH_A_SHEAF,
+)
 
 MILLION = 1_000_000
 
@@ -17,12 +26,14 @@ class Prices:
       memory: The price of a GB of memory for an hour.
       shuffle: The price of a GB through the shuffle service.
       gets: The price of 1000 reads of an object in Cloud Storage (class B, standard storage).
+      puts: The price of 1000 writes of an object there (class A).
     """
 
     vcpu: float = 0.056
     memory: float = 0.003557
     shuffle: float = 0.011
     gets: float = 0.0004
+    puts: float = 0.005
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +56,110 @@ class ImageCost:
     def cores(self) -> float:
         """The number of cores that one process can keep busy."""
         return 1 / self.locked_share if self.locked_share else float("inf")
+
+
+@dataclasses.dataclass(frozen=True)
+class Requests:
+    """What a run asks of Cloud Storage for an image; nothing is asked of it but this.
+
+    Traffic within a region costs nothing, and neither does deleting.
+
+    Attributes:
+      inputs: The reads of the images or their archives.
+      writes: The files of pieces that are written.
+      reads: The reads of these.
+    """
+
+    inputs: float
+    writes: float
+    reads: float
+
+    def dollars(self, prices: Prices) -> tuple[float, float]:
+        """Returns the dollars for a million images: to read them, and for the pieces."""
+        pieces = self.writes * prices.puts + self.reads * prices.gets
+        return 1000 * self.inputs * prices.gets, 1000 * pieces
+
+
+@dataclasses.dataclass(frozen=True)
+class Collection:
+    """Images to extract, loose or packed.
+
+    Attributes:
+      images: The number of images.
+      image_bytes: The size of an image.
+      row_bytes: The size of a row in a shard; with 1280 features as here.
+      images_per_archive: The number of images in an archive.
+      images_per_shard: As `extract` takes it.
+    """
+
+    images: int
+    image_bytes: float = 105_000
+    row_bytes: float = 5_430
+    images_per_archive: int = 10_000
+    images_per_shard: int = 10_000
+
+    @property
+    def spans(self) -> int:
+        """The spans of an archive."""
+        size = self.images_per_archive * self.image_bytes
+        return max(math.ceil(size / SPAN_BYTES), math.ceil(self.images_per_archive / SPAN_ROWS))
+
+    def loose(self) -> Requests:
+        """Returns the requests for loose images, whose slices are pieces."""
+        return Requests(1, *_files(ROWS_PER_SLICE))
+
+    def packed(self) -> Requests:
+        """Returns the requests for archives: a listing, and one for each span.
+
+        The rows of a span are for all shards. Those that wait together are written as one file, of
+        which each shard reads its part; only where a shard has many of them it has its own file.
+        """
+        inputs = (1 + self.spans) / self.images_per_archive
+        rows = min(self.images_per_archive / self.spans, WAITING_BYTES / self.row_bytes)
+        shards = math.ceil(self.images / self.images_per_shard)
+        parts = shards * (1 - (1 - 1 / shards) ** rows)
+        if rows / parts >= WORTH_A_PIECE:
+            return Requests(inputs, *_files(WORTH_A_PIECE))
+        if parts < WORTH_A_SHEAF:
+            return Requests(inputs, *_files(rows / parts))
+        return Requests(inputs, 1 / rows, parts / rows)
+
+
+def _files(rows: float) -> tuple[float, float]:
+    """Returns writes and reads for a row where a file has some; Beam describes one to read it."""
+    return 1 / rows, 2 / rows
+
+
+def bill(
+    collections: Sequence[Collection], computing: tuple[float, float], prices: Prices
+) -> list[dict[str, object]]:
+    """Makes rows of dollars a million images, loose and packed.
+
+    Args:
+      collections: The images.
+      computing: The dollars for the machines, for loose and for packed images.
+      prices: The prices.
+    """
+    rows = []
+    for each in collections:
+        forms = (("loose", each.loose(), computing[0]), ("packed", each.packed(), computing[1]))
+        for form, requests, machines in forms:
+            reading, pieces = requests.dollars(prices)
+            rows.append(
+                {
+                    "images": each.images,
+                    "images_per_shard": each.images_per_shard,
+                    "form": form,
+                    "requests": round(MILLION * requests.inputs),
+                    "writes": round(MILLION * requests.writes),
+                    "reads": round(MILLION * requests.reads),
+                    "usd_machines": round(machines, 4),
+                    "usd_reading": round(reading, 4),
+                    "usd_pieces": round(pieces, 4),
+                    "usd_per_million": round(machines + reading + pieces, 4),
+                }
+            )
+    return rows
 
 
 @dataclasses.dataclass(frozen=True)

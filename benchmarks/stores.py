@@ -37,7 +37,7 @@ class Store:
     def delay(self, milliseconds: float) -> Counters:
         """Sets the delay; returns what the servers have done so far, together."""
         if not self.servers:
-            return Counters(0, 0, 0.0)
+            return Counters()
         all_counters = [server.delay(milliseconds) for server in self.servers]
         cpu = sum(counters.cpu_seconds for counters in all_counters)
         return dataclasses.replace(all_counters[0], cpu_seconds=cpu)
@@ -50,11 +50,12 @@ def local(links: Sequence[str]) -> Store:
 
 @contextlib.contextmanager
 def http(links: Sequence[str], scratch: pathlib.Path) -> Iterator[Store]:
-    """Makes a store of the files in a server's memory."""
+    """Makes a store of the files in a server's memory, each under the name of its link."""
     files = _distinct(links)
     listed = write_manifest(files, scratch / "files.txt")
     with Server.of_files(listed) as server:
-        uris = [f"{server.url}/{index}" for index in range(len(links))]
+        names = [pathlib.PurePath(link).name for link in links]
+        uris = [f"{server.url}/{index}/{name}" for index, name in enumerate(names)]
         yield Store("http", uris, ("--allow_private_hosts",), servers=(server,))
 
 

@@ -13,7 +13,7 @@ from image_features.pipeline.dataset.latest_rows import LatestRows
 from image_features.pipeline.dataset.records import open_shard
 from image_features.pipeline.dataset.run import current_runs, read_record
 from image_features.pipeline.dataset.series import open_series
-from image_features.transforms.shards.tfrecord import read_records
+from image_features.transforms.archives.framing import read_records
 
 
 def extract(

@@ -24,6 +24,7 @@ import pytest
 import urllib3
 
 from image_features.transforms.images.fetcher import Fetcher
+from image_features.transforms.stores import gcs_ranges
 from tests import tools
 from tests.http_server import QuietServer
 from tests.sign_in import VARIABLE, SignIn
@@ -88,7 +89,9 @@ def _known(patch: pytest.MonkeyPatch, proxy: Proxy, access: Access) -> Iterator[
     from google.cloud import storage
 
     patch.setenv("NO_GCE_CHECK", "true")  # Without it google.auth waits for a metadata server.
-    patch.setattr(Fetcher, "_shared", {})  # Others may know a server that is gone.
+    # Others may know a server that is gone.
+    patch.setattr(Fetcher, "_shared", {})
+    gcs_ranges.shared_client.cache_clear()
     anonymous = AnonymousCredentials()
     if access is Access.EMULATOR:
         patch.setenv("STORAGE_EMULATOR_HOST", proxy.url)

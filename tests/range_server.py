@@ -22,6 +22,7 @@ class RangeServer:
       most: The most bytes that a range is answered with; None for any.
       statuses: The statuses of the next answers, instead of what they should be.
       asked: The header Range of each request, or "whole".
+      paths: The target of each request.
       connections: The ports of the clients.
     """
 
@@ -34,6 +35,7 @@ class RangeServer:
         self.most: int | None = None
         self.statuses: list[int] = []
         self.asked: list[str] = []
+        self.paths: list[str] = []
         self.connections: set[int] = set()
 
     def __enter__(self) -> RangeServer:
@@ -63,6 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         file, asked = self.file, self.headers["Range"]
         file.connections.add(self.client_address[1])
+        file.paths.append(self.path)
         file.asked.append(asked or "whole")
         if file.statuses:
             return self._send(file.statuses.pop(0), b"", {})
@@ -97,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Transfer-Encoding"] = "chunked"
         if lie != "without Content-Range":
             headers["Content-Range"] = told
-        self._send(206, data[begin:end], headers)
+        self._send(200 if lie == "said to be the whole" else 206, data[begin:end], headers)
 
     def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -23,14 +23,13 @@ from image_features.transforms.runtime.metrics import NAMESPACE, log_event
 from image_features.transforms.runtime.packing import PackRows, PlainRow, pack, unpack
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
 from image_features.transforms.shards.references import (
-    PLACE,
-    URI,
+    lies_at,
     places_of,
     ref_of,
     row_of,
     sorted_once,
+    span_of,
 )
-from image_features.transforms.stores.members import split_member
 from image_features.transforms.stores.uris import shard_of
 from image_features.transforms.values import ImageRef, PackedRefs
 
@@ -132,7 +131,7 @@ _Slice = tuple[str, int, bytes]
 def _span(archive: tuple[str, int], packs: Iterable[bytes]) -> _Slice:
     """Returns the rows of a span in the order in which the archive has them."""
     rows = [row for packed in packs for row in unpack(packed)]
-    rows.sort(key=lambda row: (row[PLACE] or (), row[URI]))
+    rows.sort(key=lies_at)
     return archive[0], -1, pack(rows)
 
 
@@ -168,13 +167,11 @@ class _OrderDoFn(beam.DoFn):
         loose = []
         spans: dict[tuple[str, int], list[PlainRow]] = {}
         for row in unique:
-            packed = split_member(row[URI])
-            if packed is None:
-                loose.append(row)
+            if span := span_of(row):
+                spans.setdefault(span, []).append((*row, shard))
             else:
-                span = row[PLACE][0] if row[PLACE] else -1
-                spans.setdefault((packed[0], span), []).append((*row, shard))
-        for archive, rows in spans.items():
-            yield TaggedOutput("packed", (archive, pack(rows)))
+                loose.append(row)
+        for span, rows in spans.items():
+            yield TaggedOutput("packed", (span, pack(rows)))
         for start in range(0, len(loose), ROWS_PER_SLICE):
             yield "", shard, pack(loose[start : start + ROWS_PER_SLICE])

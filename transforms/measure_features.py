@@ -19,8 +19,8 @@ import numpy.typing as npt
 from image_features.transforms.runtime.concurrency import in_global_window
 from image_features.transforms.shards.pieces import merge_pieces
 from image_features.transforms.shards.record_format import RECORDS, Record
+from image_features.transforms.shards.staging import StagedPiece
 from image_features.transforms.shards.vectors import VectorField, divided
-from image_features.transforms.shards.write_shards import StagedPiece
 from image_features.transforms.values import ImageFeatures
 
 # Bins of norms are a 32nd of an octave (2.2 %) wide and centred at powers of 2^(1/32): vectors

@@ -32,8 +32,8 @@ from image_features.transforms.shards.known_index import (
     split_table,
 )
 from image_features.transforms.shards.record_format import RECORDS, open_shard
+from image_features.transforms.shards.staging import ShardRow
 from image_features.transforms.shards.vectors import VectorField
-from image_features.transforms.shards.write_shards import ShardRow
 from image_features.transforms.stores.files import read_lines
 from image_features.transforms.stores.uris import image_key, key_of_text, shard_of
 from image_features.transforms.values import Stage

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Set
+from typing import Any, NamedTuple, cast
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -13,14 +13,16 @@ from apache_beam.pvalue import TaggedOutput
 from image_features.transforms.manifests.columns import Column, ColumnError, conform
 from image_features.transforms.manifests.formats import ManifestFormat
 from image_features.transforms.manifests.rows import ManifestRow
-from image_features.transforms.manifests.sources import Source, list_images, with_archives
+from image_features.transforms.manifests.sources import Source, list_sources
 from image_features.transforms.manifests.spec import ManifestSpec, rows_of
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
+from image_features.transforms.runtime.packing import JoinRows
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.members import archive_format, split_member
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.uris import (
+    canonical_uri,
     image_key,
     key_of_text,
     redact_uri,
@@ -36,10 +38,10 @@ _SHOWN_URI = 200
 class ReadManifest(beam.PTransform):
     """Reads the rows of all manifests and listings.
 
-    There are three tagged outputs: `refs` (ImageRef), `errors` (ImageError), and `counts`, the
-    number of rows of each source, which are to be summed. Every row ends in exactly one of the
-    first two. Rows are read as they stream by, never listed in memory. The rows of an archive are
-    the images in it.
+    There are three outputs: `refs` (ImageRef), `errors` (ImageError), and `counts`, the number of
+    rows of each source, which are to be summed. Every row ends in exactly one of the first two.
+    Rows are read as they stream by, never listed in memory. The rows of an archive are the images
+    in it, also where a listing or a row of a manifest names the archive.
 
     Args:
       spec: The manifests, and how to read them.
@@ -49,62 +51,146 @@ class ReadManifest(beam.PTransform):
         super().__init__()
         self._spec = spec
 
-    def expand(self, pipeline: Any) -> Any:
-        return (
+    def expand(self, pipeline: Any) -> Rows:
+        read = (
             pipeline
             | "NameSources" >> beam.Create(self._spec.sources, reshuffle=True)
-            | "FindArchives" >> beam.FlatMap(with_archives)
-            | "SpreadArchives" >> beam.Reshuffle()
-            | "ReadRows"
-            >> beam.ParDo(_ReadRowsDoFn(self._spec)).with_outputs("errors", "counts", main="refs")
+            | "ReadRows" >> self._read(find=True)
         )
+        found = (
+            read.archives
+            # An archive is read once, however often it is named, and by whatever worker is free.
+            | "GroupByArchive" >> beam.GroupByKey()
+            | "TakeFirst" >> beam.FlatMap(_first, _manifests(self._spec))
+            | "ReadArchives" >> self._read()
+        )
+        return Rows(
+            (read.refs, found.refs) | "JoinRows" >> JoinRows(),
+            (read.errors, found.errors) | "JoinErrors" >> JoinRows(),
+            (read.counts, found.counts) | "JoinCounts" >> beam.Flatten(),
+        )
+
+    def _read(self, find: bool = False) -> Any:
+        return beam.ParDo(_ReadRowsDoFn(self._spec, find)).with_outputs(
+            "errors", "counts", "archives", main="refs"
+        )
+
+
+class Rows(NamedTuple):
+    """What `ReadManifest` returns.
+
+    Attributes:
+      refs: PCollection of ImageRef.
+      errors: PCollection of ImageError.
+      counts: PCollection of ints to be summed.
+    """
+
+    refs: Any
+    errors: Any
+    counts: Any
+
+
+# An archive that was found: the place of the source that names it, the row there, and itself.
+_Found = tuple[int, int, Source]
+
+
+def _identity(source: Source) -> str:
+    return canonical_uri(source.location)
+
+
+def _manifests(spec: ManifestSpec) -> set[str]:
+    """Returns the identities of the manifests that the user gives."""
+    return {_identity(source) for source in spec.sources if source.format and not _waits(source)}
+
+
+def _waits(source: Source) -> bool:
+    """Whether a source is an archive, which is read when all that names it has been read."""
+    return source.format is not None and bool(source.format.archive)
+
+
+def _first(group: tuple[str, Iterable[_Found]], manifests: Set[str]) -> Iterator[Source]:
+    """Yields the first mention of an archive, unless it is read as a manifest."""
+    archive, mentions = group
+    if archive not in manifests:
+        yield min(mentions, key=lambda found: found[:2])[2]
 
 
 def read_all(spec: ManifestSpec) -> Iterator[ImageRef | ImageError]:
     """Yields the rows of all sources in their order."""
+    seen = _manifests(spec)
     for source in spec.sources:
-        for found in with_archives(source):
-            yield from read_source(found, spec)
+        rows = iter([source]) if _waits(source) else read_source(source, spec)
+        for row in rows:
+            if not isinstance(row, Source):
+                yield row
+            elif _identity(row) not in seen:
+                seen.add(_identity(row))
+                # The rows of an archive name no archives.
+                yield from cast("Iterator[ImageRef | ImageError]", read_source(row, spec))
 
 
-def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | ImageError]:
-    """Yields the rows of one source in its own order; of a listing only the images."""
-    schema = spec.schema
+def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | ImageError | Source]:
+    """Yields the rows of one source in its own order.
+
+    What a listing or a row of a manifest names may be an archive: its rows stand in its place.
+    """
     if source.format is None:
-        for uri, version in list_images(source):
-            try:
-                uri.encode()
-                columns = conform({}, schema)
-            except UnicodeEncodeError:
-                yield _bad_row(
-                    ManifestRow(0, uri), uri, source.location, f"{uri!r:.200} is not UTF-8"
-                )
-            except ColumnError as error:
-                yield _bad_row(ManifestRow(0, uri), uri, source.location, str(error))
-            else:
-                yield ImageRef(uri, image_key(uri), source.location, 0, columns, version=version)
+        for found in list_sources(source):
+            yield found if isinstance(found, Source) else _listed(*found, source, spec.schema)
         return
     rows = rows_of(source, source.format, spec)
     try:
         for row in rows:
-            ref = _to_ref(row, source.location, schema, spec.version_column)
-            if isinstance(ref, Source):
-                yield from read_source(ref, spec)
-            else:
-                yield ref
-    except (OSError, ValueError, FetchError) as error:
+            if source.format.archive:
+                row = _of_archive(row, source)
+            yield _to_ref(row, source.location, spec.schema, spec.version_column)
+            if source.format.archive and _is_damage(row, source):
+                return
+    except Exception as error:  # What is wrong with one archive must not fail others.
         if not source.format.archive and not source.listed:
             raise  # Nobody knows what else a manifest would name.
-        yield _unreadable(source.location, error)
+        yield _unreadable(source, error)
 
 
-def _unreadable(archive: str, error: Exception) -> ImageError:
+def _listed(
+    uri: str, version: str, source: Source, schema: Mapping[str, Column]
+) -> ImageRef | ImageError:
+    row = ManifestRow(0, uri)
+    try:
+        uri.encode()
+        columns = conform({}, schema)
+    except UnicodeEncodeError:
+        return _bad_row(row, uri, source.location, f"{uri!r:.200} is not UTF-8")
+    except ColumnError as error:
+        return _bad_row(row, uri, source.location, str(error))
+    return ImageRef(uri, image_key(uri), source.location, 0, columns, version=version)
+
+
+def _of_archive(row: ManifestRow, source: Source) -> ManifestRow:
+    """Returns a row of an archive with what the row that names the archive says of it."""
+    return dataclasses.replace(
+        row,
+        values={**dict(source.columns), **row.values},
+        # Nobody knows which images come behind the damage.
+        unread=row.unread or _is_damage(row, source),
+    )
+
+
+def _is_damage(row: ManifestRow, source: Source) -> bool:
+    """Whether a row of an archive tells that the archive ends here, and ends badly."""
+    return bool(row.problem) and row.uri == source.location
+
+
+def _unreadable(source: Source, error: Exception) -> ImageError:
     """Returns the error row of an archive, by which --retry_errors reads it again."""
-    reason = error.reason if isinstance(error, FetchError) else reason_of(error)
-    if isinstance(error, ValueError):
-        reason = Reason.CORRUPT_ARCHIVE
-    row = ManifestRow(0, archive, reason=reason, unread=True)
-    return _bad_row(row, archive, archive, str(error).rstrip("."))
+    archive = source.location
+    reason = Reason.CORRUPT_ARCHIVE
+    if isinstance(error, FetchError):
+        reason = error.reason
+    elif isinstance(error, OSError):
+        reason = reason_of(error)
+    row = ManifestRow(0, archive, dict(source.columns), unread=True)
+    return _bad_row(row, archive, archive, str(error).rstrip("."), reason)
 
 
 def _to_ref(
@@ -122,13 +208,14 @@ def _to_ref(
             return _bad_row(row, uri, location, row.problem, row.reason)
         archive = None if split_member(uri) else archive_format(uri)
         if archive:
-            return Source(uri, ManifestFormat(str(archive)), listed=True)
+            columns = tuple(row.values.items())
+            return Source(uri, ManifestFormat(str(archive)), listed=True, columns=columns)
         if "\0" in uri:
             return _bad_row(row, uri, location, f"the URI holds a zero byte: {uri!r:.80}")
         columns = conform(row.values, schema)
         version = row.version
         if version_column:
-            version = versions.of_column(row.values.get(version_column))
+            version = versions.of_column(row.values.get(version_column)) or version
         return ImageRef(
             uri, image_key(uri), location, row.number, columns, version=version, place=row.place
         )
@@ -163,13 +250,21 @@ def _bad_uri(row: ManifestRow, location: str) -> ImageError:
 
 
 class _ReadRowsDoFn(beam.DoFn):
-    def __init__(self, spec: ManifestSpec) -> None:
+    def __init__(self, spec: ManifestSpec, find: bool) -> None:
         self._spec = spec
+        self._find = find
+        self._places = {source.location: place for place, source in enumerate(spec.sources)}
         self._rows = Metrics.counter(NAMESPACE, "read_manifest/rows")
 
     def process(self, source: Source) -> Iterator[ImageRef | TaggedOutput]:
-        count = 0
-        for row in read_source(source, self._spec):
+        count = found = 0
+        waits = self._find and _waits(source)
+        for row in iter([source]) if waits else read_source(source, self._spec):
+            if isinstance(row, Source):
+                found += 1
+                place = self._places.get(source.location, 0)
+                yield TaggedOutput("archives", (_identity(row), (place, found, row)))
+                continue
             count += 1
             if isinstance(row, ImageError):
                 yield dead_letter(row)

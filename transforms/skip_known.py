@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import numpy as np
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
+from image_features.transforms.find_unread import FindUnread
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
@@ -41,11 +41,12 @@ from image_features.transforms.shards.references import (
     ref_of,
     row_of,
     sorted_once,
+    span_of,
 )
 from image_features.transforms.stores.uris import image_key
-from image_features.transforms.values import EncodedImage, ImageError, ImageRef, Reason
+from image_features.transforms.values import EncodedImage, ImageError, ImageRef
+from image_features.transforms.verify_packed import VerifyPacked
 
-_LOG = logging.getLogger(__name__)
 _LEAST_PARTITIONS = 256
 _ROWS_HASHED = 65_536
 _VERIFIED_AT_ONCE = 32
@@ -94,7 +95,7 @@ class SkipKnown(beam.PTransform):
     """Maps `refs` (ImageRef) and `errors` (ImageError of rows that could not be read) to `Skipped`.
 
     An image that is named by a row that could not be read is not removed. Where nobody knows
-    which image such a row names, none is hidden: it may be any of them.
+    which image such a row names, it may be any of them: see `FindUnread`.
 
     Args:
       known: The images that the dataset has already.
@@ -118,11 +119,8 @@ class SkipKnown(beam.PTransform):
             | "ReadIndexes" >> beam.FlatMap(read_known, known.verify_content)
             | "HashIndexes" >> beam.FlatMap(split_table, partitions)
         )
-        unread = (
-            rows["errors"]
-            | "FindUnread" >> beam.Filter(lambda error: error.unread)
-            | "CountUnread" >> beam.combiners.Count.Globally()
-            | "TellUnread" >> beam.Map(_told, known.removals and known.hides)
+        keep_all = rows["errors"] | "FindUnread" >> FindUnread(
+            removals=known.removals, hides=known.hides
         )
         compared = (
             {
@@ -133,11 +131,16 @@ class SkipKnown(beam.PTransform):
             | "Meet" >> beam.CoGroupByKey()
             | "CheckVersions"
             >> beam.ParDo(
-                _CheckDoFn(known, self._fetch, self._places), AsSingleton(unread)
-            ).with_outputs("unchanged", "duplicates", "removed", main="refs")
+                _CheckDoFn(known, self._fetch, self._places), AsSingleton(keep_all)
+            ).with_outputs("unchanged", "duplicates", "removed", "packed", main="refs")
         )
+        refs, unchanged = compared.refs, [compared.unchanged]
+        if known.verify_content:
+            verified = compared.packed | "VerifyPacked" >> VerifyPacked(fetch=self._fetch)
+            refs = (refs, verified.refs) | "JoinVerified" >> beam.Flatten()
+            unchanged.append(verified.unchanged)
         removed = (compared.removed,) if known.removals else ()
-        return Skipped(compared.refs, (compared.unchanged,), (compared.duplicates,), removed)
+        return Skipped(refs, tuple(unchanged), (compared.duplicates,), removed)
 
 
 def _named(error: ImageError, partitions: int) -> Iterator[tuple[int, bytes]]:
@@ -145,18 +148,6 @@ def _named(error: ImageError, partitions: int) -> Iterator[tuple[int, bytes]]:
     if error.ref.uri:
         key = image_key(error.ref.uri)
         yield partition_of(key, partitions), bytes.fromhex(key)
-
-
-def _told(unread: int, hides: bool) -> bool:
-    """Returns whether rows that were not even taken apart keep others, and says so."""
-    if unread and hides:
-        _LOG.warning(
-            "The input has lines that cannot be taken apart (%d, %s): since they may name any "
-            "image, none counts as removed in this run.",
-            unread,
-            Reason.BAD_MANIFEST_ROW,
-        )
-    return unread > 0 and hides
 
 
 class _HashDoFn(beam.DoFn):
@@ -215,10 +206,18 @@ class _CheckDoFn(beam.DoFn):
         validators = iter(known.validators.take(positions[there]).to_pylist())
 
         unchanged = len(rows)
-        for row in self._changed(
-            (row, next(validators) if is_there else b"")
-            for row, is_there in zip(rows, there.tolist(), strict=True)
-        ):
+        loose = []
+        packed: dict[tuple[str, int], list[PlainRow]] = {}
+        for row, is_there in zip(rows, there.tolist(), strict=True):
+            validator = next(validators) if is_there else b""
+            if self._verify and validator and (span := span_of(row)):
+                packed.setdefault(span, []).append((*row, validator))
+            else:
+                loose.append((row, validator))
+        for span, of_span in packed.items():
+            unchanged -= len(of_span)
+            yield TaggedOutput("packed", (span, pack(of_span)))
+        for row in self._changed(loose):
             unchanged -= 1
             yield ref_of(row)
         yield from self._counted("unchanged", unchanged, self._unchanged)

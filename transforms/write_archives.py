@@ -19,8 +19,9 @@ from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.parquet_content import ParquetContent
 from image_features.transforms.shards.samples import Sample
 from image_features.transforms.shards.shard_content import ShardContent
+from image_features.transforms.shards.staging import ShardRow
 from image_features.transforms.shards.tar_content import SOURCE_URI, TarContent, row_problem
-from image_features.transforms.shards.write_shards import ShardRow, WriteShards
+from image_features.transforms.shards.write_shards import WriteShards
 from image_features.transforms.stores.uris import is_http, redact_uri
 from image_features.transforms.values import EncodedImage, ImageError, Reason, Stage
 

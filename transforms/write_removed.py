@@ -12,7 +12,8 @@ import numpy as np
 
 from image_features.transforms.shards.index import read_index
 from image_features.transforms.shards.naming import ShardNaming
-from image_features.transforms.shards.write_shards import ShardRow, WriteShards
+from image_features.transforms.shards.staging import ShardRow
+from image_features.transforms.shards.write_shards import WriteShards
 from image_features.transforms.stores.uris import shard_of
 
 _ROWS_PER_SHARD = 250_000  # While shards are merged, a row takes about 250 bytes of memory.

@@ -24,8 +24,9 @@ from image_features.transforms.shards.record_format import (
     WIDTH,
     column_field,
 )
+from image_features.transforms.shards.staging import ShardRow
 from image_features.transforms.shards.vectors import VectorField, divided
-from image_features.transforms.shards.write_shards import ShardRow, WriteShards
+from image_features.transforms.shards.write_shards import WriteShards
 from image_features.transforms.stores.uris import redact_text, redact_uri, shard_of
 from image_features.transforms.values import FieldValue, ImageError, ImageFeatures
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -17,20 +18,31 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from benchmarks.contenders.job import Job, Summary, parse_job
 
+Item = TypeVar("Item")
 _BILINEAR = Image.Resampling.BILINEAR
 
 
 def main() -> None:
-    """Runs one thread a core."""
+    """Reads the files of the manifest."""
     job = parse_job(__doc__)
-    paths = iter(job.paths())
+    run(job, iter(job.paths()), _read)
+
+
+def run(job: Job, items: Iterator[Item], read: Callable[[Item], bytes]) -> None:
+    """Runs one thread a core.
+
+    Args:
+      job: The job.
+      items: What stands for the images; one thread at a time takes the next.
+      read: The function that makes an image's bytes of it, in all threads at once.
+    """
     summaries = [Summary() for _ in range(job.cores)]
     failures: list[BaseException] = []
     lock = threading.Lock()
 
     def work(summary: Summary) -> None:
         try:
-            _work(job, paths, lock, summary)
+            _work(job, items, read, lock, summary)
         except BaseException as error:
             failures.append(error)
 
@@ -47,7 +59,18 @@ def main() -> None:
     whole.report()
 
 
-def _work(job: Job, paths: Iterator[str], lock: threading.Lock, summary: Summary) -> None:
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _work(
+    job: Job,
+    items: Iterator[Item],
+    read: Callable[[Item], bytes],
+    lock: threading.Lock,
+    summary: Summary,
+) -> None:
     interpreter = Interpreter(model_path=str(job.flatbuffer), num_threads=1)
     interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]
@@ -57,14 +80,12 @@ def _work(job: Job, paths: Iterator[str], lock: threading.Lock, summary: Summary
     size = (width, height)
     while True:
         with lock:
-            batch = list(itertools.islice(paths, len(pixels)))
+            batch = list(itertools.islice(items, len(pixels)))
         if not batch:
             return
-        for row, path in enumerate(batch):
-            with open(path, "rb") as file:
-                data = file.read()
+        for row, item in enumerate(batch):
             # Image.open would first look for the format.
-            image: Image.Image = JpegImageFile(io.BytesIO(data))
+            image: Image.Image = JpegImageFile(io.BytesIO(read(item)))
             image.draft("RGB", size)
             if image.mode != "RGB":
                 image = image.convert("RGB")

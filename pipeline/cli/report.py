@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import time
 import uuid
 import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from image_features.errors import EXIT_OK, UsageError
 from image_features.pipeline.cli.parsing import parse
 from image_features.pipeline.streams import say
 from image_features.system.paths import absolute
 
+if TYPE_CHECKING:
+    from image_features.pipeline.report.contents import Report
+    from image_features.transforms.archives.options import ArchiveOptions
+
 HELP = "write a page that shows a dataset: runs, errors, features, neighbours"
+
+_SECONDS = 60.0  # After so many no other thumbnail is begun.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +74,6 @@ def run(argv: list[str]) -> int:
     from image_features.pipeline.locations import explain
     from image_features.pipeline.report.gather import gather
     from image_features.pipeline.report.page import render, wanted_thumbnails
-    from image_features.pipeline.report.thumbnails import read_thumbnails
 
     try:
         report = gather(
@@ -76,8 +84,7 @@ def run(argv: list[str]) -> int:
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{options.path} cannot be reported on: {explain(error)}.") from error
     wanted = wanted_thumbnails(report, options.thumbnails)
-    pictures = read_thumbnails([report.rows[row].uri for row in wanted])
-    thumbnails = {row: uri for row, uri in zip(wanted, pictures, strict=True) if uri}
+    thumbnails = _thumbnails(report, wanted)
     # A manifest's URI may hold surrogates, which UTF-8 has no bytes for.
     page = render(report, thumbnails).encode("utf-8", "replace")
     _write(options.output, page)
@@ -86,6 +93,23 @@ def run(argv: list[str]) -> int:
         f"{len(thumbnails)} of {len(wanted)} thumbnails"
     )
     return EXIT_OK
+
+
+def _thumbnails(report: Report, wanted: Sequence[int]) -> dict[int, str]:
+    """Returns pictures of rows as data URIs, those that can be had, by the rows."""
+    from image_features.pipeline.report.thumbnails import read_thumbnails
+
+    ends = time.monotonic() + _SECONDS
+    made = {run.run_id: run.provenance.archives for run in report.runs}
+    alike: dict[ArchiveOptions, list[int]] = {}
+    for row in wanted:
+        alike.setdefault(made[report.rows[row].run_id], []).append(row)
+    found: dict[int, str] = {}
+    for archives, rows in alike.items():
+        uris = [report.rows[row].uri for row in rows]
+        pictures = read_thumbnails(uris, ends - time.monotonic(), archives)
+        found |= {row: picture for row, picture in zip(rows, pictures, strict=True) if picture}
+    return found
 
 
 def _words(error: Exception) -> str:

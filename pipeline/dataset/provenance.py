@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from image_features.models.identity import ModelIdentity
+from image_features.transforms.archives.options import FOUND, ArchiveOptions
 from image_features.transforms.images.fetcher import FetchPolicy
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.manifests.columns import Column
@@ -47,7 +48,10 @@ VECTORS_DEPEND_ON: Mapping[type, Mapping[str, bool]] = {
         "max_bytes": False,
         "threads": False,
         "max_bytes_in_flight": False,
+        "archives": False,
     },
+    # The versions of images tell which column or feature they are of.
+    ArchiveOptions: {"members": False, "column": False, "feature": False},
     HttpPolicy: {
         "connect_timeout": False,
         "read_timeout": False,
@@ -75,6 +79,7 @@ class Provenance:
       models: The models by their names, which are empty for one that needs none.
       decode: The rules by which files became pixels.
       max_fetch_bytes: The size above which files were not fetched.
+      archives: What was said of where in archives the images are.
     """
 
     inputs: tuple[str, ...]
@@ -82,6 +87,7 @@ class Provenance:
     models: Mapping[str, ModelIdentity]
     decode: DecodePolicy
     max_fetch_bytes: int
+    archives: ArchiveOptions = FOUND
 
     @property
     def vectors(self) -> tuple[VectorField, ...]:
@@ -95,6 +101,7 @@ class Provenance:
             "columns": [column.to_json() for column in self.columns],
             **_models_to_json(self.models),
             "preprocessing": self.decode.to_json() | {"max_fetch_bytes": self.max_fetch_bytes},
+            **({"archives": told} if (told := self.archives.to_json()) else {}),
         }
 
     @classmethod
@@ -107,6 +114,7 @@ class Provenance:
             models=_models_from_json(record),
             decode=decode,
             max_fetch_bytes=int(record["preprocessing"].get("max_fetch_bytes", decode.max_bytes)),
+            archives=ArchiveOptions.from_json(record.get("archives", {})),
         )
 
     def is_comparable(self, other: Provenance) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,7 +14,7 @@ from image_features.errors import UsageError
 from image_features.pipeline.locations import explain
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.policy import DecodePolicy
-from image_features.transforms.images.reader import ImageReader
+from image_features.transforms.images.reader import ImageReader, grouped
 from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import ManifestSpec, check_whole, examine
 from image_features.transforms.read_manifest import read_all
@@ -87,28 +88,30 @@ def read_images(
       UsageError: the location cannot be read, lacks the column, or gives no image.
     """
     spec = examine_images(location, label_column=label_column, uri_column=uri_column)
-    reader = ImageReader(decode=policy, fetch=FetchPolicy(threads=_THREADS))
-    rows = read_all(spec)
-
-    def read(row: ImageRef | ImageError) -> tuple[str, npt.NDArray[np.uint8]] | str:
-        if isinstance(row, ImageError):
-            return row.reason
-        label = None if label_column is None else dict(row.columns).get(label_column)
-        if label_column is not None and label is None:
-            return "no_label"
-        image = reader.read(row)
-        return image.reason if isinstance(image, ImageError) else (str(label), image.pixels)
-
     failed: Counter[str] = Counter()
-    labels: list[str] = []
-    pixels: list[npt.NDArray[np.uint8]] = []
-    with reader, ThreadPoolExecutor(_THREADS) as pool:
-        for result in pool.map(read, rows):
-            if isinstance(result, str):
-                failed[str(result)] += 1
+    wanted: list[ImageRef] = []
+    for row in read_all(spec):
+        if isinstance(row, ImageError):
+            failed[str(row.reason)] += 1
+        elif label_column is not None and dict(row.columns).get(label_column) is None:
+            failed["no_label"] += 1
+        else:
+            wanted.append(row)
+    found: dict[int, npt.NDArray[np.uint8]] = {}
+    numbers = {id(ref): number for number, ref in enumerate(wanted)}
+    reader = ImageReader(decode=policy, fetch=FetchPolicy(threads=_THREADS))
+
+    def read(refs: Sequence[ImageRef]) -> None:
+        for ref, image in reader.read_together(refs):
+            if isinstance(image, ImageError):
+                failed[str(image.reason)] += 1
             else:
-                labels.append(result[0])
-                pixels.append(result[1])
+                found[numbers[id(ref)]] = image.pixels
+
+    with reader, ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(read, grouped(wanted)))
+    pixels = [found[number] for number in sorted(found)]
     if not pixels:
         raise UsageError(f"{location} gives no image (failed rows: {dict(failed) or 'none'}).")
-    return Images(np.stack(pixels), tuple(labels) if label_column else (), dict(failed))
+    labels = [str(dict(wanted[n].columns)[label_column]) for n in sorted(found) if label_column]
+    return Images(np.stack(pixels), tuple(labels), dict(failed))

@@ -22,6 +22,7 @@ from image_features.transforms.images.policy import DECODING_PACKAGES, DecodePol
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.stores.http import HttpClient, HttpPolicy
+from image_features.transforms.stores.ranged import open_ranged
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.uris import canonical_uri, is_http
 
@@ -101,7 +102,7 @@ def _of_models(models: Mapping[str, PreparedModel]) -> dict[str, Any]:
 def _identity(source: Source, http: HttpPolicy) -> list[Any]:
     if is_http(source.location):
         # It may be signed anew for every attempt.
-        return [canonical_uri(source.location), source.format, _served(source.location, http)]
+        return [canonical_uri(source.location), source.format, _served(source, http)]
     identity: list[Any] = [source.location, source.format]
     if source.format is not None and "://" not in source.location:
         status = os.stat(source.location)
@@ -112,10 +113,16 @@ def _identity(source: Source, http: HttpPolicy) -> list[Any]:
     return identity
 
 
-def _served(location: str, http: HttpPolicy) -> str:
-    """Returns the version of what is served now, or a hash of it if the server tells none."""
-    client = HttpClient(http)
+def _served(source: Source, http: HttpPolicy) -> str:
+    """Returns the version of what is served now, or a hash of it if the server tells none.
+
+    Of an archive it is the size instead, since it may be too large to be read for this.
+    """
+    location, client = source.location, HttpClient(http)
     try:
+        if source.format is not None and source.format.archive:
+            with open_ranged(location, http=http) as archive:
+                return archive.version or f"size:{archive.size}"
         if version := client.version(location, ""):
             return version
         with contextlib.closing(client.open_stream(location)) as file:

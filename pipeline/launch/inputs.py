@@ -19,10 +19,17 @@ from image_features.system.paths import absolute
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.manifests.columns import Column, parse_column_types
 from image_features.transforms.manifests.formats import ManifestFormat
-from image_features.transforms.manifests.sources import find_sources
+from image_features.transforms.manifests.sources import Source, find_sources
 from image_features.transforms.manifests.spec import Examined, ManifestSpec, check_whole, examine
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import FetchError
+
+# The options that say where in archives the images are, and of which archives.
+_SAID_OF = {
+    "image_member": {ManifestFormat.TAR, ManifestFormat.ZIP},
+    "image_column": {ManifestFormat.PARQUET},
+    "image_feature": {ManifestFormat.TFRECORD},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +65,25 @@ def archive_options(options: Options) -> ArchiveOptions:
     )
 
 
+def _check_archive_options(sources: Sequence[Source], options: Options) -> None:
+    """Refuses what is said of kinds of archives that the input has none of.
+
+    A manifest, which Parquet may be too, or a listing may name any.
+    """
+    if options.image_member is not None and not archive_options(options).members:
+        raise UsageError(f"--image_member={options.image_member} names no extension, such as jpg.")
+    formats = {source.format for source in sources}
+    if any(format is None or not format.archive for format in formats):
+        return
+    for flag, kinds in _SAID_OF.items():
+        if getattr(options, flag) and not formats & kinds:
+            names = " and ".join(sorted(str(format) for format in formats))
+            raise UsageError(
+                f"--{flag}={getattr(options, flag)} says nothing of {names}, which is all that the "
+                "input has; leave it out."
+            )
+
+
 def examine_input(options: Options, http: HttpPolicy) -> ManifestSpec:
     """Finds the sources and looks at the head of each.
 
@@ -83,6 +109,7 @@ def examine_input(options: Options, http: HttpPolicy) -> ManifestSpec:
         raise UsageError(f"The input cannot be read: {error}") from error
     except (ValueError, OSError) as error:
         raise UsageError(f"The input cannot be used: {explain(error)}.") from error
+    _check_archive_options(found.spec.sources, options)
     if not found.any_row and not options.allow_empty:
         raise UsageError(f"{chosen.empty}; if that may be, pass --allow_empty.")
     _check_declared(found, options)

@@ -224,6 +224,7 @@ def _provenance(
         },
         decode=decode,
         max_fetch_bytes=fetch.max_bytes,
+        archives=fetch.archives,
     )
 
 

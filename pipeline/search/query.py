@@ -152,7 +152,12 @@ def _embed(uri: str, query: _Query, latest: Run) -> Floats:
 def _pixels(uri: str, latest: Run, private_hosts: bool) -> npt.NDArray[np.uint8]:
     policy = latest.provenance.decode
     http = HttpPolicy(allow_private_hosts=private_hosts)
-    fetch = FetchPolicy(http=http, max_bytes=policy.max_bytes, threads=1)
+    fetch = FetchPolicy(
+        http=http,
+        max_bytes=policy.max_bytes,
+        threads=1,
+        archives=latest.provenance.archives,
+    )
     with ImageReader(decode=policy, fetch=fetch) as reader:
         image = reader.read(ImageRef(uri, image_key(uri)))
     if isinstance(image, ImageError):

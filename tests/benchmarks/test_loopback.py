@@ -23,9 +23,9 @@ def listed(tmp_path):
     return path
 
 
-def get(connection, path):
+def get(connection, path, **headers):
     start = time.perf_counter()
-    connection.request("GET", path)
+    connection.request("GET", path, headers=headers)
     response = connection.getresponse()
     return response.status, response.read(), time.perf_counter() - start
 
@@ -40,6 +40,27 @@ def test_files_go_round_over_one_connection(listed):
         connection.close()
     assert (counters.requests, counters.connections) == (4, 1)
     assert counters.cpu_seconds > 0
+
+
+def test_parts_of_files_are_served_and_counted(tmp_path):
+    data = bytes(range(256)) * 8000
+    (tmp_path / "x.tar").write_bytes(data)
+    (tmp_path / "files.txt").write_text(f"{tmp_path}/x.tar\n")
+    with Server.of_files(tmp_path / "files.txt") as server:
+        connection = http.client.HTTPConnection(HOST, server.ports[0], timeout=10)
+        assert get(connection, "/0/x.tar")[:2] == (200, data)
+        begin = server.delay(0)
+        parts = (("5-9", data[5:10]), ("5-", data[5:]), ("-7", data[-7:]), ("5-9999999", data[5:]))
+        for asked, part in parts:
+            assert get(connection, "/0/x.tar", Range=f"bytes={asked}")[:2] == (206, part)
+        assert get(connection, "/0/x.tar", Range=f"bytes={len(data)}-")[0] == 416
+        connection.request("HEAD", "/0/x.tar")
+        response = connection.getresponse()
+        assert response.headers["Content-Length"] == str(len(data)) and not response.read()
+        told = server.delay(0).since(begin)
+        connection.close()
+    assert told.requests == 6 and told.connections == 0
+    assert 0 < told.sent - sum(len(part) for _, part in parts) < 6 * 200
 
 
 def test_answers_are_late_side_by_side(listed):

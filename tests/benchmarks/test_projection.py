@@ -1,10 +1,10 @@
-"""The arithmetic of `benchmarks.scaling`, against a bill made out by hand."""
+"""The arithmetic of `benchmarks.scaling` and `packed`, against bills made out by hand."""
 
 import pytest
 
-from benchmarks.projection import ImageCost, Machine, Prices, arithmetic
+from benchmarks.projection import Collection, ImageCost, Machine, Prices, arithmetic, bill
 
-PRICES = Prices(vcpu=0.1, memory=0.01, shuffle=0.02, gets=0.001)
+PRICES = Prices(vcpu=0.1, memory=0.01, shuffle=0.02, gets=0.001, puts=0.01)
 COST = ImageCost(cpu=0.002, locked_share=0.25, shuffled=500, gets=1)
 
 
@@ -29,3 +29,30 @@ def test_the_lines_end_with_the_bill():
     text = "\n".join(arithmetic(machine, COST, PRICES))
     assert "1 / 0.250 = 4.00" in text
     assert f"= {machine.dollars(COST, PRICES):.4f} USD" in text
+
+
+def test_packed_images_are_billed_by_the_archive_and_the_piece():
+    # 2,000 images of 1 MiB lie in 8 spans of 250, of which each has 25 rows for 10 shards.
+    images = Collection(20_000, 2**20, 1000, images_per_archive=2000, images_per_shard=2000)
+    assert images.spans == 8
+    assert images.packed().inputs == pytest.approx(9 / 2000)
+    assert images.packed().writes == pytest.approx(1 / 250)
+    assert images.packed().reads == pytest.approx(10 / 250)
+    loose, packed = bill([images], (0.5, 0.25), PRICES)
+    assert loose["usd_reading"] == 1
+    # A file of 256 rows is written for 0.01, described and read for 0.002 a thousand.
+    assert loose["usd_pieces"] == pytest.approx(1e6 / 256 * 0.012 / 1000, abs=1e-4)
+    assert packed["usd_pieces"] == pytest.approx(4 * 0.01 + 40 * 0.001)
+    assert packed["usd_reading"] == 0.0045
+    assert packed["usd_per_million"] == pytest.approx(0.25 + 0.0045 + 0.08)
+
+
+def test_rows_for_few_shards_have_files_of_their_own():
+    many = Collection(10**6, 1000, 1000, images_per_archive=10**5, images_per_shard=2 * 10**5)
+    assert many.spans == 7
+    assert many.packed().writes == pytest.approx(1 / 128)
+    few = Collection(10**6, 2**20, 1000, images_per_archive=2000, images_per_shard=2 * 10**5)
+    assert few.packed().writes == pytest.approx(1 / 50)
+    # Small images fill what may wait: 16 MiB of rows.
+    small = Collection(10**6, 1000, 16 * 2**10, images_per_archive=10**5)
+    assert small.packed().reads == pytest.approx(100 * (1 - 0.99**1024) / 1024)

@@ -11,7 +11,7 @@ import pytest
 from image_features.pipeline.dataset import inspection
 from image_features.pipeline.dataset import reading as dataset
 from image_features.pipeline.dataset.run import latest_run, read_record
-from tests import images, runs, tools
+from tests import archives, images, runs, tools
 from tests.engines import flink, launchers
 from tests.engines.launchers import SECONDS, end, finish
 from tests.http_server import ImageServer
@@ -103,11 +103,15 @@ def under_way(server, before, count=200):
 
 
 def test_the_same_bytes_as_a_local_run(whole_cluster, manifest, tmp_path):
+    members = {f"{i}.jpg": images.encode(images.noise(i)) for i in range(60)}
+    (tmp_path / "a.tar").write_bytes(archives.tar(members))
+    with manifest.open("a") as file:
+        file.write("\na.tar\n")
     code, output, error = finish(begin(whole_cluster, *arguments(manifest, tmp_path / "flink")))
     assert code == 0, error
     assert "submitted job " in output
     assert f"http://{whole_cluster.address}/#/job/running/" in output
-    complete(tmp_path / "flink")
+    complete(tmp_path / "flink", ROWS + len(members))
     assert local(*arguments(manifest, tmp_path / "local")).returncode == 0
     assert runs.shard_files(f"{tmp_path}/flink/run") == runs.shard_files(f"{tmp_path}/local/run")
 

@@ -18,7 +18,10 @@ from image_features.pipeline.dataset import reading as dataset
 from image_features.pipeline.dataset.claim import Claim
 from image_features.pipeline.dataset.layout import CLAIM_FILE
 from image_features.pipeline.dataset.run import latest_run, read_record
+from image_features.transforms.stores import versions
 from image_features.transforms.stores.files import create_once
+from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.ranged import open_ranged
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.values import Reason
 from tests import gcs, images, runs
@@ -56,6 +59,23 @@ def extract(*options, run_id="run", output="gs://images/out", model="untrained")
 
 def names(bucket, prefix):
     return {blob.name for blob in bucket.client.list_blobs(bucket.name, prefix=prefix)}
+
+
+def test_an_archive_is_one_generation_of_its_object(bucket, proxy, tmp_path):
+    members = {f"{i}.jpg": images.encode(images.noise(i)) for i in range(PHOTOS)}
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, data in members.items():
+            (tmp_path / name).write_bytes(data)
+            archive.add(tmp_path / name, name)
+    bucket.blob("packed/a.tar").upload_from_filename(tmp_path / "a.tar")
+    uri = "gs://images/packed/a.tar"
+    for run_id, rows in (("n1", PHOTOS), ("n2", 0)):
+        out = "gs://images/packed/out"
+        assert extract(f"--input={uri}", "--incremental", run_id=run_id, output=out) == 0
+        assert read_record(f"{out}/{run_id}")["counts"]["rows_out"] == rows
+    with open_ranged(uri, http=HttpPolicy()) as file:
+        assert file.version == versions.of_object(bucket.get_blob("packed/a.tar").generation)
+        assert file.seek(0, 2) == (tmp_path / "a.tar").stat().st_size
 
 
 def test_manifest_images_model_and_output_on_gs(bucket, tmp_path):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from image_features.transforms import measure_features as health
+from image_features.transforms.archives.framing import frame
 from image_features.transforms.measure_features import (
     FeatureStatistics,
     MeasureFeatures,
@@ -19,9 +20,8 @@ from image_features.transforms.measure_features import (
 )
 from image_features.transforms.shards.example import serialize_example
 from image_features.transforms.shards.pieces import write_piece
-from image_features.transforms.shards.tfrecord import frame
+from image_features.transforms.shards.staging import StagedPiece
 from image_features.transforms.shards.vectors import VectorField
-from image_features.transforms.shards.write_shards import StagedPiece
 from image_features.transforms.values import ImageFeatures, ImageRef
 
 VALUES = st.floats(-1e6, 1e6, width=32)

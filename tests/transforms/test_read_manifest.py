@@ -2,17 +2,23 @@ import gzip
 import json
 import os
 
+import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that
 
+from image_features.transforms.manifests import formats
 from image_features.transforms.manifests.columns import Column, Kind, parse_column_types
+from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import examine
-from image_features.transforms.read_manifest import read_source
+from image_features.transforms.read_manifest import ReadManifest, read_all, read_source
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ImageError, ImageRef, Reason
 from image_features.transforms.write_rows import _error_line
+from tests import archives
 
 
 def read(path, *, uri_column=None, declared=None, quotes=None):
@@ -274,3 +280,60 @@ def test_large_rows_are_not_all_held_for_the_types(tmp_path, monkeypatch):
     spec, rows = read(path)
     assert len(rows) == 1002
     assert list(spec.schema) == ["n"]
+
+
+def test_an_archive_is_read_once_however_it_is_named(tmp_path):
+    """By itself, by a listing, and by two rows of a manifest whose columns its images get."""
+    data = archives.tar({"a.jpg": b"1", "b.jpg": b"2"})
+    for name in ("given.tar", "listed.tar", "named.tar"):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "cut.tar").write_bytes(data[:700])
+    rows = ["named.tar,x", "./named.tar,y", "listed.tar,z", "given.tar,w", "cut.tar,v"]
+    (tmp_path / "m.csv").write_text("uri,label\n" + "\n".join(rows))
+    inputs = [str(tmp_path / name) for name in ("m.csv", "given.tar", "*.t?r")]
+    spec = examine(find_sources(inputs), uri_column=None, declared={}, http=HttpPolicy()).spec
+    expected = {
+        "given.tar!/a.jpg": "w",
+        "given.tar!/b.jpg": "w",
+        "listed.tar!/a.jpg": "z",
+        "listed.tar!/b.jpg": "z",
+        "named.tar!/a.jpg": "x",
+        "named.tar!/b.jpg": "x",
+    }
+
+    def check(refs):
+        found = {ref.uri.removeprefix(f"{tmp_path}/"): dict(ref.columns)["label"] for ref in refs}
+        assert {uri: label for uri, label in found.items() if "cut" not in uri} == expected
+        assert len(found) == len(refs)
+
+    def check_errors(errors):
+        (error,) = errors
+        assert (error.reason, error.unread) == (Reason.CORRUPT_ARCHIVE, True)
+        assert error.ref.uri == f"{tmp_path}/cut.tar"
+        assert dict(error.ref.columns) == {"label": "v"}
+
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        found = pipeline | ReadManifest(spec=spec)
+        assert_that(found.refs, check, label="Refs")
+        assert_that(found.errors, check_errors, label="Errors")
+    everything = list(read_all(spec))
+    check([row for row in everything if isinstance(row, ImageRef)])
+    check_errors([row for row in everything if isinstance(row, ImageError)])
+
+
+def test_whatever_an_archive_raises_is_one_row(tmp_path, monkeypatch):
+    (tmp_path / "a.tar").write_bytes(archives.tar({"a.jpg": b"1"}))
+    (tmp_path / "m.txt").write_text("a.tar\nloose.jpg\n")
+
+    def raises(*_, **__):
+        yield ManifestRow(1, f"{tmp_path}/a.tar!/a.jpg")
+        raise ZeroDivisionError("what nobody foresaw")
+
+    monkeypatch.setattr(formats, "read_packed", raises)
+    sources = find_sources([str(tmp_path / "m.txt")])
+    spec = examine(sources, uri_column=None, declared={}, http=HttpPolicy()).spec
+    first, error, loose = read_all(spec)
+    assert (first.uri, loose.uri) == (f"{tmp_path}/a.tar!/a.jpg", f"{tmp_path}/loose.jpg")
+    assert error.reason is Reason.CORRUPT_ARCHIVE and error.unread
+    assert error.ref.uri == f"{tmp_path}/a.tar"
+    assert "what nobody foresaw" in error.message

@@ -41,5 +41,13 @@ def read_members(
         from image_features.transforms.archives.parquet import read_parquet
 
         yield from read_parquet(file, wanted, max_bytes=max_bytes, options=options)
+    elif format is ArchiveFormat.ZIP:
+        from image_features.transforms.archives.zip import read_zip
+
+        yield from read_zip(file, wanted, max_bytes=max_bytes)
+    elif format is ArchiveFormat.TFRECORD:
+        from image_features.transforms.archives.examples import read_examples
+
+        yield from read_examples(file, wanted, max_bytes=max_bytes, options=options)
     else:
         raise FetchError(Reason.CORRUPT_ARCHIVE, f"{file.shown} is of a kind that is not read.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -28,6 +29,15 @@ class ArchiveOptions:
             "image_feature": self.feature,
         }
         return {name: value for name, value in told.items() if value}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> ArchiveOptions:
+        """Reads what `to_json` returns."""
+        return cls(
+            members=tuple(record.get("image_member", ())),
+            column=record.get("image_column", ""),
+            feature=record.get("image_feature", ""),
+        )
 
 
 FOUND = ArchiveOptions()

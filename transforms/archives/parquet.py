@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import collections
+import io
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -26,6 +27,8 @@ from image_features.transforms.stores.ranged import RangedFile
 from image_features.transforms.stores.retries import FetchError, too_large
 from image_features.transforms.values import Place, Reason
 
+# Nulls and repetitions take no room; so many rows more than bytes are believed.
+_SPARSE_ROWS = 65_536
 _NAME = re.compile(r"row/(0|[1-9][0-9]{0,17})")
 
 
@@ -68,8 +71,11 @@ def groups_of(opened: OpenParquet, column: ImageColumn) -> Iterator[Group]:
     Raises:
       DamagedParquetError: one is nowhere.
     """
+    most = opened.pages.seek(0, io.SEEK_END) + _SPARSE_ROWS
     first = 0
     for number, rows in enumerate(opened.group_sizes()):
+        if rows < 0 or first + rows > most:
+            raise DamagedParquetError("its footer tells of more rows than it has bytes")
         if rows:
             begin, end = opened.chunk(number, column.leaf)
             yield Group(number, first, rows, begin, end - begin)

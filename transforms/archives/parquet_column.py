@@ -10,7 +10,7 @@ from typing import Any
 
 from image_features.errors import ImageFeaturesError
 from image_features.transforms.archives.arrow import is_binary, is_text, leaves, stored_type
-from image_features.transforms.archives.magic import begins_like_image
+from image_features.transforms.archives.magic import looks_like_image
 from image_features.transforms.archives.parquet_file import (
     DamagedParquetError,
     OpenParquet,
@@ -107,8 +107,7 @@ def values_of_images(
       DamagedParquetError: what is left of the group cannot be read.
     """
     if not column.is_plain:
-        assert opened.pages is not None
-        opened = guarded(opened, opened.pages, as_stored(opened.metadata))
+        opened = guarded(opened, as_stored(opened.metadata))
     for batch in opened.batches(group, [column.leaf], rows=1):
         value = batch.column(0)[0].as_py()
         yield value.get(_BYTES) if isinstance(value, dict) else value
@@ -145,7 +144,7 @@ def _candidates(opened: OpenParquet) -> list[ImageColumn]:
             found.append(ImageColumn(field.name, begin, plain))
         elif types.is_struct(stored):
             inner = {field.name: stored_type(field.type) for field in _fields(stored)}
-            if is_binary(inner.get(_BYTES)) and _is_path(inner, stored.num_fields):
+            if _BYTES in inner and is_binary(inner[_BYTES]) and _is_path(inner, stored.num_fields):
                 leaf = begin + [field.name for field in _fields(stored)].index(_BYTES)
                 plain = plain and all(field.type == inner[field.name] for field in _fields(stored))
                 found.append(ImageColumn(field.name, leaf, plain))
@@ -173,7 +172,7 @@ def _holds_images(opened: OpenParquet, column: ImageColumn) -> bool:
     looked_at = 0
     try:
         for value in itertools.islice(values, _SAMPLE_VALUES):
-            if begins_like_image(value):
+            if looks_like_image(value):
                 return True
             looked_at += 1
     except DamagedParquetError:

@@ -17,8 +17,6 @@ _ARROW_SCHEMA = b"ARROW:schema"
 # Columns are read side by side.
 _BUFFER = 2**20
 _BUFFERS = 32 * 2**20
-# Nulls and repetitions take no room; so many rows more than bytes are believed.
-_SPARSE_ROWS = 65_536
 
 
 class DamagedParquetError(ImageFeaturesError, ValueError):
@@ -40,12 +38,14 @@ class OpenParquet:
     Attributes:
       parquet: The library's file.
       schema: The schema of its batches.
-      pages: The guard of its pages, if it has one.
+      pages: The guard of its pages.
+      sound: The groups of rows that can be asked about.
     """
 
     parquet: Any
     schema: Any
-    pages: GuardedPages | None = None
+    pages: GuardedPages
+    sound: set[int] = dataclasses.field(default_factory=set)
 
     @property
     def metadata(self) -> Any:
@@ -57,13 +57,27 @@ class OpenParquet:
         metadata = self.metadata
         return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
+    def part(self, group: int, leaf: int) -> Any:
+        """Returns what the footer tells of a stored column's part in a group.
+
+        Raises:
+          DamagedParquetError: it tells what cannot be.
+        """
+        if group not in self.sound:
+            # Asked about a damaged footer, the library may end the process; asked to read by it,
+            # it raises an exception.
+            with told_damage(), self.pages.unread():
+                next(self.parquet.reader.iter_batches(1, row_groups=[group], use_threads=False), 0)
+            self.sound.add(group)
+        return self.metadata.row_group(group).column(leaf)
+
     def chunk(self, group: int, leaf: int) -> tuple[int, int]:
         """Returns where a stored column's part in a group begins and ends.
 
         Raises:
           DamagedParquetError: it is nowhere.
         """
-        part = self.metadata.row_group(group).column(leaf)
+        part = self.part(group, leaf)
         begin = part.data_page_offset
         if part.has_dictionary_page and 0 < (part.dictionary_page_offset or 0) < begin:
             begin = part.dictionary_page_offset
@@ -82,7 +96,6 @@ class OpenParquet:
         Raises:
           DamagedParquetError: what is left of the group cannot be read.
         """
-        assert self.pages is not None
         with told_damage():
             self.pages.watch(self.chunk(group, leaf) for leaf in leaves)
             yield from self.parquet.reader.iter_batches(
@@ -90,8 +103,12 @@ class OpenParquet:
             )
 
 
-def open_parquet(file: Any) -> OpenParquet:
-    """Opens a Parquet file, of which the columns are read with those of all their rows.
+def open_parquet(file: Any, *, max_bytes: int = 0) -> OpenParquet:
+    """Opens a Parquet file.
+
+    Args:
+      file: The file.
+      max_bytes: The size of the largest value that is read, where pages are watched.
 
     Raises:
       DamagedParquetError: it is not Parquet, or its footer cannot be.
@@ -100,16 +117,17 @@ def open_parquet(file: Any) -> OpenParquet:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    pages = GuardedPages(file, max_bytes=max_bytes)
     with told_damage():
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        parquet = pq.ParquetFile(pages, page_checksum_verification=True)
         schema = parquet.schema_arrow
         if any(map(has_fixed_lists, schema.types)):
             parquet = pq.ParquetFile(
-                file, metadata=as_stored(parquet.metadata), page_checksum_verification=True
+                pages, metadata=as_stored(parquet.metadata), page_checksum_verification=True
             )
             fields = [field.with_type(with_plain_lists(field.type)) for field in schema]
             schema = pa.schema(fields, schema.metadata)
-    opened = OpenParquet(parquet, schema)
+    opened = OpenParquet(parquet, schema, pages)
     if sum(opened.group_sizes()) != opened.metadata.num_rows:
         raise DamagedParquetError("its footer is damaged")
     return opened
@@ -126,28 +144,24 @@ def open_guarded(file: Any, *, max_bytes: int) -> OpenParquet:
       DamagedParquetError: it is not Parquet, or its footer cannot be.
       Exception: the file itself fails.
     """
-    pages = GuardedPages(file, max_bytes=max_bytes)
-    opened = open_parquet(pages)
-    size = pages.seek(0, io.SEEK_END)
-    if min(opened.group_sizes(), default=0) < 0 or opened.metadata.num_rows > size + _SPARSE_ROWS:
-        raise DamagedParquetError("its footer tells of more rows than it has bytes")
-    return guarded(opened, pages, opened.metadata)
+    opened = open_parquet(file, max_bytes=max_bytes)
+    return guarded(opened, opened.metadata)
 
 
-def guarded(opened: OpenParquet, pages: GuardedPages, metadata: Any) -> OpenParquet:
+def guarded(opened: OpenParquet, metadata: Any) -> OpenParquet:
     """Returns an open file as it is by other metadata, read in blocks."""
     import pyarrow.parquet as pq
 
     buffer = max(2**16, min(_BUFFER, _BUFFERS // max(1, metadata.num_columns)))
     with told_damage():
         parquet = pq.ParquetFile(
-            pages,
+            opened.pages,
             metadata=metadata,
             page_checksum_verification=True,
             pre_buffer=False,
             buffer_size=buffer,
         )
-    return OpenParquet(parquet, opened.schema, pages)
+    return OpenParquet(parquet, opened.schema, opened.pages, opened.sound)
 
 
 def as_stored(metadata: Any) -> Any:

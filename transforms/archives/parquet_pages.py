@@ -7,9 +7,10 @@ all pages of a column together. The library that reads them believes the header.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from image_features.errors import ImageFeaturesError
@@ -44,6 +45,10 @@ class PageError(ImageFeaturesError):
         self.reason = reason
 
 
+class _UnreadError(Exception):
+    """Something would be read."""
+
+
 class GuardedPages(io.RawIOBase):
     """A Parquet file that fails where a page that begins would take too much memory.
 
@@ -59,6 +64,7 @@ class GuardedPages(io.RawIOBase):
         self._ahead = bytearray()  # What was read already behind `_at`.
         self._chunks: list[tuple[int, int]] = []
         self._next: dict[int, int] = {}
+        self._unread = False
 
     def watch(self, chunks: Iterable[tuple[int, int]]) -> None:
         """Names the chunks of columns that are read from now on, by their begins and ends.
@@ -71,6 +77,16 @@ class GuardedPages(io.RawIOBase):
             if begin < end:
                 raise PageError(Reason.CORRUPT_ARCHIVE, "its footer is damaged: columns overlap")
         self._next = {begin: begin for begin, _ in self._chunks}
+
+    @contextlib.contextmanager
+    def unread(self) -> Iterator[None]:
+        """Ends what is done meanwhile where it would begin to read."""
+        self._unread = True
+        try:
+            with contextlib.suppress(_UnreadError):
+                yield
+        finally:
+            self._unread = False
 
     def readable(self) -> bool:
         return True
@@ -95,21 +111,24 @@ class GuardedPages(io.RawIOBase):
         self._at = target
         return target
 
-    def read(self, size: int | None = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytearray:  # type: ignore[override]
         """Returns as many bytes as there are, unlike other raw files."""
-        wanted = -1 if size is None else size
-        parts = [bytes(self._ahead[:wanted] if wanted >= 0 else self._ahead)]
-        del self._ahead[: len(parts[0])]
-        left = wanted - len(parts[0])
-        while left and (block := self._file.read(min(left, _BLOCK) if left > 0 else _BLOCK)):
-            parts.append(block)
-            left -= len(block) if left > 0 else 0
-        data = b"".join(parts) if len(parts) != 2 or parts[0] else parts[1]
-        begin, self._at = self._at, self._at + len(data)
+        if self._unread:
+            raise _UnreadError
+        begin = self._at
+        if size is None or size < 0:
+            size = self.seek(0, os.SEEK_END) - begin
+            self.seek(begin)
+        data = self._ahead[:size]
+        del self._ahead[: len(data)]
+        # A page may be large: it is here once.
+        while len(data) < size and (block := self._file.read(min(size - len(data), _BLOCK))):
+            data += block
+        self._at = begin + len(data)
         self._check(begin, data)
         return data
 
-    def _check(self, begin: int, data: bytes) -> None:
+    def _check(self, begin: int, data: bytearray) -> None:
         """Looks at the headers of pages that begin in what was read."""
         number = bisect.bisect_right(self._chunks, (begin, 2**64)) - 1
         if number < 0 or begin >= self._chunks[number][1]:
@@ -119,9 +138,9 @@ class GuardedPages(io.RawIOBase):
         while begin <= self._next[chunk] < end:
             self._next[chunk] = self._end_of_page(self._next[chunk], data, begin)
 
-    def _end_of_page(self, at: int, data: bytes, begin: int) -> int:
+    def _end_of_page(self, at: int, data: bytearray, begin: int) -> int:
         """Returns where a page ends that is not too large."""
-        head = data[at - begin : at - begin + _HEADER]
+        head = bytes(data[at - begin : at - begin + _HEADER])
         while True:
             try:
                 fields, size = _struct(head, 0)
@@ -143,13 +162,13 @@ class GuardedPages(io.RawIOBase):
             )
         return at + size + stored
 
-    def _longer(self, head: bytes, at: int, data: bytes, begin: int) -> bytes:
+    def _longer(self, head: bytes, at: int, data: bytearray, begin: int) -> bytes:
         """Returns more bytes from a place on than there were."""
         wanted = 4 * len(head) + _HEADER
         ahead = at - begin + wanted - len(data)
         while len(self._ahead) < ahead and (block := self._file.read(_HEADER)):
             self._ahead += block
-        longer = (data[at - begin : at - begin + wanted] + self._ahead[: max(0, ahead)])[:wanted]
+        longer = bytes(data[at - begin : at - begin + wanted] + self._ahead[: max(0, ahead)])
         if len(longer) <= len(head) or len(head) > _LARGEST_HEADER:
             raise _damaged(at)
         return longer

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
+import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 from image_features.transforms.archives.archive import read_members
 from image_features.transforms.archives.member import Wanted
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.stores import versions
+from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.members import archive_format, join_member
 from image_features.transforms.stores.ranged import RangedFile, open_ranged, version_of
@@ -44,16 +50,24 @@ class ArchiveStore:
         self._max_bytes = max_bytes
         self._options = options
         self._sleep = sleep
-        self._versions: dict[str, tuple[str, float]] = {}
+        self._asked: dict[str, _Asked] = {}
         self._lock = threading.Lock()
 
     def read(
-        self, archive: str, wanted: Sequence[Wanted]
+        self, archive: str, wanted: Sequence[Wanted], until: float = math.inf
     ) -> Iterator[tuple[int, Content | FetchError]]:
-        """Yields members as the archive is read, each once, by their positions; never raises."""
+        """Yields members as the archive is read, each once, by their positions; never raises.
+
+        Args:
+          archive: The location of the archive.
+          wanted: The members.
+          until: When reading ends, by the monotonic clock; what is left then has timed out.
+        """
         left = set(range(len(wanted)))
         try:
-            with open_ranged(archive, http=self._http, sleep=self._sleep) as file:
+            with open_ranged(archive, http=self._http, sleep=self._sleep) as opened:
+                timed = until < math.inf
+                file = cast(RangedFile, _TimedFile(opened, until)) if timed else opened
                 for number, content in self._read(file, archive, wanted):
                     if number in left:
                         left.remove(number)
@@ -62,8 +76,9 @@ class ArchiveStore:
         except FetchError as error:
             failure = error
         except Exception as error:  # What is wrong with one archive must not fail others.
+            reason = reason_of(error) if isinstance(error, OSError) else Reason.READ_FAILED
             message = f"{redact_uri(archive)} cannot be read: {redact_text(str(error))[:300]}"
-            failure = FetchError(Reason.READ_FAILED, message)
+            failure = FetchError(reason, message)
         for number in sorted(left):
             yield number, failure or _missing(archive, wanted[number])
 
@@ -74,11 +89,13 @@ class ArchiveStore:
           FetchError: the archive cannot be reached.
         """
         with self._lock:
-            told, until = self._versions.get(archive, ("", 0.0))
-            if time.monotonic() > until:
-                told = version_of(archive, http=self._http, sleep=self._sleep)
-                self._versions[archive] = told, time.monotonic() + _REMEMBERED_SECONDS
-        return versions.is_of_archive(version, told)
+            asked = self._asked.setdefault(archive, _Asked())
+        with asked.lock:
+            if time.monotonic() > asked.until:
+                asked.version = ""  # An archive that fails now is not asked for each member.
+                asked.until = time.monotonic() + _REMEMBERED_SECONDS
+                asked.version = version_of(archive, http=self._http, sleep=self._sleep)
+        return versions.is_of_archive(version, asked.version)
 
     def _read(
         self, file: RangedFile, archive: str, wanted: Sequence[Wanted]
@@ -94,6 +111,47 @@ class ArchiveStore:
                 yield number, _empty(archive, wanted[number])
             else:
                 yield number, Content(data, versions.of_member(file.version, detail))
+
+
+@dataclasses.dataclass
+class _Asked:
+    """The version of an archive, and until when it is believed."""
+
+    version: str = ""
+    until: float = 0.0
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+
+class _TimedFile(io.BufferedReader):
+    """An archive that is read up to a moment, with the attributes of RangedFile."""
+
+    def __init__(self, file: RangedFile, until: float) -> None:
+        super().__init__(_TimedParts(file, until))
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class _TimedParts(io.RawIOBase):
+    def __init__(self, file: RangedFile, until: float) -> None:
+        self._file = file
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        if time.monotonic() > self._until:
+            message = f"{self._file.shown} takes longer to read than there is time."
+            raise FetchError(Reason.TIMEOUT, message)
+        return self._file.readinto(buffer)
 
 
 def _shown(archive: str, member: Wanted) -> str:

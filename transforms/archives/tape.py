@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any, cast
+from typing import Any
 
 from image_features.transforms.archives.member import CorruptArchiveError, NotAnArchiveError
 from image_features.transforms.stores.compression import (
@@ -35,16 +34,12 @@ class Tape:
     def __init__(self, file: RangedFile) -> None:
         self.shown = file.shown
         self._size = file.size
-        reader = io.BufferedReader(cast(Any, file), _BLOCK)
         try:
-            content = decompressed(reader, "", shown=file.shown, strict=False)
+            content = decompressed(file, "", shown=file.shown, strict=False)
         except DamagedFileError as error:
             raise NotAnArchiveError(str(error)) from error
         self.compressed = isinstance(content, Decompressed)
-        if not self.compressed:
-            reader.detach()
-            file.seek(0)
-        self._file: Any = content if self.compressed else file
+        self._file: Any = content
         self._error: DamagedFileError | None = None
         self._buffer = b""
         self._start = 0

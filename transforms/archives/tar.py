@@ -101,7 +101,7 @@ def _at_place(
 def _by_names(tape: Tape, wanted: Sequence[Wanted], max_bytes: int) -> Iterator[Taken]:
     left: dict[str, list[int]] = {}
     for number, (name, _) in enumerate(wanted):
-        left.setdefault(name, []).append(number)
+        left.setdefault(member_name(name), []).append(number)
 
     def holds(member: TarMember) -> bool:
         readable = not member.kind and not member.problem and member.size <= max_bytes

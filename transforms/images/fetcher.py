@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from image_features.system import descriptors
 from image_features.transforms.archives.member import Wanted
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.archives.store import ArchiveStore
-from image_features.transforms.stores import beam
+from image_features.transforms.stores import beam, versions
 from image_features.transforms.stores.gcs import GcsClient
 from image_features.transforms.stores.gcs_store import GcsStore
 from image_features.transforms.stores.http import MIB, HttpClient, HttpPolicy
@@ -91,34 +93,34 @@ class Fetcher:
 
     def fetch(self, ref: ImageRef) -> EncodedImage | ImageError:
         """Returns the image's bytes, or the error row that stands for it."""
-        uri = ref.uri
-        if packed := split_member(uri):
+        if packed := split_member(ref.uri):
             (image,) = self.fetch_packed(PackedRefs(packed[0], (ref,)))
             return image
-        try:
-            data, version, attempts = self._read(uri)
-            if not data:
-                raise FetchError(Reason.EMPTY_FILE, f"{redact_uri(uri)} is empty.", attempts)
-            # A version that was told before the fetch is never newer than what was fetched.
-            return EncodedImage(ref, data, attempts, ref.version or version)
-        except FetchError as error:
-            return _error(ref, error)
-        except Exception as error:  # The failure of one row must not fail others.
-            message = f"{redact_uri(uri)} cannot be read: {redact_text(str(error))[:300]}"
-            return _error(ref, FetchError(Reason.READ_FAILED, message))
+        return self._fetch_file(ref)
 
-    def fetch_packed(self, packed: PackedRefs) -> Iterator[EncodedImage | ImageError]:
-        """Yields the images of an archive as it is read, each with its bytes or its error."""
+    def fetch_packed(
+        self, packed: PackedRefs, until: float = math.inf
+    ) -> Iterator[EncodedImage | ImageError]:
+        """Yields the images of an archive as it is read, each with its bytes or its error.
+
+        Args:
+          packed: The images.
+          until: When reading ends, by the monotonic clock; what is left then has timed out.
+        """
         wanted = [
             Wanted(member[1] if (member := split_member(ref.uri)) else "", ref.place)
             for ref in packed.refs
         ]
-        for number, content in self._archives.read(packed.archive, wanted):
+        for number, content in self._archives.read(packed.archive, wanted, until):
             ref = packed.refs[number]
-            if isinstance(content, FetchError):
-                yield _error(ref, content)
+            if not isinstance(content, FetchError):
+                # As below: what was told before is never newer.
+                version = ref.version or content.version
+                yield EncodedImage(ref, content.data, content.attempts, version)
+            elif _may_be_a_file(ref) and isinstance(file := self._fetch_file(ref), EncodedImage):
+                yield file
             else:
-                yield EncodedImage(ref, content.data, content.attempts, content.version)
+                yield _error(ref, content)
 
     def is_unchanged(self, uri: str, version: str) -> bool:
         """Whether a location still holds a version of an image; never raises.
@@ -127,7 +129,8 @@ class Fetcher:
         is the failure of that row.
         """
         try:
-            if packed := split_member(uri):
+            packed = split_member(uri)
+            if packed and versions.is_of_member(version):
                 return self._archives.is_unchanged(packed[0], version)
             return self._store(uri).is_unchanged(uri, version)
         except Exception:
@@ -143,6 +146,20 @@ class Fetcher:
                 del self._shared[self._policy]
         for store in self._remote.values():
             store.close()
+
+    def _fetch_file(self, ref: ImageRef) -> EncodedImage | ImageError:
+        uri = ref.uri
+        try:
+            data, version, attempts = self._read(uri)
+            if not data:
+                raise FetchError(Reason.EMPTY_FILE, f"{redact_uri(uri)} is empty.", attempts)
+            # A version that was told before the fetch is never newer than what was fetched.
+            return EncodedImage(ref, data, attempts, ref.version or version)
+        except FetchError as error:
+            return _error(ref, error)
+        except Exception as error:  # The failure of one row must not fail others.
+            message = f"{redact_uri(uri)} cannot be read: {redact_text(str(error))[:300]}"
+            return _error(ref, FetchError(Reason.READ_FAILED, message))
 
     def _read(self, uri: str) -> Content:
         """Reads a file, if need be when other files of this process have been closed."""
@@ -169,6 +186,13 @@ def _remote_stores(policy: FetchPolicy, sleep: Callable[[float], None]) -> dict[
         "gs": GcsStore(objects, http.retries, policy.max_bytes, sleep),
         **dict.fromkeys(beam.SCHEMES, others),
     }
+
+
+def _may_be_a_file(ref: ImageRef) -> bool:
+    """Whether what looks like a member may be a file: directories may be called `photos.tar!`."""
+    if ref.place is not None:
+        return False
+    return ref.row == 0 if "://" in ref.uri else os.path.isfile(ref.uri)
 
 
 def _error(ref: ImageRef, error: FetchError) -> ImageError:

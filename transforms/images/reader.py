@@ -1,7 +1,9 @@
-"""One image at a time from its location to its pixels, as a run would extract it."""
+"""Few images from their locations to their pixels, as a run would extract them."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 
 from image_features.transforms.images.children import end_children
@@ -10,7 +12,14 @@ from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.images.picture import Pixels, lift_pillow_limit
 from image_features.transforms.images.pixels import decode_image
 from image_features.transforms.images.policy import DecodePolicy
-from image_features.transforms.values import EncodedImage, ImageError, ImageRef, Stage
+from image_features.transforms.stores.members import split_member
+from image_features.transforms.values import (
+    EncodedImage,
+    ImageError,
+    ImageRef,
+    PackedRefs,
+    Stage,
+)
 
 
 class ImageReader:
@@ -43,8 +52,40 @@ class ImageReader:
 
     def read(self, ref: ImageRef) -> Pixels | ImageError:
         """Returns an image's pixels, or the error that a run would have recorded; never raises."""
-        encoded = self._fetcher.fetch(ref)
+        return self._decode(self._fetcher.fetch(ref))
+
+    def read_together(
+        self, refs: Sequence[ImageRef], until: float = math.inf
+    ) -> Iterator[tuple[ImageRef, Pixels | ImageError]]:
+        """Yields what `read` returns for images of one archive, in one pass over it.
+
+        Args:
+          refs: The images; a file of its own is alone.
+          until: When reading of an archive ends, by the monotonic clock.
+        """
+        packed = split_member(refs[0].uri)
+        if packed is None:
+            yield from ((ref, self.read(ref)) for ref in refs)
+            return
+        for encoded in self._fetcher.fetch_packed(PackedRefs(packed[0], tuple(refs)), until):
+            yield encoded.ref, self._decode(encoded)
+
+    def _decode(self, encoded: EncodedImage | ImageError) -> Pixels | ImageError:
         return encoded if isinstance(encoded, ImageError) else decode(encoded, self._policy)
+
+
+def grouped(refs: Iterable[ImageRef]) -> list[list[ImageRef]]:
+    """Returns images in groups to read together: those of a span of an archive, or one file."""
+    groups: dict[object, list[ImageRef]] = {}
+    for number, ref in enumerate(refs):
+        packed = split_member(ref.uri)
+        span = number if packed is None else (packed[0], ref.place and ref.place.span)
+        groups.setdefault(span, []).append(ref)
+    return [sorted(group, key=_lies_at) for group in groups.values()]
+
+
+def _lies_at(ref: ImageRef) -> tuple[int, ...]:
+    return ref.place or ()
 
 
 def decode(image: EncodedImage, policy: DecodePolicy) -> Pixels | ImageError:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from image_features.transforms.archives.options import FOUND, ArchiveOptions
+from image_features.transforms.manifests.columns import Column
 from image_features.transforms.manifests.delimited import Dialect, read_delimited
 from image_features.transforms.manifests.jsonl import read_jsonl
 from image_features.transforms.manifests.packed import read_packed
@@ -69,6 +70,7 @@ def read_rows(
     quotes: bool | None = None,
     archives: ArchiveOptions = FOUND,
     listed: bool = False,
+    schema: Mapping[str, Column] | None = None,
 ) -> Iterator[ManifestRow]:
     """Yields the rows of a manifest; blank lines and comments are no rows.
 
@@ -81,7 +83,8 @@ def read_rows(
       http: How to fetch it over http(s).
       quotes: Whether fields of CSV and TSV may be in quotes; None stands for CSV only.
       archives: Which members or columns of archives are images.
-      listed: Whether a listing has it: a Parquet file without images has no rows then.
+      listed: Whether a listing has it, so that it may be a file of another purpose.
+      schema: The run's columns by name, where they are known.
 
     Raises:
       ManifestError: the file is not what its format says, or lacks the URI column.
@@ -89,7 +92,7 @@ def read_rows(
     """
     if format.archive:
         with open_ranged(location, http=http) as archive:
-            yield from read_packed(archive, format.archive, archives)
+            yield from read_packed(archive, format.archive, archives, listed=listed, schema=schema)
         return
     try:
         if format is ManifestFormat.PARQUET:

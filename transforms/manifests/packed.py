@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from image_features.transforms.archives.options import ArchiveOptions
+from image_features.transforms.manifests.columns import Column
 from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.stores.members import ArchiveFormat
 from image_features.transforms.stores.ranged import RangedFile
 
 
 def read_packed(
-    file: RangedFile, format: ArchiveFormat, options: ArchiveOptions
+    file: RangedFile,
+    format: ArchiveFormat,
+    options: ArchiveOptions,
+    *,
+    listed: bool = False,
+    schema: Mapping[str, Column] | None = None,
 ) -> Iterator[ManifestRow]:
     """Yields the images of an archive in its order, with their places and versions.
 
@@ -21,6 +27,8 @@ def read_packed(
       file: The archive.
       format: The format of the archive.
       options: Which members or columns are images.
+      listed: Whether a listing has the file, so that it may be one of another purpose.
+      schema: The run's columns by name, where they are known.
 
     Raises:
       FetchError: the archive cannot be read.
@@ -30,3 +38,11 @@ def read_packed(
         from image_features.transforms.manifests.packed_tar import tar_rows
 
         yield from tar_rows(file, options)
+    elif format is ArchiveFormat.ZIP:
+        from image_features.transforms.manifests.packed_zip import zip_rows
+
+        yield from zip_rows(file, options)
+    elif format is ArchiveFormat.TFRECORD:
+        from image_features.transforms.manifests.packed_tfrecord import tfrecord_rows
+
+        yield from tfrecord_rows(file, options, listed=listed, schema=schema or {})

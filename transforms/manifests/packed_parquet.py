@@ -87,6 +87,8 @@ class ParquetInput:
                     yield from packed.rows()
                     return
         except DamagedParquetError as error:
+            if not self.listed:
+                raise
             problem = f"{redact_uri(self.location)} cannot be read as Parquet: {error}"
             yield ManifestRow(0, self.location, problem=problem, unread=True, reason=error.reason)
             return
@@ -236,5 +238,5 @@ class _PackedImages:
 
     def _bytes(self, group: Group) -> int:
         """Returns the bytes that the other columns of a group take in memory, at least one."""
-        parts = self._opened.metadata.row_group(group.number)
-        return sum(max(0, parts.column(leaf).total_uncompressed_size) for leaf in self._leaves) or 1
+        parts = (self._opened.part(group.number, leaf) for leaf in self._leaves)
+        return sum(max(0, part.total_uncompressed_size) for part in parts) or 1

@@ -18,6 +18,7 @@ from image_features.transforms.manifests.samples import (
     sample_rows,
 )
 from image_features.transforms.stores.ranged import RangedFile
+from image_features.transforms.values import Reason
 
 
 def tar_rows(file: RangedFile, options: ArchiveOptions) -> Iterator[ManifestRow]:
@@ -28,7 +29,7 @@ def tar_rows(file: RangedFile, options: ArchiveOptions) -> Iterator[ManifestRow]
     """
     try:
         tape = Tape(file)
-        spans = Spans(whole=tape.compressed)
+        spans = Spans(whole=tape.compressed or not file.in_parts)
         yield from sample_rows(file, _members(tape), options, spans)
     except NotAnArchiveError as error:
         raise ManifestError(str(error)) from error
@@ -39,7 +40,14 @@ def _members(tape: Tape) -> Iterator[PackedMember]:
         if member.kind != "directories":
             begin, size = place_of(member)
             yield PackedMember(
-                member.name, begin, size, detail_of(member), data, member.kind, member.problem
+                member.name,
+                begin,
+                size,
+                detail_of(member),
+                data,
+                passed=member.kind,
+                problem=member.problem,
+                reason=Reason.UNSUPPORTED_FORMAT if member.problem else Reason.BAD_MANIFEST_ROW,
             )
 
 

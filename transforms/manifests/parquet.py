@@ -62,7 +62,7 @@ def columns_of(
         if field.name == without:
             continue
         with _named(location):
-            parts = [part for index in places for part in _parts(opened.parquet, index)]
+            parts = [part for index in places for part in _parts(opened, index)]
         column = column_of(field, nullable=any(map(_may_be_null, parts)))
         if is_uint64(field.type) and any(map(_exceeds_int64, parts)):
             column = dataclasses.replace(column, kind=Kind.STRING)
@@ -129,13 +129,15 @@ def take_unreadable(values: dict[str, Any]) -> str:
     return problem
 
 
-def _parts(parquet: Any, index: int) -> Iterator[Any]:
+def _parts(opened: OpenParquet, index: int) -> Iterator[Any]:
     """Yields the statistics of a stored column, one of each group of rows."""
-    stored = parquet.schema.column(index).physical_type
-    for number in range(parquet.metadata.num_row_groups):
-        group = parquet.metadata.row_group(number)
-        if group.num_rows:
-            part = group.column(index)
+    stored = opened.parquet.schema.column(index).physical_type
+    for group, rows in enumerate(opened.group_sizes()):
+        if rows:
+            try:
+                part = opened.part(group, index)
+            except DamagedParquetError as error:
+                raise ManifestError(f"the footer is damaged: {error}") from error
             if part.physical_type != stored:
                 # Asked for statistics, pyarrow would end the process.
                 raise ManifestError(f"the footer is damaged at the column {part.path_in_schema!r}")

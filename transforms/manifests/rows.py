@@ -55,6 +55,11 @@ class ManifestRow:
     place: Place | None = None
 
 
+def readable(values: dict[str, ColumnValue]) -> dict[str, ColumnValue]:
+    """Returns the values that tell types; those that could not be read tell none."""
+    return {name: value for name, value in values.items() if value != UNREADABLE}
+
+
 def unread_row(number: int, problem: str) -> ManifestRow:
     """Returns a row that could not be taken apart."""
     return ManifestRow(number, problem=problem, unread=True)

@@ -50,6 +50,7 @@ class PackedMember(NamedTuple):
       data: The content of what `is_sidecar`; None if it is larger than MAX_SIDECAR.
       passed: What it is, in a plural such as "links", if it is no file; empty for a file.
       problem: Why it cannot be read, in a phrase; empty if it can.
+      reason: The reason of the problem.
     """
 
     name: str
@@ -59,6 +60,12 @@ class PackedMember(NamedTuple):
     data: bytes | None = None
     passed: str = ""
     problem: str = ""
+    reason: Reason = Reason.BAD_MANIFEST_ROW
+
+
+def sample_name(name: str) -> str:
+    """Returns what the names of a sample's members have in common."""
+    return _divided(member_name(name))[0]
 
 
 def is_sidecar(name: str) -> bool:
@@ -130,6 +137,7 @@ class _Rows:
         self._bytes = 0
         self._values: dict[str, ColumnValue] = {}
         self._problem = ""
+        self._reason = Reason.BAD_MANIFEST_ROW
 
     def add_sidecar(self, extension: str, member: PackedMember) -> None:
         """Takes the columns of a member."""
@@ -148,7 +156,9 @@ class _Rows:
         if problem:
             # By this value the row fails again where its error is read.
             self._values.setdefault(extension, UNREADABLE)
-            self._problem = self._problem or f"{member_name(member.name)}: {problem}"
+            if not self._problem:
+                self._problem = f"{member_name(member.name)}: {problem}"
+                self._reason = member.reason
 
     def take(self, base: str | None) -> Iterator[ManifestRow]:
         """Yields the images as rows, and begins with the next sample if it is another."""
@@ -160,6 +170,7 @@ class _Rows:
                 join_member(self._file.uri, image.name),
                 dict(self._values),
                 problem=image.problem or self._problem,
+                reason=image.reason if image.problem else self._reason,
                 version=versions.of_member(self._file.version, image.detail),
                 place=self._spans.place(image.begin, image.size),
             )
@@ -169,6 +180,7 @@ class _Rows:
                 self._passed["without_image"] += 1
             self.base, self._any_image = base, False
             self._values, self._problem, self._bytes = {}, "", 0
+            self._reason = Reason.BAD_MANIFEST_ROW
 
 
 def _columns(extension: str, data: bytes) -> tuple[dict[str, ColumnValue], str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import glob as local_glob
+import itertools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,9 +19,15 @@ from image_features.transforms.manifests.rows import IMAGE_SUFFIXES
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.members import archive_format
 from image_features.transforms.stores.uris import is_http
+from image_features.transforms.values import Columns
 
 # These name what this process has open, and other files in other processes.
 _DESCRIPTORS = ("/dev/stdin", "/dev/fd/", "/proc/")
+_ARRAY_RECORD = re.compile(r"\.array_record(?:-\d+-of-\d+)?$", re.IGNORECASE)
+_NO_ARRAY_RECORDS = (
+    "holds ArrayRecord files, which are not read; tensorflow_datasets makes TFRecord files of a "
+    "data set with file_format='tfrecord'"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +37,14 @@ class Source:
     Attributes:
       location: The location of a manifest, or of a directory or glob of images.
       format: The manifest's format; None for a directory or glob of images.
-      listed: Whether a listing has it, so that it may be a file of another purpose.
+      listed: Whether a listing or a manifest has it, so that it may be a file of another purpose.
+      columns: What the row that names an archive says of all images in it.
     """
 
     location: str
     format: ManifestFormat | None
     listed: bool = False
+    columns: Columns = ()
 
 
 def find_sources(locations: Sequence[str], format: ManifestFormat | None = None) -> list[Source]:
@@ -83,6 +93,8 @@ def find_sources(locations: Sequence[str], format: ManifestFormat | None = None)
         elif format or suffix_format:
             _check_manifest(location)
             sources.append(Source(location, format or suffix_format))
+        elif _ARRAY_RECORD.search(location):
+            raise ValueError(f"--input={location} {_NO_ARRAY_RECORDS}")
         elif _is_image(location):
             raise ValueError(
                 f"--input={location} is one image; give a directory, a glob or a manifest."
@@ -130,17 +142,30 @@ def list_images(source: Source) -> Iterator[tuple[str, str]]:
     return (found for found in list_sources(source) if not isinstance(found, Source))
 
 
-def with_archives(source: Source) -> Iterator[Source]:
-    """Yields a source, and of a listing the archives in it."""
-    yield source
-    if source.format is None:
-        yield from (found for found in list_sources(source) if isinstance(found, Source))
+def list_archives(source: Source, most: int) -> Iterator[Source]:
+    """Yields the archives among the first so many files of a directory or a glob."""
+    listed = itertools.islice(list_sources(source), most)
+    return (found for found in listed if isinstance(found, Source))
+
+
+def check_read(sources: Sequence[Source]) -> None:
+    """Tells of files of images whose format is not read, where listings have no others.
+
+    Raises:
+      ValueError: there are such files.
+    """
+    for source in sources:
+        listed = _list_files(source.location) if source.format is None else ()
+        if any(_ARRAY_RECORD.search(path) for path, _ in listed):
+            raise ValueError(f"--input={source.location} {_NO_ARRAY_RECORDS}")
 
 
 def list_sources(source: Source) -> Iterator[tuple[str, str] | Source]:
     """Yields what `list_images` does, and the archives between them."""
     any_image = _has_wildcard(source.location)
     for path, version in _list_files(source.location):
+        if _ARRAY_RECORD.search(path):
+            continue
         if archive := archive_format(path):
             yield Source(path, ManifestFormat(str(archive)), listed=True)
         elif any_image or _is_image(path):

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
+from image_features.transforms.archives.image_feature import ImageFeatureError
 from image_features.transforms.archives.options import FOUND, ArchiveOptions
-from image_features.transforms.manifests.columns import Column, infer_columns, without_values
+from image_features.transforms.archives.parquet_column import ImageColumnError
+from image_features.transforms.manifests.columns import (
+    Column,
+    Kind,
+    infer_columns,
+    without_values,
+)
 from image_features.transforms.manifests.formats import ManifestFormat, read_rows
 from image_features.transforms.manifests.packed_parquet import ParquetInput
-from image_features.transforms.manifests.rows import ManifestRow
-from image_features.transforms.manifests.sources import Source, list_images, with_archives
+from image_features.transforms.manifests.packed_tfrecord import infer_feature_columns, widest
+from image_features.transforms.manifests.rows import ManifestRow, readable
+from image_features.transforms.manifests.sources import (
+    Source,
+    check_read,
+    list_archives,
+    list_images,
+)
 from image_features.transforms.stores import libraries
 from image_features.transforms.stores.compression import Decompressed
 from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.members import archive_format, split_member
+from image_features.transforms.stores.uris import resolve_uri
 
 _SAMPLE_ROWS = 1000
 # What is between the members of an archive is read, too.
 _SAMPLE_MEMBERS = 100
 _SAMPLE_ARCHIVES = 32
+_SAMPLE_LISTED = 100_000
 _BLOCK = 2**20
 _SAMPLE_BYTES = 64 * 2**20
 
@@ -78,6 +95,7 @@ class _Head:
       columns: The columns by name.
       undecided: The names of those columns of which no value was seen.
       complete: Whether there can be no other columns further down.
+      archives: The archives that the first rows name.
     """
 
     source: Source
@@ -85,6 +103,7 @@ class _Head:
     columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
     undecided: Set[str] = frozenset()
     complete: bool = True
+    archives: Sequence[Source] = ()
 
     def lacks(self, name: str) -> bool:
         """Whether rows of the source have no such column, as far as was read."""
@@ -126,7 +145,7 @@ def examine(
       ValueError, OSError, transforms.stores.retries.FetchError: a source cannot be read.
     """
     spec = ManifestSpec(tuple(sources), (), uri_column, http, version_column, quotes, archives)
-    heads = [_look_at(source, spec) for source in _some_archives(sources)]
+    heads = list(_heads(spec))
     settled = {**(earlier or {}), **declared}
     schema = _merged(heads, settled)
     for name in schema.keys() - (earlier or {}).keys():
@@ -138,9 +157,12 @@ def examine(
             f"{', '.join(schema) or 'none'}."
         )
     columns = tuple(schema.values())
+    any_row = _any_row(heads)
+    if not any_row:
+        check_read(sources)
     return Examined(
         dataclasses.replace(spec, columns=columns),
-        _any_row(heads),
+        any_row,
         tuple(
             name
             for name, column in declared.items()
@@ -156,16 +178,42 @@ def _any_row(heads: Sequence[_Head]) -> bool:
     )
 
 
-def _some_archives(sources: Sequence[Source]) -> Iterator[Source]:
-    """Yields what is looked at: of many archives a few, which are mostly alike."""
+def _heads(spec: ManifestSpec) -> Iterator[_Head]:
+    """Yields the heads of all sources, and of some archives that these name: most are alike."""
     looked_at = 0
-    for source in sources:
-        for found in with_archives(source):
-            is_archive = found.listed or (found.format and found.format.archive)
-            if is_archive and looked_at >= _SAMPLE_ARCHIVES:
-                break
-            looked_at += bool(is_archive)
-            yield found
+
+    def few(archives: Iterable[Source]) -> Iterator[_Head]:
+        nonlocal looked_at
+        for archive in itertools.islice(archives, _SAMPLE_ARCHIVES - looked_at):
+            looked_at += 1
+            try:
+                yield _look_at(archive, spec)
+            except (ImageFeatureError, ImageColumnError):  # The user has to say which is meant.
+                raise
+            except Exception:  # It becomes a row that failed.
+                yield _Head(archive)
+
+    for source in spec.sources:
+        if source.format is not None and source.format.archive:
+            if looked_at >= _SAMPLE_ARCHIVES:
+                continue
+            looked_at += 1
+        head = _look_at(source, spec)
+        yield head
+        yield from few(head.archives)
+        if source.format is None:
+            yield from few(list_archives(source, _SAMPLE_LISTED))
+
+
+def _named_archives(rows: Iterable[ManifestRow], location: str) -> tuple[Source, ...]:
+    """Returns the archives that rows of a manifest name, each once."""
+    named: dict[str, Source] = {}
+    for row in rows:
+        if not row.problem and not split_member(row.uri) and (format := archive_format(row.uri)):
+            with contextlib.suppress(ValueError):  # It becomes a row that failed.
+                uri = resolve_uri(row.uri, location)
+                named[uri] = Source(uri, ManifestFormat(str(format)), listed=True)
+    return tuple(named.values())
 
 
 def check_whole(spec: ManifestSpec) -> None:
@@ -194,7 +242,7 @@ def _agreed(name: str, heads: Sequence[_Head]) -> Column:
     Raises:
       ValueError: two sources hold it with different types.
     """
-    having = [head for head in heads if name in head.columns]
+    having = _alike(name, [head for head in heads if name in head.columns])
     having.sort(key=lambda head: (name in head.undecided, not head.columns[name].repeated))
     column = having[0].columns[name]
     for head in having[1:]:
@@ -213,6 +261,24 @@ def _agreed(name: str, heads: Sequence[_Head]) -> Column:
     return dataclasses.replace(column, nullable=nullable)
 
 
+def _alike(name: str, heads: Sequence[_Head]) -> list[_Head]:
+    """Gives a column one type in all TFRecord files, which tell no lists and no text."""
+    decided = [h for h in heads if _is_tfrecord(h.source) and name not in h.undecided]
+    if not decided:
+        return list(heads)
+    column = widest([head.columns[name] for head in decided])
+    return [
+        dataclasses.replace(head, columns={**head.columns, name: column})
+        if head in decided and head.columns[name].kind in (column.kind, Kind.STRING)
+        else head
+        for head in heads
+    ]
+
+
+def _is_tfrecord(source: Source) -> bool:
+    return source.format is ManifestFormat.TFRECORD
+
+
 def rows_of(source: Source, format: ManifestFormat, spec: ManifestSpec) -> Iterator[ManifestRow]:
     """Yields the rows of a source that is no listing; raises what `formats.read_rows` does."""
     return read_rows(
@@ -223,6 +289,7 @@ def rows_of(source: Source, format: ManifestFormat, spec: ManifestSpec) -> Itera
         quotes=spec.quotes,
         archives=spec.archives,
         listed=source.listed,
+        schema=spec.schema,
     )
 
 
@@ -236,14 +303,16 @@ def _look_at(source: Source, spec: ManifestSpec) -> _Head:
     whole = next(rows, None) is None
     rows.close()  # type: ignore[attr-defined]
     libraries.check(row.uri for row in head)
+    archives = () if source.format.archive else _named_archives(head, source.location)
     if source.format is ManifestFormat.PARQUET:
         parquet = ParquetInput(
             source.location, spec.http, spec.uri_column, spec.archives, source.listed
         )
-        return _Head(source, len(head), *parquet.columns())
-    samples = [row.values for row in head if not row.problem]
+        return _Head(source, len(head), *parquet.columns(), archives=archives)
+    samples = [readable(row.values) for row in head if not row.problem]
     if source.format.archive:
-        columns = infer_columns(samples)
+        tell = infer_feature_columns if _is_tfrecord(source) else infer_columns
+        columns = tell(samples)
         nullable = {n: dataclasses.replace(c, nullable=True) for n, c in columns.items()}
         return _Head(source, len(head), nullable, without_values(samples), complete=False)
     if source.format is ManifestFormat.JSONL and head and not samples:
@@ -254,7 +323,8 @@ def _look_at(source: Source, spec: ManifestSpec) -> _Head:
     # A table tells its columns in any row, JSONL in all of them.
     complete = bool(samples) and (whole or source.format is not ManifestFormat.JSONL)
     complete = complete or source.format is ManifestFormat.TEXT
-    return _Head(source, len(head), infer_columns(samples), without_values(samples), complete)
+    columns, unknown = infer_columns(samples), without_values(samples)
+    return _Head(source, len(head), columns, unknown, complete, archives)
 
 
 def _first(rows: Iterator[ManifestRow], count: int) -> Iterator[ManifestRow]:

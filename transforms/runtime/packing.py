@@ -62,3 +62,11 @@ class _PackDoFn(beam.DoFn):
     def finish_bundle(self) -> Iterator[Any]:
         if self._rows:
             yield in_global_window(pack(self._rows))
+
+
+class JoinRows(beam.PTransform):
+    """Joins PCollections of rows into one, which wait packed where a runner keeps them meanwhile."""
+
+    def expand(self, collections: Any) -> Any:
+        packs = [rows | f"PackInput{n}" >> PackRows() for n, rows in enumerate(collections)]
+        return packs | "Join" >> beam.Flatten() | "Unpack" >> beam.FlatMap(unpack)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import BrokenPieceError, read_keys
-from image_features.transforms.shards.write_shards import StagedPiece
+from image_features.transforms.shards.sheaf import find_part
+from image_features.transforms.shards.staging import StagedPiece
 from image_features.transforms.stores.listing import list_files
+from image_features.transforms.stores.retries import FetchError
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,11 +45,10 @@ class EarlierPieces:
         """
         left = set(keys)
         taken = []
-        directory, _, prefix = self.naming.piece_prefix(shard).rpartition("/")
-        for path in sorted(file.path for file in list_files(directory, prefix)):
+        for path in self._paths(shard):
             try:
                 found = read_keys(path)
-            except (BrokenPieceError, OSError) as error:
+            except (BrokenPieceError, OSError, FetchError) as error:
                 _LOG.warning("A piece of an earlier attempt is not used: %s", error)
                 continue
             rows = [row for row, key in enumerate(found) if key in left]
@@ -56,3 +57,20 @@ class EarlierPieces:
                 chosen = np.asarray(rows, "<u4").tobytes()
                 taken.append(StagedPiece(shard, path, {"": len(rows)}, chosen))
         return taken, set(keys) - left
+
+    def _paths(self, shard: int) -> Iterator[str]:
+        """Yields where a shard's pieces are: in files of their own, then in sheaves."""
+        yield from _listed(self.naming.piece_prefix(shard))
+        for path in _listed(self.naming.sheaf_prefix):
+            try:
+                part = find_part(path, shard)
+            except (OSError, FetchError) as error:
+                _LOG.warning("Pieces of an earlier attempt are not used: %s", error)
+                continue
+            if part is not None:
+                yield part
+
+
+def _listed(prefix: str) -> list[str]:
+    directory, _, name = prefix.rpartition("/")
+    return sorted(file.path for file in list_files(directory, name))

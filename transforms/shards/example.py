@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from image_features.transforms.archives.example import example_class
 from image_features.transforms.values import FieldValue
 
 _SMALL = [bytes((value,)) for value in range(0x80)]
@@ -40,7 +41,7 @@ def parse_example(data: bytes) -> Any:
 
     `float_list.value` is the packed floats' bytes, little-endian.
     """
-    return _example_class().FromString(data).features.feature
+    return example_class(packed=True).FromString(data).features.feature
 
 
 @functools.cache
@@ -73,47 +74,3 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
-
-
-@functools.cache
-def _example_class() -> Any:
-    """Returns the class of tf.train.Example, made for protobuf's own parser without TensorFlow.
-
-    On the wire, packed floats are a field of bytes; declared as such they need no conversion.
-    """
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-    field = descriptor_pb2.FieldDescriptorProto
-    package = "image_features"
-    file = descriptor_pb2.FileDescriptorProto(
-        name=f"{package}/example.proto", package=package, syntax="proto3"
-    )
-
-    def declare(parent: Any, name: str, *fields: tuple[str, Any, bool]) -> Any:
-        message = parent.add(name=name)
-        for index, (label, kind, repeated) in enumerate(fields, 1):
-            added = message.field.add(name=label, number=index)
-            added.label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
-            added.type = field.TYPE_MESSAGE if isinstance(kind, str) else kind
-            if isinstance(kind, str):
-                added.type_name = f".{package}.{kind}"
-        return message
-
-    messages = file.message_type
-    declare(messages, "BytesList", ("value", field.TYPE_BYTES, True))
-    declare(messages, "FloatList", ("value", field.TYPE_BYTES, False))
-    declare(messages, "Int64List", ("value", field.TYPE_INT64, True))
-    lists = (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List"))
-    declare(messages, "Feature", *((name, kind, False) for name, kind in lists))
-    features = declare(messages, "Features", ("feature", "Features.FeatureEntry", True))
-    entry = declare(
-        features.nested_type,
-        "FeatureEntry",
-        ("key", field.TYPE_STRING, False),
-        ("value", "Feature", False),
-    )
-    entry.options.map_entry = True
-    declare(messages, "Example", ("features", "Features", False))
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.Example"))

@@ -7,6 +7,7 @@ import dataclasses
 from apache_beam.io.filesystems import FileSystems
 
 from image_features.transforms.shards.index import INDEX_KIND
+from image_features.transforms.shards.sheaf import PREFIX
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,3 +51,8 @@ class ShardNaming:
     def piece_prefix(self, index: int) -> str:
         """Returns what the paths of all pieces of a shard begin with."""
         return FileSystems.join(self.pieces, f"{index:05d}-")
+
+    @property
+    def sheaf_prefix(self) -> str:
+        """What the paths of all sheaves of pieces begin with."""
+        return FileSystems.join(self.pieces, PREFIX)

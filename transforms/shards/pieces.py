@@ -6,21 +6,27 @@
 All numbers are little-endian, and the checksum is of all that follows it. A note is what a row
 tells the shard's index. Merging reads the indexes of pieces, sorts the keys, and copies stretches
 of rows that lie together already, as nearly all do, since rows come sorted in slices.
+
+A piece is a file of its own or a part of a sheaf.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import itertools
 import struct
+import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from image_features.transforms.shards.sheaf import is_part, read_part
 from image_features.transforms.stores.files import create_whole, open_plain
 from image_features.transforms.stores.gcs import SCHEME
 from image_features.transforms.stores.http import HttpPolicy
@@ -33,6 +39,11 @@ _ENTRY = np.dtype([("key", f"S{KEY_BYTES}"), ("length", "<u8"), ("note", "<u4")]
 _BLOCK = 2**20
 # Pieces whose keys overlap are open at the same time; systems allow a process about 1000 files.
 _MAX_OPEN = 200
+# Where there are more of them, smaller ones are read once and kept together in a temporary file:
+# the rows of archives come for all shards in turn, and each row would open a piece again. Those
+# in sheaves are as small as makes them worth one.
+_SMALL_BYTES = 2**18
+_READ_AT_ONCE = 16
 
 
 class DuplicateRowError(RuntimeError):
@@ -67,6 +78,16 @@ def write_piece(
       rows: The bytes of the rows.
       notes: The notes of the rows; empty where they have none.
     """
+    # A piece that a loss of power has spoiled is known by its checksum, and made again.
+    with create_whole(path, f"{path}{PART_SUFFIX}", durable=False) as file:
+        for block in encode_piece(keys, rows, notes):
+            file.write(block)
+
+
+def encode_piece(
+    keys: Sequence[str], rows: Sequence[bytes], notes: Sequence[bytes] = ()
+) -> tuple[bytes, bytes]:
+    """Returns the head and the body of the piece that `write_piece` would write."""
     notes = notes or [b""] * len(rows)
     index = np.empty(len(rows), _ENTRY)
     index["key"] = keys
@@ -81,10 +102,7 @@ def write_piece(
             *(rows[position] for position in positions),
         )
     )
-    # A piece that a loss of power has spoiled is known by its checksum, and made again.
-    with create_whole(path, f"{path}{PART_SUFFIX}", durable=False) as file:
-        file.write(_HEAD.pack(len(rows), google_crc32c.value(body)))
-        file.write(body)
+    return _HEAD.pack(len(rows), google_crc32c.value(body)), body
 
 
 def read_keys(path: str) -> list[str]:
@@ -94,7 +112,7 @@ def read_keys(path: str) -> list[str]:
       BrokenPieceError: the piece is not what was written.
       OSError: the piece cannot be read.
     """
-    with open_plain(path) as file:
+    with io.BytesIO(read_part(path)) if is_part(path) else open_plain(path) as file:
         head = file.read(_HEAD.size)
         body = file.read() if len(head) == _HEAD.size else b""
     if not body:
@@ -114,7 +132,7 @@ def merge_pieces(
     """Writes the rows of pieces in the order of their keys.
 
     Args:
-      paths: The paths of the pieces.
+      paths: The paths of the pieces, or their locations in sheaves.
       write: The function that takes the bytes.
       chosen: For each piece the positions of its rows to write, None for all of them.
 
@@ -125,9 +143,12 @@ def merge_pieces(
       DuplicateRowError: two rows have one key.
       OSError: a piece is cut short or cannot be read.
     """
-    with contextlib.closing(_OpenPieces(paths)) as pieces:
+    with contextlib.ExitStack() as stack:
+        pieces = stack.enter_context(contextlib.closing(_OpenPieces(paths)))
         if not paths:
             return MergedRows(np.empty(0, f"S{KEY_BYTES}"), [])
+        if len(paths) > _MAX_OPEN or any(is_part(path) for path in paths):
+            pieces.gather(stack.enter_context(tempfile.TemporaryFile()))
         heads = [pieces.read_head(number) for number in range(len(paths))]
         indexes = [index for index, _ in heads]
         begins = [_starts(index) for index in indexes]
@@ -181,22 +202,33 @@ class _OpenPieces:
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
         self._files: dict[int, IO[bytes]] = {}
+        self._together: IO[bytes] | None = None
+        self._parts: dict[int, tuple[int, int]] = {}
+
+    def gather(self, together: IO[bytes]) -> None:
+        """Copies small pieces, and those in sheaves, into one file, and reads them from there."""
+        self._together = together
+        with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
+            for first in range(0, len(self._paths), _READ_AT_ONCE):
+                some = self._paths[first : first + _READ_AT_ONCE]
+                for number, data in enumerate(threads.map(_read_small, some), first):
+                    if data is not None:
+                        self._parts[number] = together.tell(), len(data)
+                        together.write(data)
 
     def read_head(self, number: int) -> tuple[npt.NDArray[np.void], list[bytes]]:
         """Reads the index of a piece, and the notes of its rows."""
-        file = self._file(number)
-        count, _ = _HEAD.unpack(self._read(file, number, _HEAD.size))
-        index = np.frombuffer(self._read(file, number, count * _ENTRY.itemsize), _ENTRY)
+        count, _ = _HEAD.unpack(self._read(number, 0, _HEAD.size))
+        size = count * _ENTRY.itemsize
+        index = np.frombuffer(self._read(number, _HEAD.size, size), _ENTRY)
         ends = np.cumsum(index["note"], dtype=np.int64).tolist()
-        notes = self._read(file, number, ends[-1] if ends else 0)
+        notes = self._read(number, _HEAD.size + size, ends[-1] if ends else 0)
         return index, [notes[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
     def copy(self, number: int, start: int, end: int, write: Callable[[bytes], object]) -> None:
         """Copies a stretch of a piece's file."""
-        file = self._file(number)
-        file.seek(start)
         while start < end:
-            block = self._read(file, number, min(_BLOCK, end - start))
+            block = self._read(number, start, min(_BLOCK, end - start))
             write(block)
             start += len(block)
 
@@ -214,8 +246,23 @@ class _OpenPieces:
         self._files[number] = file
         return file
 
-    def _read(self, file: IO[bytes], number: int, count: int) -> bytes:
-        data = file.read(count)
+    def _read(self, number: int, start: int, count: int) -> bytes:
+        if self._together is not None and number in self._parts:
+            begin, size = self._parts[number]
+            self._together.seek(begin + start)
+            data = self._together.read(min(count, max(0, size - start)))
+        else:
+            file = self._file(number)
+            file.seek(start)
+            data = file.read(count)
         if len(data) < count:
             raise BrokenPieceError(f"The piece {self._paths[number]} is cut short.")
         return data
+
+
+def _read_small(path: str) -> bytes | None:
+    if is_part(path):
+        return read_part(path)
+    with open_plain(path) as file:
+        data = file.read(_SMALL_BYTES + 1)
+    return data if len(data) <= _SMALL_BYTES else None

@@ -26,8 +26,8 @@ from typing import IO, Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from image_features.transforms.archives import framing
 from image_features.transforms.manifests.columns import Column, Kind
-from image_features.transforms.shards import tfrecord
 from image_features.transforms.shards.example import parse_example, serialize_example
 from image_features.transforms.shards.shard_file import damaged
 from image_features.transforms.stores.files import open_plain
@@ -118,13 +118,13 @@ class TFRecords:
     suffix = ".tfrecord"
 
     def encode(self, fields: Mapping[str, FieldValue]) -> bytes:
-        return tfrecord.frame(serialize_example(fields))
+        return framing.frame(serialize_example(fields))
 
     def payloads(self, file: IO[bytes]) -> Iterator[bytes]:
-        return tfrecord.read_frames(file)
+        return framing.read_frames(file)
 
     def parse(self, payload: bytes) -> Record:
-        return _Example(parse_example(tfrecord.data_of(payload)))
+        return _Example(parse_example(framing.data_of(payload)))
 
 
 class _Example(Record):
@@ -166,7 +166,7 @@ def open_shard(path: str, *, compressed: bool) -> Iterator[IO[bytes]]:
             file = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=file)))
         try:
             yield file
-        except (tfrecord.CorruptRecordError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        except (framing.CorruptRecordError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise damaged(path, error) from error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.runtime.packing import PlainRow, unpack
+from image_features.transforms.stores.members import split_member
 from image_features.transforms.values import ImageRef, Place
 
 KEY, SOURCE, URI, VERSION, PLACE = 0, 1, 3, 5, 6
@@ -25,6 +26,19 @@ def ref_of(row: PlainRow, shard: int = -1) -> ImageRef:
     key, source, number, uri, columns, version, place = row
     lies = None if place is None else Place(*place)
     return ImageRef(uri, key, source, number, columns, shard, version, lies)
+
+
+def span_of(row: PlainRow) -> tuple[str, int] | None:
+    """Returns the archive of a row and the span to read it with, or None for a file."""
+    packed = split_member(row[URI])
+    if packed is None:
+        return None
+    return packed[0], row[PLACE][0] if row[PLACE] else -1
+
+
+def lies_at(row: PlainRow) -> tuple[Any, ...]:
+    """Returns what sorts rows of a span in the order of their archive."""
+    return row[PLACE] or (), row[URI]
 
 
 def sorted_once(packs: Iterable[bytes], places: Mapping[str, int]) -> tuple[list[PlainRow], int]:
@@ -48,7 +62,9 @@ def sorted_once(packs: Iterable[bytes], places: Mapping[str, int]) -> tuple[list
     once: list[PlainRow] = []
     for row in rows:
         if once and row[KEY] == once[-1][KEY]:
-            once[-1] = min(once[-1], row, key=mention)
+            first, other = sorted((once[-1], row), key=mention)
+            # A manifest need not tell where in its archive an image lies, which its listing does.
+            once[-1] = (*first[:PLACE], first[PLACE] or other[PLACE])
         else:
             once.append(row)
     return once, len(rows) - len(once)

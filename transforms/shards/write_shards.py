@@ -9,10 +9,9 @@ retried writes the same bytes again.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import functools
 import hashlib
 import logging
-import os
 import time
 import uuid
 from collections import Counter
@@ -27,56 +26,20 @@ from apache_beam.metrics import Metrics
 from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
 from image_features.transforms.runtime.metrics import NAMESPACE, log_event
 from image_features.transforms.runtime.progress import Progress
+from image_features.transforms.shards import sheaf
 from image_features.transforms.shards.index import INDEX_KIND, index_file
 from image_features.transforms.shards.naming import ShardNaming
-from image_features.transforms.shards.pieces import MergedRows, merge_pieces, write_piece
+from image_features.transforms.shards.pieces import MergedRows, merge_pieces
 from image_features.transforms.shards.shard_content import HashingSink, PlainContent, ShardContent
 from image_features.transforms.shards.shard_file import ShardFile
+from image_features.transforms.shards.staging import Content, ShardRow, StagedPiece, stage
+from image_features.transforms.shards.waiting import PIECE_BYTES, Waiting
 from image_features.transforms.stores.files import create_whole
 
 _LOG = logging.getLogger(__name__)
-# A piece is held in memory until it is whole, and so are those that wait for each other.
-_PIECE_BYTES = 4 * 2**20
-_PIECES_WAITING = 4
-# It is half of what a slice has, of which some rows may have failed.
-_WORTH_A_PIECE = 128
-_WRITERS = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardRow:
-    """A serialised row on its way to a shard.
-
-    Attributes:
-      shard: The shard.
-      key: The key of the row, by which rows are sorted.
-      payload: The bytes of the row in the shard.
-      label: The label under which the row is counted; empty for none.
-      note: What the row tells the shard's index.
-    """
-
-    shard: int
-    key: str
-    payload: bytes
-    label: str = ""
-    note: bytes = b""
-
-
-@dataclasses.dataclass(frozen=True)
-class StagedPiece:
-    """Rows of a shard in staging.
-
-    Attributes:
-      shard: The shard.
-      path: The path of the piece that has the rows.
-      labels: The number of rows by label.
-      chosen: Positions of the rows to take from it, as uint32's bytes; empty for all.
-    """
-
-    shard: int
-    path: str
-    labels: dict[str, int]
-    chosen: bytes = b""
+# Large pieces are written two at a time. Rows of archives make small ones for all shards at once,
+# which must not wait for a store one after the other.
+_WRITERS = 16
 
 
 class WriteShards(beam.PTransform):
@@ -97,7 +60,7 @@ class WriteShards(beam.PTransform):
         num_shards: Any,
         earlier: Any = None,
         content: ShardContent | None = None,
-        piece_bytes: int = _PIECE_BYTES,
+        piece_bytes: int = PIECE_BYTES,
     ) -> None:
         super().__init__()
         self._naming = naming
@@ -142,35 +105,14 @@ def _every_shard(_: None, num_shards: int) -> Iterator[tuple[int, _Part]]:
     return ((shard, ("", {}, b"")) for shard in range(num_shards))
 
 
-@dataclasses.dataclass
-class _Content:
-    """The rows of one shard that are gathered for a piece."""
-
-    shard: int = -1
-    keys: list[str] = dataclasses.field(default_factory=list)
-    payloads: list[bytes] = dataclasses.field(default_factory=list)
-    notes: list[bytes] = dataclasses.field(default_factory=list)
-    labels: Counter[str] = dataclasses.field(default_factory=Counter)
-    size: int = 0
-
-    def add(self, row: ShardRow) -> None:
-        """Adds a row."""
-        self.keys.append(row.key)
-        self.payloads.append(row.payload)
-        self.notes.append(row.note)
-        self.labels[row.label] += 1
-        self.size += len(row.payload)
+# Pieces that were written together, their size in bytes, and the seconds that it took.
+_Written = tuple[list[StagedPiece], int, float]
 
 
 class _WritePiecesDoFn(beam.DoFn):
-    """Gathers rows by their shards, and writes a piece of them while others are gathered.
+    """Gathers rows by their shards, and writes pieces of them while others are gathered."""
 
-    A piece is written when it is large enough, or is worth a file where the shard changes, as rows
-    of files come shard by shard. Rows of an archive come for all shards in turn: they wait for each
-    other, up to a bound for all shards together.
-    """
-
-    def __init__(self, naming: ShardNaming, piece_bytes: int) -> None:
+    def __init__(self, naming: ShardNaming, piece_bytes: int = PIECE_BYTES) -> None:
         self._naming = naming
         self._piece_bytes = piece_bytes
         self._rows = Metrics.counter(NAMESPACE, f"write/{naming.kind}")
@@ -179,57 +121,47 @@ class _WritePiecesDoFn(beam.DoFn):
         self._progress = Progress(naming.staging, naming.kind)
 
     def start_bundle(self) -> None:
-        self._contents: dict[int, _Content] = {}
-        self._content = _Content()
-        self._size = 0
-        self._pool: BoundedPool[_Content, tuple[StagedPiece, int, float]] = BoundedPool(
-            self._write, executor=io_pool(_WRITERS), max_items=_WRITERS
+        self._waiting = Waiting(
+            self._piece_bytes, sheaves=sheaf.are_read_alone(self._naming.pieces)
+        )
+        self._pool: BoundedPool[list[Content], _Written] = BoundedPool(
+            functools.partial(_timed, self._naming),
+            executor=io_pool(_WRITERS),
+            max_items=_WRITERS,
+            max_bytes=2 * self._piece_bytes,
         )
 
     def process(self, row: ShardRow) -> Iterator[StagedPiece]:
-        if row.shard != self._content.shard:
-            if len(self._content.keys) >= _WORTH_A_PIECE:
-                yield from self._hand_over(self._content)
-            self._content = self._contents.setdefault(row.shard, _Content(row.shard))
-        self._content.add(row)
-        self._size += len(row.payload)
-        if self._content.size >= self._piece_bytes:
-            yield from self._hand_over(self._content)
-        elif self._size >= _PIECES_WAITING * self._piece_bytes:
-            for content in list(self._contents.values()):
-                yield from self._hand_over(content)
+        for contents in self._waiting.add(row):
+            yield from self._hand_over(contents)
 
     def finish_bundle(self) -> Iterator[Any]:
-        for content in list(self._contents.values()):
-            for piece in self._hand_over(content):
+        for contents in self._waiting.rest():
+            for piece in self._hand_over(contents):
                 yield in_global_window(piece)
         for result in self._pool.drain():
-            yield in_global_window(self._count(*result))
+            for piece in self._count(result):
+                yield in_global_window(piece)
         self._progress.flush()
 
-    def _hand_over(self, content: _Content) -> Iterator[StagedPiece]:
-        del self._contents[content.shard]
-        self._size -= content.size
-        self._content = _Content()
-        for result in self._pool.submit(content):
-            yield self._count(*result)
+    def _hand_over(self, contents: list[Content]) -> Iterator[StagedPiece]:
+        for result in self._pool.submit(contents, sum(content.size for content in contents)):
+            yield from self._count(result)
 
-    def _write(self, content: _Content) -> tuple[StagedPiece, int, float]:
-        start = time.perf_counter()
-        if "://" not in self._naming.pieces:
-            os.makedirs(self._naming.pieces, exist_ok=True)
-        path = f"{self._naming.piece_prefix(content.shard)}{uuid.uuid4().hex}"
-        write_piece(path, content.keys, content.payloads, content.notes)
-        piece = StagedPiece(content.shard, path, dict(content.labels))
-        return piece, content.size, time.perf_counter() - start
-
-    def _count(self, piece: StagedPiece, size: int, seconds: float) -> StagedPiece:
-        rows = sum(piece.labels.values())
+    def _count(self, written: _Written) -> list[StagedPiece]:
+        pieces, size, seconds = written
+        rows = sum(sum(piece.labels.values()) for piece in pieces)
         self._microseconds.update(int(1e6 * seconds))
         self._rows.inc(rows)
         self._bytes.inc(size)
         self._progress.add(rows)
-        return piece
+        return pieces
+
+
+def _timed(naming: ShardNaming, contents: list[Content]) -> _Written:
+    start = time.perf_counter()
+    size = sum(content.size for content in contents)
+    return stage(naming, contents), size, time.perf_counter() - start
 
 
 class _MergeDoFn(beam.DoFn):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import io
 import lzma
@@ -29,6 +30,8 @@ _UNREAD = {
 # Its first block or its end, since a file of text may well begin with "BZh".
 _BEHIND_BZH = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
 _BLOCK = 2**18
+# Twice what xz -9 needs; a file may claim gigabytes.
+_XZ_MEMORY = 128 * 2**20
 _LOST_BY_ZST = 512  # So much before damage may be lost, which is a block of a .tar.
 
 
@@ -81,7 +84,7 @@ class Decompressed(io.RawIOBase):
 
     Args:
       file: The compressed file.
-      suffix: The suffix that stands for its compression.
+      suffix: The suffix that stands for its compression; `.zlib` for a bare stream of zlib.
       shown: The file's name in messages.
     """
 
@@ -90,6 +93,9 @@ class Decompressed(io.RawIOBase):
         if suffix == ".gz":
             self._content: Any = gzip.GzipFile(fileobj=file)
             self._read = self._content.read1
+        elif suffix == ".zlib":
+            self._content = _Zlib(file)
+            self._read = self._content.read
         else:
             self._content = (
                 _Zst(file) if suffix == ".zst" else _Streams(file, _DECOMPRESSORS[suffix])
@@ -114,8 +120,31 @@ class Decompressed(io.RawIOBase):
 
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".bz2": bz2.BZ2Decompressor,
-    ".xz": lzma.LZMADecompressor,
+    ".xz": functools.partial(lzma.LZMADecompressor, memlimit=_XZ_MEMORY),
 }
+
+
+class _Zlib:
+    """The content of a stream of zlib."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._stream = zlib.decompressobj()
+
+    def read(self, size: int) -> bytes:
+        while not self._stream.eof:
+            data = self._stream.unconsumed_tail or self._file.read(_BLOCK)
+            content = self._stream.decompress(data, size)
+            if content:
+                return content
+            if not data:
+                raise EOFError("its end is missing")
+        if self._stream.unused_data or self._file.read(1):
+            raise EOFError("something else is behind its end")
+        return b""
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Streams:

@@ -11,6 +11,7 @@ _NAME = re.compile(
     r"|(?P<tfrecord>tfrecords?|tfrec))(?:\.(?:gz|bz2|xz|zst))?(?:-\d+-of-\d+)?(?:\.gz)?$",
     re.IGNORECASE,
 )
+_BEHIND_PATH = re.compile("[?#]")
 # The name of the last part of a path is enough, and a bound for the expression above.
 _LONGEST_SUFFIX = 64
 
@@ -27,8 +28,8 @@ class ArchiveFormat(enum.StrEnum):
 def archive_format(location: str) -> ArchiveFormat | None:
     """Returns the format that the name of an archive tells, or None for another name."""
     found = _NAME.search(location[-_LONGEST_SUFFIX:])
-    if not found and "?" in location and "://" in location:
-        found = _NAME.search(location.partition("?")[0][-_LONGEST_SUFFIX:])
+    if not found and location[:8].lower().startswith(("http://", "https://")):
+        found = _NAME.search(_BEHIND_PATH.split(location, maxsplit=1)[0][-_LONGEST_SUFFIX:])
     return ArchiveFormat(found.lastgroup) if found and found.lastgroup else None
 
 

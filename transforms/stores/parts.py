@@ -62,12 +62,13 @@ def span_of(begin: int) -> str:
     return f"bytes={begin}-" if begin >= 0 else f"bytes={begin}"
 
 
-def part_of(response: Any, begin: int) -> Part | None:
+def part_of(response: Any, begin: int | None) -> Part | None:
     """Returns the part of the file that an answer has.
 
     Args:
       response: The answer, with its body still to be read.
-      begin: Where the part should begin, or less than 0 for so many of the last bytes.
+      begin: Where the part should begin, or less than 0 for so many of the last bytes; None if the
+        whole was asked for.
 
     Returns:
       The part, which may be the whole; None if what the answer says makes no sense, or what it has
@@ -76,10 +77,10 @@ def part_of(response: Any, begin: int) -> Part | None:
     length = response.length_remaining
     named = response.headers.get("Content-Encoding", "").strip().lower()
     is_encoded = named not in ("", "identity", "aws-chunked")
-    if response.status not in (PART, BEYOND):
+    told = response.headers.get("Content-Range", "").strip()
+    if begin is None or (response.status not in (PART, BEYOND) and not told):
         size = None if is_encoded else length
         return Part(0, size, size)
-    told = response.headers.get("Content-Range", "").strip()
     if response.status == BEYOND:
         found = _SIZE.fullmatch(told)
         # The beginning of an empty file is asked for once more as a whole, to learn its version.

@@ -150,7 +150,7 @@ class RangeReader:
                 with contextlib.ExitStack() as trial:
                     context = self._ranges.ask(asked, self.version, self._deadline)
                     response = trial.enter_context(context)
-                    part = part_of(response, begin if asked else 0)
+                    part = part_of(response, begin if asked else None)
                     if part is not None:
                         if asked and response.status not in (PART, BEYOND):
                             # The whole may be what such a range from the beginning comes to.
@@ -178,6 +178,8 @@ class RangeReader:
         """Yields what of a part's body lies from an offset on, and renews the deadline."""
         at, received = part.begin, 0
         for block in body:
+            if self._deadline.left() <= 0:
+                raise too_late(self.shown, self._deadline)
             received += len(block)
             if received >= MIB:
                 self._deadline.renew()

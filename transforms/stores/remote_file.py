@@ -8,12 +8,15 @@ import tempfile
 from collections.abc import Generator
 from typing import IO, Any
 
+from image_features.system.disks import named_file
 from image_features.transforms.stores.range_reader import RangeReader
 from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.values import Reason
 
 # What is passed over for less costs less than another request: at 50 ms, and at any bandwidth.
 _READ_THROUGH = 2**20
+# Who looks at the beginning to tell what a file is goes back to it.
+_HEAD = 512 * 1024
 # The directory of a .zip file or the footer of a Parquet file, and what comes behind a comment.
 _END = 128 * 1024
 _BLOCK = 2**18
@@ -24,9 +27,10 @@ _MOST_SPOOLED = 16 * 2**30
 class RemoteFile(io.RawIOBase):
     """A file that is requested when it is read.
 
-    Reading forward is one request, seeks over a little included. The end is read as a whole, since
-    who asks for some of it asks for more. A file whose server sends no parts is read forward, too;
-    when it is to be read backward, it is fetched anew into a temporary file, as far as it is read.
+    Reading forward is one request, seeks over a little included. The beginning is kept. The end is
+    read as a whole, since who asks for some of it asks for more. A file whose server sends no parts
+    is read forward, too; when it is to be read backward, it is fetched anew into a temporary file,
+    as far as it is read.
 
     Args:
       reader: The reader of the file.
@@ -39,6 +43,7 @@ class RemoteFile(io.RawIOBase):
         self._body: Generator[bytes, None, None] | None = None
         self._at = 0
         self._block = memoryview(b"")
+        self._head = b""
         self._end_at = 0
         self._end = memoryview(b"")
         self._spool: IO[bytes] | None = None
@@ -110,13 +115,16 @@ class RemoteFile(io.RawIOBase):
         size = self._reader.size
         if size is not None and position >= size:
             return memoryview(b"")
-        if self._end and position >= self._end_at:
+        gap = position - self._at - len(self._block)
+        goes_on = self._body is not None and position >= self._at
+        if position < len(self._head):
+            return memoryview(self._head)[position:]
+        # A body that is read to its end gives back its connection.
+        if self._end and position >= self._end_at and not (goes_on and gap <= 0):
             return self._end[position - self._end_at :]
         if self._spool is not None:
             return self._spooled(position)
-        gap = position - self._at - len(self._block)
-        is_near = gap <= _READ_THROUGH or not self._reader.in_parts
-        if self._body is None or position < self._at or not is_near:
+        if not goes_on or (gap > _READ_THROUGH and self._reader.in_parts):
             self._leave()
             is_end = size is not None and position >= size - _END
             if is_end and self._reader.in_parts:
@@ -129,9 +137,12 @@ class RemoteFile(io.RawIOBase):
             self._at = position
         while position >= self._at + len(self._block):
             self._at += len(self._block)
-            self._block = memoryview(self._pull(self._at))
-            if not self._block:
+            block = self._pull(self._at)
+            self._block = memoryview(block)
+            if not block:
                 return self._block
+            if self._at == len(self._head) < _HEAD:
+                self._head += block
         self._block = self._block[position - self._at :]
         self._at = position
         return self._block
@@ -171,8 +182,9 @@ class RemoteFile(io.RawIOBase):
                     "sends no ranges, so that it cannot be read: have it served by another, or "
                     "download it.",
                 )
-            self._spool.seek(self._at)
-            self._spool.write(block)
+            with named_file(tempfile.gettempdir()):
+                self._spool.seek(self._at)
+                self._spool.write(block)
             self._at += len(block)
         self._spool.seek(position)
         return memoryview(self._spool.read(_BLOCK))

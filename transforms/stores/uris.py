@@ -176,7 +176,7 @@ def redact_text(text: str) -> str:
         stop = end if stop < 0 else stop
         rest = text[at:stop]
         if not found or "@" in rest:
-            scheme = found[0] if found else "x"
+            scheme = found[0] if found else "http"
             rest = redact_uri(f"{scheme}{rest}")[len(scheme) :]
         shown += [text[done:at], rest]
         done = stop

@@ -14,6 +14,7 @@ import os
 from collections.abc import Mapping
 
 _LONGEST = 256
+_MEMBER = "member:"
 
 
 def of_file(status: os.stat_result) -> str:
@@ -53,7 +54,12 @@ def of_member(archive: str, detail: str) -> str:
       archive: The version of the archive; empty if unknown, as that of its members is then.
       detail: What the archive tells of the member, such as its size and checksum.
     """
-    return _bounded(f"{_of_members(archive)}{detail}") if archive else ""
+    return f"{_of_members(archive)}{_bounded(detail)}" if archive else ""
+
+
+def is_of_member(version: str) -> bool:
+    """Whether a version is that of a member of an archive."""
+    return version.startswith(_MEMBER)
 
 
 def is_of_archive(version: str, archive: str) -> bool:
@@ -62,7 +68,7 @@ def is_of_archive(version: str, archive: str) -> bool:
 
 
 def _of_members(archive: str) -> str:
-    return f"member:{hashlib.sha256(archive.encode()).hexdigest()[:16]}:"
+    return f"{_MEMBER}{hashlib.sha256(archive.encode()).hexdigest()[:16]}:"
 
 
 def conditions(version: str) -> dict[str, str]:
@@ -95,4 +101,4 @@ def _bounded(text: str) -> str:
     text = text.encode("utf-8", "replace").decode()
     if len(text) <= _LONGEST:
         return text
-    return f"{text.partition(':')[0]}-sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"{text.partition(':')[0][:32]}-sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -15,6 +15,7 @@ from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset.provenance import VECTORS_DEPEND_ON, Provenance
 from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.dataset.series import Series, check_fit
+from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.manifests.columns import parse_column_types
 from tests import images, runs
@@ -147,3 +148,12 @@ def test_a_series_is_begun_on_purpose_only(extract, photos, tmp_path, capsys, ca
     with caplog.at_level(logging.WARNING):
         assert cli.main(["compact", str(out)]) == 0
     assert hidden in caplog.text
+
+
+def test_what_was_said_of_archives_is_recorded_and_hinders_nothing():
+    said = ArchiveOptions(members=("jpg", "png"), column="image", feature="image/encoded")
+    mine, plain = dataclasses.replace(made(), archives=said), made()
+    assert Provenance.from_json(mine.to_json()).archives == said
+    assert "archives" not in plain.to_json()
+    assert Provenance.from_json(plain.to_json()).archives == ArchiveOptions()
+    assert mine.is_comparable(plain)

@@ -14,6 +14,7 @@ from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import RetryPolicy
 from tests import images
 from tests.http_server import ImageServer
+from tests.range_server import RangeServer
 
 HTTP = HttpPolicy(allow_private_hosts=True, retries=RetryPolicy(1))
 
@@ -26,8 +27,8 @@ def server():
         yield s
 
 
-def of(location):
-    sources = (Source(location, ManifestFormat.CSV),)
+def of(location, format=ManifestFormat.CSV):
+    sources = (Source(location, format),)
     return fingerprint(
         manifest=ManifestSpec(sources, http=HTTP),
         models={"": PreparedModel(ModelIdentity("m", "h", (8, 8), 3))},
@@ -53,6 +54,18 @@ def test_or_by_the_version_that_its_server_tells(server, name):
     assert server.sent["m.csv"] == 2  # No answer is read to its end for that.
     server.validators["m.csv"] = {name: '"two"'}
     assert of(server.url("m.csv")) != before
+
+
+@pytest.mark.parametrize("validators", [{}, {"ETag": '"1"'}])
+def test_an_archive_is_not_read_for_it(validators):
+    with RangeServer(bytes(50 * 2**20)) as server:
+        server.validators = validators
+        before = of(server.url(), ManifestFormat.TAR)
+        assert of(server.url(), ManifestFormat.TAR) == before
+        assert server.asked == ["bytes=0-"] * 2
+        server.data += b"more"
+        if not validators:
+            assert of(server.url(), ManifestFormat.TAR) != before
 
 
 def test_a_manifest_that_has_gone_is_said(server):

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from image_features.pipeline.locations import explain
+from tests import archives
 from tests.datasets import extract
 
 MANY = "".join(f"https://h.example/{i * i}.jpg\n" for i in range(20_000)).encode()
@@ -61,3 +62,20 @@ def test_an_output_that_is_not_utf8_ends_a_launch(tmp_path, capsys):
 def test_a_file_that_may_not_be_read_is_named():
     error = PermissionError(13, "Permission denied", "/there/m.csv")
     assert explain(error) == "/there/m.csv: Permission denied"
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (
+            "--image_column=x",
+            "--image_column=x says nothing of tar, which is all that the input has",
+        ),
+        ("--image_feature=x", "--image_feature=x says nothing of tar"),
+        ("--image_member=.,", "--image_member=., names no extension"),
+    ],
+)
+def test_what_is_said_of_other_archives_ends_a_launch(tmp_path, capsys, option, says):
+    (tmp_path / "a.tar").write_bytes(archives.tar({"a.jpg": b"x"}))
+    extract(tmp_path / "a.tar", tmp_path / "out", "run", option, code=2)
+    assert says in capsys.readouterr().err

@@ -15,8 +15,8 @@ from image_features.pipeline.report.gather import gather
 from image_features.pipeline.report.page import wanted_thumbnails
 from image_features.pipeline.report.thumbnails import read_thumbnails
 from image_features.pipeline.search.nearest import near_duplicates, neighbours, unit
+from image_features.transforms.archives.framing import frame
 from image_features.transforms.shards.example import serialize_example
-from image_features.transforms.shards.tfrecord import frame
 from tests import images
 from tests.datasets import read_examples
 from tests.hostile import HOSTILE, write_manifest
@@ -182,7 +182,7 @@ def test_an_empty_run_has_a_page(extract, tmp_path, write):
 def test_thumbnails_of_what_can_be_had(photos, tmp_path):
     with ImageServer({"web.jpg": images.encode(images.noise(1))}) as server:
         uris = [str(photos / "00.jpg"), str(tmp_path / "no.jpg"), server.url("web.jpg")]
-        found = read_thumbnails(uris)
+        found = read_thumbnails(uris, seconds=60)
         assert not server.hits
     assert found[0].startswith("data:image/jpeg;base64,")
     assert found[1:] == [None, None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -60,6 +61,30 @@ def test_more_pieces_than_may_be_open(tmp_path, monkeypatch):
         chosen = list(rows)[start : start + 6]
         write_piece(paths[-1], chosen, [rows[k] for k in chosen])
     assert merged(paths) == (60, b"".join(row for _, row in sorted(rows.items())))
+
+
+def test_each_of_many_small_pieces_is_opened_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(pieces, "_MAX_OPEN", 20)
+    monkeypatch.setattr(pieces, "_SMALL_BYTES", 20_000)
+    rows = {key(n): str(n).encode() * (1 + n % 90) for n in range(1000)}
+    paths = [str(tmp_path / str(number)) for number in range(40)]
+    for number, path in enumerate(paths):  # Their rows come in turn, as those of archives do.
+        chosen = list(rows)[number::40]
+        scale = 20 if number % 20 == 0 else 1
+        rows |= {k: rows[k] * scale for k in chosen}
+        write_piece(path, chosen, [rows[k] for k in chosen])
+    opened = Counter()
+    open_plain = pieces.open_plain
+    monkeypatch.setattr(
+        pieces, "open_plain", lambda path: opened.update([path]) or open_plain(path)
+    )
+    assert merged(paths) == (1000, b"".join(row for _, row in sorted(rows.items())))
+    # The two large ones are opened once more, and stay open.
+    assert sorted(opened.values()) == [1] * 38 + [2] * 2
+    with open(paths[5], "r+b") as file:
+        file.truncate(os.path.getsize(paths[5]) - 1)
+    with pytest.raises(OSError, match=f"{paths[5]} is cut short"):
+        merged(paths)
 
 
 def test_a_row_in_two_pieces_stops_the_merge(tmp_path):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.core.example import example_pb2
 
+from image_features.transforms.archives.framing import data_of
 from image_features.transforms.manifests.columns import Column, Kind
 from image_features.transforms.shards.record_format import (
     FEATURES,
@@ -14,7 +15,6 @@ from image_features.transforms.shards.record_format import (
     column_field,
     open_shard,
 )
-from image_features.transforms.shards.tfrecord import data_of
 from image_features.transforms.shards.vectors import VectorField
 
 _VALUES = {

@@ -36,6 +36,7 @@ LIES = [
     "the beginning",
     "too short",
     "encoded",
+    "said to be the whole",
     "in chunks",
     "of unknown size",
 ]
@@ -50,7 +51,8 @@ def large(size):
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setattr(remote_file, "_HEAD", 1)  # All but the first block is gone back to.
     with RangeServer(DATA) as server:
         yield server
 
@@ -83,10 +85,22 @@ def test_a_tar_is_listed_in_one_request_and_a_span_read_in_one(server):
 def test_a_far_seek_is_another_request_and_a_near_one_is_not(server):
     server.data = large(8 * 2**20)
     with opened(server.url()) as file:
-        for at in (0, 500_000, 1_200_000, 4_000_000, 4_900_000, 100):
+        for at in (0, 500_000, 1_200_000, 4_000_000, 4_900_000, 500_000):
             file.seek(at)
             assert file.read(1000) == server.data[at : at + 1000]
-    assert server.asked == ["bytes=0-", "bytes=4000000-", "bytes=100-"]
+    assert server.asked == ["bytes=0-", "bytes=4000000-", "bytes=500000-"]
+
+
+@pytest.mark.parametrize("ranges", ["known", "unknown"])
+def test_who_looks_at_the_beginning_goes_back_without_a_request(server, ranges, monkeypatch):
+    monkeypatch.setattr(remote_file, "_HEAD", 200_000)
+    server.ranges = ranges
+    with opened(server.url()) as file:
+        for size in (4, 100_000, 150_000):
+            assert file.read(size) == DATA[:size]
+            file.seek(0)
+        assert file.read() == DATA
+    assert server.asked == ["bytes=0-"]
 
 
 @pytest.mark.parametrize("comment", [b"", b"comment" * 1000])
@@ -410,6 +424,14 @@ def test_a_large_local_tar_is_listed_soon(tmp_path):
         assert time.process_time() - begun < 2
 
 
+def test_a_manifest_that_always_breaks_off_there_ends(server):
+    server.data, server.cuts = large(2 * 2**20), [1_500_000] * 50
+    stream = HttpClient(POLICY).open_stream(server.url())
+    with stream, pytest.raises(FetchError, match="the end of its body is missing"):
+        stream.read()
+    assert server.asked == ["whole"] * POLICY.retries.max_attempts
+
+
 STEPS = st.lists(
     st.tuples(st.sampled_from([0, 1, 2]), st.integers(0, 3000), st.integers(-1, 2000)),
     max_size=12,
@@ -419,7 +441,12 @@ STEPS = st.lists(
 @pytest.mark.parametrize("place", ["disk", "known", "unknown", "of unknown size", "in chunks"])
 def test_any_reading_gives_the_bytes_of_the_file(tmp_path, monkeypatch, place):
     # Everything is small, so that all limits are met.
-    for name, size in (("_READ_THROUGH", 200), ("_END", 150), ("_SPOOLED_IN_MEMORY", 1000)):
+    for name, size in (
+        ("_READ_THROUGH", 200),
+        ("_HEAD", 300),
+        ("_END", 150),
+        ("_SPOOLED_IN_MEMORY", 1000),
+    ):
         monkeypatch.setattr(remote_file, name, size)
     monkeypatch.setattr("image_features.transforms.stores.ranged._BUFFER", 64)
     data = DATA[:2500]
@@ -445,6 +472,6 @@ def test_any_reading_gives_the_bytes_of_the_file(tmp_path, monkeypatch, place):
                     assert file.seek(at, whence) == expected.seek(at, whence)
                     assert file.read(size) == expected.read(size)
                     assert file.tell() == expected.tell()
-            assert len(server.asked) <= 3 * len(steps) + len(cuts)
+            assert len(server.asked) <= 3 * len(steps) + len(cuts) + 4
 
         check()

@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_features.transforms.shards.tfrecord import CorruptRecordError, frame, read_records
+from image_features.transforms.archives.framing import CorruptRecordError, frame, read_records
 
 
 @given(st.lists(st.binary(max_size=500)))

@@ -12,8 +12,8 @@ from typing import IO
 
 import google_crc32c
 
-_HEAD = 12  # The length and its checksum.
-_TAIL = 4  # The checksum of the data.
+HEAD = 12  # The length and its checksum.
+TAIL = 4  # The checksum of the data.
 
 
 class CorruptRecordError(ValueError):
@@ -23,12 +23,19 @@ class CorruptRecordError(ValueError):
 def frame(data: bytes) -> bytes:
     """Returns one framed record."""
     length = struct.pack("<Q", len(data))
-    return length + _masked_crc(length) + data + _masked_crc(data)
+    return length + masked_crc(length) + data + masked_crc(data)
 
 
 def data_of(framed: bytes) -> bytes:
     """Returns the data of one framed record."""
-    return framed[_HEAD:-_TAIL]
+    return framed[HEAD:-TAIL]
+
+
+def length_of(head: bytes) -> int | None:
+    """Returns the length that the head of a record tells, or None if it is none."""
+    if len(head) < HEAD or masked_crc(head[:8]) != head[8:]:
+        return None
+    return int.from_bytes(head[:8], "little")
 
 
 def read_frames(file: IO[bytes]) -> Iterator[bytes]:
@@ -37,12 +44,12 @@ def read_frames(file: IO[bytes]) -> Iterator[bytes]:
     Raises:
       CorruptRecordError: a record is cut short or a checksum does not match.
     """
-    while head := file.read(_HEAD):
-        if len(head) < _HEAD or _masked_crc(head[:8]) != head[8:]:
+    while head := file.read(HEAD):
+        length = length_of(head)
+        if length is None:
             raise CorruptRecordError("a record's length is cut short or corrupt")
-        (length,) = struct.unpack("<Q", head[:8])
-        body = file.read(length + _TAIL)
-        if len(body) < length + _TAIL or _masked_crc(body[:-_TAIL]) != body[-_TAIL:]:
+        body = file.read(length + TAIL)
+        if len(body) < length + TAIL or masked_crc(body[:-TAIL]) != body[-TAIL:]:
             raise CorruptRecordError("a record's data is cut short or corrupt")
         yield head + body
 
@@ -56,6 +63,7 @@ def read_records(file: IO[bytes]) -> Iterator[bytes]:
     return map(data_of, read_frames(file))
 
 
-def _masked_crc(data: bytes) -> bytes:
+def masked_crc(data: bytes) -> bytes:
+    """Returns the checksum of data as the format keeps it, 4 bytes."""
     crc = google_crc32c.value(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
