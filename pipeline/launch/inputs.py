@@ -19,8 +19,9 @@ from image_features.system.paths import absolute
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.manifests.columns import Column, parse_column_types
 from image_features.transforms.manifests.formats import ManifestFormat
+from image_features.transforms.manifests.heads import Examined, examine
 from image_features.transforms.manifests.sources import Source, find_sources
-from image_features.transforms.manifests.spec import Examined, ManifestSpec, check_whole, examine
+from image_features.transforms.manifests.spec import ManifestSpec, check_whole
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import FetchError
 

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from image_features.transforms.archives.member import Wanted
 from image_features.transforms.archives.options import FOUND
 from image_features.transforms.archives.tar import read_tar
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.manifests.packed_tar import tar_rows
 from image_features.transforms.manifests.rows import ManifestError
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.ranged import open_ranged

@@ -7,10 +7,10 @@ import tarfile
 
 import pytest
 
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.manifests.rows import UNREADABLE
 from image_features.transforms.manifests.samples import MAX_SIDECAR
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ImageError, ImageRef, Reason

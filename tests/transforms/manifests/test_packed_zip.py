@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.members import split_member
