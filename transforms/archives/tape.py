@@ -22,6 +22,7 @@ class Tape:
 
     Args:
       file: The archive.
+      plain: Whether it is known not to be compressed, so that its beginning is not looked at.
 
     Attributes:
       shown: The name of the archive in messages.
@@ -31,15 +32,17 @@ class Tape:
       NotAnArchiveError: the archive is compressed in a way that is not read.
     """
 
-    def __init__(self, file: RangedFile) -> None:
+    def __init__(self, file: RangedFile, *, plain: bool = False) -> None:
         self.shown = file.shown
-        self._size = file.size
+        self._archive = file
         try:
-            content = decompressed(file, "", shown=file.shown, strict=False)
+            content: Any = file
+            if not plain:
+                content = decompressed(file, "", shown=file.shown, strict=False)
         except DamagedFileError as error:
             raise NotAnArchiveError(str(error)) from error
         self.compressed = isinstance(content, Decompressed)
-        self._file: Any = content
+        self._file = content
         self._error: DamagedFileError | None = None
         self._buffer = b""
         self._start = 0
@@ -74,8 +77,8 @@ class Tape:
             end = self._start + len(self._buffer)
             return CorruptArchiveError(f"{self._error}, at byte {end} of its content")
         end = min(offset, self._start + len(self._buffer))
-        if self._size is not None and not self.compressed:
-            end = min(offset, self._size)
+        if not self.compressed and (size := self._archive.size) is not None:
+            end = min(offset, size)
         return CorruptArchiveError(f"{self.shown} is cut short at byte {end}")
 
     def _skip_to(self, offset: int) -> None:

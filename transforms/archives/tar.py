@@ -54,8 +54,9 @@ def list_tar(
 def read_tar(file: RangedFile, wanted: Sequence[Wanted], *, max_bytes: int) -> Iterator[Taken]:
     """Yields members of a .tar file, as `archives.archive.read_members` does."""
     try:
-        tape = Tape(file)
         places = [place for _, place in wanted if place]
+        # What is compressed is one span, so that others need no look at the beginning.
+        tape = Tape(file, plain=any(place.span for place in places))
         if len(places) == len(wanted):
             for number, (name, _) in enumerate(wanted):
                 data, detail = _at_place(tape, name, places[number], max_bytes)
