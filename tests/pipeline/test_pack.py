@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -249,6 +250,18 @@ def test_what_is_there_is_kept(loose, packed, tmp_path, capsys):
     # Whoever lists the runs of the directory above sees none.
     with pytest.raises(image_features.RunNotFoundError):
         image_features.runs(str(packed["tar"].parent))
+
+
+def test_archives_of_a_packing_that_goes_on_are_no_input(packed, tmp_path, capsys):
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(packed["tar"], unfinished)
+    (unfinished / "pack.json").rename(tmp_path / "pack.json")
+    (unfinished / ".staging").mkdir()
+    (unfinished / ".staging" / "launch.json").write_text("{}")
+    assert pack(unfinished, tmp_path / "again") == 2
+    assert "are not all there, since `pack` has not ended: run it again" in capsys.readouterr().err
+    (tmp_path / "pack.json").rename(unfinished / "pack.json")
+    assert pack(unfinished, tmp_path / "again") == 0
 
 
 def test_what_cannot_be_packed_is_said(loose, tmp_path, capsys):
