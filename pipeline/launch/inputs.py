@@ -127,6 +127,8 @@ def examine_input(options: Options, http: HttpPolicy) -> ManifestSpec:
         check_column_names(found.spec.columns)
     except FetchError as error:
         raise UsageError(f"The input cannot be read: {error}") from error
+    except UsageError:
+        raise
     except (ValueError, OSError) as error:
         raise UsageError(f"The input cannot be used: {explain(error)}.") from error
     _check_archive_options(found.spec.sources, options)
