@@ -160,7 +160,7 @@ def test_links_devices_and_unsafe_names_are_counted_and_not_followed(tmp_path, c
         directory.type = tarfile.DIRTYPE
         tar.addfile(directory)
         tar.addfile(tarfile.TarInfo("a..b.jpg"))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "image_features"):
         assert names(listed(path)) == ["a..b.jpg"]
     (line,) = [record.getMessage() for record in caplog.records if "passed_over" in record.message]
     for told in ('"links": 2', '"devices": 2', '"unsafe_names": 3', '"archives": 1'):
