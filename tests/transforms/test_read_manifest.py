@@ -337,3 +337,21 @@ def test_whatever_an_archive_raises_is_one_row(tmp_path, monkeypatch):
     assert error.reason is Reason.CORRUPT_ARCHIVE and error.unread
     assert error.ref.uri == f"{tmp_path}/a.tar"
     assert "what nobody foresaw" in error.message
+
+
+def test_an_archive_without_images_is_a_lost_row_only_where_a_row_names_it(tmp_path):
+    """In a directory it may be of another purpose."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "a.tar").write_bytes(archives.tar({"letter.txt": b"1"}))
+    (tmp_path / "rows.txt").write_text("m/a.tar\n")
+
+    def rows(*names):
+        sources = find_sources([str(tmp_path / name) for name in names])
+        return list(
+            read_all(examine(sources, uri_column=None, declared={}, http=HttpPolicy()).spec)
+        )
+
+    assert rows("m") == []
+    (error,) = rows("rows.txt")
+    assert (error.reason, error.ref.uri) == (Reason.NOT_FOUND, f"{tmp_path}/m/a.tar")
+    assert "holds no image" in error.message
