@@ -42,7 +42,7 @@ class Guards:
       failed_before: The number of rows, by reason, that failed in the run that this one goes on
         from, and are expected to fail again.
       unchecked: A sentence for each guard that has nothing to compare with.
-      achieved: What a row has come to that did not fail, for the message that none has.
+      achieved: The end of the sentence that says that none of the rows has come to anything.
     """
 
     max_error_rate: float | None = None
@@ -54,7 +54,7 @@ class Guards:
     removed_before: int = 0
     failed_before: Mapping[str, int] = dataclasses.field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
-    achieved: str = "has features"
+    achieved: str = "rows has features"
 
     def to_json(self) -> dict[str, Any]:
         """The object `guards` of run.json."""

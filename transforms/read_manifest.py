@@ -141,13 +141,17 @@ def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | Image
     rows = rows_of(source, source.format, spec)
     # Parquet that is named itself may be a manifest.
     is_archive = source.format.archive or source.listed
+    any_row = False
     try:
         for row in rows:
+            any_row = True
             if is_archive:
                 row = _of_archive(row, source)
             yield _to_ref(row, source.location, spec.schema, spec.version_column)
             if is_archive and _is_damage(row, source):
                 return
+        if source.named and not any_row:
+            raise _NoImageError(f"{redact_uri(source.location)} holds no image")
     except Exception as error:  # What is wrong with one archive must not fail others.
         if not is_archive:
             raise  # Nobody knows what else a manifest would name.
@@ -183,11 +187,17 @@ def _is_damage(row: ManifestRow, source: Source) -> bool:
     return bool(row.problem) and row.uri == source.location
 
 
+class _NoImageError(Exception):
+    """An archive that a row names holds no image; the message is for the user."""
+
+
 def _unreadable(source: Source, error: Exception) -> ImageError:
     """Returns the error row of an archive, by which --retry_errors reads it again."""
     archive = source.location
     reason = Reason.CORRUPT_ARCHIVE
-    if isinstance(error, FetchError):
+    if isinstance(error, _NoImageError):
+        reason = Reason.NOT_FOUND
+    elif isinstance(error, FetchError):
         reason = error.reason
     elif isinstance(error, OSError):
         reason = reason_of(error)
@@ -211,7 +221,8 @@ def _to_ref(
         archive = None if split_member(uri) else archive_format(uri)
         if archive:
             columns = tuple(row.values.items())
-            return Source(uri, ManifestFormat(str(archive)), listed=True, columns=columns)
+            format = ManifestFormat(str(archive))
+            return Source(uri, format, listed=True, named=True, columns=columns)
         if "\0" in uri:
             return _bad_row(row, uri, location, f"the URI holds a zero byte: {uri!r:.80}")
         columns = conform(row.values, schema)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
 
 from image_features.transforms.images.headers.others import refusal
 from image_features.transforms.images.headers.recognise import extension_of
@@ -19,10 +20,10 @@ from image_features.transforms.shards.parquet_content import ParquetContent
 from image_features.transforms.shards.samples import Sample
 from image_features.transforms.shards.shard_content import ShardContent
 from image_features.transforms.shards.staging import ShardRow
-from image_features.transforms.shards.tar_content import SOURCE_URI, TarContent
+from image_features.transforms.shards.tar_content import SOURCE_URI, TarContent, row_problem
 from image_features.transforms.shards.write_shards import WriteShards
 from image_features.transforms.stores.uris import is_http, redact_uri
-from image_features.transforms.values import EncodedImage, ImageError, Stage
+from image_features.transforms.values import EncodedImage, ImageError, Reason, Stage
 
 # Each piece is written and read once, so that on object stores larger ones cost less.
 _PIECE_BYTES = 16 * 2**20
@@ -81,15 +82,16 @@ class WriteArchives(beam.PTransform):
     ) -> None:
         super().__init__()
         self._naming = naming
+        self._format = format
         self._content = format.content(columns)
         self._num_shards = num_shards
         self._keep_secrets = keep_secrets
         self._earlier = earlier
 
     def expand(self, images: Any) -> Written:
-        named = images | "NameImages" >> beam.ParDo(_NameDoFn(self._keep_secrets)).with_outputs(
-            "errors", main="rows"
-        )
+        named = images | "NameImages" >> beam.ParDo(
+            _NameDoFn(self._format, self._keep_secrets)
+        ).with_outputs("errors", main="rows")
         archives = named.rows | "WriteShards" >> WriteShards(
             naming=self._naming,
             num_shards=self._num_shards,
@@ -101,7 +103,8 @@ class WriteArchives(beam.PTransform):
 
 
 class _NameDoFn(beam.DoFn):
-    def __init__(self, keep_secrets: bool) -> None:
+    def __init__(self, format: PackFormat, keep_secrets: bool) -> None:
+        self._format = format
         self._keep_secrets = keep_secrets
 
     def process(self, image: EncodedImage) -> Iterator[Any]:
@@ -109,17 +112,23 @@ class _NameDoFn(beam.DoFn):
         extension = extension_of(image.data) or _suffix_of(ref.uri)
         if not extension:
             # Readers of archives pass such members over: the row would be lost without a word.
-            error = refusal(image.data)
-            yield dead_letter(
-                ImageError(ref, Stage.DECODE, error.reason, error.message, image.attempts)
-            )
+            refused = refusal(image.data)
+            yield _failed(image, refused.reason, refused.message)
             return
         columns: Mapping[str, Any] = dict(ref.columns)
         # Images that are packed again still say where they first came from.
         uri = columns.get(SOURCE_URI) or (ref.uri if self._keep_secrets else redact_uri(ref.uri))
         others = tuple((name, value) for name, value in ref.columns if name != SOURCE_URI)
         sample = Sample(ref.key, extension, uri, others, image.data)
+        problem = row_problem(sample) if self._format is PackFormat.TAR else ""
+        if problem:
+            yield _failed(image, Reason.BAD_MANIFEST_ROW, problem)
+            return
         yield ShardRow(ref.shard, ref.key, sample.to_bytes())
+
+
+def _failed(image: EncodedImage, reason: Reason, message: str) -> TaggedOutput:
+    return dead_letter(ImageError(image.ref, Stage.DECODE, reason, message, image.attempts))
 
 
 def _suffix_of(uri: str) -> str:

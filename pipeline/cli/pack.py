@@ -122,7 +122,7 @@ def _summarize(pack: Pack, seconds: float) -> None:
     size = sum(archive.bytes for archive in archives)
     say(
         f"{pack.directory}: {counts.rows_out} of {counts.rows_in} images in {len(archives)} "
-        f"archives of {size / 2**20:.1f} MiB, {counts.rows_failed} failed, "
+        f"archives, {size / 2**20:.1f} MiB, {counts.rows_failed} failed, "
         f"{counts.rows_done / seconds:.1f} images/s"
     )
     tell_failures(pack)

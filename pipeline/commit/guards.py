@@ -114,7 +114,7 @@ def _worthless(guards: Guards, counts: RunCounts) -> str:
         if rows > _FEW_ROWS and failed > max(_MOST, limit or 0.0) * rows:
             return f"{failed} of {rows} new rows failed by {at_fault}"
     if limit is None and counts.rows_in and not counts.rows_out + counts.rows_unchanged:
-        return f"None of the {counts.rows_in} rows {guards.achieved}"
+        return f"None of the {counts.rows_in} {guards.achieved}"
     return ""
 
 

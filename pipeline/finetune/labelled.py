@@ -15,8 +15,9 @@ from image_features.pipeline.locations import explain
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.images.reader import ImageReader, grouped
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import ManifestSpec, check_whole, examine
+from image_features.transforms.manifests.spec import ManifestSpec, check_whole
 from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.retries import FetchError

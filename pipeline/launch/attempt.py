@@ -115,21 +115,19 @@ def _state_of(layout: RunLayout) -> State:
         return State.NEW  # An attempt died here before it could write anything.
     if isinstance(layout, PackLayout) and _is_empty(directory):
         return State.NEW
-    what, other = _words(layout)
+    if isinstance(layout, PackLayout):
+        raise UsageError(
+            f"The output {directory} exists already and holds no packed images; name another one "
+            "or remove it."
+        )
     raise UsageError(
-        f"The output {directory} exists already and is no {what}; {other} or remove it."
+        f"The output {directory} exists already and is no run; choose another --run_id or remove "
+        "it."
     )
 
 
 def _is_empty(directory: str) -> bool:
     return "://" not in directory and os.path.isdir(directory) and not os.listdir(directory)
-
-
-def _words(layout: RunLayout) -> tuple[str, str]:
-    """Returns what a directory holds, and what to do if another one must be taken."""
-    if isinstance(layout, PackLayout):
-        return "directory of packed images", "name another OUT"
-    return "run", "choose another --run_id"
 
 
 def begin_attempt(attempt: Attempt, fingerprint: str, started: str) -> Attempt:
@@ -197,12 +195,14 @@ def _begun_with(layout: RunLayout, started: str) -> object:
 
 
 def _check_same(layout: RunLayout, found: object, how: str) -> None:
-    if found != layout.fingerprint:
-        what, other = _words(layout)
-        made_of = "input or other options"
-        if not isinstance(layout, PackLayout):
-            made_of = "input, model, input range or preprocessing"
+    if found == layout.fingerprint:
+        return
+    if isinstance(layout, PackLayout):
         raise UsageError(
-            f"The {what} in {layout.directory} was {how} with another {made_of}; {other} or remove "
-            "it."
+            f"The packing in {layout.directory} was {how} with another input or other options; "
+            "name another directory or remove it."
         )
+    raise UsageError(
+        f"The run in {layout.directory} was {how} with another input, model, input range or "
+        "preprocessing; choose another --run_id or remove it."
+    )

@@ -12,6 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import RunNotFoundError, UnreadableRunError, UsageError
 from image_features.pipeline.commit.schema import check_column_names
+from image_features.pipeline.dataset.layout import LAUNCH_FILE, PACK_FILE, STAGING_NAME
 from image_features.pipeline.dataset.run import Run, committed_runs
 from image_features.pipeline.locations import explain
 from image_features.pipeline.options import FeatureExtractorOptions
@@ -19,9 +20,11 @@ from image_features.system.paths import absolute
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.manifests.columns import Column, parse_column_types
 from image_features.transforms.manifests.formats import ManifestFormat
+from image_features.transforms.manifests.heads import Examined, examine
 from image_features.transforms.manifests.sources import Source, find_sources
-from image_features.transforms.manifests.spec import Examined, ManifestSpec, check_whole, examine
+from image_features.transforms.manifests.spec import ManifestSpec, check_whole
 from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.listing import list_files
 from image_features.transforms.stores.retries import FetchError
 
 # The options that say where in archives the images are, and of which archives.
@@ -84,6 +87,22 @@ def _check_archive_options(sources: Sequence[Source], options: Options) -> None:
             )
 
 
+def _check_packed(sources: Sequence[Source]) -> None:
+    """Refuses the directory of a packing that goes on or has died, and may lack archives."""
+    for source in sources:
+        directory = source.location.rstrip("/")
+        if source.format is not None or not FileSystems.exists(
+            FileSystems.join(directory, STAGING_NAME, LAUNCH_FILE)
+        ):
+            continue
+        packed = list_files(directory, "images-")
+        if packed and not FileSystems.exists(FileSystems.join(directory, PACK_FILE)):
+            raise UsageError(
+                f"The archives in {directory} are not all there, since `pack` has not ended: run "
+                "it again, or name the archives that are there by a glob."
+            )
+
+
 def examine_input(options: Options, http: HttpPolicy) -> ManifestSpec:
     """Finds the sources and looks at the head of each.
 
@@ -93,6 +112,7 @@ def examine_input(options: Options, http: HttpPolicy) -> ManifestSpec:
     chosen = _failed_rows(options) if options.retry_errors else _manifests(options)
     try:
         sources = find_sources(chosen.locations, chosen.format)
+        _check_packed(sources)
         found = examine(
             sources,
             uri_column=chosen.uri_column,
@@ -107,6 +127,8 @@ def examine_input(options: Options, http: HttpPolicy) -> ManifestSpec:
         check_column_names(found.spec.columns)
     except FetchError as error:
         raise UsageError(f"The input cannot be read: {error}") from error
+    except UsageError:
+        raise
     except (ValueError, OSError) as error:
         raise UsageError(f"The input cannot be used: {explain(error)}.") from error
     _check_archive_options(found.spec.sources, options)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
+import os
 from typing import cast
 
 from apache_beam.io.filesystems import FileSystems
@@ -54,6 +56,7 @@ def prepare_pack(
     fetch = fetch_policy(options)
     manifest = examine_input(options, fetch.http)
     _check_source_uri(manifest)
+    _check_apart(manifest, cast(PackLayout, attempt.layout))
     made = {
         "format": str(format),
         "images_per_archive": options.images_per_archive,
@@ -78,7 +81,7 @@ def prepare_pack(
                 max_error_rate=options.max_error_rate,
                 min_rows=options.min_rows,
                 max_duration=options.max_duration,
-                achieved="could be packed",
+                achieved="rows could be packed",
             ),
         ),
         layout=layout,
@@ -88,6 +91,35 @@ def prepare_pack(
         keep_secrets=options.keep_uri_secrets,
         resumed=begun.state is State.BEGUN,
     )
+
+
+def _check_apart(manifest: ManifestSpec, layout: PackLayout) -> None:
+    """Makes sure that no listing of the input finds the archives, which a later attempt would pack.
+
+    Raises:
+      UsageError: one may.
+    """
+    archive = _real(layout.path(layout.images.name(0, 1)))
+    for source in manifest.sources:
+        if source.format is None and _lists(_real(source.location), archive):
+            raise UsageError(
+                f"The archives in {layout.directory} would be a part of the input "
+                f"{redact_uri(source.location)}; name a directory outside of it."
+            )
+
+
+def _real(location: str) -> str:
+    return location if "://" in location else os.path.realpath(location)
+
+
+def _lists(location: str, path: str) -> bool:
+    """Tells whether a directory or a glob lists a file, or may list it."""
+    if path.startswith(f"{location.rstrip('/')}/"):
+        return True
+    if "**" in location:
+        return fnmatch.fnmatchcase(path, location)
+    parts, names = location.split("/"), path.split("/")
+    return len(parts) == len(names) and all(map(fnmatch.fnmatchcase, names, parts))
 
 
 def _check_source_uri(manifest: ManifestSpec) -> None:

@@ -20,7 +20,7 @@ from image_features.transforms.images.pixels import decode_image
 from image_features.transforms.images.policy import DecodePolicy
 from tests.images import encode, noise
 
-_POLICY = DecodePolicy((16, 16), max_pixels=4_000_000, timeout=2.0)
+_POLICY = DecodePolicy((16, 16), max_pixels=4_000_000)
 
 
 @pytest.fixture(scope="module")

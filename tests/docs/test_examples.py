@@ -135,7 +135,7 @@ def test_the_ways_to_read(first_run):
 
 
 def test_the_readmes_inspect(first_run, capsys):
-    block, _ = shell_blocks(ROOT / "README.md")
+    block, *_ = shell_blocks(ROOT / "README.md")
     run_lines(block.splitlines()[-9].removeprefix("$ "))
     shown = [line.split(" ")[0] for line in capsys.readouterr().out.splitlines()]
     # The page shows a run without failures.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import collections
+import contextlib
 import json
 import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,13 +22,17 @@ import pytest
 
 import image_features
 from image_features.pipeline.cli import main as cli
+from image_features.pipeline.dataset.layout import PackLayout
 from image_features.pipeline.dataset.pack import Pack
+from image_features.pipeline.launch.prepare_pack import _check_apart
 from image_features.transforms.archives.options import FOUND
 from image_features.transforms.manifests.packed_parquet import ParquetInput
+from image_features.transforms.manifests.sources import Source
+from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.uris import image_key
 from image_features.transforms.values import EncodedImage, ImageRef
-from image_features.transforms.write_archives import _NameDoFn
+from image_features.transforms.write_archives import PackFormat, _NameDoFn
 from tests import datasets, gcs, images
 
 FORMATS = {"a.jpg": "JPEG", "b.jpeg": "JPEG", "c.png": "PNG", "d.webp": "WEBP", "e": "GIF"}
@@ -233,17 +239,29 @@ def test_what_is_there_is_kept(loose, packed, tmp_path, capsys):
     assert pack(loose / "m.jsonl", packed["tar"], "--images_per_archive=4") == 0
     assert capsys.readouterr().out == f"{packed['tar']} is committed already.\n"
     assert pack(loose / "m.jsonl", packed["tar"], "--format=parquet") == 2
-    assert "committed with another input or other options; name another OUT" in (
+    assert "committed with another input or other options; name another directory" in (
         capsys.readouterr().err
     )
     assert {path: path.stat().st_mtime_ns for path in packed["tar"].iterdir()} == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter").touch()
     assert pack(loose / "m.jsonl", tmp_path / "mine") == 2
-    assert "exists already and is no directory of packed images" in capsys.readouterr().err
+    assert "exists already and holds no packed images" in capsys.readouterr().err
     # Whoever lists the runs of the directory above sees none.
     with pytest.raises(image_features.RunNotFoundError):
         image_features.runs(str(packed["tar"].parent))
+
+
+def test_archives_of_a_packing_that_goes_on_are_no_input(packed, tmp_path, capsys):
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(packed["tar"], unfinished)
+    (unfinished / "pack.json").rename(tmp_path / "pack.json")
+    (unfinished / ".staging").mkdir()
+    (unfinished / ".staging" / "launch.json").write_text("{}")
+    assert pack(unfinished, tmp_path / "again") == 2
+    assert "are not all there, since `pack` has not ended: run it again" in capsys.readouterr().err
+    (tmp_path / "pack.json").rename(unfinished / "pack.json")
+    assert pack(unfinished, tmp_path / "again") == 0
 
 
 def test_what_cannot_be_packed_is_said(loose, tmp_path, capsys):
@@ -295,8 +313,39 @@ def test_secrets_of_uris_are_not_packed(keeps):
     uri = "http://me:hush@host/a?token=hush"
     jpeg = images.encode(images.noise(0))
     image = EncodedImage(ImageRef(uri, image_key(uri)), jpeg)
-    (made,) = _NameDoFn(keeps).process(image)
+    (made,) = _NameDoFn(PackFormat.TAR, keeps).process(image)
     assert (b"hush" in made.payload) == keeps and jpeg in made.payload
+
+
+def test_columns_that_no_reader_of_tar_takes_are_error_rows():
+    ref = ImageRef("/a.jpg", image_key("/a.jpg"), columns=(("vector", "x" * 2**20),))
+    image = EncodedImage(ref, images.encode(images.noise(0)))
+    (failed,) = _NameDoFn(PackFormat.TAR, False).process(image)
+    assert failed.tag == "errors" and failed.value.reason == "bad_manifest_row"
+    assert "--format=parquet" in failed.value.message
+    (made,) = _NameDoFn(PackFormat.PARQUET, False).process(image)
+    assert len(made.payload) > 2**20
+
+
+@pytest.mark.parametrize(
+    ("source", "refused"),
+    [
+        ("photos", True),
+        ("photos/out", True),
+        ("photos/**", True),
+        ("*/*/*.tar", True),
+        ("photos/*.tar", False),
+        ("photos/**/*.jpg", False),
+        ("photos/o", False),
+    ],
+)
+def test_archives_that_would_be_their_own_input_are_refused(source, refused, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    layout = PackLayout(str(tmp_path / "link/out"))
+    spec = ManifestSpec((Source(str(tmp_path / source), None),))
+    with pytest.raises(image_features.UsageError) if refused else contextlib.nullcontext():
+        _check_apart(spec, layout)
 
 
 def test_samples_come_out_of_blocks_of_any_size():

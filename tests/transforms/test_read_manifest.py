@@ -11,9 +11,9 @@ from apache_beam.testing.util import assert_that
 
 from image_features.transforms.manifests import formats
 from image_features.transforms.manifests.columns import Column, Kind, parse_column_types
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import ReadManifest, read_all, read_source
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ImageError, ImageRef, Reason
@@ -274,7 +274,7 @@ def test_a_bad_row_of_csv_names_its_image_where_it_is_plain(tmp_path):
 
 
 def test_large_rows_are_not_all_held_for_the_types(tmp_path, monkeypatch):
-    monkeypatch.setattr("image_features.transforms.manifests.spec._SAMPLE_BYTES", 1000)
+    monkeypatch.setattr("image_features.transforms.manifests.heads._SAMPLE_BYTES", 1000)
     path = tmp_path / "m.csv"
     path.write_text("uri,n\n" + f"a.jpg,{'x' * 400}\n" * 2 + f"b.jpg,{'y' * 400},z\n" * 1000)
     spec, rows = read(path)
@@ -337,3 +337,21 @@ def test_whatever_an_archive_raises_is_one_row(tmp_path, monkeypatch):
     assert error.reason is Reason.CORRUPT_ARCHIVE and error.unread
     assert error.ref.uri == f"{tmp_path}/a.tar"
     assert "what nobody foresaw" in error.message
+
+
+def test_an_archive_without_images_is_a_lost_row_only_where_a_row_names_it(tmp_path):
+    """In a directory it may be of another purpose."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "a.tar").write_bytes(archives.tar({"letter.txt": b"1"}))
+    (tmp_path / "rows.txt").write_text("m/a.tar\n")
+
+    def rows(*names):
+        sources = find_sources([str(tmp_path / name) for name in names])
+        return list(
+            read_all(examine(sources, uri_column=None, declared={}, http=HttpPolicy()).spec)
+        )
+
+    assert rows("m") == []
+    (error,) = rows("rows.txt")
+    assert (error.reason, error.ref.uri) == (Reason.NOT_FOUND, f"{tmp_path}/m/a.tar")
+    assert "holds no image" in error.message

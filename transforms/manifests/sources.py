@@ -38,12 +38,14 @@ class Source:
       location: The location of a manifest, or of a directory or glob of images.
       format: The manifest's format; None for a directory or glob of images.
       listed: Whether a listing or a manifest has it, so that it may be a file of another purpose.
+      named: Whether a row of a manifest names it, which is lost if it holds no image.
       columns: What the row that names an archive says of all images in it.
     """
 
     location: str
     format: ManifestFormat | None
     listed: bool = False
+    named: bool = False
     columns: Columns = ()
 
 

@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Iterator
 
 from image_features.transforms.manifests.jsonl import encode_bytes
+from image_features.transforms.manifests.samples import MAX_SIDECAR
 from image_features.transforms.shards.samples import Sample, SampleStream
 from image_features.transforms.shards.shard_content import HashingSink, Rows
 
@@ -43,6 +44,17 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(data)
     archive.addfile(member, io.BytesIO(data))
+
+
+def row_problem(sample: Sample) -> str:
+    """Says why the row of an image cannot be read out of a tar file again; empty if it can."""
+    size = len(_row(sample))
+    if size <= MAX_SIDECAR:
+        return ""
+    return (
+        f"The row's columns take {size} bytes as JSON, and {MAX_SIDECAR} are read beside an image "
+        "of a .tar file: pack it with --format=parquet, or with smaller columns."
+    )
 
 
 def _row(sample: Sample) -> bytes:

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from image_features.transforms.archives.member import Wanted
 from image_features.transforms.archives.options import FOUND
 from image_features.transforms.archives.tar import read_tar
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.manifests.packed_tar import tar_rows
 from image_features.transforms.manifests.rows import ManifestError
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.ranged import open_ranged
@@ -160,7 +160,7 @@ def test_links_devices_and_unsafe_names_are_counted_and_not_followed(tmp_path, c
         directory.type = tarfile.DIRTYPE
         tar.addfile(directory)
         tar.addfile(tarfile.TarInfo("a..b.jpg"))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "image_features"):
         assert names(listed(path)) == ["a..b.jpg"]
     (line,) = [record.getMessage() for record in caplog.records if "passed_over" in record.message]
     for told in ('"links": 2', '"devices": 2', '"unsafe_names": 3', '"archives": 1'):

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import check_whole, examine
+from image_features.transforms.manifests.spec import check_whole
 from image_features.transforms.read_manifest import read_source
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ImageError, ImageRef

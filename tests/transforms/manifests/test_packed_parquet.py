@@ -19,9 +19,9 @@ from image_features.transforms.archives.parquet_column import ImageColumnError
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.manifests.columns import Column, Kind
 from image_features.transforms.manifests.formats import ManifestFormat, read_rows
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.manifests.rows import ManifestError
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ImageError, ImageRef, PackedRefs, Reason

@@ -7,10 +7,10 @@ import tarfile
 
 import pytest
 
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.manifests.rows import UNREADABLE
 from image_features.transforms.manifests.samples import MAX_SIDECAR
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ImageError, ImageRef, Reason
@@ -181,7 +181,7 @@ def test_what_lies_beside_images_is_bounded(tmp_path):
 
 def test_samples_without_an_image_give_no_row(tmp_path, caplog):
     members = {"a.txt": b"x", "a.json": b"{", "b.jpg": b"", "README": b"", "c.mp4": b""}
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "image_features"):
         assert _values(pack(tmp_path / "x.tar", members)) == [("b.jpg", {})]
     assert '"without_image": 3' in caplog.text
 

@@ -14,8 +14,8 @@ from image_features.transforms.archives.store import ArchiveStore
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.manifests.columns import Column, Kind, conform
 from image_features.transforms.manifests.formats import ManifestFormat
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.manifests.sources import Source, find_sources, list_images
-from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.members import ArchiveFormat

@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import read_all
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.members import split_member
@@ -65,7 +65,7 @@ def test_what_is_not_followed_is_counted(tmp_path, caplog):
         (_special("n.jpg", stat.S_IFREG), b"n"),
     ]
     path.write_bytes(make([*members.items(), *special]))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "image_features"):
         assert contents(path, rows_of(path)) == {"d/a.jpg": b"right", "n.jpg": b"n"}
     for told in ('"links": 1', '"devices": 1', '"unsafe_names": 6', '"archives": 2'):
         assert told in caplog.text

@@ -28,7 +28,7 @@ def test_a_damaged_footer_ends_in_a_sentence(tmp_path):
 _DAMAGE = """
 import sys
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import examine
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.stores.http import HttpPolicy
 path, bits = sys.argv[1], map(int, sys.argv[2:])
 whole = open(path, "rb").read()

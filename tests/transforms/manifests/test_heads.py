@@ -3,8 +3,8 @@
 import pytest
 
 from image_features.transforms.manifests.columns import Column, Kind, parse_column_types
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.manifests.sources import find_sources
-from image_features.transforms.manifests.spec import examine
 from image_features.transforms.read_manifest import read_source
 from image_features.transforms.stores.http import HttpPolicy
 
