@@ -32,19 +32,19 @@ def test_the_lines_end_with_the_bill():
 
 
 def test_packed_images_are_billed_by_the_archive_and_the_piece():
-    # 2,000 images of 1 MiB lie in 8 spans of 250, of which each has 25 rows for 10 shards.
+    # 2,000 images of 1 MiB lie in 4 spans of 500, of which each has 50 rows for 10 shards.
     images = Collection(20_000, 2**20, 1000, images_per_archive=2000, images_per_shard=2000)
-    assert images.spans == 8
-    assert images.packed().inputs == pytest.approx(9 / 2000)
-    assert images.packed().writes == pytest.approx(1 / 250)
-    assert images.packed().reads == pytest.approx(10 / 250)
+    assert images.spans == 4
+    assert images.packed().inputs == pytest.approx(5 / 2000)
+    assert images.packed().writes == pytest.approx(1 / 500)
+    assert images.packed().reads == pytest.approx(10 / 500)
     loose, packed = bill([images], (0.5, 0.25), PRICES)
     assert loose["usd_reading"] == 1
     # A file of 256 rows is written for 0.01, described and read for 0.002 a thousand.
     assert loose["usd_pieces"] == pytest.approx(1e6 / 256 * 0.012 / 1000, abs=1e-4)
-    assert packed["usd_pieces"] == pytest.approx(4 * 0.01 + 40 * 0.001)
-    assert packed["usd_reading"] == 0.0045
-    assert packed["usd_per_million"] == pytest.approx(0.25 + 0.0045 + 0.08)
+    assert packed["usd_pieces"] == pytest.approx(2 * 0.01 + 20 * 0.001)
+    assert packed["usd_reading"] == 0.0025
+    assert packed["usd_per_million"] == pytest.approx(0.25 + 0.0025 + 0.04)
 
 
 def test_rows_for_few_shards_have_files_of_their_own():
@@ -52,7 +52,7 @@ def test_rows_for_few_shards_have_files_of_their_own():
     assert many.spans == 7
     assert many.packed().writes == pytest.approx(1 / 128)
     few = Collection(10**6, 2**20, 1000, images_per_archive=2000, images_per_shard=2 * 10**5)
-    assert few.packed().writes == pytest.approx(1 / 50)
+    assert few.packed().writes == pytest.approx(1 / 100)
     # Small images fill what may wait: 16 MiB of rows.
     small = Collection(10**6, 1000, 16 * 2**10, images_per_archive=10**5)
     assert small.packed().reads == pytest.approx(100 * (1 - 0.99**1024) / 1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from image_features.transforms.values import Place
 
 # A request for so much is a small part of its cost, and a worker has it read within seconds.
-SPAN_BYTES = 256 * 2**20
+SPAN_BYTES = 512 * 2**20
 SPAN_ROWS = 16_384
 
 

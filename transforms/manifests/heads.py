@@ -239,6 +239,11 @@ def _is_tfrecord(source: Source) -> bool:
 def _look_at(source: Source, spec: ManifestSpec) -> _Head:
     if source.format is None:
         return _Head(source)
+    parquet = ParquetInput(
+        source.location, spec.http, spec.uri_column, spec.archives, source.listed
+    )
+    if source.format is ManifestFormat.PARQUET and (packed := parquet.packed_columns()):
+        return _Head(source, *packed)
     rows = rows_of(source, source.format, spec)
     # They are read first: of a damaged Parquet file this raises an exception, where pyarrow may end
     # the process when it is asked about columns.
@@ -248,9 +253,6 @@ def _look_at(source: Source, spec: ManifestSpec) -> _Head:
     libraries.check(row.uri for row in head)
     archives = () if source.format.archive else _named_archives(head, source.location)
     if source.format is ManifestFormat.PARQUET:
-        parquet = ParquetInput(
-            source.location, spec.http, spec.uri_column, spec.archives, source.listed
-        )
         return _Head(source, len(head), *parquet.columns(), archives=archives)
     samples = [readable(row.values) for row in head if not row.problem]
     if source.format.archive:

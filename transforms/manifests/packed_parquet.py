@@ -96,17 +96,22 @@ class ParquetInput:
             with open_binary(self.location, http=self.http, seekable=True) as file:
                 yield from read_parquet(file, self.location, self.uri_column)
 
-    def columns(self) -> tuple[dict[str, Column], set[str]]:
-        """Returns the other columns by name, and which of them can hold nulls only.
+    def packed_columns(self) -> tuple[int, dict[str, Column], set[str]] | None:
+        """Returns the number of images, and what `columns` does; None if it holds no images.
 
         Raises what `rows` does.
         """
         try:
             with self._packed() as packed:
-                if packed is not None:
-                    return packed.columns()
+                return packed and packed.columns()
         except DamagedParquetError:
-            return {}, set()
+            return None  # The rows say what is wrong.
+
+    def columns(self) -> tuple[dict[str, Column], set[str]]:
+        """Returns the other columns of a manifest by name, and which can hold nulls only.
+
+        Raises what `rows` does.
+        """
         if self.listed:
             return {}, set()
         columns, unknown = parquet_columns(self.location, http=self.http)
@@ -199,10 +204,11 @@ class _PackedImages:
         for group in groups_of(self._opened, self._column):
             yield from self._rows(group, spans)
 
-    def columns(self) -> tuple[dict[str, Column], set[str]]:
+    def columns(self) -> tuple[int, dict[str, Column], set[str]]:
         columns, unknown = columns_of(self._opened, self._file.uri, self._column.name)
         # Only some of many files are looked at.
-        return {n: dataclasses.replace(c, nullable=True) for n, c in columns.items()}, unknown
+        nullable = {n: dataclasses.replace(c, nullable=True) for n, c in columns.items()}
+        return self._opened.metadata.num_rows, nullable, unknown
 
     def _rows(self, group: Group, spans: Spans) -> Iterator[ManifestRow]:
         version = versions.of_member(self._file.version, group.detail)
