@@ -103,7 +103,7 @@ class ParquetInput:
         """
         try:
             with self._packed() as packed:
-                return packed and packed.columns()
+                return None if packed is None else packed.columns()
         except DamagedParquetError:
             return None  # The rows say what is wrong.
 

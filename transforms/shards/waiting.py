@@ -12,6 +12,8 @@ PIECES_WAITING = 4
 WAITING_BYTES = PIECES_WAITING * PIECE_BYTES
 # It is half of what a slice has, of which some rows may have failed.
 WORTH_A_PIECE = 128
+# So many rows of a shard in a row are a slice of files: what was made of it is not to be lost.
+_SLICE = 8
 # So many pieces at once are written as one file, where stores can read a part of it alone.
 WORTH_A_SHEAF = 8
 
@@ -19,7 +21,7 @@ WORTH_A_SHEAF = 8
 class Waiting:
     """The rows of a bundle by their shards.
 
-    A piece is due when it is large enough, or is worth a file where the shard changes, as rows of
+    A piece is due when it is large enough, or where the shard changes after a slice, as rows of
     files come shard by shard. Rows of an archive come for all shards in turn: they wait for each
     other, up to a bound for all shards together, and are written together.
 
@@ -32,16 +34,17 @@ class Waiting:
         self._piece_bytes = piece_bytes
         self._sheaves = sheaves
         self._contents: dict[int, Content] = {}
-        self._last: int | None = None
+        self._last, self._run = -1, 0
         self._size = 0
 
     def add(self, row: ShardRow) -> Iterator[list[Content]]:
         """Adds a row; yields what is to be written now, each list as one file."""
-        last, self._last = self._last, row.shard
-        if last is not None and last != row.shard:
-            before = self._contents.get(last)
-            if before is not None and len(before.keys) >= WORTH_A_PIECE:
-                yield [self._take(last)]
+        if row.shard != self._last:
+            before = self._contents.get(self._last)
+            if before and (self._run >= _SLICE or len(before.keys) >= WORTH_A_PIECE):
+                yield [self._take(before.shard)]
+            self._last, self._run = row.shard, 0
+        self._run += 1
         content = self._contents.setdefault(row.shard, Content(row.shard))
         content.add(row)
         self._size += len(row.payload)

@@ -39,6 +39,7 @@ def test_large_rows_do_not_wait(size):
     assert pieces([0, 0, 1], size)[0] == [(0, 1), (0, 1), (1, 1)]
 
 
-def test_small_slices_share_a_piece():
+def test_small_slices_do_not_wait_for_the_end_but_single_rows_do():
     found, _ = pieces([0] * 100 + [1] * 100 + [0] * 100 + [1] * 100)
-    assert found == [(0, 200), (1, 200)]
+    assert found == [(0, 100), (1, 100), (0, 100), (1, 100)]
+    assert pieces([0] * 5 + [1] * 5 + [0] * 5 + [1] * 5)[0] == [(0, 10), (1, 10)]
