@@ -29,6 +29,7 @@ from image_features.transforms.values import Reason
 FRAME = struct.Struct(">IQ")
 # What a large image has left in the heap is no use to the next one, and would add up.
 _MOST_KEPT = 64 * MIB
+_MOST_SHOWN = 300
 # What no decoder has to do, by the first letters of Python's audit events.
 _FORBIDDEN = ("os.exec", "os.fork", "os.posix_spawn", "os.system", "pty.", "socket.", "subprocess.")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -53,8 +54,13 @@ def main() -> None:
         while True:
             job, data = _receive(jobs)
             policy = DecodePolicy.from_json(job["policy"])
-            with _ended_in_time(jobs.fileno(), job["seconds"]):
-                answer, pixels = _decode(data, policy)
+            try:
+                with _ended_in_time(jobs.fileno(), job["seconds"]):
+                    answer, pixels = _decode(data, policy)
+            except Exception as error:  # Nobody would learn of it otherwise.
+                shown = f"{type(error).__name__}: {error}"
+                _send(answers, {"crash": shown[:_MOST_SHOWN]})
+                break
             del data
             answer["ends"] = _data_bytes() - kept_at_first > _MOST_KEPT
             _send(answers, answer, pixels)

@@ -93,6 +93,8 @@ class LaunchedChild:
             self._socket.sendall(framed(job, len(data)))
             self._socket.sendall(data)
             answer, pixels = self._receive(end, sum(h * w * 3 for h, w in policy.image_sizes))
+            if "crash" in answer:
+                raise ChildCrashedError(f"by {answer['crash']}")
             result = _failure(answer) or _picture(answer, pixels, policy.image_sizes)
             self.is_idle = not answer["ends"]
         except TimeoutError:

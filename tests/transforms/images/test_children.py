@@ -184,6 +184,17 @@ GOOD = {"format": "tiff", "width": 8, "height": 8, "ends": False}
     ],
 )
 def test_an_answer_without_sense_is_a_crash(answer, tmp_path, monkeypatch):
+    assert answered(answer, tmp_path, monkeypatch).reason is Reason.DECODER_CRASHED
+
+
+def test_a_child_says_what_it_did_not_foresee(tmp_path, monkeypatch):
+    answer = framed({"crash": "ImportError: no such thing"}, 0)
+    error = answered(answer, tmp_path, monkeypatch)
+    assert error.reason is Reason.DECODER_CRASHED
+    assert "the last time by ImportError: no such thing" in error.message
+
+
+def answered(answer, tmp_path, monkeypatch):
     program = tmp_path / "python"
     program.write_text(
         f"#!{sys.executable} -IS\nimport os\nos.write(0, {READY!r})\n"
@@ -191,8 +202,7 @@ def test_an_answer_without_sense_is_a_crash(answer, tmp_path, monkeypatch):
     )
     program.chmod(0o700)
     monkeypatch.setattr(multiprocessing.spawn, "get_executable", lambda: str(program))
-    error, _ = fails(SMALL, timeout=5)
-    assert error.reason is Reason.DECODER_CRASHED, error.message
+    return fails(SMALL, timeout=20)[0]
 
 
 @pytest.mark.parametrize(
