@@ -174,6 +174,8 @@ def _listed(
 
 def _of_archive(row: ManifestRow, source: Source) -> ManifestRow:
     """Returns a row of an archive with what the row that names the archive says of it."""
+    if not source.columns and not row.problem:
+        return row
     return dataclasses.replace(
         row,
         values={**dict(source.columns), **row.values},
@@ -214,12 +216,13 @@ def _to_ref(
     try:
         # The URI comes first: whatever is wrong with the rest of the row, it names an image.
         if uri:
-            uri = resolve_uri(uri, location)
+            # What an archive tells is whole already.
+            uri = resolve_uri(uri, location) if row.place is None else uri
             uri.encode()
         if row.problem:
             return _bad_row(row, uri, location, row.problem, row.reason)
-        archive = None if split_member(uri) else archive_format(uri)
-        if archive:
+        named = row.place is None and not split_member(uri)
+        if named and (archive := archive_format(uri)):
             columns = tuple(row.values.items())
             format = ManifestFormat(str(archive))
             return Source(uri, format, listed=True, named=True, columns=columns)

@@ -9,6 +9,7 @@ member). An empty text is an unknown version: it equals nothing.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Mapping
@@ -67,6 +68,7 @@ def is_of_archive(version: str, archive: str) -> bool:
     return bool(archive) and version.startswith(_of_members(archive))
 
 
+@functools.lru_cache(64)  # Each member of an archive has it.
 def _of_members(archive: str) -> str:
     return f"{_MEMBER}{hashlib.sha256(archive.encode()).hexdigest()[:16]}:"
 
