@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -58,7 +57,7 @@ class _Ahead(Generic[Item]):
         self._size_of = size_of
         self._there: collections.deque[tuple[Item, int]] = collections.deque()
         self._bytes = 0
-        self._ended = self._stopped = False
+        self._ended = self._stopped = self._is_full = False
         self._changed = threading.Condition()
 
     def run(self) -> None:
@@ -67,7 +66,11 @@ class _Ahead(Generic[Item]):
             for item in self._items:
                 size = self._size_of(item)
                 with self._changed:
-                    self._changed.wait_for(functools.partial(self._has_room, size))
+                    if self._bytes + size > self._max_bytes:
+                        # Woken for each item, threads would take turns all the time.
+                        self._is_full = True
+                        self._changed.wait_for(self._has_room)
+                        self._is_full = False
                     if self._stopped:
                         return
                     self._there.append((item, size))
@@ -96,7 +99,8 @@ class _Ahead(Generic[Item]):
         with self._changed:
             item, size = self._there.popleft()
             self._bytes -= size
-            self._changed.notify_all()
+            if self._is_full and self._has_room():
+                self._changed.notify_all()
             return item
 
     def stop(self) -> None:
@@ -106,5 +110,5 @@ class _Ahead(Generic[Item]):
             self._there.clear()
             self._changed.notify_all()
 
-    def _has_room(self, size: int) -> bool:
-        return self._stopped or not self._there or self._bytes + size <= self._max_bytes
+    def _has_room(self) -> bool:
+        return self._stopped or not self._there or 2 * self._bytes <= self._max_bytes

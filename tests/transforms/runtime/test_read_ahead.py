@@ -41,8 +41,8 @@ def test_no_more_waits_than_may(executor):
     found = ahead(items(), executor, max_bytes=30)
     next(found)
     time.sleep(0.1)
-    # Three wait, and the thread holds the fourth.
-    assert len(there) == 5
+    # Three wait, and the thread holds the fourth; it goes on when half of them are gone.
+    assert len(there) in (4, 5)
     assert len(list(found)) == 19
 
 
