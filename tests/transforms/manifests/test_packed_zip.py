@@ -67,9 +67,10 @@ def test_what_is_not_followed_is_counted(tmp_path, caplog):
     path.write_bytes(make([*members.items(), *special]))
     with caplog.at_level("INFO", "image_features"):
         assert contents(path, rows_of(path)) == {"d/a.jpg": b"right", "n.jpg": b"n"}
+    (line,) = [line for line in caplog.messages if "passed_over" in line]
     for told in ('"links": 1', '"devices": 1', '"unsafe_names": 6', '"archives": 2'):
-        assert told in caplog.text
-    assert '"apple_doubles": 1' in caplog.text
+        assert told in line
+    assert '"apple_doubles": 1' in line
 
 
 def test_columns_lie_beside_images_in_whatever_order(tmp_path):
