@@ -301,7 +301,7 @@ def test_loose_objects_are_read_once(monkeypatch):
         assert (
             sum(n for (kind, place), n in asked.items() if kind == "reads" and place != "in") <= 6
         )
-        assert sum(n for (kind, _), n in asked.items() if kind == "writes") <= 10
+        assert sum(n for (kind, _), n in asked.items() if kind == "writes") <= 14
         found = json.loads(bucket.blob("out/pack.json").download_as_bytes())
         names = {blob.name.removeprefix("out/") for blob in bucket.list_blobs(prefix="out/")}
     assert names == {"pack.json", *(file["name"] for file in found["files"])}

@@ -58,6 +58,8 @@ class LaunchedChild:
     def __init__(self) -> None:
         self.is_idle = False
         self._socket, theirs = socket.socketpair()
+        # It would not block where a library has set a default timeout for all sockets.
+        theirs.setblocking(True)
         try:
             self._process = _launch(theirs)
         except BaseException:

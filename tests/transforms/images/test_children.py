@@ -6,6 +6,7 @@ import multiprocessing.spawn
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -84,6 +85,19 @@ def test_a_child_is_kept_and_told_to_end():
     assert not pids()
     decodes()
     assert len(pids()) == 1
+
+
+def test_a_child_waits_for_its_next_file_whatever_the_default_timeout_of_sockets():
+    end_children()
+    socket.setdefaulttimeout(60)
+    try:
+        decodes()
+        before = pids()
+        time.sleep(0.2)
+        decodes()
+    finally:
+        socket.setdefaulttimeout(None)
+    assert pids() == before
 
 
 def test_what_takes_too_long_is_ended_by_the_childs_alarm():
