@@ -17,6 +17,7 @@ from image_features.transforms.manifests.sources import Source, list_sources
 from image_features.transforms.manifests.spec import ManifestSpec, rows_of
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
 from image_features.transforms.runtime.packing import JoinRows
+from image_features.transforms.shards.references import ref_of, row_of
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.members import archive_format, split_member
@@ -65,7 +66,7 @@ class ReadManifest(beam.PTransform):
             | "ReadArchives" >> self._read()
         )
         return Rows(
-            (read.refs, found.refs) | "JoinRows" >> JoinRows(),
+            (read.refs, found.refs) | "JoinRows" >> JoinRows(row_of, ref_of),
             (read.errors, found.errors) | "JoinErrors" >> JoinRows(),
             (read.counts, found.counts) | "JoinCounts" >> beam.Flatten(),
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -144,8 +146,22 @@ def open_guarded(file: Any, *, max_bytes: int) -> OpenParquet:
       DamagedParquetError: it is not Parquet, or its footer cannot be.
       Exception: the file itself fails.
     """
+    _return_memory()
     opened = open_parquet(file, max_bytes=max_bytes)
     return guarded(opened, opened.metadata)
+
+
+@functools.cache
+def _return_memory() -> None:
+    """Lets pages of many megabytes go back to the system; pyarrow's usual pool keeps most of them.
+
+    What the user has chosen for the process stays.
+    """
+    import pyarrow as pa
+
+    if not os.environ.get("ARROW_DEFAULT_MEMORY_POOL"):
+        with contextlib.suppress(NotImplementedError):  # Not every build has it.
+            pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 
 def guarded(opened: OpenParquet, metadata: Any) -> OpenParquet:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import pickle
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -43,18 +43,29 @@ def _codec() -> Any:
 
 
 class PackRows(beam.PTransform):
-    """Packs rows (tuples of plain values) to bytes, as they come in a bundle."""
+    """Packs rows (tuples of plain values) to bytes, as they come in a bundle.
+
+    Args:
+      take: Makes a row of an element; None where the elements are rows.
+    """
+
+    def __init__(self, take: Callable[[Any], PlainRow] | None = None) -> None:
+        super().__init__()
+        self._take = take
 
     def expand(self, rows: Any) -> Any:
-        return rows | "Pack" >> beam.ParDo(_PackDoFn())
+        return rows | "Pack" >> beam.ParDo(_PackDoFn(self._take))
 
 
 class _PackDoFn(beam.DoFn):
+    def __init__(self, take: Callable[[Any], PlainRow] | None) -> None:
+        self._take = take
+
     def start_bundle(self) -> None:
         self._rows: list[PlainRow] = []
 
-    def process(self, row: PlainRow) -> Iterator[bytes]:
-        self._rows.append(row)
+    def process(self, row: Any) -> Iterator[bytes]:
+        self._rows.append(row if self._take is None else self._take(row))
         if len(self._rows) >= _ROWS_PER_PACK:
             packed, self._rows = pack(self._rows), []
             yield packed
@@ -65,8 +76,30 @@ class _PackDoFn(beam.DoFn):
 
 
 class JoinRows(beam.PTransform):
-    """Joins PCollections of rows into one; they wait packed where a runner keeps them meanwhile."""
+    """Joins PCollections into one, whose elements wait packed where a runner keeps them meanwhile.
+
+    Args:
+      take: Makes a row of plain values of an element, which packs best; None packs it as it is.
+      make: Makes the element of a row again.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[Any], PlainRow] | None = None,
+        make: Callable[[PlainRow], Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self._take = take
+        self._make = make
 
     def expand(self, collections: Any) -> Any:
-        packs = [rows | f"PackInput{n}" >> PackRows() for n, rows in enumerate(collections)]
-        return packs | "Join" >> beam.Flatten() | "Unpack" >> beam.FlatMap(unpack)
+        packs = [
+            rows | f"PackInput{number}" >> PackRows(self._take)
+            for number, rows in enumerate(collections)
+        ]
+        return packs | "Join" >> beam.Flatten() | "Unpack" >> beam.FlatMap(_made, self._make)
+
+
+def _made(packed: bytes, make: Callable[[PlainRow], Any] | None) -> Iterable[Any]:
+    rows = unpack(packed)
+    return rows if make is None else map(make, rows)
