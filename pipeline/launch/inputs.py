@@ -91,12 +91,10 @@ def _check_packed(sources: Sequence[Source]) -> None:
     """Refuses the directory of a packing that goes on or has died, and may lack archives."""
     for source in sources:
         directory = source.location.rstrip("/")
-        if source.format is not None or not FileSystems.exists(
-            FileSystems.join(directory, STAGING_NAME, LAUNCH_FILE)
-        ):
+        if source.format is not None or not list_files(directory, "images-"):
             continue
-        packed = list_files(directory, "images-")
-        if packed and not FileSystems.exists(FileSystems.join(directory, PACK_FILE)):
+        begun = FileSystems.exists(FileSystems.join(directory, STAGING_NAME, LAUNCH_FILE))
+        if begun and not FileSystems.exists(FileSystems.join(directory, PACK_FILE)):
             raise UsageError(
                 f"The archives in {directory} are not all there, since `pack` has not ended: run "
                 "it again, or name the archives that are there by a glob."
