@@ -11,10 +11,9 @@ from apache_beam.pvalue import AsSingleton
 from image_features.pipeline.commit.counts import RowTally, add_up
 from image_features.pipeline.commit.descriptions import versions
 from image_features.pipeline.commit.plan_shards import Plan
-from image_features.pipeline.commit.publish import in_order, publish
+from image_features.pipeline.commit.publish import in_order, opening, publish
 from image_features.pipeline.commit.tidy_up import remove_leftovers
 from image_features.pipeline.config import PackConfig
-from image_features.pipeline.dataset.run import FORMAT_VERSION
 from image_features.transforms.shards.shard_file import ShardFile
 
 
@@ -77,14 +76,7 @@ def commit_pack(
     files = in_order(shards)
     counts = add_up(files, RowTally(rows_read, num_shards, duplicates), "images")
     record = {
-        "format_version": FORMAT_VERSION,
-        "run_id": run.run_id,
-        "fingerprint": run.layout.fingerprint,
-        "started": run.started,
-        "finished": "",
-        "duration_seconds": 0.0,
-        "images_per_second": 0.0,
-        "counts": counts.to_json(),
+        **opening(run, counts),
         "guards": {},
         **run.recipe,
         "versions": versions(),

@@ -40,10 +40,8 @@ def in_order(shards: Iterable[ShardFile]) -> list[ShardFile]:
     return sorted(shards, key=lambda shard: (shard.kind not in first, shard.name))
 
 
-def draft(
-    run: RunConfig, files: Sequence[ShardFile], counts: RunCounts, health: Health
-) -> dict[str, Any]:
-    """Returns run.json as far as it is known before the commit."""
+def opening(run: JobConfig, counts: RunCounts) -> dict[str, Any]:
+    """Returns what the file that commits a job begins with, before the commit knows its time."""
     return {
         "format_version": FORMAT_VERSION,
         "run_id": run.run_id,
@@ -53,6 +51,15 @@ def draft(
         "duration_seconds": 0.0,
         "images_per_second": 0.0,
         "counts": counts.to_json(),
+    }
+
+
+def draft(
+    run: RunConfig, files: Sequence[ShardFile], counts: RunCounts, health: Health
+) -> dict[str, Any]:
+    """Returns run.json as far as it is known before the commit."""
+    return {
+        **opening(run, counts),
         "health": health_section(health),
         "drift": None,
         "guards": {},
