@@ -40,7 +40,7 @@ def in_order(shards: Iterable[ShardFile]) -> list[ShardFile]:
     return sorted(shards, key=lambda shard: (shard.kind not in first, shard.name))
 
 
-def opening(run: JobConfig, counts: RunCounts) -> dict[str, Any]:
+def opening(run: JobConfig[Any], counts: RunCounts) -> dict[str, Any]:
     """Returns what the file that commits a job begins with, before the commit knows its time."""
     return {
         "format_version": FORMAT_VERSION,
