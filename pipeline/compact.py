@@ -104,12 +104,13 @@ def compaction_of(
             # The rows that failed were judged when they were extracted.
             guards=Guards(max_error_rate=1.0),
         ),
-        merge=_merge_of(runs),
+        merge=merge_of(runs),
         lineage=_lineage_of(runs),
     )
 
 
-def _merge_of(runs: Sequence[Run]) -> Merge:
+def merge_of(runs: Sequence[Run]) -> Merge:
+    """Returns the files of runs, the latest first, as merging takes them."""
     shards, errors = {}, []
     for age, run in enumerate(runs):
         for shard, index in zip(run.files(), run.files(INDEX_KIND), strict=True):

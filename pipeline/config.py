@@ -9,11 +9,13 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
+from image_features.pipeline.dataset.export import Export
 from image_features.pipeline.dataset.layout import RunLayout
 from image_features.pipeline.dataset.pack import Pack
 from image_features.pipeline.dataset.provenance import Provenance
 from image_features.pipeline.dataset.run import Run
 from image_features.transforms.assign_shards import ShardPolicy
+from image_features.transforms.exports.store import VectorStore
 
 Committed = TypeVar("Committed", covariant=True)
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
@@ -125,6 +127,27 @@ class PackConfig(JobConfig[Pack]):
     def committed(self) -> Pack | None:
         """Reads the committed archives; None as long as there are none."""
         return Pack.read(self.layout.directory)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig(JobConfig[Export]):
+    """The configuration of an export.
+
+    Attributes:
+      recipe: The fields of _export.json that tell what is exported and how.
+      store: The database that keeps _export.json; None where it is a file of the target.
+    """
+
+    recipe: Mapping[str, Any]
+    store: VectorStore | None = None
+
+    def committed(self) -> Export | None:
+        """Reads what was exported; None as long as nothing is."""
+        if self.store is None:
+            return Export.read(self.layout.directory)
+        record = self.store.last_export()
+        mine = record is not None and record.get("run_id") == self.run_id
+        return Export(self.store.shown, record) if record and mine else None
 
 
 def utc_now() -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
+import numpy.typing as npt
 from apache_beam.pvalue import TaggedOutput
 
 from image_features.transforms.measure_features import Health, MergeStatistics, health_of, merged
@@ -63,11 +64,14 @@ class Merge:
       files: The indexes and tombstones of the runs.
       errors: The errors shards of the runs.
       shards: The shards of features, by the paths of their indexes.
+      new: The ages of the runs whose rows and removals are wanted, for what has changed since the
+        others; None for all of them.
     """
 
     files: tuple[KnownFile, ...]
     errors: tuple[KnownFile, ...]
     shards: Mapping[str, MergedShard]
+    new: frozenset[int] | None = None
 
 
 class Merged(NamedTuple):
@@ -77,8 +81,12 @@ class Merged(NamedTuple):
       features: PCollection of ShardRow, the rows of features.
       errors: PCollection of ShardRow, the rows of errors.
       chosen: PCollection of one int, the number of rows that were taken.
-      replaced: PCollection of one int, the number of rows that a later run replaces or removes.
+      replaced: PCollection of one int, the number of rows that a later run replaces or removes, or
+        that were not wanted.
       health: PCollection of one Health, of all rows that were taken.
+      removed: PCollection of ShardRow, the keys (their payloads too) that had a row before the new
+        runs and have none any more; none where all runs are wanted.
+      current: PCollection of one int, the number of keys that have a row.
     """
 
     features: Any
@@ -86,6 +94,8 @@ class Merged(NamedTuple):
     chosen: Any
     replaced: Any
     health: Any
+    removed: Any
+    current: Any
 
 
 class MergeRows(beam.PTransform):
@@ -98,7 +108,7 @@ class MergeRows(beam.PTransform):
       merge: The shards that are merged.
       num_shards: The number of feature shards to write.
       error_shards: The number of errors shards to write.
-      vectors: The fields that hold vectors.
+      vectors: The fields that hold vectors, whose health is measured; none measures none.
     """
 
     def __init__(
@@ -134,8 +144,8 @@ class MergeRows(beam.PTransform):
             {"known": known, "errors": errors}
             | "Meet" >> beam.CoGroupByKey()
             | "ChooseLatest"
-            >> beam.ParDo(_ChooseDoFn(paths, self._error_shards)).with_outputs(
-                "chosen", "replaced", "errors", main="positions"
+            >> beam.ParDo(_ChooseDoFn(paths, self._error_shards, merge.new)).with_outputs(
+                "chosen", "replaced", "errors", "removed", "current", main="positions"
             )
         )
         copied = (
@@ -153,6 +163,8 @@ class MergeRows(beam.PTransform):
             chosen.replaced | "SumReplaced" >> beam.CombineGlobally(sum),
             copied.statistics
             | "MergeStatistics" >> beam.CombineGlobally(MergeStatistics(self._vectors)),
+            chosen.removed,
+            chosen.current | "SumCurrent" >> beam.CombineGlobally(sum),
         )
 
 
@@ -181,25 +193,45 @@ def _key_of(error: Mapping[str, Any]) -> str:
 class _ChooseDoFn(beam.DoFn):
     """Chooses the latest rows of a partition.
 
-    It yields (path of an index, positions of rows in it), and tagged errors and counts.
+    It yields (path of an index, positions of rows in it), and tagged errors, removals and counts.
     """
 
-    def __init__(self, paths: Mapping[int, str], error_shards: int) -> None:
+    def __init__(
+        self, paths: Mapping[int, str], error_shards: int, new: frozenset[int] | None
+    ) -> None:
         self._paths = paths
         self._error_shards = error_shards
+        self._new = new
 
     def process(self, group: tuple[int, Mapping[str, Iterable[bytes]]]) -> Iterator[Any]:
         _, parts = group
-        latest = latest_of(parts["known"])
+        known = list(parts["known"])
+        latest = latest_of(known)
         live = latest.files != TOMBSTONE
-        for file in np.unique(latest.files[live]).tolist():
+        taken = live
+        if self._new is not None:
+            wanted = np.isin(latest.ages, list(self._new))
+            taken = live & wanted
+            yield from self._removed(known, latest.keys[~live & wanted])
+        for file in np.unique(latest.files[taken]).tolist():
             positions = latest.rows[latest.files == file]
             yield self._paths[file], positions.astype("<u4").tobytes()
-        yield TaggedOutput("chosen", int(live.sum()))
-        yield TaggedOutput("replaced", latest.indexed - int(live.sum()))
+        yield TaggedOutput("chosen", int(taken.sum()))
+        yield TaggedOutput("replaced", latest.indexed - int(taken.sum()))
+        yield TaggedOutput("current", int(live.sum()))
         for key, reason, line in _outstanding(parts["errors"], latest):
             row = ShardRow(shard_of(key, self._error_shards), key, line, reason)
             yield TaggedOutput("errors", row)
+
+    def _removed(self, known: list[bytes], gone: npt.NDArray[np.bytes_]) -> Iterator[TaggedOutput]:
+        """Yields those of the keys that are gone which had a row before the new runs."""
+        before = latest_of(known, without=self._new)
+        positions, there = before.find(gone.tolist())
+        there[there] = before.files[positions[there]] != TOMBSTONE
+        for key in gone[there].tolist():
+            digits = key.ljust(16, b"\0").hex()
+            shard = shard_of(digits, self._error_shards)
+            yield TaggedOutput("removed", ShardRow(shard, digits, digits.encode()))
 
 
 def _outstanding(packs: Iterable[bytes], latest: Latest) -> Iterator[tuple[str, str, bytes]]:
@@ -259,8 +291,9 @@ class _CopyDoFn(beam.DoFn):
             yield from self._rows(table.slice(done, len(payloads)), payloads)
 
     def _rows(self, table: Any, payloads: list[bytes]) -> Iterator[ShardRow]:
-        records = [RECORDS.parse(payload) for payload in payloads]
-        self._whole = merged(self._whole, health_of(records, self._vectors))
+        if self._vectors:
+            records = [RECORDS.parse(payload) for payload in payloads]
+            self._whole = merged(self._whole, health_of(records, self._vectors))
         rows = []
         for entry, payload in zip(table.to_pylist(), payloads, strict=True):
             key = entry["key"].hex()

@@ -24,7 +24,18 @@ from image_features.pipeline.terminal import PROGRAM
 from image_features.transforms.stores.gcs_credentials import check_credentials
 
 # Each command is the module of this name beside this one.
-_COMMANDS = ("extract", "pack", "inspect", "compact", "gc", "search", "report", "model", "samples")
+_COMMANDS = (
+    "extract",
+    "pack",
+    "inspect",
+    "compact",
+    "gc",
+    "export",
+    "search",
+    "report",
+    "model",
+    "samples",
+)
 
 
 class Command(Protocol):

@@ -138,7 +138,7 @@ def publish(
         return _check_same(found, record, path)
     drift, lacking = before()
     counts = RunCounts.from_json(record["counts"])
-    seconds = _complete(record, run, counts, drift)
+    seconds = complete(record, run, counts, drift)
     record["guards"] = guards_section(run.guards, lacking)
     errors = ErrorShards.among(layout, files)
     if broken := check(
@@ -162,7 +162,7 @@ def publish(
     return _check_same(read_record(layout.directory, layout.commit_file) or {}, record, path)
 
 
-def _complete(
+def complete(
     record: dict[str, Any], run: JobConfig[Any], counts: RunCounts, drift: Mapping[str, Drift]
 ) -> float:
     """Fills in the times and the drift; returns how long the run has lasted, in seconds."""

@@ -11,7 +11,7 @@ from image_features.transforms.stores.files import remove_file, remove_tree
 from image_features.transforms.stores.listing import list_files
 
 _LOG = logging.getLogger(__name__)
-_KINDS = ("features", "images", "errors", INDEX_KIND, REMOVED, TOMBSTONES)
+_KINDS = ("features", "images", "vectors", "errors", INDEX_KIND, REMOVED, TOMBSTONES)
 
 
 def remove_leftovers(record: dict[str, Any], layout: RunLayout) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from image_features.transforms.shards.record_format import RECORDS
 
 RUN_FILE = "run.json"
 PACK_FILE = "pack.json"
+# Readers of a directory of Parquet pass names with an underscore over.
+EXPORT_FILE = "_export.json"
 LAUNCH_FILE = "launch.json"
 CLAIM_FILE = "claim.json"
 HEALTH_FILE = "health.json"
@@ -22,6 +24,10 @@ STAGING_NAME = ".staging"
 # The kinds of shards that list rows missing from the input: reported, or also hidden from readers.
 REMOVED = "removed"
 TOMBSTONES = "tombstones"
+# The directory of the changes that a directory of exported files has got after the first export.
+CHANGES = "_changes"
+# The directory of a dataset with the unfinished work of exports to databases.
+EXPORTS = ".exports"
 # The name of a run may have 128 characters, and that of a piece within it 90.
 _LONGEST_NAME = 256
 
@@ -115,6 +121,23 @@ class PackLayout(RunLayout):
     def images(self) -> ShardNaming:
         """The names of the archives."""
         return self._naming("images", self.suffix, fingerprint=self.fingerprint)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportLayout(RunLayout):
+    """The paths of one export: TARGET itself, or TARGET/_changes/NNNNNN for what changed since.
+
+    An export to a database has a directory of the dataset for its unfinished work.
+    """
+
+    @property
+    def commit_file(self) -> str:
+        """The name of the file that commits the export."""
+        return EXPORT_FILE
+
+    def naming(self, kind: str, suffix: str) -> ShardNaming:
+        """Returns the names of the exported files of a kind."""
+        return self._naming(kind, suffix)
 
 
 def dataset_of(directory: str) -> str:

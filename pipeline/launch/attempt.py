@@ -15,7 +15,13 @@ from apache_beam.io.filesystems import FileSystems
 from image_features.errors import UnreadableRunError, UsageError
 from image_features.pipeline.config import default_run_id, is_run_id
 from image_features.pipeline.dataset.claim import is_held
-from image_features.pipeline.dataset.layout import LAUNCH_FILE, PackLayout, RunLayout, check_path
+from image_features.pipeline.dataset.layout import (
+    LAUNCH_FILE,
+    ExportLayout,
+    PackLayout,
+    RunLayout,
+    check_path,
+)
 from image_features.pipeline.dataset.run import read_record
 from image_features.pipeline.locations import explain
 from image_features.system.disks import make_directories
@@ -24,6 +30,8 @@ from image_features.transforms.runtime import progress
 from image_features.transforms.stores.files import create_once, open_plain, remove_file
 
 _LOG = logging.getLogger(__name__)
+# The user names these directories themselves, and not those that they are in.
+_ALONE = (PackLayout, ExportLayout)
 
 
 class State(enum.Enum):
@@ -83,10 +91,26 @@ def find_pack(output: str, *, suffix: str) -> Attempt:
     return _find(layout, output)
 
 
+def find_export(directory: str, shown: str) -> Attempt:
+    """Looks at the directory of an export, before the work of preparing begins.
+
+    Args:
+      directory: The directory, absolute.
+      shown: The target, as the user gave it.
+
+    Raises:
+      UsageError: an export cannot be there, or it holds something else.
+    """
+    layout = ExportLayout(directory.rstrip("/"))
+    if layout.dataset.rstrip("/").endswith(":"):
+        raise UsageError(f"{shown} cannot be used: it is a whole bucket; name a directory in it.")
+    return _find(layout, shown)
+
+
 def _find(layout: RunLayout, shown: str) -> Attempt:
     dataset = layout.dataset or "/"
     try:
-        check_path(layout.directory if isinstance(layout, PackLayout) else dataset)
+        check_path(layout.directory if isinstance(layout, _ALONE) else dataset)
         state = _state_of(layout)
         if "://" not in dataset:
             make_directories(dataset)
@@ -113,12 +137,13 @@ def _state_of(layout: RunLayout) -> State:
         return State.BEGUN
     if "://" not in directory and os.path.isdir(layout.staging):
         return State.NEW  # An attempt died here before it could write anything.
-    if isinstance(layout, PackLayout) and _is_empty(directory):
+    if isinstance(layout, _ALONE) and _is_empty(directory):
         return State.NEW
-    if isinstance(layout, PackLayout):
+    if isinstance(layout, _ALONE):
+        what = "packed images" if isinstance(layout, PackLayout) else "export"
         raise UsageError(
-            f"The output {directory} exists already and holds no packed images; name another one "
-            "or remove it."
+            f"The output {directory} exists already and holds no {what}; name another one or "
+            "remove it."
         )
     raise UsageError(
         f"The output {directory} exists already and is no run; choose another --run_id or remove "
@@ -201,6 +226,11 @@ def _check_same(layout: RunLayout, found: object, how: str) -> None:
         raise UsageError(
             f"The packing in {layout.directory} was {how} with another input or other options; "
             "name another directory or remove it."
+        )
+    if isinstance(layout, ExportLayout):
+        raise UsageError(
+            f"The export in {layout.directory} was {how} from other runs or with other options; "
+            "name another directory, remove it, or pass --since=last for what has changed since."
         )
     raise UsageError(
         f"The run in {layout.directory} was {how} with another input, model, input range or "

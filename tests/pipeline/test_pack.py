@@ -354,7 +354,7 @@ def test_archives_that_would_be_their_own_input_are_refused(source, refused, tmp
 
 
 def test_samples_come_out_of_blocks_of_any_size():
-    from image_features.transforms.shards.samples import Sample, SampleStream
+    from image_features.transforms.shards.samples import Sample, sample_stream
 
     samples = [
         Sample(f"{n:032x}", "jpg", f"u{n}", (("n", n),), bytes([n]) * n * 1000) for n in range(9)
@@ -362,11 +362,11 @@ def test_samples_come_out_of_blocks_of_any_size():
     data = b"".join(sample.to_bytes() for sample in samples)
     for size in (1, 999, 10**9):
         found: list[Sample] = []
-        with SampleStream(found.append).whole() as stream:
+        with sample_stream(found.append).whole() as stream:
             for at in range(0, len(data), size):
                 stream.write(data[at : at + size])
         assert found == samples
-    with pytest.raises(ValueError, match="not whole"), SampleStream(print).whole() as stream:
+    with pytest.raises(ValueError, match="not whole"), sample_stream(print).whole() as stream:
         stream.write(data[:20])
 
 
@@ -384,7 +384,7 @@ def test_groups_of_rows_are_bounded_and_our_files_know_their_images(tmp_path, mo
     path = tmp_path / "images-00000-of-00001.parquet"
     with (
         path.open("wb") as file,
-        parquet_content.ParquetContent(columns).open(HashingSink(file)) as rows,
+        parquet_content.ParquetContent(columns).open(HashingSink(file), 12) as rows,
     ):
         for n in range(12):
             jpeg = images.encode(images.noise(n)) + rng.bytes(15_000)

@@ -38,6 +38,11 @@ def length_of(head: bytes) -> int | None:
     return int.from_bytes(head[:8], "little")
 
 
+def frame_size(head: bytes) -> int:
+    """Returns the size of the framed record that begins with a head, which was checked before."""
+    return HEAD + int.from_bytes(head[:8], "little") + TAIL
+
+
 def read_frames(file: IO[bytes]) -> Iterator[bytes]:
     """Yields the framed records of a TFRecord file.
 

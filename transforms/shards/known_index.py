@@ -175,8 +175,13 @@ def latest_entries(
     return order[first]
 
 
-def latest_of(packs: Iterable[bytes]) -> Latest:
-    """Returns what holds of each key of a partition, from the parts of `split_table`."""
+def latest_of(packs: Iterable[bytes], without: Iterable[int] | None = None) -> Latest:
+    """Returns what holds of each key of a partition, from the parts of `split_table`.
+
+    Args:
+      packs: The parts.
+      without: The ages of runs that are not heard.
+    """
     import pyarrow as pa
 
     tables = [pa.ipc.open_stream(packed).read_all() for packed in packs]
@@ -184,6 +189,9 @@ def latest_of(packs: Iterable[bytes]) -> Latest:
         none = np.empty(0, np.int32)
         return Latest(np.empty(0, "S16"), pa.array([]), none, none.astype(np.uint32), none, 0)
     table = pa.concat_tables(tables)
+    if without is not None:
+        table = table.filter(~np.isin(table["age"].to_numpy(), list(without)))
+        table = table.combine_chunks()
     keys = key_array(table["key"])
     ages, files = table["age"].to_numpy(), table["file"].to_numpy()
     chosen = latest_entries(keys, ages)

@@ -15,7 +15,7 @@ from typing import Any
 
 from image_features.transforms.archives.parquet_column import OWN_MARK
 from image_features.transforms.manifests.columns import Column, Kind
-from image_features.transforms.shards.samples import Sample, SampleStream
+from image_features.transforms.shards.samples import Sample, sample_stream
 from image_features.transforms.shards.shard_content import HashingSink, Rows
 from image_features.transforms.shards.tar_content import SOURCE_URI
 
@@ -43,7 +43,7 @@ class ParquetContent:
     columns: tuple[Column, ...] = ()
 
     @contextlib.contextmanager
-    def open(self, sink: HashingSink) -> Iterator[Rows]:
+    def open(self, sink: HashingSink, rows: int) -> Iterator[Rows]:
         """Begins a file."""
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -60,8 +60,8 @@ class ParquetContent:
             write_statistics=others,
         ) as writer:
             group = _Group(writer, schema)
-            with SampleStream(group.add).whole() as rows:
-                yield rows
+            with sample_stream(group.add).whole() as stream:
+                yield stream
             group.flush()
 
     def schema(self) -> Any:

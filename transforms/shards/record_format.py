@@ -8,6 +8,7 @@ run to run without being understood. It has
 - a `name` and a `suffix`, which end up in dataset_info.json and in the names of shards,
 - `encode`, from the fields of a row to its payload: the same fields always give the same bytes,
 - `payloads`, which divides a shard file into its payloads again and checks each of them,
+- `stream`, which does so with blocks of what was checked before,
 - `parse`, from a payload to a `Record`, which needs three methods of its own.
 
 What it can then not share is `load` in pipeline/dataset/reading.py, where TensorFlow itself parses
@@ -20,7 +21,7 @@ import abc
 import contextlib
 import gzip
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any, Protocol, cast
 
 import numpy as np
@@ -29,6 +30,7 @@ import numpy.typing as npt
 from image_features.transforms.archives import framing
 from image_features.transforms.manifests.columns import Column, Kind
 from image_features.transforms.shards.example import parse_example, serialize_example
+from image_features.transforms.shards.row_stream import RowStream
 from image_features.transforms.shards.shard_file import damaged
 from image_features.transforms.stores.files import open_plain
 from image_features.transforms.values import ColumnValue, FieldValue, Scalar
@@ -107,6 +109,9 @@ class RecordFormat(Protocol):
           ValueError: the file is not one of whole payloads.
         """
 
+    def stream(self, add: Callable[[bytes], object]) -> RowStream:
+        """Returns what takes blocks of payloads, and hands each payload on when it is whole."""
+
     def parse(self, payload: bytes) -> Record:
         """Returns the fields of a payload, in a process without TensorFlow."""
 
@@ -122,6 +127,9 @@ class TFRecords:
 
     def payloads(self, file: IO[bytes]) -> Iterator[bytes]:
         return framing.read_frames(file)
+
+    def stream(self, add: Callable[[bytes], object]) -> RowStream:
+        return RowStream(framing.HEAD, framing.frame_size, add)
 
     def parse(self, payload: bytes) -> Record:
         return _Example(parse_example(framing.data_of(payload)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import pickle
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
+from image_features.transforms.shards.row_stream import RowStream
 from image_features.transforms.values import Columns
 
 _HEAD = struct.Struct("<QQ")
@@ -43,42 +43,19 @@ class Sample:
         )
         return b"".join((_HEAD.pack(len(row), len(self.data)), row, self.data))
 
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Sample:
+        """Returns the sample of a row of a piece."""
+        row, _ = _HEAD.unpack_from(data)
+        end = _HEAD.size + row
+        key, extension, uri, columns = pickle.loads(data[_HEAD.size : end])
+        return cls(key, extension, uri, columns, data[end:])
 
-class SampleStream:
-    """Takes the bytes of samples in blocks of any size, and hands each sample on when it is whole.
 
-    Args:
-      add: The function that takes a sample.
-    """
+def sample_stream(add: Callable[[Sample], object]) -> RowStream:
+    """Returns a stream that hands each sample on when it is whole."""
+    return RowStream(_HEAD.size, _size_of, lambda row: add(Sample.from_bytes(row)))
 
-    def __init__(self, add: Callable[[Sample], object]) -> None:
-        self._add = add
-        self._bytes = bytearray()
-        self._needed = _HEAD.size
 
-    def write(self, data: bytes) -> int:
-        """Takes a block."""
-        self._bytes += data
-        while len(self._bytes) >= self._needed:
-            row, image = _HEAD.unpack_from(self._bytes)
-            begin, end = _HEAD.size + row, _HEAD.size + row + image
-            if len(self._bytes) < end:
-                self._needed = end
-                break
-            key, extension, uri, columns = pickle.loads(self._bytes[_HEAD.size : begin])
-            content = bytes(self._bytes[begin:end])
-            self._add(Sample(key, extension, uri, columns, content))
-            del self._bytes[:end]
-            self._needed = _HEAD.size
-        return len(data)
-
-    @contextlib.contextmanager
-    def whole(self) -> Iterator[SampleStream]:
-        """Hands the stream to the body, which must end with a whole sample.
-
-        Raises:
-          ValueError: it does not.
-        """
-        yield self
-        if self._bytes:
-            raise ValueError(f"{len(self._bytes)} bytes are left of a sample that is not whole.")
+def _size_of(head: bytes) -> int:
+    return _HEAD.size + sum(_HEAD.unpack(head))

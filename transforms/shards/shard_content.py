@@ -48,8 +48,13 @@ class Rows(Protocol):
 class ShardContent(Protocol):
     """The content of a shard's file: the same rows always give the same bytes."""
 
-    def open(self, sink: HashingSink) -> contextlib.AbstractContextManager[Rows]:
-        """Begins a file; what the body writes are the bytes of its rows, and its end ends it."""
+    def open(self, sink: HashingSink, rows: int) -> contextlib.AbstractContextManager[Rows]:
+        """Begins a file; what the body writes are the bytes of its rows, and its end ends it.
+
+        Args:
+          sink: The file.
+          rows: The number of its rows.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +68,7 @@ class PlainContent:
     compressed: bool = False
 
     @contextlib.contextmanager
-    def open(self, sink: HashingSink) -> Iterator[Rows]:
+    def open(self, sink: HashingSink, rows: int) -> Iterator[Rows]:
         """Begins a file."""
         if not self.compressed:
             yield sink

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from image_features.transforms.manifests.jsonl import encode_bytes
 from image_features.transforms.manifests.samples import MAX_SIDECAR
-from image_features.transforms.shards.samples import Sample, SampleStream
+from image_features.transforms.shards.samples import Sample, sample_stream
 from image_features.transforms.shards.shard_content import HashingSink, Rows
 
 SOURCE_URI = "source_uri"
@@ -26,7 +26,7 @@ class TarContent:
     """Samples as members of a tar file."""
 
     @contextlib.contextmanager
-    def open(self, sink: HashingSink) -> Iterator[Rows]:
+    def open(self, sink: HashingSink, rows: int) -> Iterator[Rows]:
         """Begins a file."""
         # Names have 36 characters and sizes fit in eight digits, so that any reader knows headers
         # of 1988; nothing in them tells of the machine or of the time.
@@ -36,8 +36,8 @@ class TarContent:
                 _add(archive, sample.name, sample.data)
                 _add(archive, f"{sample.key}.json", _row(sample))
 
-            with SampleStream(add).whole() as rows:
-                yield rows
+            with sample_stream(add).whole() as stream:
+                yield stream
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -184,12 +184,12 @@ class _MergeDoFn(beam.DoFn):
         name = self._naming.name(shard, num_shards)
         with self._create(name) as file:
             sink = HashingSink(file)
-            with self._content.open(sink) as out:
+            with self._content.open(sink, labels.total()) as out:
                 rows = merge_pieces(paths, out.write, chosen)
-            if len(rows.keys) != sum(labels.values()):
+            if len(rows.keys) != labels.total():
                 raise RuntimeError(
                     f"{name} has {len(rows.keys)} rows but its pieces were written with "
-                    f"{sum(labels.values())}: the staging directory was changed during the run."
+                    f"{labels.total()}: the staging directory was changed during the run."
                 )
         self._microseconds.update(int(1e6 * (time.perf_counter() - start)))
         labels.pop("", None)

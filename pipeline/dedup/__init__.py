@@ -1,0 +1,1 @@
+"""Duplicates in a dataset: the same files, and images whose vectors are nearly the same."""
