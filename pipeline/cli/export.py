@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="Rows a file may hold (10000).",
     )
-    parser.add_argument("--json", action="store_true", help="Print _export.json when done.")
+    parser.add_argument("--json", action="store_true", help="Print .export.json when done.")
     parser.add_argument(
         "--log_format",
         choices=["text", "json"],

@@ -37,7 +37,7 @@ class ExportTally:
 
 
 class CommitExport(beam.PTransform):
-    """Checks that no row was lost or invented, then has the target finish and writes _export.json.
+    """Checks that no row was lost or invented, then has the target finish and writes .export.json.
 
     Args:
       run: The export to commit.
@@ -91,7 +91,7 @@ def commit_export(
       current: The number of rows that the dataset has.
 
     Returns:
-      The content of _export.json, which is an earlier attempt's if one got that far.
+      The content of .export.json, which is an earlier attempt's if one got that far.
 
     Raises:
       CommitError: rows do not add up, or the target is not as it should be.

@@ -56,4 +56,4 @@ class ParquetTarget:
         return written | "CollectFiles" >> beam.Flatten()
 
     def finish(self, written: Sequence[ShardFile], record: Mapping[str, Any]) -> None:
-        """Does nothing: files are read when _export.json lists them."""
+        """Does nothing: files are read when .export.json lists them."""
