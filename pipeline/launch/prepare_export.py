@@ -27,12 +27,13 @@ from image_features.pipeline.dataset.series import merged_columns, open_series
 from image_features.pipeline.export import Exporting
 from image_features.pipeline.launch.attempt import State, begin_attempt, find_export
 from image_features.pipeline.launch.prepare import AlreadyCommitted
+from image_features.pipeline.launch.vector_range import check_range
 from image_features.pipeline.locations import explain
 from image_features.pipeline.runners import runner
 from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.exports.fields import OWN_NAMES, RowFields, VectorType
-from image_features.transforms.exports.file_target import ParquetTarget
+from image_features.transforms.exports.file_target import NpyTarget, ParquetTarget
 from image_features.transforms.exports.store import VectorStore
 from image_features.transforms.exports.store_target import StoreTarget
 from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS, Target
@@ -101,6 +102,7 @@ def prepare_export(
     dataset = absolute(options.dataset)
     runs = _runs(options)
     fields = _fields(options, runs)
+    check_range(fields, runs)
     store = store_of(options) if options.format.is_database else None
     place = dataset if store else absolute(options.target)
     runner.check(beam_options, wait=True, inputs=(), output=place)
@@ -177,6 +179,8 @@ def _target(
     removed = None if whole else layout.naming(REMOVED_KEYS, ".parquet")
     if options.format is ExportFormat.PARQUET:
         return ParquetTarget(fields, layout.naming(VECTORS, ".parquet"), removed, num_shards)
+    if options.format is ExportFormat.NPY:
+        return NpyTarget(fields, layout.naming(VECTORS, ".npy"), removed, num_shards)
     raise UsageError(f"--format={options.format} is not there yet.")
 
 
