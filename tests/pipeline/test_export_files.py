@@ -96,6 +96,22 @@ def test_the_view_of_the_docs_has_the_current_rows(exported):
     assert sorted(again) == sorted(rows)
 
 
+def test_the_json_of_the_docs_is_what_vertex_takes(exported, tmp_path):
+    import duckdb
+
+    place, first = exported
+    rows, gone = re.findall(r"^```sql\n(COPY .*?)^```", _PAGE.read_text(), re.M | re.S)
+    paths = {"TARGET": str(place / "parquet"), "VERTEX": str(tmp_path / "vertex")}
+    for copy in (rows, gone.replace("000001", "000002")):
+        duckdb.execute(re.sub("TARGET|VERTEX", lambda match: paths[match[0]], copy))
+        (tmp_path / "vertex" / "delete").mkdir(exist_ok=True)
+    lines = [line for f in tmp_path.glob("vertex/*.json") for line in f.read_text().splitlines()]
+    found = {row["id"]: np.float32(row["embedding"]).tobytes() for row in map(json.loads, lines)}
+    assert found == first
+    removed = (tmp_path / "vertex" / "delete" / "removed.txt").read_text().split()
+    assert removed and not set(removed) & set(vectors(place / "dataset"))
+
+
 def test_arrays_and_their_metadata_have_the_same_rows(exported):
     import faiss
     import pyarrow.parquet as pq
