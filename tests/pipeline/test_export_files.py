@@ -184,10 +184,11 @@ def test_an_export_of_no_rows(tmp_path):
     assert len(table) == 0 and table.schema.field("vector").type.list_size == 1280
     query = f"SELECT count(*) FROM '{tmp_path}/parquet/*.parquet'"
     assert duckdb.execute(query).fetchall() == [(0,)]
+    # Not as a stream datasets says of whatever has no rows that it "corresponds to no data".
     loaded = hugging_face.load_dataset(
-        "parquet", data_dir=str(tmp_path / "parquet"), cache_dir=str(tmp_path / "cache")
+        "parquet", data_dir=str(tmp_path / "parquet"), split="train", streaming=True
     )
-    assert loaded["train"].num_rows == 0 and len(loaded["train"].features) == 7
+    assert list(loaded) == []
 
 
 def test_leftovers_of_other_numbers_of_files_are_removed(tmp_path):
