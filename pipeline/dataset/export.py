@@ -41,14 +41,29 @@ class Export:
         record = read_record(directory, EXPORT_FILE)
         if record is None:
             return None
+        try:
+            return cls.of(directory, record)
+        except ValueError as error:
+            path = FileSystems.join(directory, EXPORT_FILE)
+            raise UnreadableRunError(
+                f"{path} is damaged: {error}. Copy it from a backup, or export to another "
+                "directory."
+            ) from error
+
+    @classmethod
+    def of(cls, directory: str, record: Mapping[str, Any]) -> Export:
+        """Returns the export that a record tells of.
+
+        Raises:
+          ValueError: it is no record of an export.
+        """
         export = cls(directory, record)
         try:
             _ = export.counts, export.all_files, export.runs, export.identity, export.number
+            _ = export.rows, export.run_id
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            path = FileSystems.join(directory, EXPORT_FILE)
-            raise UnreadableRunError(
-                f"{path} is not a file of `image-features export` ({error}); copy it from a "
-                "backup, or remove the directory and export again."
+            raise ValueError(
+                f"what it says is not of `image-features export` ({error!r})"
             ) from error
         return export
 

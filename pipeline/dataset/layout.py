@@ -127,13 +127,24 @@ class PackLayout(RunLayout):
 class ExportLayout(RunLayout):
     """The paths of one export: TARGET itself, or TARGET/_changes/NNNNNN for what changed since.
 
-    An export to a database has a directory of the dataset for its unfinished work.
+    An export to a database has a directory of the dataset for its unfinished work, the same one for
+    all exports to that database.
+
+    Attributes:
+      name: The name of the export; empty for that of its directory.
     """
+
+    name: str = ""
 
     @property
     def commit_file(self) -> str:
         """The name of the file that commits the export."""
         return EXPORT_FILE
+
+    @property
+    def run_id(self) -> str:
+        """The name of the export."""
+        return self.name or super().run_id
 
     def naming(self, kind: str, suffix: str) -> ShardNaming:
         """Returns the names of the exported files of a kind."""
