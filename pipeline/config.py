@@ -134,8 +134,8 @@ class ExportConfig(JobConfig[Export]):
     """The configuration of an export.
 
     Attributes:
-      recipe: The fields of _export.json that tell what is exported and how.
-      store: The database that keeps _export.json; None where it is a file of the target.
+      recipe: The fields of .export.json that tell what is exported and how.
+      store: The database that keeps .export.json; None where it is a file of the target.
     """
 
     recipe: Mapping[str, Any]

@@ -149,7 +149,7 @@ def export(
         `since="last"`.
 
     Returns:
-      The export: its `directory`, `counts`, `rows` and whatever _export.json says.
+      The export: its `directory`, `counts`, `rows` and whatever .export.json says.
 
     Raises:
       UsageError: an argument, the dataset or the target cannot be used; no work has started.

@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="Print the content of _export.json instead; where nothing has changed, the last one.",
+        help="Print the content of .export.json instead; where nothing has changed, the last one.",
     )
     parser.add_argument(
         "--log_format",

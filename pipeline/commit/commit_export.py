@@ -45,7 +45,7 @@ class ExportTally:
 
 
 class CommitExport(beam.PTransform):
-    """Checks that no row was lost or invented, then has the target finish and writes _export.json.
+    """Checks that no row was lost or invented, then has the target finish and writes .export.json.
 
     Args:
       run: The export to commit.
@@ -120,7 +120,7 @@ def commit_export(
       added: The number of rows to be written that the target had no row of the same key for.
 
     Returns:
-      The content of _export.json, which is an earlier attempt's if one got that far.
+      The content of .export.json, which is an earlier attempt's if one got that far.
 
     Raises:
       CommitError: rows do not add up, or the target is not as it should be.

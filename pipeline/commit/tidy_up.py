@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from image_features.pipeline.dataset.layout import REMOVED, TOMBSTONES, RunLayout
+from image_features.transforms.exports.npy_vectors import FOLDERS
 from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS
 from image_features.transforms.shards.index import INDEX_KIND
 from image_features.transforms.shards.shard_file import ShardFile
@@ -45,7 +46,13 @@ def remove_strays(layout: RunLayout, files: Sequence[ShardFile]) -> None:
       OSError: a file cannot be removed.
     """
     kinds = {VECTORS, REMOVED_KEYS, *(file.kind for file in files)}
-    _remove_unlisted(layout, sorted(kinds), {file.name for file in files})
+    listed = {file.name for file in files}
+    _remove_unlisted(layout, sorted(kinds), listed)
+    for folder in FOLDERS:
+        for file in list_files(layout.path(folder), f"{folder}_"):
+            name = file.path.rpartition("/")[2]
+            if f"{folder}/{name}" not in listed:
+                remove_file(file.path)
 
 
 def _remove_unlisted(layout: RunLayout, kinds: Iterable[str], listed: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""A committed export, as its _export.json tells it, and the exports that a target has got."""
+"""A committed export, as its .export.json tells it, and the exports that a target has got."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Export:
 
     Attributes:
       directory: The directory of its files; the database, where it has none.
-      record: The content of its _export.json.
+      record: The content of its .export.json.
     """
 
     directory: str
@@ -32,10 +32,10 @@ class Export:
 
     @classmethod
     def read(cls, directory: str) -> Export | None:
-        """Reads a directory's _export.json; returns None where there is none.
+        """Reads a directory's .export.json; returns None where there is none.
 
         Raises:
-          UnreadableRunError: _export.json is there but is not one of ours.
+          UnreadableRunError: .export.json is there but is not one of ours.
           OSError: the directory cannot be read.
         """
         record = read_record(directory, EXPORT_FILE)
@@ -120,7 +120,7 @@ def exports_in(target: str) -> list[Export]:
     """Returns the committed exports in a directory, the first one first.
 
     Raises:
-      UnreadableRunError: an _export.json is not one of ours.
+      UnreadableRunError: a .export.json is not one of ours.
       OSError: the directory cannot be read.
     """
     exports: list[Export] = []

@@ -21,7 +21,7 @@ from image_features.transforms.manifests.columns import Column
 
 
 def identity_of(options: ExportOptions, fields: RowFields, latest: Run) -> dict[str, Any]:
-    """Returns what exports to one target must have in common, as _export.json keeps it."""
+    """Returns what exports to one target must have in common, as .export.json keeps it."""
     return {
         "format": str(options.format),
         "vectors": {

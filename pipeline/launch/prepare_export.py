@@ -30,12 +30,13 @@ from image_features.pipeline.launch.export_history import (
 )
 from image_features.pipeline.launch.export_options import ExportFormat, ExportOptions, fields_of
 from image_features.pipeline.launch.prepare import check_libraries
+from image_features.pipeline.launch.vector_range import check_range
 from image_features.pipeline.locations import explain
 from image_features.pipeline.runners import runner
 from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.exports.fields import RowFields
-from image_features.transforms.exports.file_target import ParquetTarget
+from image_features.transforms.exports.file_target import NpyTarget, ParquetTarget
 from image_features.transforms.exports.store import VectorStore
 from image_features.transforms.exports.store_target import StoreTarget
 from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS, Target
@@ -136,6 +137,8 @@ def _target(
     removed = None if whole else layout.naming(REMOVED_KEYS, ".parquet")
     if options.format is ExportFormat.PARQUET:
         return ParquetTarget(fields, layout.naming(VECTORS, ".parquet"), removed, num_shards)
+    if options.format is ExportFormat.NPY:
+        return NpyTarget(fields, layout.naming(VECTORS, ".npy"), removed, num_shards)
     raise UsageError(f"--format={options.format} is not there yet.")
 
 
@@ -172,7 +175,7 @@ class _Plan:
         return [run for age, run in enumerate(self.runs) if self.new is None or age in self.new]
 
     def made(self, options: ExportOptions) -> dict[str, Any]:
-        """Returns what an _export.json says of what was exported and how."""
+        """Returns what a .export.json says of what was exported and how."""
         follows = self.last if self.store or self.new is not None else None
         return {
             "identity": identity_of(options, self.fields, self.runs[0]),
@@ -196,6 +199,7 @@ class _Plan:
 def _plan(options: ExportOptions, store: VectorStore | None, place: str) -> _Plan | NothingToDo:
     runs = _runs(options)
     fields = fields_of(options, runs)
+    check_range(fields, runs)
     if store is None:
         check_apart(options.target, place, runs)
     shown = store.shown if store else options.target
