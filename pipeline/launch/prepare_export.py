@@ -33,7 +33,8 @@ from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.exports.fields import OWN_NAMES, RowFields, VectorType
 from image_features.transforms.exports.file_target import ParquetTarget
-from image_features.transforms.exports.store import VectorStore
+from image_features.transforms.exports.pgvector import PgVectorStore
+from image_features.transforms.exports.store import StoreError, VectorStore
 from image_features.transforms.exports.store_target import StoreTarget
 from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS, Target
 from image_features.transforms.shards.index import INDEX_KIND
@@ -158,6 +159,13 @@ def store_of(options: ExportOptions) -> VectorStore:
     Raises:
       UsageError: its address is none, or its client is not installed.
     """
+    if options.format is ExportFormat.PGVECTOR:
+        if options.type is VectorType.INT8:
+            raise UsageError(
+                "--dtype=int8 is not for --format=pgvector, which has no such vectors; export "
+                "float16, which it keeps as halfvec."
+            )
+        return PgVectorStore.at(options.target, options.table)
     raise UsageError(f"--format={options.format} is not there yet.")
 
 
@@ -172,7 +180,10 @@ def _target(
     layout = run.layout
     assert isinstance(layout, ExportLayout)
     if run.store:
-        run.store.prepare(fields, run.run_id)
+        try:
+            run.store.prepare(fields, run.run_id)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
         return StoreTarget(run.store, fields, run.run_id, whole, layout.staging)
     removed = None if whole else layout.naming(REMOVED_KEYS, ".parquet")
     if options.format is ExportFormat.PARQUET:
@@ -246,6 +257,8 @@ def _history(options: ExportOptions, store: VectorStore | None, target: str) -> 
             return exports_in(target)
         record = store.last_export()
         return [Export(store.shown, record)] if record else []
+    except StoreError as error:
+        raise UsageError(str(error)) from error
     except (ValueError, OSError) as error:
         raise UsageError(f"{options.target} cannot be used: {explain(error)}.") from error
 
