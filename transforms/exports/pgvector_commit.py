@@ -23,7 +23,8 @@ DELETE FROM {table} t WHERE EXISTS (SELECT FROM {removed} r WHERE r.{key} = t.{k
 _REMOVE_OTHERS = """
 DELETE FROM {table} t WHERE NOT EXISTS (SELECT FROM {rows} r WHERE r.{key} = t.{key})"""
 _RECORD = """
-INSERT INTO {exports} (table_name, export, columns, record) VALUES ({name}, {export}, {columns}, {record})
+INSERT INTO {exports} (table_name, export, columns, record)
+VALUES ({name}, {export}, {columns}, {record})
 ON CONFLICT (table_name) DO UPDATE SET export = excluded.export, columns = excluded.columns,
   record = excluded.record, committed = excluded.committed"""
 
