@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 Out = TypeVar("Out")
 
-# For so many seconds a worker waits for a server that is being started again. A launcher says
-# earlier what is wrong.
-PATIENCE, BRIEFLY = 90.0, 3.0
+# For so many seconds a worker tries to reach a server, which may be started again just now. A
+# launcher waits for one that says so only, since other failures are for the user.
+PATIENCE, BRIEFLY = 90.0, 10.0
 _SCHEMES = ("postgresql://", "postgres://")
 _HOW = (
     "write postgresql://USER@HOST:PORT/DATABASE, with %40 for @, %2F for /, %3A for :, %3F for ? "
@@ -31,6 +31,8 @@ _HOW = (
 # What the server says of a failure that may pass: connections, conflicts, too many connections,
 # and a server that is stopped or started.
 _MAY_PASS = re.compile("08...|40...|53300|57P0[123]")
+# What it says without a code, to those who connect.
+_BUSY = re.compile("starting up|shutting down|too many (clients|connections)|connection slots")
 _CANCELLED, _LOCKED = "57014", "55P03"
 # A connection that a firewall has dropped is noticed after two minutes.
 _SETTINGS = {
@@ -135,7 +137,7 @@ class Database:
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_delay(patience),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=10),
-            retry=tenacity.retry_if_exception(_may_pass),
+            retry=tenacity.retry_if_exception(lambda error: _may_pass(error, patience)),
             reraise=True,
         )
         try:
@@ -162,13 +164,14 @@ def said(error: psycopg.Error) -> str:
     return text
 
 
-def _may_pass(error: BaseException) -> bool:
+def _may_pass(error: BaseException, patience: float) -> bool:
     import psycopg
 
-    # What is said of a failure to connect has no code.
-    return isinstance(error, psycopg.OperationalError) and (
-        error.sqlstate is None or _MAY_PASS.fullmatch(error.sqlstate) is not None
-    )
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    if error.sqlstate is not None:
+        return _MAY_PASS.fullmatch(error.sqlstate) is not None
+    return patience > BRIEFLY or _BUSY.search(str(error)) is not None
 
 
 def _is_plain(url: str, parts: dict[str, Any]) -> bool:
