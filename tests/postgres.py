@@ -65,8 +65,7 @@ class Postgres:
         self.control("restart", "-m", mode, "-l", str(self.directory / "log"))
 
     def close(self) -> None:
-        """Ends the server; nobody needs its data any more."""
-        self.control("stop", "-m", "immediate")
+        """Ends the server."""
         self._server.cleanup()
 
 
