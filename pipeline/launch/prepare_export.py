@@ -40,8 +40,9 @@ from image_features.pipeline.locations import explain
 from image_features.pipeline.runners import runner
 from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
-from image_features.transforms.exports.fields import RowFields
+from image_features.transforms.exports.fields import RowFields, VectorType
 from image_features.transforms.exports.file_target import NpyTarget, ParquetTarget
+from image_features.transforms.exports.pgvector import PgVectorStore
 from image_features.transforms.exports.store import VectorStore
 from image_features.transforms.exports.store_target import StoreTarget
 from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS, Target
@@ -123,6 +124,13 @@ def store_of(options: ExportOptions) -> VectorStore:
     Raises:
       UsageError: its address is none, or its client is not installed.
     """
+    if options.format is ExportFormat.PGVECTOR:
+        if options.type is VectorType.INT8:
+            raise UsageError(
+                "--dtype=int8 is not for --format=pgvector, which has no such vectors; export "
+                "float16, which it keeps as halfvec."
+            )
+        return PgVectorStore.at(options.target, options.table)
     raise UsageError(f"--format={options.format} is not there yet.")
 
 
