@@ -33,6 +33,7 @@ from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.exports.fields import OWN_NAMES, RowFields, VectorType
 from image_features.transforms.exports.file_target import ParquetTarget
+from image_features.transforms.exports.qdrant import QdrantStore, qdrant_store
 from image_features.transforms.exports.store import VectorStore
 from image_features.transforms.exports.store_target import StoreTarget
 from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS, Target
@@ -104,6 +105,8 @@ def prepare_export(
     store = store_of(options) if options.format.is_database else None
     place = dataset if store else absolute(options.target)
     runner.check(beam_options, wait=True, inputs=(), output=place)
+    if isinstance(store, QdrantStore) and store.is_local:
+        runner.stay_in_process(beam_options, store.location)
     identity = _identity(options, fields, runs[0])
     history = _history(options, store, place)
     last = history[-1] if history else None
@@ -158,6 +161,10 @@ def store_of(options: ExportOptions) -> VectorStore:
     Raises:
       UsageError: its address is none, or its client is not installed.
     """
+    if options.format is ExportFormat.QDRANT:
+        return qdrant_store(
+            options.target, options.table, options.type, since_last=options.since_last
+        )
     raise UsageError(f"--format={options.format} is not there yet.")
 
 
@@ -217,7 +224,8 @@ def _fields(options: ExportOptions, runs: Sequence[Run]) -> RowFields:
         own=own,
         columns=tuple(columns.values()),
         type=options.type,
-        normalize=options.normalize,
+        # Qdrant scales vectors itself, and leaves very short ones as they are.
+        normalize=options.normalize or options.format is ExportFormat.QDRANT,
     )
 
 
