@@ -263,10 +263,13 @@ def _params_of(client: QdrantClient, collection: str | None) -> Any:
 
 
 def _check_params(there: Any, mine: VectorParams, shown: str) -> None:
+    from qdrant_client import models
+
     def told(params: Any) -> str:
         if not hasattr(params, "size"):
             return "named vectors"
-        return f"{params.size} values of {params.datatype or 'float32'!s}, {params.distance!s}"
+        kind = params.datatype or models.Datatype.FLOAT32
+        return f"{params.size} values of {kind.value}, {params.distance!s}"
 
     if told(there) != told(mine):
         raise StoreError(
