@@ -138,7 +138,7 @@ def test_what_a_collection_cannot_take_is_refused_before_any_work(nights, tmp_pa
         assert said in capsys.readouterr().err
     for options in ([], ["--since=last"]):
         export(other.parent, target, *options, code=2)
-        assert f"{target}#photos" in capsys.readouterr().err
+        assert f"{target}, collection photos" in capsys.readouterr().err
     with opened(target) as client:
         client.create_collection("mine", vectors_config={})
     export(nights, target, "--table=mine", code=2)

@@ -95,7 +95,7 @@ class QdrantStore:
     @property
     def shown(self) -> str:
         """The database and the collection in it; addresses hold no credentials."""
-        return f"{self.location}#{self.table}"
+        return f"{self.location}, collection {self.table}"
 
     @property
     def is_local(self) -> bool:

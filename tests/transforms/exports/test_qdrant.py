@@ -323,11 +323,11 @@ def test_addresses(monkeypatch, tmp_path):
     def shown(target):
         return qdrant_store(target, "t", VectorType.FLOAT32).shown
 
-    assert shown("http://host") == "http://host:6333#t"
-    assert shown("https://HOST:443/prefix/") == "https://host:443/prefix#t"
-    assert shown("http://[::1]:80") == "http://[::1]:80#t"
+    assert shown("http://host") == "http://host:6333, collection t"
+    assert shown("https://HOST:443/prefix/") == "https://host:443/prefix, collection t"
+    assert shown("http://[::1]:80") == "http://[::1]:80, collection t"
     monkeypatch.chdir(tmp_path)
-    assert shown("db") == f"{tmp_path}/db#t"
+    assert shown("db") == f"{tmp_path}/db, collection t"
 
 
 def test_a_client_that_is_not_installed(monkeypatch):
