@@ -98,6 +98,19 @@ def check_same(
     )
 
 
+def check_kin(shown: str, last: Export, dataset: str, runs: Sequence[Run]) -> None:
+    """Makes sure that a whole export replaces rows of the same dataset, if of other runs.
+
+    Raises:
+      UsageError: it is another one.
+    """
+    if last.record.get("dataset") != dataset and not runs_in(runs).items() & last.runs.items():
+        raise UsageError(
+            f"{shown} has the rows of another dataset, {last.record.get('dataset')}, which this "
+            "export would remove. Export to another --table, or remove that one first."
+        )
+
+
 def check_follows(shown: str, last: Export, options: ExportOptions, runs: Sequence[Run]) -> None:
     """Makes sure that what has changed since the last export can be told.
 
