@@ -112,7 +112,8 @@ def commit_export(
         **run.recipe,
         "rows": current,
         "versions": versions(),
-        "files": [file.to_json() for file in files if file.name],
+        # What lies in a directory of its own is listed by that, as the files of a Lance table are.
+        "files": [file.to_json() for file in files if file.name and "/" not in file.name],
     }
     try:
         if run.store is None:

@@ -33,6 +33,8 @@ from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.exports.fields import OWN_NAMES, RowFields, VectorType
 from image_features.transforms.exports.file_target import ParquetTarget
+from image_features.transforms.exports.lance_table import LanceTable
+from image_features.transforms.exports.lance_target import TABLE, LanceTarget
 from image_features.transforms.exports.store import VectorStore
 from image_features.transforms.exports.store_target import StoreTarget
 from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS, Target
@@ -113,6 +115,9 @@ def prepare_export(
         new = frozenset(age for age, run in enumerate(runs) if not last.has(run))
         if not new:
             return None
+    since = last if new is not None else None
+    if options.format is ExportFormat.LANCE:
+        _lance_table(options, fields).check(is_there=since is not None)
     changed = [run for age, run in enumerate(runs) if new is None or age in new]
     num_shards = options.num_shards or shards_of(changed, options.images_per_shard)
     number = len(history) if new is not None and store is None else 0
@@ -146,7 +151,7 @@ def prepare_export(
     return Exporting(
         run=config,
         merge=dataclasses.replace(merge_of(runs), errors=(), new=new),
-        target=_target(options, config, fields, num_shards, whole=new is None),
+        target=_target(options, config, fields, num_shards, since),
         rows=sum(run.rows for run in runs),
         num_shards=num_shards,
     )
@@ -166,9 +171,9 @@ def _target(
     run: ExportConfig,
     fields: RowFields,
     num_shards: int,
-    *,
-    whole: bool,
+    since: Export | None,
 ) -> Target:
+    whole = since is None
     layout = run.layout
     assert isinstance(layout, ExportLayout)
     if run.store:
@@ -177,7 +182,20 @@ def _target(
     removed = None if whole else layout.naming(REMOVED_KEYS, ".parquet")
     if options.format is ExportFormat.PARQUET:
         return ParquetTarget(fields, layout.naming(VECTORS, ".parquet"), removed, num_shards)
+    if options.format is ExportFormat.LANCE:
+        return LanceTarget(
+            _lance_table(options, fields),
+            layout.naming(VECTORS, ".lance"),
+            removed,
+            num_shards,
+            layout.fingerprint,
+            None if since is None else str(since.record["fingerprint"]),
+        )
     raise UsageError(f"--format={options.format} is not there yet.")
+
+
+def _lance_table(options: ExportOptions, fields: RowFields) -> LanceTable:
+    return LanceTable(FileSystems.join(absolute(options.target), TABLE), fields)
 
 
 def _runs(options: ExportOptions) -> list[Run]:
