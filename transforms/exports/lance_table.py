@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.util
@@ -14,16 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.errors import UsageError
+from image_features.system.disks import sync_file
 from image_features.transforms.exports.fields import KEY_NAME, RowFields
-from image_features.transforms.exports.lance_vectors import FILE_VERSION
+from image_features.transforms.exports.lance_vectors import FILE_VERSION, lance_schema
 from image_features.transforms.shards.shard_file import ShardFile
+from image_features.transforms.stores.files import sync_names
 from image_features.transforms.stores.listing import list_files
 
 _LOG = logging.getLogger(__name__)
 # The property of a version that names the export which has made it.
 _EXPORT = "image_features.export"
+# What Lance adds to the rows that a search finds.
+_DISTANCE = "_distance"
 _ROWS_TOGETHER = 2**18
 _ROW_IN_FRAGMENT = 0xFFFFFFFF
+_WRITTEN_BY_LANCE = ("_transactions", "_deletions", "_versions")
 # Lance removes what no version refers to, as dead attempts leave it, when it is a week old; no
 # version is as old as this.
 _NEVER = datetime.timedelta(days=36_500)
@@ -69,12 +75,15 @@ class LanceTable:
                 "--format=lance needs pylance 10 or later: "
                 "pip install --upgrade 'image-feature-extractor[lance]'"
             )
+        _check_names(lance_schema(self.fields))
         try:
             table = self.open()
         except (ValueError, OSError) as error:
             raise UsageError(f"{self.path} cannot be used: {_first_line(error)}") from error
-        if not is_there:
-            return
+        if is_there:
+            self._check_fields(table)
+
+    def _check_fields(self, table: Any) -> None:
         if table is None:
             raise UsageError(
                 f"{self.path} is not there any more, where earlier exports have put it. Export "
@@ -118,7 +127,7 @@ class LanceTable:
             if _last_export(table) == export:
                 return table
             raise ValueError(f"{self.path} is a table that another job has made meanwhile.")
-        new = LanceOperation.Overwrite(self.fields.schema(), self._fragments(files))
+        new = LanceOperation.Overwrite(lance_schema(self.fields), self._fragments(files))
         return LanceDataset.commit(
             self.path, Transaction(0, new, transaction_properties={_EXPORT: export})
         )
@@ -176,6 +185,24 @@ class LanceTable:
             Transaction(table.version, update, transaction_properties={_EXPORT: export}),
         )
 
+    def flush(self) -> None:
+        """Returns when the newest version would be there after a loss of power, on disks.
+
+        Lance itself does not see to that.
+
+        Raises:
+          OSError: the disk has failed.
+        """
+        if "://" in self.path:
+            return
+        for name in _WRITTEN_BY_LANCE:
+            for listed in list_files(f"{self.path}/{name}"):
+                with open(listed.path, "rb") as file:
+                    sync_file(file)
+            with contextlib.suppress(FileNotFoundError):  # Nothing was deleted yet.
+                sync_names(f"{self.path}/{name}")
+        sync_names(self.path)
+
     def tidy_up(self, table: Any) -> None:
         """Removes what no version refers to, if it is so old that no job can be at it."""
         try:
@@ -209,7 +236,7 @@ class LanceTable:
         with tempfile.TemporaryDirectory(prefix="image-features-") as directory:
             return LanceFragment.create(
                 directory,
-                row.cast(self.fields.schema()),
+                row.cast(lance_schema(self.fields)),
                 mode="create",
                 data_storage_version=FILE_VERSION,
             ).files[0]
@@ -223,6 +250,22 @@ class LanceTable:
         reader = self._read(file, [KEY_NAME])
         batches = reader.read_all(batch_size=_ROWS_TOGETHER).to_batches()
         return np.concatenate([np.empty(0, "S32"), *map(_keys_of, batches)])
+
+
+def _check_names(schema: Any) -> None:
+    """Makes sure that Lance takes the names of all columns, which it tells as they are used."""
+    import lance
+
+    try:
+        if _DISTANCE in schema.names:
+            raise ValueError(f"the column {_DISTANCE} is of the answers to a search")
+        with tempfile.TemporaryDirectory(prefix="image-features-") as directory:
+            lance.write_dataset(schema.empty_table(), directory).to_table()
+    except (ValueError, OSError) as error:
+        raise UsageError(
+            f"Lance does not take the names of these columns ({_first_line(error)}); choose "
+            "others by --columns."
+        ) from error
 
 
 def check_rows(path: str, found: int, wanted: int) -> None:
@@ -255,16 +298,18 @@ def _transactions(table: Any) -> Iterator[Any]:
 
     version = table.version
     while version > 0:
+        before = version - 1
         try:
             transaction = table.read_transaction(version)
+        except TypeError:  # It is one of those that pylance cannot describe, such as a compaction.
+            transaction = None
         except (ValueError, OSError):
             return  # It was cleaned up.
-        if transaction is None:
-            return
-        yield transaction
-        operation = transaction.operation
-        is_restored = isinstance(operation, LanceOperation.Restore)
-        version = operation.version if is_restored else version - 1
+        if transaction is not None:
+            yield transaction
+            if isinstance(transaction.operation, LanceOperation.Restore):
+                before = transaction.operation.version
+        version = before
 
 
 def _rows_with(fragment: Any, keys: Keys) -> list[int]:

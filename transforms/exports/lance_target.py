@@ -97,6 +97,7 @@ class LanceTarget:
             removed = list(self._removed_keys(written))
             table = self.table.change(self.export, self.since, files, removed, record["rows"])
         check_rows(self.table.path, table.count_rows(), record["rows"])
+        self.table.flush()
         for file in files:
             if not file.rows:
                 with contextlib.suppress(OSError):
