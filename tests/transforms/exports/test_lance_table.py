@@ -197,7 +197,7 @@ def test_what_others_do_for_the_table_is_no_harm(first):
 def test_an_export_that_no_file_tells_of_is_not_built_upon(first):
     first.change("b", "a", [write(first, "b", [20])], [], 11)
     new = [write(first, "c", [21])]
-    with pytest.raises(ValueError, match="an export that no _export.json tells of"):
+    with pytest.raises(ValueError, match=r"an export that no _export\.json tells of"):
         first.change("c", "a", new, [], 11)
     lance.dataset(first.path, version=1).restore()
     first.change("c", "a", new, [], 11)
