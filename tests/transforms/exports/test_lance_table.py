@@ -264,3 +264,19 @@ def test_directories_of_any_name(tmp_path, name):
     table.change("b", "a", [write(table, "1", [1, 3])], [key(0)], 3)
     assert os.listdir(tmp_path) == [name]
     assert keys(table.open()) == [2, 1, 3]
+
+
+@pytest.mark.parametrize("kind", ["IVF_FLAT", "IVF_PQ"])
+def test_an_index_of_vectors_stays_true(table, kind):
+    table.put("a", [write(table, "0", range(300))])
+    parts = {} if kind == "IVF_FLAT" else {"num_sub_vectors": 4}
+    lance.dataset(table.path).create_index("vector", kind, num_partitions=2, **parts)
+    table.change("b", "a", [write(table, "1", [7, 300], version=1)], [key(8)], 300)
+    dataset = lance.dataset(table.path)
+    for number, version, found in [(7, 1, 7), (300, 1, 300), (9, 0, 9), (8, 0, None), (7, 0, None)]:
+        query = {"column": "vector", "q": vector(number, version), "k": 1, "nprobes": 2}
+        row = dataset.to_table(nearest=query | {"refine_factor": 50}).to_pylist()[0]
+        assert (int(row["key"], 16) if row["_distance"] < 1e-6 else None) == found
+    dataset.optimize.optimize_indices()
+    assert dataset.stats.index_stats("vector_idx")["num_unindexed_rows"] == 0
+    assert table.change("b", "a", [], [], 300).count_rows() == 300
