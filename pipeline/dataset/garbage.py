@@ -11,6 +11,8 @@ from apache_beam.io.filesystems import FileSystems
 from image_features.errors import RunHeldError, RunNotFoundError, UnsoundRunError
 from image_features.pipeline.dataset.claim import Claim, is_held
 from image_features.pipeline.dataset.layout import (
+    EXPORT_FILE,
+    EXPORTS,
     LAUNCH_FILE,
     PACK_FILE,
     RUN_FILE,
@@ -165,11 +167,17 @@ def _replaced(
 
 
 def _files_by_run(dataset: str) -> dict[str, dict[str, Listed]]:
-    """Returns the metadata of every file, by directory of the dataset and path within that."""
+    """Returns the metadata of every file, by directory of the dataset and path within that.
+
+    Exports to databases have a directory each in one of their own.
+    """
     found: dict[str, dict[str, Listed]] = {}
     root = dataset.rstrip("/")
     for file in list_tree(root):
         name, _, rest = file.path[len(root) + 1 :].partition("/")
+        if name == EXPORTS:
+            inner, _, rest = rest.partition("/")
+            name = f"{name}/{inner}"
         if rest:
             found.setdefault(FileSystems.join(root, name), {})[rest] = file
     return found
@@ -177,7 +185,8 @@ def _files_by_run(dataset: str) -> dict[str, dict[str, Listed]]:
 
 def _is_attempt(names: Mapping[str, Listed]) -> bool:
     """Tells whether a directory holds an attempt of ours, since nothing else may be removed."""
-    return f"{STAGING_NAME}/{LAUNCH_FILE}" in names and PACK_FILE not in names
+    others = {PACK_FILE, EXPORT_FILE}
+    return f"{STAGING_NAME}/{LAUNCH_FILE}" in names and not others.intersection(names)
 
 
 def _size(files: Mapping[str, Listed]) -> int:

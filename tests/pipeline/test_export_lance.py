@@ -80,9 +80,9 @@ def test_night_by_night(dataset, tmp_path, capsys):
     # No version had half of a night.
     assert [rows(table(target, version)) for version in (1, 2, 3)] == wanted
     assert table(target).version == 3
-    records = [json.loads((target / "_export.json").read_text())]
+    records = [json.loads((target / ".export.json").read_text())]
     records += [
-        json.loads(path.read_text()) for path in sorted(target.glob("_changes/*/_export.json"))
+        json.loads(path.read_text()) for path in sorted(target.glob(".changes/*/.export.json"))
     ]
     told = [
         (record["rows"], record["counts"]["rows_out"], record["counts"]["rows_removed"])
@@ -122,7 +122,7 @@ _DIES = """
 import os, signal, sys
 from image_features.pipeline.cli import main
 from image_features.pipeline.commit import commit_export
-from image_features.transforms.exports.lance_table import LanceTable
+from image_features.transforms.exports import lance_table
 
 def die(*args, **options):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -147,15 +147,15 @@ def test_an_export_that_is_killed_is_taken_up(dataset, tmp_path):
         )
         assert process.returncode == -signal.SIGKILL, process.stderr.decode()
 
-    is_killed_at('LanceTable, "_fragments"')  # Before Lance's commit,
+    is_killed_at('lance_table, "fragments_of"')  # Before Lance's commit,
     assert (table(target).version, rows(table(target))) == (1, before)
     files = datasets.files(target / "vectors.lance" / "data")
     is_killed_at('commit_export, "publish"')  # and between it and ours.
     assert (table(target).version, rows(table(target))) == (2, after)
-    assert not (target / "_changes" / "000001" / "_export.json").exists()
+    assert not (target / ".changes" / "000001" / ".export.json").exists()
     export(path, target, "--since=last")
     assert (table(target).version, rows(table(target))) == (2, after)
-    assert (target / "_changes" / "000001" / "_export.json").exists()
+    assert (target / ".changes" / "000001" / ".export.json").exists()
     assert datasets.files(target / "vectors.lance" / "data") == files
 
 

@@ -8,16 +8,16 @@ import datetime
 import importlib.util
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from image_features.errors import UsageError
 from image_features.system.disks import sync_file
-from image_features.transforms.exports.fields import KEY_NAME, RowFields
-from image_features.transforms.exports.lance_vectors import FILE_VERSION, lance_schema
+from image_features.transforms.exports.fields import RowFields
+from image_features.transforms.exports.lance_fragments import fragments_of, keys_in, rows_with
+from image_features.transforms.exports.lance_vectors import lance_schema
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import sync_names
 from image_features.transforms.stores.listing import list_files
@@ -27,14 +27,10 @@ _LOG = logging.getLogger(__name__)
 _EXPORT = "image_features.export"
 # What Lance adds to the rows that a search finds.
 _DISTANCE = "_distance"
-_ROWS_TOGETHER = 2**18
-_ROW_IN_FRAGMENT = 0xFFFFFFFF
 _WRITTEN_BY_LANCE = ("_transactions", "_deletions", "_versions")
 # Lance removes what no version refers to, as dead attempts leave it, when it is a week old; no
 # version is as old as this.
 _NEVER = datetime.timedelta(days=36_500)
-
-Keys = npt.NDArray[np.bytes_]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +123,9 @@ class LanceTable:
             if _last_export(table) == export:
                 return table
             raise ValueError(f"{self.path} is a table that another job has made meanwhile.")
-        new = LanceOperation.Overwrite(lance_schema(self.fields), self._fragments(files))
+        new = LanceOperation.Overwrite(
+            lance_schema(self.fields), fragments_of(files, self.data, self.fields)
+        )
         return LanceDataset.commit(
             self.path, Transaction(0, new, transaction_properties={_EXPORT: export})
         )
@@ -162,16 +160,16 @@ class LanceTable:
             return table
         if last not in (since, None):
             raise ValueError(
-                f"{self.path} has an export that no _export.json tells of, since it was removed. "
+                f"{self.path} has an export that no .export.json tells of, since it was removed. "
                 "Bring the version before it back (`restore` of pylance), or export without "
                 "--since=last, to another directory."
             )
         gone = np.array([*removed], dtype="S32")
-        keys = np.sort(np.concatenate([gone, *(self._keys(file) for file in files)]))
-        update = LanceOperation.Update(new_fragments=self._fragments(files))
+        keys = np.sort(np.concatenate([gone, *(keys_in(file, self.data) for file in files)]))
+        update = LanceOperation.Update(new_fragments=fragments_of(files, self.data, self.fields))
         kept = 0
         for fragment in table.get_fragments():
-            hits = _rows_with(fragment, keys)
+            hits = rows_with(fragment, keys)
             kept += fragment.count_rows() - len(hits)
             if hits:
                 left = fragment.delete_rows(hits)
@@ -209,47 +207,6 @@ class LanceTable:
             table.cleanup_old_versions(older_than=_NEVER, error_if_tagged_old_versions=False)
         except Exception as error:  # The rows are committed, and tidiness must not undo that.
             _LOG.warning("Could not tidy up %s: %s", self.path, _first_line(error))
-
-    def _fragments(self, files: Iterable[ShardFile]) -> list[Any]:
-        """Returns what a version tells of data files; those without rows are left out."""
-        from lance.fragment import DataFile, FragmentMetadata
-
-        full = [file for file in files if file.rows]
-        if not full:
-            return []
-        like = self._as_lance_writes(full[0])
-
-        def data_file(file: ShardFile) -> DataFile:
-            version = like.file_major_version, like.file_minor_version
-            return DataFile(file.name, like.fields, like.column_indices, *version, file.bytes)
-
-        return [FragmentMetadata(0, [data_file(file)], file.rows) for file in full]
-
-    def _as_lance_writes(self, file: ShardFile) -> Any:
-        """Returns what Lance tells of a file of its own of the same schema: which columns it has.
-
-        It writes none without rows, so that one of ours gives it a row.
-        """
-        from lance.fragment import LanceFragment
-
-        row = self._read(file).read_range(0, 1).to_table()
-        with tempfile.TemporaryDirectory(prefix="image-features-") as directory:
-            return LanceFragment.create(
-                directory,
-                row.cast(lance_schema(self.fields)),
-                mode="create",
-                data_storage_version=FILE_VERSION,
-            ).files[0]
-
-    def _read(self, file: ShardFile, columns: list[str] | None = None) -> Any:
-        from lance.file import LanceFileReader
-
-        return LanceFileReader(f"{self.data}/{file.name}", columns=columns)
-
-    def _keys(self, file: ShardFile) -> Keys:
-        reader = self._read(file, [KEY_NAME])
-        batches = reader.read_all(batch_size=_ROWS_TOGETHER).to_batches()
-        return np.concatenate([np.empty(0, "S32"), *map(_keys_of, batches)])
 
 
 def _check_names(schema: Any) -> None:
@@ -310,25 +267,6 @@ def _transactions(table: Any) -> Iterator[Any]:
             if isinstance(transaction.operation, LanceOperation.Restore):
                 before = transaction.operation.version
         version = before
-
-
-def _rows_with(fragment: Any, keys: Keys) -> list[int]:
-    """Returns the rows of a fragment that have one of the keys, which are sorted."""
-    hits: list[int] = []
-    if not len(keys):
-        return hits
-    for batch in fragment.to_batches(
-        columns=[KEY_NAME], with_row_address=True, batch_size=_ROWS_TOGETHER
-    ):
-        found = _keys_of(batch)
-        places = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
-        addresses = batch["_rowaddr"].to_numpy()[keys[places] == found]
-        hits += (addresses & np.uint64(_ROW_IN_FRAGMENT)).tolist()
-    return hits
-
-
-def _keys_of(batch: Any) -> Keys:
-    return np.array(batch[KEY_NAME].to_numpy(zero_copy_only=False), dtype="S32")
 
 
 def _first_line(error: Exception) -> str:

@@ -7,11 +7,11 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from image_features.transforms.exports.batches import in_batches
 from image_features.transforms.exports.fields import RowFields
-from image_features.transforms.shards.record_format import RECORDS
 from image_features.transforms.shards.shard_content import HashingSink, Rows
 
 # The version of the files is told, since each release of pylance has a default of its own, and the
@@ -19,8 +19,6 @@ from image_features.transforms.shards.shard_content import HashingSink, Rows
 FILE_VERSION = "2.1"
 # Lance compresses texts by tables that it makes of random samples, if nothing else is said.
 _COMPRESSED = {"lance-encoding:compression": "zstd"}
-# So many rows are parsed at once.
-_ROWS_TOGETHER = 1024
 _BLOCK = 2**20
 
 
@@ -39,12 +37,26 @@ class LanceVectors:
         """Begins a file, in the directory for temporary files as Lance knows no streams."""
         with tempfile.TemporaryDirectory(prefix="image-features-") as directory:
             path = os.path.join(directory, "shard.lance")
-            with _Writer(path, self.fields) as writer:
-                with RECORDS.stream(writer.add).whole() as stream:
-                    yield stream
-                writer.end()
+            with self._writer(path) as take, in_batches(take) as out:
+                yield out
             with open(path, "rb") as file:
                 shutil.copyfileobj(file, sink, _BLOCK)
+
+    @contextlib.contextmanager
+    def _writer(self, path: str) -> Iterator[Callable[[list[bytes]], None]]:
+        """Gives the body what writes rows to a file."""
+        import pyarrow as pa
+        from lance.file import LanceFileWriter
+
+        schema = lance_schema(self.fields)
+        with LanceFileWriter(path, schema, version=FILE_VERSION) as writer:
+
+            def take(payloads: list[bytes]) -> None:
+                columns = self.fields.table(payloads).columns
+                for batch in pa.Table.from_arrays(columns, schema=schema).to_batches():
+                    writer.write_batch(batch)
+
+            yield take
 
 
 def lance_schema(fields: RowFields) -> Any:
@@ -58,36 +70,3 @@ def lance_schema(fields: RowFields) -> Any:
         return field.with_metadata(_COMPRESSED) if is_text else field
 
     return pa.schema([kept(field) for field in fields.schema()])
-
-
-class _Writer:
-    """Rows on their way to a file."""
-
-    def __init__(self, path: str, fields: RowFields) -> None:
-        from lance.file import LanceFileWriter
-
-        self._schema = lance_schema(fields)
-        self._file = LanceFileWriter(path, self._schema, version=FILE_VERSION)
-        self._fields = fields
-        self._payloads: list[bytes] = []
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def add(self, payload: bytes) -> None:
-        self._payloads.append(payload)
-        if len(self._payloads) >= _ROWS_TOGETHER:
-            self.end()
-
-    def end(self) -> None:
-        """Writes what is gathered."""
-        import pyarrow as pa
-
-        payloads, self._payloads = self._payloads, []
-        if payloads:
-            table = pa.Table.from_arrays(self._fields.table(payloads).columns, schema=self._schema)
-            for batch in table.to_batches():
-                self._file.write_batch(batch)
