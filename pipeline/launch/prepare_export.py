@@ -152,7 +152,7 @@ def _target(
             layout.fingerprint,
             None if since is None else since.fingerprint,
         )
-        lance.table.check(is_there=not whole)
+        lance.table.check(lance.export, None if since is None else since.rows)
         return lance
     raise UsageError(f"--format={options.format} is not there yet.")
 

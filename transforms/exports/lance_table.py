@@ -50,11 +50,12 @@ class LanceTable:
         """The directory of the table's data files."""
         return f"{self.path}/data"
 
-    def check(self, *, is_there: bool) -> None:
+    def check(self, export: str, rows: int | None = None) -> None:
         """Makes sure that the table can be used, before any work.
 
         Args:
-          is_there: Whether an earlier export has made it.
+          export: The name of the export, which an attempt may have committed already.
+          rows: The number of rows that the export before has left; None if there was none.
 
         Raises:
           UsageError: it cannot; pylance is not installed, for one.
@@ -76,22 +77,29 @@ class LanceTable:
             table = self.open()
         except (ValueError, OSError) as error:
             raise UsageError(f"{self.path} cannot be used: {_first_line(error)}") from error
-        if is_there:
+        if rows is not None:
             self._check_fields(table)
+            if _last_export(table) != export:
+                try:
+                    check_rows(self.path, table.count_rows(), rows)
+                except ValueError as error:
+                    raise UsageError(str(error)) from error
 
     def _check_fields(self, table: Any) -> None:
+        from lance.schema import LanceSchema
+
         if table is None:
             raise UsageError(
                 f"{self.path} is not there any more, where earlier exports have put it. Export "
                 "without --since=last, to another directory."
             )
-        have = {field.name: field.type for field in table.schema}
-        for field in self.fields.schema():
-            if have.get(field.name) != field.type:
+        have = _columns(table.lance_schema)
+        for name, column in _columns(LanceSchema.from_pyarrow(lance_schema(self.fields))).items():
+            if have.get(name) != column:
                 raise UsageError(
-                    f"{self.path} has no column {field.name} of the type {field.type}, as the "
-                    "export before had: it was changed since. Export without --since=last, to "
-                    "another directory."
+                    f"{self.path} has no column {name} of the type {column[1]}, as the export "
+                    "before had: it was changed since. Export without --since=last, to another "
+                    "directory."
                 )
 
     def open(self) -> Any:
@@ -225,6 +233,11 @@ def _check_names(schema: Any) -> None:
         ) from error
 
 
+def _columns(schema: Any) -> dict[str, tuple[int, Any]]:
+    """Returns number and type of columns by name: one that comes again has another number."""
+    return {field.name(): (field.id(), field.to_arrow().type) for field in schema.fields()}
+
+
 def check_rows(path: str, found: int, wanted: int) -> None:
     """Makes sure that a table has as many rows as the dataset.
 
@@ -233,9 +246,8 @@ def check_rows(path: str, found: int, wanted: int) -> None:
     """
     if found != wanted:
         raise ValueError(
-            f"{path} has {found} rows with the export, where the dataset has {wanted}: others "
-            "write to it too, or rows were removed by hand. Export without --since=last, to "
-            "another directory."
+            f"{path} has {found} rows, where exports make it {wanted}: others write to it too, or "
+            "rows were removed by hand. Export without --since=last, to another directory."
         )
 
 

@@ -170,7 +170,7 @@ def test_no_rows_at_all(table):
 
 def test_other_numbers_of_rows_are_refused_before_readers_see_them(first):
     lance.dataset(first.path).delete(f"key = '{key(5)}'")
-    with pytest.raises(ValueError, match="has 10 rows with the export, where the dataset has 11"):
+    with pytest.raises(ValueError, match="has 10 rows, where exports make it 11"):
         first.change("b", "a", [write(first, "b", [20])], [], 11)
     assert keys(lance.dataset(first.path)) == [0, 1, 2, 3, 4, 6, 7, 8, 9]
 
@@ -180,7 +180,7 @@ def test_what_others_do_for_the_table_is_no_harm(first):
     dataset = lance.dataset(first.path)
     dataset.create_scalar_index("key", "BTREE")
     dataset.add_columns({"twice": "score * 2"})
-    first.check(is_there=True)
+    first.check("b", 10)
     first.change("b", "a", [write(first, "b", [2, 20], version=1)], [key(3)], 10)
     dataset = lance.dataset(first.path)
     assert dataset.to_table(filter=f"key = '{key(20)}'")["twice"].to_pylist() == [None]
@@ -226,37 +226,44 @@ def test_what_dead_attempts_leave_goes_after_a_week(first, tmp_path):
 def test_names_of_columns_that_lance_does_not_take(tmp_path, name):
     fields = RowFields(VectorField("", WIDTH), columns=(Column(name, Kind.INT64),))
     with pytest.raises(UsageError, match="choose others by --columns"):
-        LanceTable(str(tmp_path / "vectors.lance"), fields).check(is_there=False)
+        LanceTable(str(tmp_path / "vectors.lance"), fields).check("a")
 
 
 def test_a_table_that_has_changed_is_refused_before_any_work(first, tmp_path):
-    first.check(is_there=True)
+    first.check("b", 10)
+    first.check("a", 11)  # An attempt at it has got as far as the table.
+    with pytest.raises(UsageError, match="has 10 rows, where exports make it 11"):
+        first.check("b", 11)
     with pytest.raises(UsageError, match="is not there any more"):
-        LanceTable(str(tmp_path / "other.lance"), FIELDS).check(is_there=True)
+        LanceTable(str(tmp_path / "other.lance"), FIELDS).check("b", 10)
     lance.dataset(first.path).drop_columns(["score"])
     with pytest.raises(UsageError, match="has no column score of the type float"):
-        first.check(is_there=True)
+        first.check("b", 10)
+    lance.dataset(first.path).add_columns({"score": "cast(2 as float)"})
+    # Data files would name the column that is gone.
+    with pytest.raises(UsageError, match="has no column score of the type float"):
+        first.check("b", 10)
     for file in os.scandir(f"{first.path}/_versions"):
         with open(file.path, "r+b") as opened:
             opened.truncate(10)
     with pytest.raises(UsageError, match=r"vectors.lance cannot be used: "):
-        first.check(is_there=True)
+        first.check("b", 10)
 
 
 def test_pylance_that_is_missing_or_old(table, monkeypatch):
     with monkeypatch.context() as patch:
         patch.delattr("lance.fragment.LanceFragment.delete_rows")
         with pytest.raises(UsageError, match="needs pylance 10 or later"):
-            table.check(is_there=False)
+            table.check("a")
     monkeypatch.setattr(lance_table.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'image-feature-extractor\[lance\]'"):
-        table.check(is_there=False)
+        table.check("a")
 
 
 @pytest.mark.parametrize("name", ["a b", "a%20b", "é", "a#b", "a?b", "a:b", "a[0]*"])
 def test_directories_of_any_name(tmp_path, name):
     table = LanceTable(str(tmp_path / name / "vectors.lance"), FIELDS)
-    table.check(is_there=False)
+    table.check("a")
     table.put("a", [write(table, "0", range(3))])
     table.change("b", "a", [write(table, "1", [1, 3])], [key(0)], 3)
     assert os.listdir(tmp_path) == [name]
