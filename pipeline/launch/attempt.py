@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import json
@@ -27,7 +28,12 @@ from image_features.pipeline.locations import explain
 from image_features.system.disks import make_directories
 from image_features.system.paths import absolute
 from image_features.transforms.runtime import progress
-from image_features.transforms.stores.files import create_once, open_plain, remove_file
+from image_features.transforms.stores.files import (
+    create_once,
+    open_plain,
+    remove_file,
+    remove_tree,
+)
 
 _LOG = logging.getLogger(__name__)
 # The user names these directories themselves, and not those that they are in.
@@ -221,6 +227,14 @@ def _begun_with(layout: RunLayout, started: str) -> object:
             remove_file(path)
             _write_launch_file(layout, started)
     return layout.fingerprint
+
+
+def clear_committed(layout: RunLayout) -> None:
+    """Removes what a job has left that was killed when it had committed, unless it goes on."""
+    with contextlib.suppress(OSError):
+        launched = FileSystems.exists(FileSystems.join(layout.staging, LAUNCH_FILE))
+        if launched and not is_held(layout.staging):
+            remove_tree(layout.staging)
 
 
 def _begin_anew(layout: RunLayout, started: str) -> None:

@@ -19,7 +19,12 @@ from image_features.pipeline.dataset.layout import EXPORTS, ExportLayout, datase
 from image_features.pipeline.dataset.run import Run, check_whole
 from image_features.pipeline.dataset.series import open_series
 from image_features.pipeline.export import Exporting
-from image_features.pipeline.launch.attempt import State, begin_attempt, find_export
+from image_features.pipeline.launch.attempt import (
+    State,
+    begin_attempt,
+    clear_committed,
+    find_export,
+)
 from image_features.pipeline.launch.export_history import (
     check_apart,
     check_follows,
@@ -220,6 +225,8 @@ def _plan(options: ExportOptions, store: VectorStore | None, place: str) -> _Pla
     shown = store.shown if store else options.target
     history = history_of(shown, store, place)
     last = history[-1] if history else None
+    if last and store is None:
+        clear_committed(ExportLayout(last.directory))
     new: frozenset[int] | None = None
     if last and (store or options.since_last):
         check_same(shown, last, options, identity_of(options, fields, runs[0]))
