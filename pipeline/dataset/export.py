@@ -73,6 +73,11 @@ class Export:
         return str(self.record["run_id"])
 
     @property
+    def fingerprint(self) -> str:
+        """The hash of all that the exported rows depend on."""
+        return str(self.record["fingerprint"])
+
+    @property
     def number(self) -> int:
         """How many exports the target had before."""
         return int(self.record["number"])

@@ -43,6 +43,7 @@ from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.exports.fields import RowFields, VectorType
 from image_features.transforms.exports.file_target import NpyTarget, ParquetTarget
+from image_features.transforms.exports.lance_target import LanceTarget
 from image_features.transforms.exports.pgvector import PgVectorStore
 from image_features.transforms.exports.qdrant import QdrantStore, qdrant_store
 from image_features.transforms.exports.store import VectorStore
@@ -107,7 +108,8 @@ def prepare_export(
         guards=Guards(max_error_rate=1.0),
     )
     try:
-        target = _target(options, config, plan.fields, num_shards, whole=plan.new is None)
+        since = plan.last if plan.new is not None else None
+        target = _target(options, config, plan.fields, num_shards, since)
     except ValueError as error:
         if begun.state is State.NEW:
             _undo(layout)
@@ -147,9 +149,9 @@ def _target(
     run: ExportConfig,
     fields: RowFields,
     num_shards: int,
-    *,
-    whole: bool,
+    since: Export | None,
 ) -> Target:
+    whole = since is None
     layout = run.layout
     assert isinstance(layout, ExportLayout)
     if run.store:
@@ -160,6 +162,19 @@ def _target(
         return ParquetTarget(fields, layout.naming(VECTORS, ".parquet"), removed, num_shards)
     if options.format is ExportFormat.NPY:
         return NpyTarget(fields, layout.naming(VECTORS, ".npy"), removed, num_shards)
+    if options.format is ExportFormat.LANCE:
+        names = layout.naming(VECTORS, ".lance")
+        lance = LanceTarget(
+            fields,
+            names,
+            removed,
+            num_shards,
+            absolute(options.target),
+            layout.fingerprint,
+            None if since is None else since.fingerprint,
+        )
+        lance.table.check(lance.export, None if since is None else since.rows)
+        return lance
     raise UsageError(f"--format={options.format} is not there yet.")
 
 
