@@ -96,9 +96,7 @@ class Export:
 
     def has(self, run: Run) -> bool:
         """Whether the rows of a run, or of all that were merged into it, were exported."""
-        exported = self.runs.items()
-        mine = (run.run_id, run.finished)
-        return mine in exported or (bool(run.replaces) and run.replaces.items() <= exported)
+        return run.is_among(self.runs)
 
 
 def exports_in(target: str) -> list[Export]:
