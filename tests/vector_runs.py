@@ -71,9 +71,8 @@ def write_run(
             (row for row in rows if shard_of(row.key, shards) == number), key=lambda row: row.key
         )
         data = b"".join(frame(_example(row)) for row in mine)
-        files.append(
-            _write(path, "features", f"-{number:05d}-of-{shards:05d}.tfrecord", data, mine)
-        )
+        place = f"-{number:05d}-of-{shards:05d}"
+        files.append(_write(path, "features", f"{place}.tfrecord", data, mine))
         if indexed:
             notes = [index_note(row.sha256, "", row.uri) for row in mine]
             index = index_file(np.array([row.key.encode() for row in mine], "S32"), notes)
