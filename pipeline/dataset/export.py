@@ -96,9 +96,7 @@ class Export:
 
     def has(self, run: Run) -> bool:
         """Whether the rows of a run, or of all that were merged into it, were exported."""
-        exported = self.runs.items()
-        mine = (run.run_id, run.finished)
-        return mine in exported or (bool(run.replaces) and run.replaces.items() <= exported)
+        return has_rows_of(run, self.runs)
 
 
 def exports_in(target: str) -> list[Export]:
@@ -128,3 +126,31 @@ def runs_in(runs: Sequence[Run]) -> dict[str, str]:
         found |= run.replaces
         found[run.run_id] = run.finished
     return found
+
+
+def has_rows_of(run: Run, known: Mapping[str, str]) -> bool:
+    """Whether the rows of a run, or of all that were merged into it, are among those of others.
+
+    Args:
+      run: The run.
+      known: The finish times, by name, that `runs_in` has returned of the others.
+    """
+    mine = (run.run_id, run.finished)
+    return mine in known.items() or (bool(run.replaces) and run.replaces.items() <= known.items())
+
+
+def untold_changes(runs: Sequence[Run], known: Mapping[str, str]) -> str:
+    """Says why it cannot be told which rows are new since some runs; empty where it can.
+
+    Args:
+      runs: The runs of the dataset that are read now.
+      known: The finish times, by name, that `runs_in` has returned then.
+    """
+    here = runs_in(runs)
+    for run_id, finished in known.items():
+        if here.get(run_id) != finished:
+            return f"the run {run_id} that it has was removed"
+    for run in runs:
+        if not has_rows_of(run, known) and run.replaces.items() & known.items():
+            return f"the run {run.run_id} merges rows that it has with others"
+    return ""

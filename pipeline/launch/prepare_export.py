@@ -20,6 +20,7 @@ from image_features.pipeline.dataset.export import (
     export_directory,
     exports_in,
     runs_in,
+    untold_changes,
 )
 from image_features.pipeline.dataset.layout import EXPORTS, ExportLayout, dataset_of
 from image_features.pipeline.dataset.run import Run, check_whole
@@ -265,19 +266,7 @@ def _check_follows(
                 f"{options.target} was exported with another {name}: {json.dumps(theirs)}, now "
                 f"{json.dumps(mine)}; export to another target."
             )
-    here = runs_in(runs)
-    lost = [run_id for run_id, finished in last.runs.items() if here.get(run_id) != finished]
-    mixed = [
-        run
-        for run in runs
-        if not last.has(run) and any(last.runs.get(r) == at for r, at in run.replaces.items())
-    ]
-    if lost or mixed:
-        why = (
-            f"the run {lost[0]} that it has was removed"
-            if lost
-            else f"the run {mixed[0].run_id} merges rows that it has with others"
-        )
+    if why := untold_changes(runs, last.runs):
         raise UsageError(
             f"What has changed since the last export to {options.target} cannot be told: {why}. "
             "Export without --since=last"
