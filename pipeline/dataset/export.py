@@ -96,7 +96,7 @@ class Export:
 
     def has(self, run: Run) -> bool:
         """Whether the rows of a run, or of all that were merged into it, were exported."""
-        return has_rows_of(run, self.runs)
+        return run.is_among(self.runs)
 
 
 def exports_in(target: str) -> list[Export]:
@@ -128,17 +128,6 @@ def runs_in(runs: Sequence[Run]) -> dict[str, str]:
     return found
 
 
-def has_rows_of(run: Run, known: Mapping[str, str]) -> bool:
-    """Whether the rows of a run, or of all that were merged into it, are among those of others.
-
-    Args:
-      run: The run.
-      known: The finish times, by name, that `runs_in` has returned of the others.
-    """
-    mine = (run.run_id, run.finished)
-    return mine in known.items() or (bool(run.replaces) and run.replaces.items() <= known.items())
-
-
 def untold_changes(runs: Sequence[Run], known: Mapping[str, str]) -> str:
     """Says why it cannot be told which rows are new since some runs; empty where it can.
 
@@ -151,6 +140,6 @@ def untold_changes(runs: Sequence[Run], known: Mapping[str, str]) -> str:
         if here.get(run_id) != finished:
             return f"the run {run_id} that it has was removed"
     for run in runs:
-        if not has_rows_of(run, known) and run.replaces.items() & known.items():
+        if not run.is_among(known) and run.replaces.items() & known.items():
             return f"the run {run.run_id} merges rows that it has with others"
     return ""
