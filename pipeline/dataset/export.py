@@ -128,6 +128,18 @@ def runs_in(runs: Sequence[Run]) -> dict[str, str]:
     return found
 
 
+def removed_run(runs: Sequence[Run], known: Mapping[str, str]) -> str:
+    """Returns the name of a run that is not there any more; empty if all are.
+
+    Args:
+      runs: The runs of the dataset that are read now.
+      known: The finish times, by name, that `runs_in` has returned before.
+    """
+    here = runs_in(runs)
+    lost = (name for name, finished in known.items() if here.get(name) != finished)
+    return next(lost, "")
+
+
 def untold_changes(runs: Sequence[Run], known: Mapping[str, str]) -> str:
     """Says why it cannot be told which rows are new since some runs; empty where it can.
 
@@ -135,10 +147,8 @@ def untold_changes(runs: Sequence[Run], known: Mapping[str, str]) -> str:
       runs: The runs of the dataset that are read now.
       known: The finish times, by name, that `runs_in` has returned then.
     """
-    here = runs_in(runs)
-    for run_id, finished in known.items():
-        if here.get(run_id) != finished:
-            return f"the run {run_id} that it has was removed"
+    if lost := removed_run(runs, known):
+        return f"the run {lost} that it has was removed"
     for run in runs:
         if not run.is_among(known) and run.replaces.items() & known.items():
             return f"the run {run.run_id} merges rows that it has with others"

@@ -23,8 +23,8 @@ from image_features.pipeline.dataset.export import (
     untold_changes,
 )
 from image_features.pipeline.dataset.layout import EXPORTS, ExportLayout, dataset_of
-from image_features.pipeline.dataset.run import Run, check_whole
-from image_features.pipeline.dataset.series import merged_columns, open_series
+from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.dataset.series import merged_columns, open_whole
 from image_features.pipeline.export import Exporting
 from image_features.pipeline.launch.attempt import State, begin_attempt, find_export
 from image_features.pipeline.launch.prepare import AlreadyCommitted
@@ -182,15 +182,7 @@ def _target(
 
 
 def _runs(options: ExportOptions) -> list[Run]:
-    shown = options.dataset
-    try:
-        runs = list(open_series(absolute(shown), options.features).runs)
-        _ = runs[0].vector  # There must be one, and one only.
-        check_whole(runs, ("features",))
-    except UsageError:
-        raise
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{shown} cannot be exported: {explain(error)}.") from error
+    runs = open_whole(options.dataset, options.features, done="exported")
     for run in runs:
         if len(run.files(INDEX_KIND)) != len(run.files()):
             raise UsageError(
