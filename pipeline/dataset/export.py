@@ -96,7 +96,7 @@ class Export:
 
     def has(self, run: Run) -> bool:
         """Whether the rows of a run, or of all that were merged into it, were exported."""
-        return run.is_among(self.runs)
+        return has_rows_of(run, self.runs)
 
 
 def exports_in(target: str) -> list[Export]:
@@ -128,6 +128,14 @@ def runs_in(runs: Sequence[Run]) -> dict[str, str]:
     return found
 
 
+def has_rows_of(run: Run, runs: Mapping[str, str]) -> bool:
+    """Whether a run, or all that were merged into it, are among those that `runs_in` gave."""
+    among = runs.items()
+    return (run.run_id, run.finished) in among or (
+        bool(run.replaces) and run.replaces.items() <= among
+    )
+
+
 def removed_run(runs: Sequence[Run], known: Mapping[str, str]) -> str:
     """Returns the name of a run that is not there any more; empty if all are.
 
@@ -150,6 +158,6 @@ def untold_changes(runs: Sequence[Run], known: Mapping[str, str]) -> str:
     if lost := removed_run(runs, known):
         return f"the run {lost} that it has was removed"
     for run in runs:
-        if not run.is_among(known) and run.replaces.items() & known.items():
+        if not has_rows_of(run, known) and run.replaces.items() & known.items():
             return f"the run {run.run_id} merges rows that it has with others"
     return ""

@@ -101,13 +101,6 @@ class Run:
         """The runs that were merged into this one: their finish times by their names."""
         return dict(self.record.get("replaces", {}))
 
-    def is_among(self, runs: Mapping[str, str]) -> bool:
-        """Whether runs, finish times by names, have it, or all that were merged into it."""
-        mine = (self.run_id, self.finished)
-        return mine in runs.items() or (
-            bool(self.replaces) and self.replaces.items() <= runs.items()
-        )
-
     @property
     def rows(self) -> int:
         """The number of images with features."""

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from image_features.pipeline.dataset.export import has_rows_of
 from image_features.pipeline.dataset.run import Run
 
 
@@ -62,7 +63,7 @@ class Earlier:
 
     def has(self, run: Run) -> bool:
         """Whether the rows of a run, or of all that were merged into it, were compared."""
-        return run.is_among(self.runs)
+        return has_rows_of(run, self.runs)
 
     def has_part(self, run: Run) -> bool:
         """Whether rows of some of the runs that were merged into a run were compared."""

@@ -14,7 +14,7 @@ from image_features.pipeline.dedup.duplicates import Duplicates
 from image_features.pipeline.dedup.result import Counts
 from image_features.pipeline.report.markup import make_environment, policy_for
 from image_features.pipeline.report.thumbnails import Pictured, read_thumbnails
-from image_features.transforms.shards.record_format import FORMAT, HEIGHT, KEY, URI, WIDTH, Record
+from image_features.transforms.shards.record_format import HEIGHT, KEY, URI, WIDTH, Record
 
 _PER_GROUP = 12
 _SECONDS = 60.0  # After so many no other picture is begun.
@@ -29,7 +29,7 @@ class Member:
       uri: The location of the image; a very long one lacks its middle.
       similarity: The cosine with the representative.
       keep: Whether it is the representative.
-      shape: The format and size of the file.
+      shape: The size of the image, in pixels.
       picture: The picture as a data URI; None where it cannot be had.
     """
 
@@ -79,7 +79,7 @@ class Page:
         if self._seen and (key := record.text(KEY)) in self._seen:
             size = f"{record.number(WIDTH)}×{record.number(HEIGHT)}"  # noqa: RUF001
             pictured = Pictured(record.text(URI), run.provenance.archives)
-            self._seen[key] = (pictured, f"{record.text(FORMAT)} {size}")
+            self._seen[key] = (pictured, size)
 
     def read_pictures(self, *, private_hosts: bool) -> None:
         """Reads the images again, from where they were, for a small picture of each."""
