@@ -95,10 +95,13 @@ def prepare_dedup(options: DedupOptions) -> Deduplication | AlreadyCommitted:
     recipe = _recipe(options, runs, since)
     text = json.dumps(recipe, sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
-    attempt = begin_attempt(find_dedup(options.output), fingerprint, started)
+    found = find_dedup(options.output)
+    earlier = None
+    if since is not None and found.state is not State.COMMITTED:
+        earlier = _earlier(options, since)
+    attempt = begin_attempt(found, fingerprint, started)
     if attempt.state is State.COMMITTED:
         return AlreadyCommitted(attempt.layout.directory)
-    earlier = _earlier(options, since) if since else None
     return Deduplication(options, attempt.layout, started, tuple(runs), earlier, recipe)
 
 
