@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from image_features.pipeline.dataset.layout import TOMBSTONES
 from image_features.pipeline.dataset.run import Run
 from image_features.transforms.archives.framing import frame
 from image_features.transforms.shards.example import serialize_example
@@ -59,6 +60,7 @@ def write_run(
     finished: str = "2026-01-01T00:00:00+00:00",
     shards: int = 2,
     indexed: bool = True,
+    removed: Sequence[Row] = (),
     replaces: Mapping[str, str] | None = None,
     width: int = 4,
 ) -> Run:
@@ -77,6 +79,9 @@ def write_run(
             notes = [index_note(row.sha256, "", row.uri) for row in mine]
             index = index_file(np.array([row.key.encode() for row in mine], "S32"), notes)
             files.append(_write(path, INDEX_KIND, f"{place}.parquet", index, mine))
+    if removed:
+        lines = "".join(json.dumps({"key": row.key}) + "\n" for row in removed)
+        files.append(_write(path, TOMBSTONES, "-0.jsonl", lines.encode(), removed))
     provenance = runs.made_otherwise(
         runs.config(str(path)), num_features=len(rows[0].vector) if rows else width
     ).provenance

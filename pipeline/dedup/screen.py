@@ -11,7 +11,7 @@ from image_features.pipeline.dataset.records import Floats
 from image_features.pipeline.dedup.vectors import Doubles, Ints, Vectors
 
 # Twice as many vectors are looked at to choose directions and to count what these leave.
-_SAMPLE = 2048
+_SAMPLE = 1024
 _WIDTHS = (8, 16, 32, 64, 128, 256, 512, 1024)
 # The reduced vectors of all rows are in memory: a million have 256 values each.
 _BYTES = 1 << 30
@@ -63,11 +63,10 @@ class Screen:
           The places of the pairs in `first`, ascending, and those in `second`.
         """
         products = self.reduced[first] @ self.reduced[second].T
-        # Most blocks have no pair, and the largest product is found sooner than all are compared.
-        if not products.size or products.max() < self.least:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        one, other = np.nonzero(products >= self.least)
-        return one, other
+        # Few rows have a pair, and a row's largest product is found sooner than all are compared.
+        some = np.flatnonzero(products.max(axis=1, initial=-np.inf) >= self.least)
+        one, other = np.nonzero(products[some] >= self.least)
+        return some[one], other
 
 
 def _least(threshold: float, width: int) -> float:
@@ -91,7 +90,8 @@ def _directions(
     they leave of another sample. Keys are hashes, so that the first rows are a sample.
     """
     width, most = vectors.width, max(_WIDTHS[0], _BYTES // (4 * max(1, len(rows))))
-    if width <= _WIDTHS[0] or (pairs * width < _FEW_PRODUCTS and width <= most):
+    few = len(rows) < 2 or pairs * width < _FEW_PRODUCTS
+    if width <= _WIDTHS[0] or (few and width <= most):
         return None
     fitted, checked = rows[: 2 * _SAMPLE : 2], rows[1 : 2 * _SAMPLE : 2]
     principal = np.linalg.svd(vectors.unit(fitted), full_matrices=False)[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -86,7 +87,7 @@ class Vectors:
         found = np.empty((len(rows), self.width), "<f4")
         # What lies together in the file is read together.
         starts = np.flatnonzero(np.diff(slots, prepend=-2) != 1)
-        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+        for start, stop in itertools.pairwise([*starts, len(rows)]):
             self._file.seek(4 * self.width * int(slots[start]))
             left = found[start:stop].data.cast("B")
             while left:
