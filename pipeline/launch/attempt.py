@@ -28,6 +28,7 @@ from image_features.pipeline.locations import explain
 from image_features.system.disks import make_directories
 from image_features.system.paths import absolute
 from image_features.transforms.runtime import progress
+from image_features.transforms.stores import libraries
 from image_features.transforms.stores.files import create_once, open_plain, remove_file
 
 _LOG = logging.getLogger(__name__)
@@ -124,6 +125,7 @@ def _find(layout: RunLayout, shown: str) -> Attempt:
     dataset = layout.dataset or "/"
     try:
         check_path(layout.directory if type(layout) in _ALONE else dataset)
+        libraries.check([layout.directory])
         state = _state_of(layout)
         if "://" not in dataset:
             make_directories(dataset)
