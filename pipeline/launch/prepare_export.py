@@ -20,10 +20,11 @@ from image_features.pipeline.dataset.export import (
     export_directory,
     exports_in,
     runs_in,
+    untold_changes,
 )
 from image_features.pipeline.dataset.layout import EXPORTS, ExportLayout, dataset_of
-from image_features.pipeline.dataset.run import Run, check_whole
-from image_features.pipeline.dataset.series import merged_columns, open_series
+from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.dataset.series import merged_columns, open_whole
 from image_features.pipeline.export import Exporting
 from image_features.pipeline.launch.attempt import State, begin_attempt, find_export
 from image_features.pipeline.launch.prepare import AlreadyCommitted
@@ -181,15 +182,7 @@ def _target(
 
 
 def _runs(options: ExportOptions) -> list[Run]:
-    shown = options.dataset
-    try:
-        runs = list(open_series(absolute(shown), options.features).runs)
-        _ = runs[0].vector  # There must be one, and one only.
-        check_whole(runs, ("features",))
-    except UsageError:
-        raise
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{shown} cannot be exported: {explain(error)}.") from error
+    runs = open_whole(options.dataset, options.features, done="exported")
     for run in runs:
         if len(run.files(INDEX_KIND)) != len(run.files()):
             raise UsageError(
@@ -265,19 +258,7 @@ def _check_follows(
                 f"{options.target} was exported with another {name}: {json.dumps(theirs)}, now "
                 f"{json.dumps(mine)}; export to another target."
             )
-    here = runs_in(runs)
-    lost = [run_id for run_id, finished in last.runs.items() if here.get(run_id) != finished]
-    mixed = [
-        run
-        for run in runs
-        if not last.has(run) and any(last.runs.get(r) == at for r, at in run.replaces.items())
-    ]
-    if lost or mixed:
-        why = (
-            f"the run {lost[0]} that it has was removed"
-            if lost
-            else f"the run {mixed[0].run_id} merges rows that it has with others"
-        )
+    if why := untold_changes(runs, last.runs):
         raise UsageError(
             f"What has changed since the last export to {options.target} cannot be told: {why}. "
             "Export without --since=last"
