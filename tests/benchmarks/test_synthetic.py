@@ -27,10 +27,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def test_drawn_vectors_have_the_mean_and_covariance_of_photographs() -> None:
     generator = np.random.default_rng(1)
-    features = generator.gamma(2, 1, (6, 8)).astype(np.float32)
+    features = generator.gamma(2, 1, (30, 8)).astype(np.float32)
     drawn = Likeness.of(features).draw(200_000, np.random.default_rng(2))
     assert np.allclose(drawn.mean(axis=0), features.mean(axis=0), atol=0.05)
-    assert np.allclose(np.cov(drawn.T), np.cov(features.T), atol=0.1)
+    covariance = 0.95 * np.cov(features.T) + 0.05 * np.diag(features.var(axis=0, ddof=1))
+    assert np.allclose(np.cov(drawn.T), covariance, atol=0.1)
 
 
 def test_vectors_are_turned_to_given_cosines_and_keep_their_lengths() -> None:
