@@ -16,6 +16,7 @@ RUN_FILE = "run.json"
 PACK_FILE = "pack.json"
 # Readers of a directory of Parquet pass names with an underscore over.
 EXPORT_FILE = ".export.json"
+DEDUP_FILE = "dedup.json"
 LAUNCH_FILE = "launch.json"
 CLAIM_FILE = "claim.json"
 HEALTH_FILE = "health.json"
@@ -127,17 +128,38 @@ class PackLayout(RunLayout):
 class ExportLayout(RunLayout):
     """The paths of one export: TARGET itself, or TARGET/.changes/NNNNNN for what changed since.
 
-    An export to a database has a directory of the dataset for its unfinished work.
+    An export to a database has a directory of the dataset for its unfinished work, the same one for
+    all exports to that database.
+
+    Attributes:
+      name: The name of the export; empty for that of its directory.
     """
+
+    name: str = ""
 
     @property
     def commit_file(self) -> str:
         """The name of the file that commits the export."""
         return EXPORT_FILE
 
+    @property
+    def run_id(self) -> str:
+        """The name of the export."""
+        return self.name or super().run_id
+
     def naming(self, kind: str, suffix: str) -> ShardNaming:
         """Returns the names of the exported files of a kind."""
         return self._naming(kind, suffix)
+
+
+@dataclasses.dataclass(frozen=True)
+class DedupLayout(RunLayout):
+    """The paths of the duplicates of a dataset, which are in a directory of their own."""
+
+    @property
+    def commit_file(self) -> str:
+        """The name of the file that commits what was found."""
+        return DEDUP_FILE
 
 
 def dataset_of(directory: str) -> str:
