@@ -12,8 +12,10 @@ import contextlib
 import dataclasses
 import importlib.util
 import json
+import logging
 import os
 import re
+import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,8 @@ from image_features.transforms.exports.qdrant_connection import (
 from image_features.transforms.exports.qdrant_session import QdrantSession
 from image_features.transforms.exports.store import StoreError
 from image_features.transforms.stores.retries import RetryPolicy
+
+_LOG = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -73,7 +77,15 @@ def qdrant_store(
     key = os.environ.get("QDRANT_API_KEY", "").strip()
     if not (key.isascii() and key.isprintable()):
         raise UsageError("QDRANT_API_KEY has characters that no key has; set it anew.")
-    return QdrantStore(address_of(target), table, since_last, key or None)
+    address = address_of(target)
+    if key and address.startswith("http://") and not _is_here(address):
+        _LOG.warning("QDRANT_API_KEY goes to %s unencrypted; https:// would hide it.", address)
+    return QdrantStore(address, table, since_last, key or None)
+
+
+def _is_here(address: str) -> bool:
+    host = urllib.parse.urlsplit(address).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 @dataclasses.dataclass(frozen=True)

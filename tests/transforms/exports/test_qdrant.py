@@ -421,6 +421,16 @@ def test_a_key_is_sent_and_never_shown(server, monkeypatch, caplog, no_waits):
     assert "S3CRET" not in str(raised.value)
 
 
+def test_a_key_that_others_could_read_is_warned_of(monkeypatch, caplog):
+    monkeypatch.setenv("QDRANT_API_KEY", "S3CRET")
+    for host in ("https://example.com", "http://localhost:80", "http://[::1]", "http://127.0.0.2"):
+        qdrant_store(host, "photos", VectorType.FLOAT32)
+    assert caplog.text == ""
+    qdrant_store("http://example.com", "photos", VectorType.FLOAT32)
+    assert "goes to http://example.com:6333 unencrypted" in caplog.text
+    assert "S3CRET" not in caplog.text
+
+
 def test_a_server_that_is_too_old_for_metadata(server):
     server.keeps_metadata = False
     store = qdrant_store(server.url, "photos", VectorType.FLOAT32)
