@@ -44,11 +44,11 @@ class Postgres:
         """Returns a connection in which each statement is a transaction."""
         return psycopg.connect(url, autocommit=True)
 
-    def create(self) -> Database:
-        """Returns a new database."""
+    def create(self, options: str = "") -> Database:
+        """Returns a new database, made with some options of SQL."""
         name = f"test_{next(_NUMBERS)}"
         with self.connect(self.url("postgres")) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} {options}")
         return Database(self, name)
 
     def control(self, *arguments: str) -> None:
@@ -65,8 +65,7 @@ class Postgres:
         self.control("restart", "-m", mode, "-l", str(self.directory / "log"))
 
     def close(self) -> None:
-        """Ends the server; nobody needs its data any more."""
-        self.control("stop", "-m", "immediate")
+        """Ends the server."""
         self._server.cleanup()
 
 

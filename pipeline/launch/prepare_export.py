@@ -16,10 +16,15 @@ from image_features.pipeline.compact import merge_of, shards_of
 from image_features.pipeline.config import ExportConfig, Guards, utc_now
 from image_features.pipeline.dataset.export import Export, export_directory, runs_in
 from image_features.pipeline.dataset.layout import EXPORTS, ExportLayout, dataset_of
-from image_features.pipeline.dataset.run import Run, check_whole
-from image_features.pipeline.dataset.series import open_series
+from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.dataset.series import open_whole
 from image_features.pipeline.export import Exporting
-from image_features.pipeline.launch.attempt import State, begin_attempt, find_export
+from image_features.pipeline.launch.attempt import (
+    State,
+    begin_attempt,
+    clear_committed,
+    find_export,
+)
 from image_features.pipeline.launch.export_history import (
     check_apart,
     check_follows,
@@ -38,6 +43,7 @@ from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.exports.fields import RowFields, VectorType
 from image_features.transforms.exports.file_target import NpyTarget, ParquetTarget
+from image_features.transforms.exports.lance_target import LanceTarget
 from image_features.transforms.exports.pgvector import PgVectorStore
 from image_features.transforms.exports.qdrant import QdrantStore, qdrant_store
 from image_features.transforms.exports.store import VectorStore
@@ -102,7 +108,8 @@ def prepare_export(
         guards=Guards(max_error_rate=1.0),
     )
     try:
-        target = _target(options, config, plan.fields, num_shards, whole=plan.new is None)
+        since = plan.last if plan.new is not None else None
+        target = _target(options, config, plan.fields, num_shards, since)
     except ValueError as error:
         if begun.state is State.NEW:
             _undo(layout)
@@ -142,9 +149,9 @@ def _target(
     run: ExportConfig,
     fields: RowFields,
     num_shards: int,
-    *,
-    whole: bool,
+    since: Export | None,
 ) -> Target:
+    whole = since is None
     layout = run.layout
     assert isinstance(layout, ExportLayout)
     if run.store:
@@ -155,6 +162,19 @@ def _target(
         return ParquetTarget(fields, layout.naming(VECTORS, ".parquet"), removed, num_shards)
     if options.format is ExportFormat.NPY:
         return NpyTarget(fields, layout.naming(VECTORS, ".npy"), removed, num_shards)
+    if options.format is ExportFormat.LANCE:
+        names = layout.naming(VECTORS, ".lance")
+        lance = LanceTarget(
+            fields,
+            names,
+            removed,
+            num_shards,
+            absolute(options.target),
+            layout.fingerprint,
+            None if since is None else since.fingerprint,
+        )
+        lance.table.check(lance.export, None if since is None else since.rows)
+        return lance
     raise UsageError(f"--format={options.format} is not there yet.")
 
 
@@ -230,6 +250,8 @@ def _plan(options: ExportOptions, store: VectorStore | None, place: str) -> _Pla
     shown = store.shown if store else options.target
     history = history_of(shown, store, place)
     last = history[-1] if history else None
+    if last and store is None:
+        clear_committed(ExportLayout(last.directory))
     new: frozenset[int] | None = None
     if last and (store or options.since_last):
         check_same(shown, last, options, identity_of(options, fields, runs[0]))
@@ -250,14 +272,7 @@ def _plan(options: ExportOptions, store: VectorStore | None, place: str) -> _Pla
 
 
 def _runs(options: ExportOptions) -> list[Run]:
-    try:
-        runs = list(open_series(absolute(options.dataset), options.features).runs)
-        _ = runs[0].vector  # There must be one, and one only.
-        check_whole(runs, ("features",))
-    except UsageError:
-        raise
-    except (ValueError, OSError) as error:
-        raise _unreadable(options, error) from error
+    runs = open_whole(options.dataset, options.features, done="exported")
     for run in runs:
         if len(run.files(INDEX_KIND)) != len(run.files()):
             raise UsageError(

@@ -29,8 +29,8 @@ _HOW = (
     "and %23 for # in a name or a password"
 )
 # What the server says of a failure that may pass: connections, conflicts, too many connections,
-# and a server that is stopped or started.
-_MAY_PASS = re.compile("08...|40...|53300|57P0[123]")
+# a server that is stopped or started, and a connection that it thinks idle.
+_MAY_PASS = re.compile("08...|40...|53300|57P0[1235]")
 # What it says without a code, to those who connect.
 _BUSY = re.compile("starting up|shutting down|too many (clients|connections)|connection slots")
 _CANCELLED, _LOCKED = "57014", "55P03"
@@ -40,6 +40,7 @@ _SETTINGS = {
     "keepalives_idle": "60",
     "keepalives_interval": "10",
     "keepalives_count": "6",
+    "tcp_user_timeout": "120000",
     "application_name": "image-features export",
 }
 _VARIABLES = {"connect_timeout": "PGCONNECT_TIMEOUT", "application_name": "PGAPPNAME"}
@@ -107,11 +108,14 @@ class Database:
             if name not in given and not os.environ.get(_VARIABLES.get(name, name))
         }
         # Poolers between do not know statements that are prepared.
-        return psycopg.connect(
+        connection = psycopg.connect(
             psycopg.conninfo.make_conninfo(self.url, **settings),
             prepare_threshold=None,
             client_encoding="utf8",
         )
+        # Who has waited for a lock must see what was committed meanwhile, whatever the default is.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        return connection
 
     def run(self, action: Callable[[psycopg.Connection[Any]], Out], patience: float) -> Out:
         """Calls an action in a transaction of its own, again where a failure may pass.

@@ -109,9 +109,13 @@ class Tables:
         return self.named(f"{self._staging}{_digits(export)}_removed")
 
     def all_staging(self) -> list[sql.Identifier]:
-        """Returns the names of the tables in which any export to the table gathers rows."""
+        """Returns the names of the tables that exports to the table gather rows in.
+
+        Those of other users, which only they can drop, are not among them.
+        """
         found = self.connection.execute(
-            "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
+            "SELECT tablename FROM pg_tables WHERE schemaname = %s "
+            "AND starts_with(tablename, %s) AND pg_has_role(tableowner, 'USAGE')",
             [self.schema, self._staging],
         )
         return [self.named(name) for (name,) in found.fetchall()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import psycopg
@@ -155,6 +156,77 @@ def test_everything_may_be_done_twice(database, exporter):
     assert values_in(database) == {"a": 4, "c": 3}
     assert exporter.store.last_export() == record_of("e2", 1, 2, 2, 2)
     assert database.tables() == ["image_features_exports", "t"]
+
+
+def test_a_dataset_without_rows(database, exporter):
+    for number, rows in enumerate([{}, {"a": 1}, {}]):
+        exporter.store.prepare(exporter.fields, str(number))
+        if rows:
+            exporter.hand_over(str(number), rows)
+        assert exporter.store.finish(record_of(str(number), number, len(rows)), whole=True) == len(
+            rows
+        )
+        assert values_in(database) == rows
+
+
+def test_rows_that_others_refer_to_stay(database, exporter):
+    exporter.whole("0", 0, {"a": 1, "b": 1})
+    database.do("CREATE TABLE o (k text REFERENCES t (key))", "INSERT INTO o VALUES ('a')")
+    with pytest.raises(StoreError, match=r'violates .*"o".* still referenced from table "o"'):
+        exporter.whole("1", 1, {"b": 2})
+    assert values_in(database) == {"a": 1, "b": 1}
+    assert exporter.whole("2", 1, {"a": 2, "b": 2}) == 2
+
+
+def test_a_database_of_another_encoding(database):
+    for encoding, text, kept in [("LATIN1", "é", True), ("LATIN1", "日", False)]:
+        other = database.server.create(f"ENCODING {encoding} LOCALE 'C' TEMPLATE template0")
+        fields = fields_of(columns=[Column("c", Kind.STRING)])
+        store = PgVectorStore.at(other.url, "t")
+        store.prepare(fields, "e")
+        session = store.connect("e")
+        rows = rows_of(fields, {"a": 1}, c=[text])
+        if not kept:
+            with pytest.raises(StoreError, match='has no equivalent in encoding "LATIN1"'):
+                session.upsert(rows)
+        else:
+            session.upsert(rows)
+            store.finish(record_of("e", 0, 1), whole=True)
+            assert other.all("SELECT c FROM t") == [(text,)]
+        session.close()
+
+
+def test_settings_of_a_server_change_nothing(database):
+    for setting in (
+        "standard_conforming_strings = off",
+        "backslash_quote = off",
+        "default_transaction_isolation = serializable",
+        "bytea_output = escape",
+        "extra_float_digits = -15",
+        "quote_all_identifiers = on",
+        "idle_session_timeout = 100",
+        "synchronous_commit = off",
+        "row_security = off",
+        "TimeZone = 'Asia/Kathmandu'",
+        "DateStyle = 'German'",
+    ):
+        database.do(f"ALTER DATABASE {database.name} SET {setting}")
+    fields = fields_of(columns=[Column("c\\'", Kind.STRING), Column("r", Kind.FLOAT32)])
+    store = PgVectorStore.at(database.url, "t\\'")
+    values = {"c\\'": ["\\'"], "r": [1 / 3]}
+    store.prepare(fields, "e")
+    session = store.connect("e")
+    session.upsert(rows_of(fields, {"a": 1 / 3}, **values))
+    time.sleep(0.3)
+    session.upsert(rows_of(fields, {"b": 1 / 3}, **values))
+    session.close()
+    record = {**record_of("e", 0, 2), "target": "\\'\\n\"é"}
+    assert store.finish(record, whole=True) == 2
+    assert store.last_export() == record
+    with database.open() as connection:
+        found = connection.execute('SELECT "c\\\'", r, vector FROM "t\\\'"', binary=True).fetchall()
+    third = float(np.float32(1 / 3))
+    assert [(c, r, vector.to_list()[0]) for c, r, vector in found] == [("\\'", third, third)] * 2
 
 
 def test_readers_see_whole_states_only(database, exporter):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 
 import pytest
 
@@ -94,6 +95,9 @@ def test_servers_and_databases_that_cannot_be_reached(database, tmp_path):
     assert "No such file or directory" in refused(f"postgresql://u:{_SECRET}@/db?host={tmp_path}")
     assert "Connection refused" in refused(f"postgresql://u:{_SECRET}@127.0.0.1:1/db")
     assert "name or service" in refused(f"postgresql://u:{_SECRET}@no.invalid/db").lower()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"postgresql://u:{_SECRET}@127.0.0.1:{silent.getsockname()[1]}/db"
+        assert "timeout expired" in refused(f"{address}?connect_timeout=2")
     assert 'database "nosuch" does not exist' in refused(database.server.url("nosuch"))
     assert 'role "nobody" does not exist' in refused(database.server.url("postgres", "nobody"))
 
@@ -204,6 +208,8 @@ def test_rights_that_lack_are_told(database):
     )
     assert "its user has not the right to DELETE in it" in refused(weak)
     database.do("GRANT DELETE ON t TO weak")
+    # What another user has gathered, and has left, is in nobody's way.
+    Exporter(database.url).hand_over("dead", {"c": 1})
     assert Exporter(weak).whole("1", 1, {"b": 1}) == 1
     read_only = f"{weak}&options=-c%20default_transaction_read_only%3Don"
     assert "in a read-only transaction" in refused(read_only)
