@@ -33,7 +33,7 @@ _SECRET = "s3cr3t"
     ],
 )
 def test_addresses_that_are_none_are_refused_and_not_shown(url):
-    with pytest.raises(UsageError, match=r"TARGET .*; write postgresql://USER@HOST") as error:
+    with pytest.raises(UsageError, match=r"TARGET .*; write postgresql://HOST:PORT") as error:
         PgVectorStore.at(url, "t")
     assert _SECRET not in str(error.value) and _SECRET not in str(error.value.__cause__ or "")
 
@@ -93,7 +93,10 @@ def refused(url, fields=None, table="t"):
 
 def test_servers_and_databases_that_cannot_be_reached(database, tmp_path):
     assert "No such file or directory" in refused(f"postgresql://u:{_SECRET}@/db?host={tmp_path}")
-    assert "Connection refused" in refused(f"postgresql://u:{_SECRET}@127.0.0.1:1/db")
+    assert refused(f"postgresql://u:{_SECRET}@127.0.0.1:1/db") == (
+        'postgresql://127.0.0.1:1/db, table t: connection to server at "127.0.0.1", port 1 failed: '
+        "Connection refused."
+    )
     assert "name or service" in refused(f"postgresql://u:{_SECRET}@no.invalid/db").lower()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"postgresql://u:{_SECRET}@127.0.0.1:{silent.getsockname()[1]}/db"
