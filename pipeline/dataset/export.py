@@ -73,6 +73,11 @@ class Export:
         return str(self.record["run_id"])
 
     @property
+    def fingerprint(self) -> str:
+        """The hash of all that the exported rows depend on."""
+        return str(self.record["fingerprint"])
+
+    @property
     def number(self) -> int:
         """How many exports the target had before."""
         return int(self.record["number"])
@@ -111,9 +116,7 @@ class Export:
 
     def has(self, run: Run) -> bool:
         """Whether the rows of a run, or of all that were merged into it, were exported."""
-        exported = self.runs.items()
-        mine = (run.run_id, run.finished)
-        return mine in exported or (bool(run.replaces) and run.replaces.items() <= exported)
+        return has_rows_of(run, self.runs)
 
 
 def exports_in(target: str) -> list[Export]:
@@ -143,3 +146,38 @@ def runs_in(runs: Sequence[Run]) -> dict[str, str]:
         found |= run.replaces
         found[run.run_id] = run.finished
     return found
+
+
+def has_rows_of(run: Run, runs: Mapping[str, str]) -> bool:
+    """Whether a run, or all that were merged into it, are among those that `runs_in` gave."""
+    among = runs.items()
+    return (run.run_id, run.finished) in among or (
+        bool(run.replaces) and run.replaces.items() <= among
+    )
+
+
+def removed_run(runs: Sequence[Run], known: Mapping[str, str]) -> str:
+    """Returns the name of a run that is not there any more; empty if all are.
+
+    Args:
+      runs: The runs of the dataset that are read now.
+      known: The finish times, by name, that `runs_in` has returned before.
+    """
+    here = runs_in(runs)
+    lost = (name for name, finished in known.items() if here.get(name) != finished)
+    return next(lost, "")
+
+
+def untold_changes(runs: Sequence[Run], known: Mapping[str, str]) -> str:
+    """Says why it cannot be told which rows are new since some runs; empty where it can.
+
+    Args:
+      runs: The runs of the dataset that are read now.
+      known: The finish times, by name, that `runs_in` has returned then.
+    """
+    if lost := removed_run(runs, known):
+        return f"the run {lost}, whose rows it has, was removed or is not read any more"
+    for run in runs:
+        if not has_rows_of(run, known) and run.replaces.items() & known.items():
+            return f"the run {run.run_id} merges runs that it has with others"
+    return ""

@@ -16,13 +16,19 @@ from image_features.pipeline.compact import merge_of, shards_of
 from image_features.pipeline.config import ExportConfig, Guards, utc_now
 from image_features.pipeline.dataset.export import Export, export_directory, runs_in
 from image_features.pipeline.dataset.layout import EXPORTS, ExportLayout, dataset_of
-from image_features.pipeline.dataset.run import Run, check_whole
-from image_features.pipeline.dataset.series import open_series
+from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.dataset.series import open_whole
 from image_features.pipeline.export import Exporting
-from image_features.pipeline.launch.attempt import State, begin_attempt, find_export
+from image_features.pipeline.launch.attempt import (
+    State,
+    begin_attempt,
+    clear_committed,
+    find_export,
+)
 from image_features.pipeline.launch.export_history import (
     check_apart,
     check_follows,
+    check_kin,
     check_same,
     history_of,
     identity_of,
@@ -37,7 +43,9 @@ from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.exports.fields import RowFields, VectorType
 from image_features.transforms.exports.file_target import NpyTarget, ParquetTarget
+from image_features.transforms.exports.lance_target import LanceTarget
 from image_features.transforms.exports.pgvector import PgVectorStore
+from image_features.transforms.exports.qdrant import QdrantStore, qdrant_store
 from image_features.transforms.exports.store import VectorStore
 from image_features.transforms.exports.store_target import StoreTarget
 from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS, Target
@@ -76,6 +84,8 @@ def prepare_export(
         check_libraries([options.target])
     place = absolute(options.dataset if store else options.target)
     runner.check(beam_options, wait=True, inputs=(), output=place)
+    if isinstance(store, QdrantStore) and store.is_local:
+        runner.stay_in_process(beam_options, store.location)
     plan = _plan(options, store, place)
     if isinstance(plan, NothingToDo):
         return plan
@@ -93,12 +103,13 @@ def prepare_export(
         dataclasses.replace(layout, fingerprint=fingerprint),
         started,
         ShardPolicy(num_shards),
-        {"target": store.shown if store else layout.directory, **made},
+        {**plan.place_of(layout), **made},
         store,
         guards=Guards(max_error_rate=1.0),
     )
     try:
-        target = _target(options, config, plan.fields, num_shards, whole=plan.new is None)
+        since = plan.last if plan.new is not None else None
+        target = _target(options, config, plan.fields, num_shards, since)
     except ValueError as error:
         if begun.state is State.NEW:
             _undo(layout)
@@ -126,6 +137,10 @@ def store_of(options: ExportOptions) -> VectorStore:
                 "float16, which it keeps as halfvec."
             )
         return PgVectorStore.at(options.target, options.table)
+    if options.format is ExportFormat.QDRANT:
+        return qdrant_store(
+            options.target, options.table, options.type, since_last=options.since_last
+        )
     raise UsageError(f"--format={options.format} is not there yet.")
 
 
@@ -134,9 +149,9 @@ def _target(
     run: ExportConfig,
     fields: RowFields,
     num_shards: int,
-    *,
-    whole: bool,
+    since: Export | None,
 ) -> Target:
+    whole = since is None
     layout = run.layout
     assert isinstance(layout, ExportLayout)
     if run.store:
@@ -147,6 +162,19 @@ def _target(
         return ParquetTarget(fields, layout.naming(VECTORS, ".parquet"), removed, num_shards)
     if options.format is ExportFormat.NPY:
         return NpyTarget(fields, layout.naming(VECTORS, ".npy"), removed, num_shards)
+    if options.format is ExportFormat.LANCE:
+        names = layout.naming(VECTORS, ".lance")
+        lance = LanceTarget(
+            fields,
+            names,
+            removed,
+            num_shards,
+            absolute(options.target),
+            layout.fingerprint,
+            None if since is None else since.fingerprint,
+        )
+        lance.table.check(lance.export, None if since is None else since.rows)
+        return lance
     raise UsageError(f"--format={options.format} is not there yet.")
 
 
@@ -192,15 +220,24 @@ class _Plan:
             "runs": runs_in(self.runs),
         }
 
+    @property
+    def dataset(self) -> str:
+        """The directory of the dataset, where a run of it was named too."""
+        alone = self.place == self.runs[0].directory
+        return dataset_of(self.place) if alone else self.place
+
+    def place_of(self, layout: ExportLayout) -> dict[str, str]:
+        """Returns what the record says of where rows go, and come from."""
+        if self.store is None:
+            return {"target": layout.directory}
+        return {"target": self.store.shown, "dataset": self.dataset}
+
     def layout(self, options: ExportOptions, fingerprint: str) -> ExportLayout:
         """Returns the paths of the export: a database has a directory of the dataset for all."""
         if self.store is None:
             number = 0 if self.new is None else len(self.history)
             return ExportLayout(export_directory(self.place, number).rstrip("/"))
-        # Where a run was named, the dataset is what it is in.
-        alone = self.place == self.runs[0].directory
-        dataset = dataset_of(self.place) if alone else self.place
-        directory = FileSystems.join(dataset, EXPORTS, _hash(self.store.shown))
+        directory = FileSystems.join(self.dataset, EXPORTS, _hash(self.store.shown))
         return ExportLayout(directory, name=fingerprint)
 
 
@@ -213,6 +250,8 @@ def _plan(options: ExportOptions, store: VectorStore | None, place: str) -> _Pla
     shown = store.shown if store else options.target
     history = history_of(shown, store, place)
     last = history[-1] if history else None
+    if last and store is None:
+        clear_committed(ExportLayout(last.directory))
     new: frozenset[int] | None = None
     if last and (store or options.since_last):
         check_same(shown, last, options, identity_of(options, fields, runs[0]))
@@ -226,18 +265,14 @@ def _plan(options: ExportOptions, store: VectorStore | None, place: str) -> _Pla
         merge = dataclasses.replace(merge_of(runs), errors=(), new=new)
     except (ValueError, OSError) as error:
         raise _unreadable(options, error) from error
-    return _Plan(runs, merge, fields, store, place, history, new)
+    plan = _Plan(runs, merge, fields, store, place, history, new)
+    if last and store and new is None:
+        check_kin(shown, last, plan.dataset, runs)
+    return plan
 
 
 def _runs(options: ExportOptions) -> list[Run]:
-    try:
-        runs = list(open_series(absolute(options.dataset), options.features).runs)
-        _ = runs[0].vector  # There must be one, and one only.
-        check_whole(runs, ("features",))
-    except UsageError:
-        raise
-    except (ValueError, OSError) as error:
-        raise _unreadable(options, error) from error
+    runs = open_whole(options.dataset, options.features, done="exported")
     for run in runs:
         if len(run.files(INDEX_KIND)) != len(run.files()):
             raise UsageError(

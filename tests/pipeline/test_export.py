@@ -343,7 +343,11 @@ def test_an_attempt_that_died_is_taken_up(out, tmp_path, monkeypatch, capsys):
     assert names and files(target) == files(undisturbed)
     for name in names:
         assert (target / name).read_bytes() == (undisturbed / name).read_bytes()
+    # It may have died when it had committed: then its staging is cleared away.
+    (target / ".staging").mkdir()
+    (target / ".staging" / "launch.json").write_text("{}")
     export(out, target)
+    assert files(target) == files(undisturbed)
     assert f"{target} is committed already." in capsys.readouterr().out
     message = refused(capsys, out, target, "--dtype=float16")
     assert "was committed from other runs or with other options; pass --since=last" in message

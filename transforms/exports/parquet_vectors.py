@@ -45,7 +45,7 @@ class ParquetVectors:
         import pyarrow.parquet as pq
 
         schema = self.tables.schema()
-        own = [KEY_NAME, "sha256", SCALE, VECTOR]  # No two are the same.
+        own = [KEY_NAME, "uri", "sha256", SCALE, VECTOR]  # No two are the same.
         with pq.ParquetWriter(
             pa.PythonFile(sink, mode="w"),
             schema,
