@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import itertools
 import os
 import re
 import urllib.parse
@@ -202,15 +203,18 @@ def _is_plain(url: str, parts: dict[str, Any]) -> bool:
 def _shown(parts: dict[str, Any]) -> str:
     """Spells an address without user and secrets, with what the environment adds to it."""
     host, port, name = (
-        str(
-            parts.get(part) or os.environ.get(f"PG{part.upper()}".replace("DBNAME", "DATABASE"), "")
-        )
-        for part in ("host", "port", "dbname")
+        str(parts.get(part) or os.environ.get(variable, ""))
+        for part, variable in (("host", "PGHOST"), ("port", "PGPORT"), ("dbname", "PGDATABASE"))
     )
-    if host.startswith("/"):
-        host = urllib.parse.quote(host, safe="")
+    hosts = [urllib.parse.quote(h, safe="" if h.startswith("/") else ":") for h in host.split(",")]
+    ports = port.split(",") if port else []
+    if len(ports) == 1:  # One is for all hosts.
+        ports *= len(hosts)
+    places = ",".join(
+        f"{h}:{p}" if p else h for h, p in itertools.zip_longest(hosts, ports, fillvalue="")
+    )
     service = parts.get("service") or os.environ.get("PGSERVICE")
     return (
-        f"postgresql://{host}{f':{port}' if port else ''}/{urllib.parse.quote(name)}"
+        f"postgresql://{places}/{urllib.parse.quote(name)}"
         f"{f'?service={service}' if service else ''}"
     )

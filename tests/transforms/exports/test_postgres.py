@@ -44,8 +44,9 @@ def test_addresses_that_are_none_are_refused_and_not_shown(url):
         (f"postgresql://u:{_SECRET}@h:5433/db", "postgresql://h:5433/db, table s.t"),
         (
             f"postgres://u@h1,h2:1/d%20b?password={_SECRET}",
-            "postgresql://h1,h2:,1/d%20b, table s.t",
+            "postgresql://h1,h2:1/d%20b, table s.t",
         ),
+        ("postgresql://[::1]:5433,h2/db?port=1,2", "postgresql://::1:1,h2:2/db, table s.t"),
         ("postgresql://u%40tenant:a%2Fb@h/db", "postgresql://h/db, table s.t"),
         ("postgresql:///db?host=/run/pg&user=u@x", "postgresql://%2Frun%2Fpg/db, table s.t"),
         ("postgresql://?service=nights", "postgresql://envhost/?service=nights, table s.t"),
