@@ -75,7 +75,7 @@ class _WriteDoFn(beam.DoFn):
         self._target = target
         self._kind = kind
         self._rows = Metrics.counter(NAMESPACE, f"export/{kind}")
-        self._progress = Progress(target.staging, "features")
+        self._progress = Progress(target.staging, kind)
 
     def start_bundle(self) -> None:
         self._session: StoreSession | None = None

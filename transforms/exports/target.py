@@ -35,7 +35,7 @@ class Target(Protocol):
 
         Args:
           written: What `write` gave.
-          record: The content of _export.json.
+          record: The content of .export.json.
 
         Raises:
           ValueError: the target is not as it should be then.
