@@ -73,6 +73,11 @@ class Export:
         return str(self.record["run_id"])
 
     @property
+    def fingerprint(self) -> str:
+        """The hash of all that the exported rows depend on."""
+        return str(self.record["fingerprint"])
+
+    @property
     def number(self) -> int:
         """How many exports the target had before."""
         return int(self.record["number"])
@@ -161,3 +166,18 @@ def removed_run(runs: Sequence[Run], known: Mapping[str, str]) -> str:
     here = runs_in(runs)
     lost = (name for name, finished in known.items() if here.get(name) != finished)
     return next(lost, "")
+
+
+def untold_changes(runs: Sequence[Run], known: Mapping[str, str]) -> str:
+    """Says why it cannot be told which rows are new since some runs; empty where it can.
+
+    Args:
+      runs: The runs of the dataset that are read now.
+      known: The finish times, by name, that `runs_in` has returned then.
+    """
+    if lost := removed_run(runs, known):
+        return f"the run {lost}, whose rows it has, was removed or is not read any more"
+    for run in runs:
+        if not has_rows_of(run, known) and run.replaces.items() & known.items():
+            return f"the run {run.run_id} merges runs that it has with others"
+    return ""

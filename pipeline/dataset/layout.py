@@ -16,7 +16,7 @@ RUN_FILE = "run.json"
 PACK_FILE = "pack.json"
 # Readers of a directory of Parquet pass names with an underscore over.
 EXPORT_FILE = ".export.json"
-DEDUP_FILE = "_dedup.json"
+DEDUP_FILE = "dedup.json"
 LAUNCH_FILE = "launch.json"
 CLAIM_FILE = "claim.json"
 HEALTH_FILE = "health.json"

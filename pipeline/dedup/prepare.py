@@ -68,7 +68,7 @@ class Deduplication:
       started: The time of the launch, ISO 8601, UTC.
       runs: The runs whose rows are compared, the latest first.
       earlier: What an earlier night has found; None if none is named.
-      recipe: The fields of _dedup.json that tell what was compared and how.
+      recipe: The fields of dedup.json that tell what was compared and how.
     """
 
     options: DedupOptions
@@ -149,7 +149,7 @@ def _since(options: DedupOptions, runs: Sequence[Run]) -> Result | None:
     except (ValueError, OSError) as error:
         raise UsageError(f"{shown} cannot be used: {explain(error)}.") from error
     if since is None:
-        raise UsageError(f"{shown} holds no duplicates: there is no _dedup.json.")
+        raise UsageError(f"{shown} holds no duplicates: there is no dedup.json.")
     differs = since.provenance.differences(_compared(runs[0]))
     if differs:
         raise UsageError(

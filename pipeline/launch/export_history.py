@@ -8,14 +8,14 @@ from typing import Any
 
 from image_features.errors import UsageError
 from image_features.models.identity import ModelIdentity
-from image_features.pipeline.dataset.export import Export, exports_in, removed_run
+from image_features.pipeline.dataset.export import Export, exports_in, runs_in, untold_changes
 from image_features.pipeline.dataset.layout import dataset_of
 from image_features.pipeline.dataset.provenance import Provenance
 from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.launch.export_options import ExportOptions
 from image_features.pipeline.locations import explain, real
 from image_features.transforms.exports.fields import RowFields
-from image_features.transforms.exports.store import VectorStore
+from image_features.transforms.exports.store import StoreError, VectorStore
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.manifests.columns import Column
 
@@ -53,6 +53,8 @@ def history_of(shown: str, store: VectorStore | None, target: str) -> list[Expor
             return exports_in(target)
         record = store.last_export()
         return [Export.of(store.shown, record)] if record else []
+    except StoreError as error:  # It names the database itself.
+        raise UsageError(str(error)) from error
     except (ValueError, OSError) as error:
         raise UsageError(f"{shown} cannot be used: {explain(error)}.") from error
 
@@ -96,25 +98,28 @@ def check_same(
     )
 
 
+def check_kin(shown: str, last: Export, dataset: str, runs: Sequence[Run]) -> None:
+    """Makes sure that a whole export replaces rows of the same dataset, if of other runs.
+
+    Raises:
+      UsageError: it is another one.
+    """
+    if last.record.get("dataset") != dataset and not runs_in(runs).items() & last.runs.items():
+        raise UsageError(
+            f"{shown} has the rows of another dataset, {last.record.get('dataset')}, which this "
+            "export would remove. Export to another --table, or remove that one first."
+        )
+
+
 def check_follows(shown: str, last: Export, options: ExportOptions, runs: Sequence[Run]) -> None:
     """Makes sure that what has changed since the last export can be told.
 
     Raises:
       UsageError: it cannot.
     """
-    lost = removed_run(runs, last.runs)
-    mixed = [
-        run
-        for run in runs
-        if not last.has(run) and any(last.runs.get(r) == at for r, at in run.replaces.items())
-    ]
-    if not lost and not mixed:
+    why = untold_changes(runs, last.runs)
+    if not why:
         return
-    why = (
-        f"the run {lost}, whose rows it has, was removed or is not read any more"
-        if lost
-        else f"the run {mixed[0].run_id} merges runs that it has with others"
-    )
     raise UsageError(
         f"What has changed since the last export to {shown} cannot be told: {why}. Export without "
         "--since=last"

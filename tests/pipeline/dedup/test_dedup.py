@@ -68,7 +68,7 @@ def place(tmp_path_factory):
 
 
 def _record(directory):
-    return json.loads((directory / "_dedup.json").read_text())
+    return json.loads((directory / "dedup.json").read_text())
 
 
 def _lines(file):
@@ -117,7 +117,7 @@ def test_the_commit_file_counts_and_lists_everything(place):
         assert (len(data), hashlib.sha256(data).hexdigest()) == (entry["bytes"], entry["sha256"])
     names = [entry["name"] for entry in record["files"]]
     assert names == ["groups.parquet", "keep.jsonl", "drop.jsonl", "index.html"]
-    assert datasets.files(place / "dups") == sorted([*names, "_dedup.json"])
+    assert datasets.files(place / "dups") == sorted([*names, "dedup.json"])
 
 
 def test_manifests_divide_the_dataset(place):

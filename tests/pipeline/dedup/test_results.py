@@ -23,7 +23,7 @@ from tests.hostile import HOSTILE
 from tests.http_server import ImageServer
 from tests.vector_runs import Row, write_run
 
-_RESULT = ["_dedup.json", "drop.jsonl", "groups.parquet", "index.html", "keep.jsonl"]
+_RESULT = ["dedup.json", "drop.jsonl", "groups.parquet", "index.html", "keep.jsonl"]
 _ROWS = [
     *(Row("a", (1, 0, 0), (9, 9)), Row("a-near", (1, 0.01, 0)), Row("a-far", (1, 0.5, 0))),
     *(Row("b", (0, 1, 0)), Row("b-same", (0, 1, 0), file="b"), Row("zero", (0, 0, 0))),
@@ -120,7 +120,7 @@ def test_a_later_night_keeps_what_was_kept(data, tmp_path, dedup):
     assert record["since"]["directory"] == str(first)
     assert (
         record["since"]["fingerprint"]
-        == json.loads((first / "_dedup.json").read_text())["fingerprint"]
+        == json.loads((first / "dedup.json").read_text())["fingerprint"]
     )
     dedup(data, tmp_path / "whole")
     assert "a-large" in _names(tmp_path / "whole/keep.jsonl")
@@ -147,9 +147,9 @@ def test_what_a_night_cannot_go_on_from(data, tmp_path, dedup):
     groups = first / "groups.parquet"
     groups.write_bytes(groups.read_bytes()[:-1])
     assert "groups.parquet is damaged" in refused()
-    (first / "_dedup.json").write_text('{"format_version": 1}')
+    (first / "dedup.json").write_text('{"format_version": 1}')
     assert "is not a file of `image-features dedup`" in refused()
-    (first / "_dedup.json").unlink()
+    (first / "dedup.json").unlink()
     assert "holds no duplicates" in refused()
 
 
@@ -172,7 +172,7 @@ def test_a_damaged_shard_is_named_and_nothing_committed(data, tmp_path, dedup):
         shard.write_bytes(shard.read_bytes()[:-4] + b"xxxx")
     error = dedup(data, tmp_path / "out", code=1)
     assert "is damaged" in error and ".tfrecord" in error
-    assert not (tmp_path / "out/_dedup.json").exists()
+    assert not (tmp_path / "out/dedup.json").exists()
 
 
 def test_only_one_works_on_a_result(data, tmp_path, dedup, monkeypatch):
@@ -181,7 +181,7 @@ def test_only_one_works_on_a_result(data, tmp_path, dedup, monkeypatch):
     other = Claim(str(out / ".staging"))
     other.take()
     assert f"{out} is held" in dedup(data, out, code=4)
-    assert not (out / "_dedup.json").exists()
+    assert not (out / "dedup.json").exists()
     other.give_up()
     dedup(data, out)
     assert files(out) == _RESULT
@@ -236,7 +236,7 @@ def test_what_is_killed_or_stopped_ends_with_the_same_bytes(tmp_path, dedup):
             assert "Traceback" not in error
             if number == signal.SIGINT:
                 assert "image-features: interrupted; the run is not committed." in error
-            assert not (out / "_dedup.json").exists()
+            assert not (out / "dedup.json").exists()
     # Nobody answers any more, so that the page has no pictures.
     dedup(place, out, "--allow_private_hosts")
     dedup(place, tmp_path / "whole", "--allow_private_hosts")
@@ -252,7 +252,7 @@ def test_a_result_on_gs(data, tmp_path, dedup, monkeypatch):
         for name in _RESULT[1:]:
             stored = bucket.blob(f"first/{name}").download_as_bytes()
             assert stored == (tmp_path / "here" / name).read_bytes()
-        assert json.loads(bucket.blob("first/_dedup.json").download_as_bytes()) == record
+        assert json.loads(bucket.blob("first/dedup.json").download_as_bytes()) == record
         again = dedup(data, "gs://images/second", "--since=gs://images/first")
         assert again["counts"] == record["counts"]
         assert dedup(data, "gs://images/second", "--since=gs://images/first") == again
