@@ -41,6 +41,7 @@ RUN = {
 PARSED = {
     "README.md": 2,
     "deploy/flink/README.md": 2,
+    "docs/dedup.md": 3,
     "docs/engines.md": 1,
     "docs/manifests.md": 2,
     "docs/models.md": 3,
