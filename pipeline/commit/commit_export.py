@@ -18,7 +18,7 @@ from image_features.pipeline.commit.publish import complete, opening, publish
 from image_features.pipeline.commit.tidy_up import remove_leftovers, remove_strays
 from image_features.pipeline.config import ExportConfig
 from image_features.pipeline.dataset.counts import RunCounts
-from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS, Target
+from image_features.transforms.exports.target import REMOVED_KEYS, TABLE, VECTORS, Target
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import remove_tree
 
@@ -147,7 +147,9 @@ def commit_export(
         **run.recipe,
         "rows": current,
         "versions": versions(),
-        "files": [file.to_json() for file in files if file.name],
+        "files": [
+            file.to_json() for file in files if file.name and not file.name.startswith(TABLE)
+        ],
     }
     try:
         if run.store is None:

@@ -28,6 +28,7 @@ from image_features.pipeline.launch.attempt import (
 from image_features.pipeline.launch.export_history import (
     check_apart,
     check_follows,
+    check_kin,
     check_same,
     history_of,
     identity_of,
@@ -40,8 +41,11 @@ from image_features.pipeline.locations import explain
 from image_features.pipeline.runners import runner
 from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
-from image_features.transforms.exports.fields import RowFields
+from image_features.transforms.exports.fields import RowFields, VectorType
 from image_features.transforms.exports.file_target import NpyTarget, ParquetTarget
+from image_features.transforms.exports.lance_target import LanceTarget
+from image_features.transforms.exports.pgvector import PgVectorStore
+from image_features.transforms.exports.qdrant import QdrantStore, qdrant_store
 from image_features.transforms.exports.store import VectorStore
 from image_features.transforms.exports.store_target import StoreTarget
 from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS, Target
@@ -80,6 +84,8 @@ def prepare_export(
         check_libraries([options.target])
     place = absolute(options.dataset if store else options.target)
     runner.check(beam_options, wait=True, inputs=(), output=place)
+    if isinstance(store, QdrantStore) and store.is_local:
+        runner.stay_in_process(beam_options, store.location)
     plan = _plan(options, store, place)
     if isinstance(plan, NothingToDo):
         return plan
@@ -97,12 +103,13 @@ def prepare_export(
         dataclasses.replace(layout, fingerprint=fingerprint),
         started,
         ShardPolicy(num_shards),
-        {"target": store.shown if store else layout.directory, **made},
+        {**plan.place_of(layout), **made},
         store,
         guards=Guards(max_error_rate=1.0),
     )
     try:
-        target = _target(options, config, plan.fields, num_shards, whole=plan.new is None)
+        since = plan.last if plan.new is not None else None
+        target = _target(options, config, plan.fields, num_shards, since)
     except ValueError as error:
         if begun.state is State.NEW:
             _undo(layout)
@@ -123,6 +130,17 @@ def store_of(options: ExportOptions) -> VectorStore:
     Raises:
       UsageError: its address is none, or its client is not installed.
     """
+    if options.format is ExportFormat.PGVECTOR:
+        if options.type is VectorType.INT8:
+            raise UsageError(
+                "--dtype=int8 is not for --format=pgvector, which has no such vectors; export "
+                "float16, which it keeps as halfvec."
+            )
+        return PgVectorStore.at(options.target, options.table)
+    if options.format is ExportFormat.QDRANT:
+        return qdrant_store(
+            options.target, options.table, options.type, since_last=options.since_last
+        )
     raise UsageError(f"--format={options.format} is not there yet.")
 
 
@@ -131,9 +149,9 @@ def _target(
     run: ExportConfig,
     fields: RowFields,
     num_shards: int,
-    *,
-    whole: bool,
+    since: Export | None,
 ) -> Target:
+    whole = since is None
     layout = run.layout
     assert isinstance(layout, ExportLayout)
     if run.store:
@@ -144,6 +162,19 @@ def _target(
         return ParquetTarget(fields, layout.naming(VECTORS, ".parquet"), removed, num_shards)
     if options.format is ExportFormat.NPY:
         return NpyTarget(fields, layout.naming(VECTORS, ".npy"), removed, num_shards)
+    if options.format is ExportFormat.LANCE:
+        names = layout.naming(VECTORS, ".lance")
+        lance = LanceTarget(
+            fields,
+            names,
+            removed,
+            num_shards,
+            absolute(options.target),
+            layout.fingerprint,
+            None if since is None else since.fingerprint,
+        )
+        lance.table.check(lance.export, None if since is None else since.rows)
+        return lance
     raise UsageError(f"--format={options.format} is not there yet.")
 
 
@@ -189,15 +220,24 @@ class _Plan:
             "runs": runs_in(self.runs),
         }
 
+    @property
+    def dataset(self) -> str:
+        """The directory of the dataset, where a run of it was named too."""
+        alone = self.place == self.runs[0].directory
+        return dataset_of(self.place) if alone else self.place
+
+    def place_of(self, layout: ExportLayout) -> dict[str, str]:
+        """Returns what the record says of where rows go, and come from."""
+        if self.store is None:
+            return {"target": layout.directory}
+        return {"target": self.store.shown, "dataset": self.dataset}
+
     def layout(self, options: ExportOptions, fingerprint: str) -> ExportLayout:
         """Returns the paths of the export: a database has a directory of the dataset for all."""
         if self.store is None:
             number = 0 if self.new is None else len(self.history)
             return ExportLayout(export_directory(self.place, number).rstrip("/"))
-        # Where a run was named, the dataset is what it is in.
-        alone = self.place == self.runs[0].directory
-        dataset = dataset_of(self.place) if alone else self.place
-        directory = FileSystems.join(dataset, EXPORTS, _hash(self.store.shown))
+        directory = FileSystems.join(self.dataset, EXPORTS, _hash(self.store.shown))
         return ExportLayout(directory, name=fingerprint)
 
 
@@ -225,7 +265,10 @@ def _plan(options: ExportOptions, store: VectorStore | None, place: str) -> _Pla
         merge = dataclasses.replace(merge_of(runs), errors=(), new=new)
     except (ValueError, OSError) as error:
         raise _unreadable(options, error) from error
-    return _Plan(runs, merge, fields, store, place, history, new)
+    plan = _Plan(runs, merge, fields, store, place, history, new)
+    if last and store and new is None:
+        check_kin(shown, last, plan.dataset, runs)
+    return plan
 
 
 def _runs(options: ExportOptions) -> list[Run]:
