@@ -18,7 +18,12 @@ from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.dataset.series import open_whole
 from image_features.pipeline.dedup.duplicates import Earlier
 from image_features.pipeline.dedup.result import Result
-from image_features.pipeline.launch.attempt import State, begin_attempt, find_dedup
+from image_features.pipeline.launch.attempt import (
+    State,
+    begin_attempt,
+    clear_committed,
+    find_dedup,
+)
 from image_features.pipeline.launch.prepare import AlreadyCommitted
 from image_features.pipeline.locations import explain
 from image_features.system.paths import absolute
@@ -101,6 +106,7 @@ def prepare_dedup(options: DedupOptions) -> Deduplication | AlreadyCommitted:
         earlier = _earlier(options, since)
     attempt = begin_attempt(found, fingerprint, started)
     if attempt.state is State.COMMITTED:
+        clear_committed(attempt.layout)
         return AlreadyCommitted(attempt.layout.directory)
     return Deduplication(options, attempt.layout, started, tuple(runs), earlier, recipe)
 

@@ -201,7 +201,7 @@ def begin_attempt(attempt: Attempt, fingerprint: str, started: str) -> Attempt:
             _check_same(layout, record.get("fingerprint"), "committed")
         elif state is State.BEGUN:
             begun_with = _begun_with(layout, started)
-            if isinstance(layout, ExportLayout) and begun_with != fingerprint:
+            if isinstance(layout, ExportLayout | DedupLayout) and begun_with != fingerprint:
                 _begin_anew(layout, started)
             else:
                 _check_same(layout, begun_with, "begun")
@@ -253,7 +253,7 @@ def clear_committed(layout: RunLayout) -> None:
 
 
 def _begin_anew(layout: RunLayout, started: str) -> None:
-    """Takes the place of an attempt at an export of other rows, which nobody works on any more.
+    """Takes the place of an attempt at other rows, which nobody works on any more.
 
     The dataset has gone on since it died, so that nobody will take it up; nothing was committed.
 
@@ -265,8 +265,7 @@ def _begin_anew(layout: RunLayout, started: str) -> None:
         claim.take()
     except RunHeldError as error:
         raise RunHeldError(
-            f"{layout.directory} is held, by an export of other rows or with other options: "
-            f"{error}."
+            f"{layout.directory} is held, for other rows or with other options: {error}."
         ) from error
     try:
         remove_file(FileSystems.join(layout.staging, LAUNCH_FILE))

@@ -34,21 +34,17 @@ from image_features.pipeline.launch.export_history import (
     identity_of,
     in_order_of,
 )
-from image_features.pipeline.launch.export_options import ExportFormat, ExportOptions, fields_of
+from image_features.pipeline.launch.export_options import ExportOptions, fields_of
+from image_features.pipeline.launch.export_target import store_of, target_of
 from image_features.pipeline.launch.prepare import check_libraries
 from image_features.pipeline.launch.vector_range import check_range
 from image_features.pipeline.locations import explain
 from image_features.pipeline.runners import runner
 from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
-from image_features.transforms.exports.fields import RowFields, VectorType
-from image_features.transforms.exports.file_target import NpyTarget, ParquetTarget
-from image_features.transforms.exports.lance_target import LanceTarget
-from image_features.transforms.exports.pgvector import PgVectorStore
-from image_features.transforms.exports.qdrant import QdrantStore, qdrant_store
+from image_features.transforms.exports.fields import RowFields
+from image_features.transforms.exports.qdrant import QdrantStore
 from image_features.transforms.exports.store import VectorStore
-from image_features.transforms.exports.store_target import StoreTarget
-from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS, Target
 from image_features.transforms.merge_rows import Merge
 from image_features.transforms.shards.index import INDEX_KIND
 from image_features.transforms.stores.files import remove_tree
@@ -109,7 +105,7 @@ def prepare_export(
     )
     try:
         since = plan.last if plan.new is not None else None
-        target = _target(options, config, plan.fields, num_shards, since)
+        target = target_of(options, config, plan.fields, num_shards, since)
     except ValueError as error:
         if begun.state is State.NEW:
             _undo(layout)
@@ -122,60 +118,6 @@ def prepare_export(
         rows_before=plan.last.rows if plan.last and plan.new is not None else 0,
         num_shards=num_shards,
     )
-
-
-def store_of(options: ExportOptions) -> VectorStore:
-    """Returns the database that an export writes to.
-
-    Raises:
-      UsageError: its address is none, or its client is not installed.
-    """
-    if options.format is ExportFormat.PGVECTOR:
-        if options.type is VectorType.INT8:
-            raise UsageError(
-                "--dtype=int8 is not for --format=pgvector, which has no such vectors; export "
-                "float16, which it keeps as halfvec."
-            )
-        return PgVectorStore.at(options.target, options.table)
-    if options.format is ExportFormat.QDRANT:
-        return qdrant_store(
-            options.target, options.table, options.type, since_last=options.since_last
-        )
-    raise UsageError(f"--format={options.format} is not there yet.")
-
-
-def _target(
-    options: ExportOptions,
-    run: ExportConfig,
-    fields: RowFields,
-    num_shards: int,
-    since: Export | None,
-) -> Target:
-    whole = since is None
-    layout = run.layout
-    assert isinstance(layout, ExportLayout)
-    if run.store:
-        run.store.prepare(fields, run.run_id)
-        return StoreTarget(run.store, fields, run.run_id, whole, layout.staging)
-    removed = None if whole else layout.naming(REMOVED_KEYS, ".parquet")
-    if options.format is ExportFormat.PARQUET:
-        return ParquetTarget(fields, layout.naming(VECTORS, ".parquet"), removed, num_shards)
-    if options.format is ExportFormat.NPY:
-        return NpyTarget(fields, layout.naming(VECTORS, ".npy"), removed, num_shards)
-    if options.format is ExportFormat.LANCE:
-        names = layout.naming(VECTORS, ".lance")
-        lance = LanceTarget(
-            fields,
-            names,
-            removed,
-            num_shards,
-            absolute(options.target),
-            layout.fingerprint,
-            None if since is None else since.fingerprint,
-        )
-        lance.table.check(lance.export, None if since is None else since.rows)
-        return lance
-    raise UsageError(f"--format={options.format} is not there yet.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,7 +206,7 @@ def _plan(options: ExportOptions, store: VectorStore | None, place: str) -> _Pla
     try:
         merge = dataclasses.replace(merge_of(runs), errors=(), new=new)
     except (ValueError, OSError) as error:
-        raise _unreadable(options, error) from error
+        raise UsageError(f"{options.dataset} cannot be exported: {explain(error)}.") from error
     plan = _Plan(runs, merge, fields, store, place, history, new)
     if last and store and new is None:
         check_kin(shown, last, plan.dataset, runs)
@@ -280,10 +222,6 @@ def _runs(options: ExportOptions) -> list[Run]:
                 "exported; extract it anew."
             )
     return runs
-
-
-def _unreadable(options: ExportOptions, error: Exception) -> UsageError:
-    return UsageError(f"{options.dataset} cannot be exported: {explain(error)}.")
 
 
 def _shards(changed: list[Run], options: ExportOptions) -> int:

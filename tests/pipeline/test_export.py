@@ -363,7 +363,7 @@ def test_an_attempt_at_other_rows_gives_way(out, tmp_path, monkeypatch, capsys):
     claim = Claim(str(target / ".staging"))
     claim.take()
     said = refused(capsys, out, target, "--since=last", code=4)
-    assert f"{target} is held, by an export of other rows or with other options: " in said
+    assert f"{target} is held, for other rows or with other options: " in said
     claim.give_up()
     (found,) = export(out, target, "--since=last")
     # Whoever reads all files of the directory finds each row once.

@@ -187,6 +187,21 @@ def test_only_one_works_on_a_result(data, tmp_path, dedup, monkeypatch):
     assert files(out) == _RESULT
 
 
+def test_what_a_dead_attempt_has_left_is_taken_up_begun_anew_or_cleared(data, tmp_path, dedup):
+    out, staging = tmp_path / "out", tmp_path / "out/.staging"
+    staging.mkdir(parents=True)
+    (staging / "launch.json").write_text('{"fingerprint": "that of other rows"}')
+    (staging / "keep.jsonl.part").touch()
+    (out / "keep.jsonl").write_text("of other rows")
+    dedup(data, out)
+    assert files(out) == _RESULT and _names(out / "keep.jsonl") >= {"a-near", "a-far"}
+    # It dies again, just when it has committed.
+    staging.mkdir()
+    (staging / "launch.json").write_text("{}")
+    dedup(data, out)
+    assert files(out) == _RESULT
+
+
 @dataclasses.dataclass(frozen=True)
 class _Served(Row):
     server: str = ""

@@ -21,3 +21,15 @@ def test_log_lines_are_not_written_into_the_bar(monkeypatch):
         logging.error("within")
     logging.error("after")
     assert (above.getvalue(), plain.getvalue()) == ("within\n", "after\n")
+
+
+def test_steps_of_one_process_are_told_now_and_then(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    times = iter([0.0, 1.0, 10.5, 11.0, 30.0])
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
+    with progress.steps() as report:
+        for done in range(1, 5):
+            report("rows read", done, 9)
+        report("rows written", 1, 9)
+    assert caplog.messages == ["rows read: 3 of 9."]
