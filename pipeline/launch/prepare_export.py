@@ -78,8 +78,9 @@ def prepare_export(
     store = store_of(options) if options.format.is_database else None
     if store is None:
         check_libraries([options.target])
-    place = absolute(options.dataset if store else options.target)
-    runner.check(beam_options, wait=True, inputs=(), output=place)
+    dataset = absolute(options.dataset)
+    place = dataset if store else absolute(options.target)
+    runner.check(beam_options, wait=True, inputs=(dataset,), output=place)
     if isinstance(store, QdrantStore) and store.is_local:
         runner.stay_in_process(beam_options, store.location)
     plan = _plan(options, store, place)

@@ -60,13 +60,12 @@ def check(beam_options: PipelineOptions, *, wait: bool, inputs: Sequence[str], o
         ) from error
     cloud = beam_options.view_as(GoogleCloudOptions)
     _check_options(beam_options, cloud, wait=wait)
-    for flag, locations in (("input", inputs), ("output", [output])):
-        for location in locations:
-            if location and "://" not in location:
-                raise UsageError(
-                    f"--{flag}={location} is on this machine, where Dataflow's workers cannot "
-                    "reach it; put it on gs://."
-                )
+    for location in (*inputs, output):
+        if location and "://" not in location:
+            raise UsageError(
+                f"{location} is on this machine, where Dataflow's workers cannot reach it; put it "
+                "on gs://."
+            )
     _check_access(cloud)
 
 

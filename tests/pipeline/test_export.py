@@ -359,12 +359,15 @@ def test_an_attempt_at_other_rows_gives_way(out, tmp_path, monkeypatch, capsys):
         patch.setattr(commit_export, "publish", None)
         export(out, target, "--num_shards=5", code=1)
     assert len([name for name in files(target) if name.startswith("vectors-")]) == 5
-    write_run(out, "2", {"b": 2}, day=2)
     claim = Claim(str(target / ".staging"))
     claim.take()
-    said = refused(capsys, out, target, "--since=last", code=4)
+    # Somebody works on it, as a second launcher of the same export would see too.
+    export(out, target, "--num_shards=5", code=4)
+    assert f"{target} is held: " in capsys.readouterr().err
+    said = refused(capsys, out, target, "--since=last", "--normalize", code=4)
     assert f"{target} is held, for other rows or with other options: " in said
     claim.give_up()
+    write_run(out, "2", {"b": 2}, day=2)
     (found,) = export(out, target, "--since=last")
     # Whoever reads all files of the directory finds each row once.
     assert files(target) == sorted([".export.json", *(file.name for file in found.all_files)])
@@ -415,3 +418,35 @@ def test_the_library_exports_too(out, tmp_path):
     assert again.record == found.record
     with pytest.raises(image_features.UsageError, match="has no option 'json'"):
         image_features.export(str(out), str(tmp_path / "y"), json=True)
+
+
+def test_a_job_elsewhere_needs_both_places_within_its_reach(out, tmp_path, capsys, monkeypatch):
+    from image_features.pipeline.runners import dataflow
+
+    monkeypatch.setattr(dataflow, "_check_access", lambda cloud: None)
+    options = [
+        "--runner=DataflowRunner",
+        "--project=my-project",
+        "--region=europe-west1",
+        "--temp_location=gs://images/temp",
+    ]
+    for places, named in (
+        ((out, "gs://images/x"), out),
+        (("gs://images/d", tmp_path / "x"), tmp_path / "x"),
+    ):
+        assert f"{named} is on this machine" in refused(capsys, *places, *options)
+
+
+def test_a_dataset_that_cannot_keep_the_state_of_an_export(out, tmp_path, capsys):
+    (out / ".exports").write_text("")
+    options = ["--format=qdrant", "--table=t"]
+    said = refused(capsys, out, tmp_path / "qdrant", *options)
+    assert f"{out}/.exports" in said and "cannot be used" in said
+    (out / ".exports").unlink()
+    # What a killed export to a database has left goes as any attempt that died.
+    staging = out / ".exports" / "0123" / ".staging"
+    staging.mkdir(parents=True)
+    (staging / "launch.json").write_text("{}")
+    assert cli.main(["gc", str(out), "--died_days=0"]) == 0
+    assert f"removed {out}/.exports/0123 (an attempt" in capsys.readouterr().out
+    assert [name for name in files(out) if "exports" in name] == []
