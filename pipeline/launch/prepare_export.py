@@ -157,7 +157,7 @@ def _target(
             layout.fingerprint,
             None if since is None else since.fingerprint,
         )
-        lance.table.check(lance.export, None if since is None else since.rows)
+        lance.table.check(lance.since, since.rows if since else 0)
         return lance
     raise UsageError(f"--format={options.format} is not there yet.")
 
