@@ -116,9 +116,7 @@ class Export:
 
     def has(self, run: Run) -> bool:
         """Whether the rows of a run, or of all that were merged into it, were exported."""
-        exported = self.runs.items()
-        mine = (run.run_id, run.finished)
-        return mine in exported or (bool(run.replaces) and run.replaces.items() <= exported)
+        return has_rows_of(run, self.runs)
 
 
 def exports_in(target: str) -> list[Export]:
@@ -148,3 +146,11 @@ def runs_in(runs: Sequence[Run]) -> dict[str, str]:
         found |= run.replaces
         found[run.run_id] = run.finished
     return found
+
+
+def has_rows_of(run: Run, runs: Mapping[str, str]) -> bool:
+    """Whether a run, or all that were merged into it, are among those that `runs_in` gave."""
+    among = runs.items()
+    return (run.run_id, run.finished) in among or (
+        bool(run.replaces) and run.replaces.items() <= among
+    )

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
+
+from image_features.pipeline.dataset.export import has_rows_of
+from image_features.pipeline.dataset.run import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,3 +45,26 @@ class Duplicates:
         import pyarrow.compute as pc
 
         return int(pc.sum(self.table["keep"]).as_py() or 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Earlier:
+    """What an earlier night has found, so that what was kept then stays kept.
+
+    Attributes:
+      table: The `Duplicates.table` of that night; of it `group`, `key`, `similarity` and `keep` are
+        read.
+      runs: The runs whose rows were compared, and those that were merged into them: their finish
+        times by their names, as `runs_in` gives them.
+    """
+
+    table: Any
+    runs: Mapping[str, str]
+
+    def has(self, run: Run) -> bool:
+        """Whether the rows of a run, or of all that were merged into it, were compared."""
+        return has_rows_of(run, self.runs)
+
+    def has_part(self, run: Run) -> bool:
+        """Whether rows of some of the runs that were merged into a run were compared."""
+        return bool(run.replaces.items() & self.runs.items())

@@ -15,7 +15,7 @@ from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.launch.export_options import ExportOptions
 from image_features.pipeline.locations import explain, real
 from image_features.transforms.exports.fields import RowFields
-from image_features.transforms.exports.store import VectorStore
+from image_features.transforms.exports.store import StoreError, VectorStore
 from image_features.transforms.images.policy import DecodePolicy
 from image_features.transforms.manifests.columns import Column
 
@@ -53,6 +53,8 @@ def history_of(shown: str, store: VectorStore | None, target: str) -> list[Expor
             return exports_in(target)
         record = store.last_export()
         return [Export.of(store.shown, record)] if record else []
+    except StoreError as error:  # It names the database itself.
+        raise UsageError(str(error)) from error
     except (ValueError, OSError) as error:
         raise UsageError(f"{shown} cannot be used: {explain(error)}.") from error
 
@@ -94,6 +96,19 @@ def check_same(
         f"{shown} was exported otherwise, and cannot have these rows beside its own: "
         f"{'; '.join(text for _, text in found)}. {advice}"
     )
+
+
+def check_kin(shown: str, last: Export, dataset: str, runs: Sequence[Run]) -> None:
+    """Makes sure that a whole export replaces rows of the same dataset, if of other runs.
+
+    Raises:
+      UsageError: it is another one.
+    """
+    if last.record.get("dataset") != dataset and not runs_in(runs).items() & last.runs.items():
+        raise UsageError(
+            f"{shown} has the rows of another dataset, {last.record.get('dataset')}, which this "
+            "export would remove. Export to another --table, or remove that one first."
+        )
 
 
 def check_follows(shown: str, last: Export, options: ExportOptions, runs: Sequence[Run]) -> None:

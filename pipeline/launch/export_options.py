@@ -73,7 +73,8 @@ class ExportOptions:
             target=options.target,
             format=ExportFormat(options.format),
             type=VectorType(options.dtype),
-            normalize=options.normalize,
+            # Qdrant scales vectors itself, and leaves very short ones as they are.
+            normalize=options.normalize or options.format is ExportFormat.QDRANT,
             columns=None if columns is None else tuple(filter(None, columns.split(","))),
             features=options.features,
             since_last=options.since == "last",
@@ -108,5 +109,6 @@ def fields_of(options: ExportOptions, runs: Sequence[Run]) -> RowFields:
         own=own,
         columns=tuple(columns.values()),
         type=options.type,
-        normalize=options.normalize,
+        # Qdrant scales vectors itself, and leaves very short ones as they are.
+        normalize=options.normalize or options.format is ExportFormat.QDRANT,
     )

@@ -28,12 +28,14 @@ from image_features.pipeline.launch.attempt import (
 from image_features.pipeline.launch.export_history import (
     check_apart,
     check_follows,
+    check_kin,
     check_same,
     history_of,
     identity_of,
     in_order_of,
 )
-from image_features.pipeline.launch.export_options import ExportFormat, ExportOptions, fields_of
+from image_features.pipeline.launch.export_options import ExportOptions, fields_of
+from image_features.pipeline.launch.export_target import store_of, target_of
 from image_features.pipeline.launch.prepare import check_libraries
 from image_features.pipeline.launch.vector_range import check_range
 from image_features.pipeline.locations import explain
@@ -41,11 +43,8 @@ from image_features.pipeline.runners import runner
 from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.exports.fields import RowFields
-from image_features.transforms.exports.file_target import NpyTarget, ParquetTarget
-from image_features.transforms.exports.lance_target import LanceTarget
+from image_features.transforms.exports.qdrant import QdrantStore
 from image_features.transforms.exports.store import VectorStore
-from image_features.transforms.exports.store_target import StoreTarget
-from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS, Target
 from image_features.transforms.merge_rows import Merge
 from image_features.transforms.shards.index import INDEX_KIND
 from image_features.transforms.stores.files import remove_tree
@@ -81,6 +80,8 @@ def prepare_export(
         check_libraries([options.target])
     place = absolute(options.dataset if store else options.target)
     runner.check(beam_options, wait=True, inputs=(), output=place)
+    if isinstance(store, QdrantStore) and store.is_local:
+        runner.stay_in_process(beam_options, store.location)
     plan = _plan(options, store, place)
     if isinstance(plan, NothingToDo):
         return plan
@@ -98,13 +99,13 @@ def prepare_export(
         dataclasses.replace(layout, fingerprint=fingerprint),
         started,
         ShardPolicy(num_shards),
-        {"target": store.shown if store else layout.directory, **made},
+        {**plan.place_of(layout), **made},
         store,
         guards=Guards(max_error_rate=1.0),
     )
     try:
         since = plan.last if plan.new is not None else None
-        target = _target(options, config, plan.fields, num_shards, since)
+        target = target_of(options, config, plan.fields, num_shards, since)
     except ValueError as error:
         if begun.state is State.NEW:
             _undo(layout)
@@ -117,49 +118,6 @@ def prepare_export(
         rows_before=plan.last.rows if plan.last and plan.new is not None else 0,
         num_shards=num_shards,
     )
-
-
-def store_of(options: ExportOptions) -> VectorStore:
-    """Returns the database that an export writes to.
-
-    Raises:
-      UsageError: its address is none, or its client is not installed.
-    """
-    raise UsageError(f"--format={options.format} is not there yet.")
-
-
-def _target(
-    options: ExportOptions,
-    run: ExportConfig,
-    fields: RowFields,
-    num_shards: int,
-    since: Export | None,
-) -> Target:
-    whole = since is None
-    layout = run.layout
-    assert isinstance(layout, ExportLayout)
-    if run.store:
-        run.store.prepare(fields, run.run_id)
-        return StoreTarget(run.store, fields, run.run_id, whole, layout.staging)
-    removed = None if whole else layout.naming(REMOVED_KEYS, ".parquet")
-    if options.format is ExportFormat.PARQUET:
-        return ParquetTarget(fields, layout.naming(VECTORS, ".parquet"), removed, num_shards)
-    if options.format is ExportFormat.NPY:
-        return NpyTarget(fields, layout.naming(VECTORS, ".npy"), removed, num_shards)
-    if options.format is ExportFormat.LANCE:
-        names = layout.naming(VECTORS, ".lance")
-        lance = LanceTarget(
-            fields,
-            names,
-            removed,
-            num_shards,
-            absolute(options.target),
-            layout.fingerprint,
-            None if since is None else since.fingerprint,
-        )
-        lance.table.check(lance.since, since.rows if since else 0)
-        return lance
-    raise UsageError(f"--format={options.format} is not there yet.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,15 +162,24 @@ class _Plan:
             "runs": runs_in(self.runs),
         }
 
+    @property
+    def dataset(self) -> str:
+        """The directory of the dataset, where a run of it was named too."""
+        alone = self.place == self.runs[0].directory
+        return dataset_of(self.place) if alone else self.place
+
+    def place_of(self, layout: ExportLayout) -> dict[str, str]:
+        """Returns what the record says of where rows go, and come from."""
+        if self.store is None:
+            return {"target": layout.directory}
+        return {"target": self.store.shown, "dataset": self.dataset}
+
     def layout(self, options: ExportOptions, fingerprint: str) -> ExportLayout:
         """Returns the paths of the export: a database has a directory of the dataset for all."""
         if self.store is None:
             number = 0 if self.new is None else len(self.history)
             return ExportLayout(export_directory(self.place, number).rstrip("/"))
-        # Where a run was named, the dataset is what it is in.
-        alone = self.place == self.runs[0].directory
-        dataset = dataset_of(self.place) if alone else self.place
-        directory = FileSystems.join(dataset, EXPORTS, _hash(self.store.shown))
+        directory = FileSystems.join(self.dataset, EXPORTS, _hash(self.store.shown))
         return ExportLayout(directory, name=fingerprint)
 
 
@@ -240,7 +207,10 @@ def _plan(options: ExportOptions, store: VectorStore | None, place: str) -> _Pla
         merge = dataclasses.replace(merge_of(runs), errors=(), new=new)
     except (ValueError, OSError) as error:
         raise _unreadable(options, error) from error
-    return _Plan(runs, merge, fields, store, place, history, new)
+    plan = _Plan(runs, merge, fields, store, place, history, new)
+    if last and store and new is None:
+        check_kin(shown, last, plan.dataset, runs)
+    return plan
 
 
 def _runs(options: ExportOptions) -> list[Run]:

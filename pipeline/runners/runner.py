@@ -90,6 +90,19 @@ def _goes_on_alone(runner: Runner, beam_options: PipelineOptions) -> bool:
     return runner is Runner.DATAFLOW or bool(portable.job_endpoint)
 
 
+def stay_in_process(beam_options: PipelineOptions, place: str) -> None:
+    """Keeps a job in this process, the only one that may open what it writes to.
+
+    Raises:
+      UsageError: the engine has other processes.
+    """
+    if not is_local(beam_options) or not local.stay_in_process(beam_options):
+        raise UsageError(
+            f"{place} is a local directory that one process at a time may open; leave --runner and "
+            "--direct_running_mode=multi_processing out, or export to a server."
+        )
+
+
 def complete_options(
     beam_options: PipelineOptions, *, run_id: str, engine: Engine, extra: str = ""
 ) -> int | None:

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from image_features.pipeline.cli import export
+from image_features.pipeline.cli.parsing import OptionParser
 from tests.deploy.files import OURS, ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -103,3 +105,11 @@ def test_contributing_names_what_is_there():
         code = "".join(path.read_text() for path in linked)
         names = re.findall(r"`(\w{4,})`", step) if linked else []
         assert [name for name in names if name not in code and name not in COMMANDS] == [], step
+
+
+def test_every_option_of_an_export_is_on_its_page():
+    parser = OptionParser(add_help=False)
+    export.add_arguments(parser)
+    options = {name for action in parser._actions for name in action.option_strings}
+    page = (ROOT / "docs/export.md").read_text()
+    assert set(re.findall(r"^\| `(--\w+)` \|", page, re.M)) == options

@@ -106,11 +106,12 @@ def read_verified(path: str, sha256: str) -> bytes:
 
 
 def key_array(column: Any) -> npt.NDArray[np.bytes_]:
-    """Returns the keys of a table, bytes16 [rows]."""
+    """Returns the keys of a table, bytes16 [rows]; of its hashes, bytes32 [rows]."""
     chunks = column.chunks if hasattr(column, "chunks") else [column]
+    width = column.type.byte_width
     parts = [
-        np.frombuffer(chunk.buffers()[1], "S16", len(chunk), 16 * chunk.offset)
+        np.frombuffer(chunk.buffers()[1], f"S{width}", len(chunk), width * chunk.offset)
         for chunk in chunks
         if len(chunk)
     ]
-    return np.concatenate(parts) if parts else np.empty(0, "S16")
+    return np.concatenate(parts) if parts else np.empty(0, f"S{width}")
