@@ -30,10 +30,7 @@ def repeat(images: pathlib.Path, count: int, directory: pathlib.Path) -> pathlib
     """
     if count < 1:
         raise ValueError(f"The count of images must be at least 1, and it is {count}.")
-    files = sorted(path for path in images.rglob("*") if path.suffix.lower() in _SUFFIXES)
-    files = [path.resolve() for path in files if path.is_file()]
-    if not files:
-        raise ValueError(f"There is no image in {images}; name a directory that holds some.")
+    files = image_files(images)
     # A shuffled order makes a small corpus like a large one.
     random.Random(0).shuffle(files)
     directory = directory.absolute()
@@ -50,3 +47,16 @@ def repeat(images: pathlib.Path, count: int, directory: pathlib.Path) -> pathlib
     manifest = directory / _MANIFEST
     manifest.write_text("".join(f"{link}\n" for link in links))
     return manifest
+
+
+def image_files(images: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the images that a directory holds at any depth, sorted.
+
+    Raises:
+      ValueError: there is none.
+    """
+    files = sorted(path for path in images.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    files = [path.resolve() for path in files if path.is_file()]
+    if not files:
+        raise ValueError(f"There is no image in {images}; name a directory that holds some.")
+    return files

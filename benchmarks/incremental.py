@@ -27,9 +27,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from benchmarks import measure
+from benchmarks import committed, measure
 from benchmarks.extraction import report
-from image_features.transforms.shards.index import index_file, index_note, read_index
+from image_features.transforms.shards.index import index_note, read_index
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.uris import image_key, shard_of
 
@@ -161,19 +161,15 @@ def _pretend(run: pathlib.Path, place: pathlib.Path, known: int, way: str) -> No
         shard = shard_of(key, count)
         keys[shard].append(key.encode())
         notes[shard].append(index_note("0" * 64, version, path))
-    record = json.loads((run / "run.json").read_text())
-    kinds = ("features", "index")
-    record["files"] = [file for file in record["files"] if file["kind"] not in kinds]
-    record["counts"] |= {"rows_read": known, "rows_in": known, "rows_out": known}
+    files = []
     for shard in range(count):
         order = np.argsort(np.array(keys[shard], "S32"))
-        data = index_file(np.array(keys[shard], "S32")[order], [notes[shard][i] for i in order])
-        name = f"index-{shard:05d}-of-{count:05d}.parquet"
-        (run / name).write_bytes(data)
-        for kind in kinds:
-            entry = {"kind": kind, "name": name, "rows": len(order), "bytes": len(data)}
-            record["files"].append({**entry, "sha256": ""})
-    (run / "run.json").write_text(json.dumps(record))
+        sorted_keys = np.array(keys[shard], "S32")[order]
+        entry = committed.write_index(
+            run, (shard, count), sorted_keys, [notes[shard][i] for i in order]
+        )
+        files += [entry, {**entry, "kind": committed.FEATURES_KIND}]
+    committed.recommit(run, known, files)
 
 
 if __name__ == "__main__":

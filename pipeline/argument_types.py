@@ -32,6 +32,22 @@ def rate(text: str) -> float:
     return value
 
 
+def cosine(text: str) -> float:
+    """Reads a cosine above 0."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a cosine above 0 and up to 1")
+    return value
+
+
+def whole(text: str) -> int:
+    """Reads a whole number from 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0")
+    return value
+
+
 def positive(text: str) -> int:
     """Reads a whole number above 0."""
     value = int(text)

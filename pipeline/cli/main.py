@@ -31,6 +31,7 @@ _COMMANDS = (
     "compact",
     "gc",
     "export",
+    "dedup",
     "search",
     "report",
     "model",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import time
 import uuid
 import zlib
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from image_features.system.paths import absolute
 
 if TYPE_CHECKING:
     from image_features.pipeline.report.contents import Report
-    from image_features.transforms.archives.options import ArchiveOptions
 
 HELP = "write a page that shows a dataset: runs, errors, features, neighbours"
 
@@ -97,19 +95,12 @@ def run(argv: list[str]) -> int:
 
 def _thumbnails(report: Report, wanted: Sequence[int]) -> dict[int, str]:
     """Returns pictures of rows as data URIs, those that can be had, by the rows."""
-    from image_features.pipeline.report.thumbnails import read_thumbnails
+    from image_features.pipeline.report.thumbnails import Pictured, read_thumbnails
 
-    ends = time.monotonic() + _SECONDS
     made = {run.run_id: run.provenance.archives for run in report.runs}
-    alike: dict[ArchiveOptions, list[int]] = {}
-    for row in wanted:
-        alike.setdefault(made[report.rows[row].run_id], []).append(row)
-    found: dict[int, str] = {}
-    for archives, rows in alike.items():
-        uris = [report.rows[row].uri for row in rows]
-        pictures = read_thumbnails(uris, ends - time.monotonic(), archives)
-        found |= {row: picture for row, picture in zip(rows, pictures, strict=True) if picture}
-    return found
+    rows = [report.rows[row] for row in wanted]
+    pictures = read_thumbnails([Pictured(row.uri, made[row.run_id]) for row in rows], _SECONDS)
+    return {row: picture for row, picture in zip(wanted, pictures, strict=True) if picture}
 
 
 def _words(error: Exception) -> str:

@@ -154,3 +154,30 @@ def has_rows_of(run: Run, runs: Mapping[str, str]) -> bool:
     return (run.run_id, run.finished) in among or (
         bool(run.replaces) and run.replaces.items() <= among
     )
+
+
+def removed_run(runs: Sequence[Run], known: Mapping[str, str]) -> str:
+    """Returns the name of a run that is not there any more; empty if all are.
+
+    Args:
+      runs: The runs of the dataset that are read now.
+      known: The finish times, by name, that `runs_in` has returned before.
+    """
+    here = runs_in(runs)
+    lost = (name for name, finished in known.items() if here.get(name) != finished)
+    return next(lost, "")
+
+
+def untold_changes(runs: Sequence[Run], known: Mapping[str, str]) -> str:
+    """Says why it cannot be told which rows are new since some runs; empty where it can.
+
+    Args:
+      runs: The runs of the dataset that are read now.
+      known: The finish times, by name, that `runs_in` has returned then.
+    """
+    if lost := removed_run(runs, known):
+        return f"the run {lost}, whose rows it has, was removed or is not read any more"
+    for run in runs:
+        if not has_rows_of(run, known) and run.replaces.items() & known.items():
+            return f"the run {run.run_id} merges runs that it has with others"
+    return ""

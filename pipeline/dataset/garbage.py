@@ -11,6 +11,7 @@ from apache_beam.io.filesystems import FileSystems
 from image_features.errors import RunHeldError, RunNotFoundError, UnsoundRunError
 from image_features.pipeline.dataset.claim import Claim, is_held
 from image_features.pipeline.dataset.layout import (
+    DEDUP_FILE,
     EXPORT_FILE,
     EXPORTS,
     LAUNCH_FILE,
@@ -22,6 +23,9 @@ from image_features.pipeline.dataset.layout import (
 from image_features.pipeline.dataset.run import Run, committed_runs, lost_file, unreplaced
 from image_features.transforms.stores.files import remove_file, remove_files, remove_tree
 from image_features.transforms.stores.listing import Listed, list_tree
+
+# What other commands have committed in a directory of the dataset is not for `gc`.
+_COMMITS = frozenset({PACK_FILE, EXPORT_FILE, DEDUP_FILE})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,8 +189,7 @@ def _files_by_run(dataset: str) -> dict[str, dict[str, Listed]]:
 
 def _is_attempt(names: Mapping[str, Listed]) -> bool:
     """Tells whether a directory holds an attempt of ours, since nothing else may be removed."""
-    others = {PACK_FILE, EXPORT_FILE}
-    return f"{STAGING_NAME}/{LAUNCH_FILE}" in names and not others.intersection(names)
+    return f"{STAGING_NAME}/{LAUNCH_FILE}" in names and _COMMITS.isdisjoint(names)
 
 
 def _size(files: Mapping[str, Listed]) -> int:

@@ -16,6 +16,7 @@ RUN_FILE = "run.json"
 PACK_FILE = "pack.json"
 # Readers of a directory of Parquet pass names with an underscore over.
 EXPORT_FILE = ".export.json"
+DEDUP_FILE = "dedup.json"
 LAUNCH_FILE = "launch.json"
 CLAIM_FILE = "claim.json"
 HEALTH_FILE = "health.json"
@@ -149,6 +150,16 @@ class ExportLayout(RunLayout):
     def naming(self, kind: str, suffix: str) -> ShardNaming:
         """Returns the names of the exported files of a kind."""
         return self._naming(kind, suffix)
+
+
+@dataclasses.dataclass(frozen=True)
+class DedupLayout(RunLayout):
+    """The paths of the duplicates of a dataset, which are in a directory of their own."""
+
+    @property
+    def commit_file(self) -> str:
+        """The name of the file that commits what was found."""
+        return DEDUP_FILE
 
 
 def dataset_of(directory: str) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 from image_features.errors import UsageError
 from image_features.pipeline.dataset.provenance import Provenance
-from image_features.pipeline.dataset.run import Run, current_runs
+from image_features.pipeline.dataset.run import Run, check_whole, current_runs
+from image_features.pipeline.locations import explain
+from image_features.system.paths import absolute
 from image_features.transforms.manifests.columns import Column
 
 _LOG = logging.getLogger(__name__)
@@ -69,6 +71,31 @@ def open_series(path: str, features: str | None = None) -> Series:
     if series.hidden:
         _LOG.warning("%s: %s.", path, series.hidden_in_words())
     return series
+
+
+def open_whole(path: str, features: str | None, *, done: str) -> list[Run]:
+    """Finds what readers see at a path, for work that reads all of it, so that no file may be lost.
+
+    Args:
+      path: A dataset's directory, or a run's, as the user gave it.
+      features: The name of the model whose vectors are read; None is the only one.
+      done: What is to be done with it, as "exported".
+
+    Returns:
+      The runs, the latest first.
+
+    Raises:
+      UsageError: it cannot be read, has several models and none is named, or has lost a file.
+    """
+    try:
+        runs = list(open_series(absolute(path), features).runs)
+        _ = runs[0].vector  # There must be one, and one only.
+        check_whole(runs, ("features",))
+    except UsageError:
+        raise
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{path} cannot be {done}: {explain(error)}.") from error
+    return runs
 
 
 def fitting(current: Sequence[Run], provenance: Provenance) -> list[Run]:

@@ -18,6 +18,7 @@ from image_features.pipeline.config import default_run_id, is_run_id
 from image_features.pipeline.dataset.claim import Claim, is_held
 from image_features.pipeline.dataset.layout import (
     LAUNCH_FILE,
+    DedupLayout,
     ExportLayout,
     PackLayout,
     RunLayout,
@@ -28,6 +29,7 @@ from image_features.pipeline.locations import explain
 from image_features.system.disks import make_directories
 from image_features.system.paths import absolute
 from image_features.transforms.runtime import progress
+from image_features.transforms.stores import libraries
 from image_features.transforms.stores.files import (
     create_once,
     open_plain,
@@ -37,7 +39,7 @@ from image_features.transforms.stores.files import (
 
 _LOG = logging.getLogger(__name__)
 # The user names these directories themselves, and not those that they are in.
-_ALONE = (PackLayout, ExportLayout)
+_ALONE = {PackLayout: "packed images", ExportLayout: "export", DedupLayout: "duplicates"}
 
 
 class State(enum.Enum):
@@ -91,10 +93,7 @@ def find_pack(output: str, *, suffix: str) -> Attempt:
     Raises:
       UsageError: archives cannot be there, or it holds something else.
     """
-    layout = PackLayout(absolute(output).rstrip("/"), suffix=suffix)
-    if layout.dataset.rstrip("/").endswith(":"):
-        raise UsageError(f"{output} cannot be used: it is a whole bucket; name a directory in it.")
-    return _find(layout, output)
+    return _find_alone(PackLayout(absolute(output).rstrip("/"), suffix=suffix), output)
 
 
 def find_export(layout: ExportLayout, shown: str) -> Attempt:
@@ -107,6 +106,22 @@ def find_export(layout: ExportLayout, shown: str) -> Attempt:
     Raises:
       UsageError: an export cannot be there, or it holds something else.
     """
+    return _find_alone(layout, shown)
+
+
+def find_dedup(output: str) -> Attempt:
+    """Looks at the directory for the duplicates of a dataset, before the work begins.
+
+    Args:
+      output: The directory, as the user gave it.
+
+    Raises:
+      UsageError: duplicates cannot be written there, or it holds something else.
+    """
+    return _find_alone(DedupLayout(absolute(output).rstrip("/")), output)
+
+
+def _find_alone(layout: RunLayout, shown: str) -> Attempt:
     if layout.dataset.rstrip("/").endswith(":"):
         raise UsageError(f"{shown} cannot be used: it is a whole bucket; name a directory in it.")
     return _find(layout, shown)
@@ -115,7 +130,8 @@ def find_export(layout: ExportLayout, shown: str) -> Attempt:
 def _find(layout: RunLayout, shown: str) -> Attempt:
     dataset = layout.dataset or "/"
     try:
-        check_path(layout.directory if isinstance(layout, _ALONE) else dataset)
+        check_path(layout.directory if type(layout) in _ALONE else dataset)
+        libraries.check([layout.directory])
         state = _state_of(layout)
         if "://" not in dataset:
             make_directories(dataset)
@@ -142,10 +158,9 @@ def _state_of(layout: RunLayout) -> State:
         return State.BEGUN
     if "://" not in directory and os.path.isdir(layout.staging):
         return State.NEW  # An attempt died here before it could write anything.
-    if isinstance(layout, _ALONE) and _is_empty(directory):
-        return State.NEW
-    if isinstance(layout, _ALONE):
-        what = "packed images" if isinstance(layout, PackLayout) else "export"
+    if what := _ALONE.get(type(layout)):
+        if _is_empty(directory):
+            return State.NEW
         raise UsageError(
             f"The output {directory} exists already and holds no {what}; name another one or "
             "remove it."
@@ -273,6 +288,11 @@ def _check_same(layout: RunLayout, found: object, how: str) -> None:
         raise UsageError(
             f"The export in {layout.directory} was {how} from other runs or with other options; "
             "pass --since=last for what has changed since, or name another directory."
+        )
+    if isinstance(layout, DedupLayout):
+        raise UsageError(
+            f"The duplicates in {layout.directory} were {how} from other runs or with other "
+            "options; name another directory or remove it."
         )
     raise UsageError(
         f"The run in {layout.directory} was {how} with another input, model, input range or "

@@ -8,7 +8,7 @@ from typing import Any
 
 from image_features.errors import UsageError
 from image_features.models.identity import ModelIdentity
-from image_features.pipeline.dataset.export import Export, exports_in, runs_in
+from image_features.pipeline.dataset.export import Export, exports_in, runs_in, untold_changes
 from image_features.pipeline.dataset.layout import dataset_of
 from image_features.pipeline.dataset.provenance import Provenance
 from image_features.pipeline.dataset.run import Run
@@ -117,20 +117,9 @@ def check_follows(shown: str, last: Export, options: ExportOptions, runs: Sequen
     Raises:
       UsageError: it cannot.
     """
-    here = runs_in(runs)
-    lost = [run_id for run_id, finished in last.runs.items() if here.get(run_id) != finished]
-    mixed = [
-        run
-        for run in runs
-        if not last.has(run) and any(last.runs.get(r) == at for r, at in run.replaces.items())
-    ]
-    if not lost and not mixed:
+    why = untold_changes(runs, last.runs)
+    if not why:
         return
-    why = (
-        f"the run {lost[0]}, whose rows it has, was removed or is not read any more"
-        if lost
-        else f"the run {mixed[0].run_id} merges runs that it has with others"
-    )
     raise UsageError(
         f"What has changed since the last export to {shown} cannot be told: {why}. Export without "
         "--since=last"

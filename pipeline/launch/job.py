@@ -18,23 +18,20 @@ from image_features.errors import (
     GuardError,
     ImageFeaturesError,
     RunFailedError,
-    RunHeldError,
-    UsageError,
 )
 from image_features.pipeline.commit.guards import recorded_broken
 from image_features.pipeline.config import Committed, JobConfig, RunConfig
 from image_features.pipeline.dataset.claim import LEASE_SECONDS, Claim
 from image_features.pipeline.extract import Extraction
+from image_features.pipeline.launch.holding import take
 from image_features.pipeline.launch.models import needed_engine, stage_models
 from image_features.pipeline.launch.notify import notify_failure, notify_interruption
 from image_features.pipeline.launch.progress import watch
 from image_features.pipeline.launch.stop import stopped_by_signals, stopped_in_time
 from image_features.pipeline.launch.work import Outcome, Terms, Work
-from image_features.pipeline.locations import explain
 from image_features.pipeline.pack import Packing
 from image_features.pipeline.runners import runner
 from image_features.pipeline.streams import say
-from image_features.transforms.stores.retries import FetchError
 from image_features.transforms.stores.uris import redact_text
 
 _LOG = logging.getLogger(__name__)
@@ -61,7 +58,7 @@ def run_job(
     """
     run = work.run
     claim = Claim(run.layout.staging, lease=LEASE_SECONDS if terms.wait else _LONG_SECONDS)
-    committed = _take(claim, run)
+    committed = take(claim, run.layout, run.committed)
     if committed is not None:
         return Outcome(committed)
     start = time.monotonic()
@@ -84,28 +81,6 @@ def run_job(
             error.add_note(terms.advice)
         raise
     return Outcome(committed, result, time.monotonic() - start)
-
-
-def _take(claim: Claim, run: JobConfig[Committed]) -> Committed | None:
-    """Claims the run; returns it if it is committed and needs no job any more."""
-    try:
-        claim.take()
-    except FileNotFoundError:  # The staging directory is gone: another launcher has committed.
-        if run.committed() is None:
-            raise
-    except RunHeldError as error:
-        raise RunHeldError(f"{run.layout.directory} is held: {error}.") from error
-    except FetchError as error:
-        raise ImageFeaturesError(f"the run cannot be claimed: {error}") from error
-    except OSError as error:
-        directory = run.layout.directory
-        raise UsageError(
-            f"The output {directory} cannot be written to: {explain(error)}."
-        ) from error
-    committed = run.committed()
-    if committed is not None:
-        claim.give_up()
-    return committed
 
 
 @contextlib.contextmanager

@@ -16,8 +16,8 @@ from image_features.pipeline.compact import merge_of, shards_of
 from image_features.pipeline.config import ExportConfig, Guards, utc_now
 from image_features.pipeline.dataset.export import Export, export_directory, runs_in
 from image_features.pipeline.dataset.layout import EXPORTS, ExportLayout, dataset_of
-from image_features.pipeline.dataset.run import Run, check_whole
-from image_features.pipeline.dataset.series import open_series
+from image_features.pipeline.dataset.run import Run
+from image_features.pipeline.dataset.series import open_whole
 from image_features.pipeline.export import Exporting
 from image_features.pipeline.launch.attempt import (
     State,
@@ -214,14 +214,7 @@ def _plan(options: ExportOptions, store: VectorStore | None, place: str) -> _Pla
 
 
 def _runs(options: ExportOptions) -> list[Run]:
-    try:
-        runs = list(open_series(absolute(options.dataset), options.features).runs)
-        _ = runs[0].vector  # There must be one, and one only.
-        check_whole(runs, ("features",))
-    except UsageError:
-        raise
-    except (ValueError, OSError) as error:
-        raise _unreadable(options, error) from error
+    runs = open_whole(options.dataset, options.features, done="exported")
     for run in runs:
         if len(run.files(INDEX_KIND)) != len(run.files()):
             raise UsageError(

@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from image_features.transforms.runtime.progress import Snapshot, read_snapshot
 
@@ -92,6 +92,59 @@ def _show_bar(staging: str, stop: threading.Event) -> None:
 
 def _something(snapshot: Snapshot) -> bool:
     return bool(snapshot.done or snapshot.failed or snapshot.total)
+
+
+Report = Callable[[str, int, int], None]
+
+
+@contextlib.contextmanager
+def steps() -> Iterator[Report]:
+    """Yields a function that shows how far the work of this process is.
+
+    It takes what is being done, how much of it is done, and of how much, and may be called as often
+    as one likes.
+    """
+    if not sys.stderr.isatty():
+        yield _step_lines()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step, total=total)
+            progress.update(tasks[step], completed=done, total=total)
+
+        with _logs_above_the_bar():
+            yield report
+
+
+def _step_lines() -> Report:
+    told: dict[str, float] = {}
+
+    def report(step: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - told.setdefault(step, now) >= _LINE_SECONDS:
+            told[step] = now
+            _LOG.info("%s: %d of %d.", step, done, total)
+
+    return report
 
 
 @contextlib.contextmanager

@@ -1,16 +1,12 @@
 """A report as one HTML page that needs nothing else; its charts are drawn by Vega-Lite in it.
 
-URIs, messages and column values may be anybody's text. Marks of direction and other characters that
-nobody sees are written out, and secrets in URLs hidden. Jinja escapes what is HTML; data for the
-scripts are JSON whose angle brackets are escaped; scripts put text into text nodes only; and the
-page's policy runs no script but its own two, by their hashes, and loads nothing.
+Data for the scripts are JSON whose angle brackets are escaped, and scripts put text into text nodes
+only.
 """
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,8 +16,8 @@ from markupsafe import Markup
 
 from image_features.pipeline.report.charts import SHOWN_RUNS, draw, rate_of, run_line
 from image_features.pipeline.report.contents import Health, Report, SampledImage, VectorHealth
+from image_features.pipeline.report.markup import all_shown, make_environment, policy_for
 from image_features.pipeline.report.sample import NEAR_DUPLICATE
-from image_features.pipeline.terminal import shown
 
 _PER_GROUP = 8
 
@@ -45,16 +41,7 @@ def render(report: Report, thumbnails: Mapping[int, str]) -> str:
       report: The content of the page.
       thumbnails: Pictures as data URIs, by their rows.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("image_features.pipeline.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = shown
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment = make_environment("image_features.pipeline.report")
     template = environment.get_template("report.html")
     scripts = [_library(), _source(environment, "report.js")]
     latest = report.runs[0]
@@ -69,32 +56,14 @@ def render(report: Report, thumbnails: Mapping[int, str]) -> str:
         threshold=NEAR_DUPLICATE,
         health=[_health_table(model.health) for model in report.models],
         scripts=[Markup(script) for script in scripts],
-        policy=_policy(scripts),
-        data=_shown(
+        policy=policy_for(scripts),
+        data=all_shown(
             {
                 "charts": draw(report, thumbnails),
                 "rows": [_details(row) for row in report.rows],
                 "thumbnails": {str(row): uri for row, uri in thumbnails.items()},
             }
         ),
-    )
-
-
-def _shown(value: Any) -> Any:
-    """Returns what goes into the page as users may see it; markup of our own stays as it is."""
-    if isinstance(value, Mapping):
-        return {_shown(key): _shown(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_shown(item) for item in value]
-    return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
-    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
-    return (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; "
-        "base-uri 'none'; form-action 'none'"
     )
 
 

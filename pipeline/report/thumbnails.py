@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import time
 from collections.abc import Sequence
@@ -27,23 +28,49 @@ _HTTP = HttpPolicy(
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Pictured:
+    """An image that a page shows.
+
+    Attributes:
+      uri: Its location, as stored.
+      archives: Which members or columns of archives are images, as its run was told.
+    """
+
+    uri: str
+    archives: ArchiveOptions = FOUND
+
+
 def read_thumbnails(
-    uris: Sequence[str], seconds: float, archives: ArchiveOptions = FOUND
+    images: Sequence[Pictured], seconds: float, *, private_hosts: bool = False
 ) -> list[str | None]:
     """Returns a data URI for each image, or None for one that cannot be had.
 
-    No private host is asked, since nobody has vouched for the URIs of a dataset. What lies in one
-    archive is read in one pass over it.
+    What lies in one archive is read in one pass over it.
 
     Args:
-      uris: The locations of the images, as stored.
+      images: The images.
       seconds: The time after which no other image is begun, and no archive is read further.
-      archives: Which members or columns of archives are images.
+      private_hosts: Whether private hosts are asked, too; nobody has vouched for the URIs of a
+        dataset.
     """
-    policy = DecodePolicy(image_size=(_SIDE, _SIDE), resize="center_crop")
-    fetch = FetchPolicy(http=_HTTP, threads=_THREADS, archives=archives)
-    reader = ImageReader(decode=policy, fetch=fetch)
     deadline = time.monotonic() + seconds
+    pictures: dict[Pictured, str] = {}
+    for archives in dict.fromkeys(image.archives for image in images):
+        alike = dict.fromkeys(image.uri for image in images if image.archives == archives)
+        found = _read(list(alike), archives, deadline, private_hosts)
+        pictures |= {Pictured(uri, archives): picture for uri, picture in found.items()}
+    return [pictures.get(image) for image in images]
+
+
+def _read(
+    uris: Sequence[str], archives: ArchiveOptions, deadline: float, private_hosts: bool
+) -> dict[str, str]:
+    """Returns data URIs by the locations of images, of those that can be had."""
+    policy = DecodePolicy(image_size=(_SIDE, _SIDE), resize="center_crop")
+    http = dataclasses.replace(_HTTP, allow_private_hosts=private_hosts)
+    fetch = FetchPolicy(http=http, threads=_THREADS, archives=archives)
+    reader = ImageReader(decode=policy, fetch=fetch)
     pictures: dict[str, str] = {}
 
     def read(refs: Sequence[ImageRef]) -> None:
@@ -53,10 +80,9 @@ def read_thumbnails(
             if not isinstance(image, ImageError):
                 pictures[ref.uri] = _picture(image)
 
-    refs = [ImageRef(uri, "") for uri in dict.fromkeys(uris)]
     with reader, ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(read, grouped(refs)))
-    return [pictures.get(uri) for uri in uris]
+        list(pool.map(read, grouped(ImageRef(uri, "") for uri in uris)))
+    return pictures
 
 
 def _picture(image: Pixels) -> str:

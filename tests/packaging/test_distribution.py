@@ -118,7 +118,12 @@ def test_the_wheel_has_every_file_and_nothing_else(wheel):
     assert set(ours) == sources()
     for name, data in ours.items():
         assert data == (ROOT / name).read_bytes(), name
-    for needed in ("py.typed", "models/builtin.npz", "pipeline/report/templates/report.html"):
+    for needed in (
+        "py.typed",
+        "models/builtin.npz",
+        "pipeline/report/templates/report.html",
+        "pipeline/dedup/templates/duplicates.html",
+    ):
         assert f"{PACKAGE}/{needed}" in ours
 
 

@@ -11,7 +11,7 @@ import pytest
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading
 from image_features.pipeline.finetune.labelled import read_images
-from image_features.pipeline.report.thumbnails import read_thumbnails
+from image_features.pipeline.report.thumbnails import Pictured, read_thumbnails
 from image_features.transforms.images.policy import DecodePolicy
 from tests import archives, datasets, images
 from tests.datasets import counts, lines, names, record_of, vectors
@@ -114,9 +114,9 @@ def test_pictures_are_read_back_from_archives(mixed, capsys):
         f"{place}/photos.tar!/11.jpg",
         f"{place}/gone.tar!/1.jpg",
     ]
-    pictures = read_thumbnails(uris, 60)
+    pictures = read_thumbnails([Pictured(uri) for uri in uris], 60)
     assert [picture is not None for picture in pictures] == [True, True, False, True, True, False]
-    assert pictures == [read_thumbnails([uri], 60)[0] for uri in uris]
+    assert pictures == [read_thumbnails([Pictured(uri)], 60)[0] for uri in uris]
     assert cli.main(["search", str(run), f"{place}/named.tgz!/6.jpg", "-k1", "--json"]) == 0
     nearest = json.loads(capsys.readouterr().out)
     assert nearest["uri"] == uris[0] and nearest["similarity"] > 0.9999

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from image_features.pipeline.dataset import reading
-from image_features.pipeline.report.thumbnails import read_thumbnails
+from image_features.pipeline.report.thumbnails import Pictured, read_thumbnails
 from tests import datasets, images
 from tests.datasets import counts, lines, vectors
 
@@ -37,7 +37,7 @@ def test_images_in_parquet_have_the_features_of_loose_ones(tmp_path):
     assert found == expected
     failed = {error["uri"][-5:]: error["reason"] for error in lines(run, "errors")}
     assert failed == {"row/4": "not_found", "row/5": "corrupt"}
-    (picture,) = read_thumbnails([f"{tmp_path}/in/a.parquet!/row/2"], 60)
+    (picture,) = read_thumbnails([Pictured(f"{tmp_path}/in/a.parquet!/row/2")], 60)
     assert picture is not None
     # The next night reads one file of the two again, since it was written anew.
     _write(tmp_path / "in" / "b.parquet", [*files[6:9], files[0], files[1]], 6)

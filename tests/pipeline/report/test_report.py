@@ -13,7 +13,7 @@ from image_features.pipeline.dataset.run import committed_runs
 from image_features.pipeline.report.feature_map import principal_components
 from image_features.pipeline.report.gather import gather
 from image_features.pipeline.report.page import wanted_thumbnails
-from image_features.pipeline.report.thumbnails import read_thumbnails
+from image_features.pipeline.report.thumbnails import Pictured, read_thumbnails
 from image_features.pipeline.search.nearest import near_duplicates, neighbours, unit
 from image_features.transforms.archives.framing import frame
 from image_features.transforms.shards.example import serialize_example
@@ -182,11 +182,11 @@ def test_an_empty_run_has_a_page(extract, tmp_path, write):
 def test_thumbnails_of_what_can_be_had(photos, tmp_path):
     with ImageServer({"web.jpg": images.encode(images.noise(1))}) as server:
         uris = [str(photos / "00.jpg"), str(tmp_path / "no.jpg"), server.url("web.jpg")]
-        found = read_thumbnails(uris, seconds=60)
+        found = read_thumbnails([Pictured(uri) for uri in uris], seconds=60)
         assert not server.hits
     assert found[0].startswith("data:image/jpeg;base64,")
     assert found[1:] == [None, None]
-    assert read_thumbnails(uris[:1], seconds=-1) == [None]
+    assert read_thumbnails([Pictured(uris[0])], seconds=-1) == [None]
 
 
 def test_neighbours_groups_and_components():
