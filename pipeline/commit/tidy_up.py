@@ -8,11 +8,11 @@ from typing import Any
 
 from image_features.pipeline.dataset.layout import REMOVED, TOMBSTONES, RunLayout
 from image_features.transforms.exports.npy_vectors import FOLDERS
-from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS
+from image_features.transforms.exports.target import REMOVED_KEYS, TABLE, VECTORS
 from image_features.transforms.shards.index import INDEX_KIND
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import remove_file, remove_tree
-from image_features.transforms.stores.listing import list_files
+from image_features.transforms.stores.listing import list_files, list_tree
 
 _LOG = logging.getLogger(__name__)
 _KINDS = ("features", "images", "errors", INDEX_KIND, REMOVED, TOMBSTONES)
@@ -48,6 +48,8 @@ def remove_strays(layout: RunLayout, files: Sequence[ShardFile]) -> None:
     kinds = {VECTORS, REMOVED_KEYS, *(file.kind for file in files)}
     listed = {file.name for file in files}
     _remove_unlisted(layout, sorted(kinds), listed)
+    if not any(name.startswith(TABLE) for name in listed) and list_tree(layout.path(TABLE)):
+        remove_tree(layout.path(TABLE))
     for folder in FOLDERS:
         for file in list_files(layout.path(folder), f"{folder}_"):
             name = file.path.rpartition("/")[2]

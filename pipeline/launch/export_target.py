@@ -79,6 +79,6 @@ def target_of(
             layout.fingerprint,
             None if since is None else since.fingerprint,
         )
-        lance.table.check(lance.export, None if since is None else since.rows)
+        lance.table.check(lance.since, since.rows if since else 0)
         return lance
     raise AssertionError(f"{options.format} is no format of files")

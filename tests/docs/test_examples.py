@@ -30,7 +30,13 @@ from tests.docs.test_library_examples import RUNNER
 
 # How many blocks each page has of Python, and of our command. A new one is run below, or is among
 # those whose options are parsed only, since they name buckets, clusters or other people's files.
-PYTHON = {"README.md": 1, "docs/data_format.md": 3, "docs/first_run.md": 1, "docs/library.md": 8}
+PYTHON = {
+    "README.md": 1,
+    "docs/data_format.md": 3,
+    "docs/export.md": 1,
+    "docs/first_run.md": 1,
+    "docs/library.md": 8,
+}
 RUN = {
     "README.md": 1,
     "docs/first_run.md": 3,

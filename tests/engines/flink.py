@@ -137,9 +137,16 @@ def command(cluster: Cluster, *options: str) -> list[str]:
         os.path.join(os.path.dirname(sys.executable), "image-features"),
         "extract",
         "--model=untrained",
+        *options_of(cluster),
+        *options,
+    ]
+
+
+def options_of(cluster: Cluster) -> list[str]:
+    """Returns the options that submit a job to a cluster."""
+    return [
         "--runner=FlinkRunner",
         f"--flink_master={cluster.address}",
         f"--flink_version={VERSION}",
         f"--flink_job_server_jar={tools.flink_job_server()}",
-        *options,
     ]

@@ -8,10 +8,11 @@ import time
 
 import pytest
 
+from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import inspection
 from image_features.pipeline.dataset import reading as dataset
 from image_features.pipeline.dataset.run import latest_run, read_record
-from tests import archives, images, runs, tools
+from tests import archives, images, runs, tools, written
 from tests.engines import flink, launchers
 from tests.engines.launchers import SECONDS, end, finish
 from tests.http_server import ImageServer
@@ -114,6 +115,28 @@ def test_the_same_bytes_as_a_local_run(whole_cluster, manifest, tmp_path):
     complete(tmp_path / "flink", ROWS + len(members))
     assert local(*arguments(manifest, tmp_path / "local")).returncode == 0
     assert runs.shard_files(f"{tmp_path}/flink/run") == runs.shard_files(f"{tmp_path}/local/run")
+
+
+@pytest.mark.parametrize(("kind", "pattern"), [("parquet", "*.parquet"), ("lance", "data/*")])
+def test_exports_are_the_same_bytes_as_local_ones(whole_cluster, tmp_path, kind, pattern):
+    found = {}
+    for name, options in (("flink", flink.options_of(whole_cluster)), ("local", [])):
+        output, target = tmp_path / name, tmp_path / f"{name}-exported"
+        written.write_run(output, "1", {f"{i}": i for i in range(50)}, shards=3)
+        export = ["export", str(output), str(target), f"--format={kind}", *options]
+        assert cli.main([*export, "--since=last"]) == 0
+        written.write_run(output, "2", {"3": 4.5, "50": 50}, gone=["7"], day=2)
+        assert cli.main([*export, "--since=last"]) == 0
+        found[name] = [path.read_bytes() for path in sorted(target.rglob(pattern))]
+    assert found["flink"] == found["local"]
+    assert len(found["local"]) >= 4
+    if kind == "lance":
+        import lance
+
+        for name in found:
+            table = lance.dataset(str(tmp_path / f"{name}-exported" / "vectors.lance"))
+            assert (table.version, table.count_rows()) == (2, 50)
+            assert "/photos/7.jpg" not in table.to_table(columns=["uri"])["uri"].to_pylist()
 
 
 @pytest.mark.parametrize("victim", ["worker", "manager"])

@@ -14,43 +14,39 @@ import pytest
 
 from image_features.pipeline.cli import main as cli
 from image_features.pipeline.dataset import reading
-from tests import datasets, images
+from image_features.transforms.manifests.columns import Column, Kind
+from tests import datasets, gcs, written
+from tests.docs.examples import python_blocks
+from tests.gcs_xml import xml_api
 
 lance = pytest.importorskip("lance")
 
-_RUNS = ("1", "2", "3")
+_PAGE = pathlib.Path(__file__).parents[2] / "docs" / "export.md"
+_COLUMNS = (Column("tags", Kind.STRING, repeated=True), Column("rank", Kind.INT64))
 
 
-@pytest.fixture(scope="module")
-def nights(tmp_path_factory):
-    """Three nights: of six pictures one changes, one comes, two go, and one of these comes back."""
-    place = tmp_path_factory.mktemp("lance")
-    photos, output = images.write_noise(place / "photos", 6), place / "out"
-    manifest = place / "m.jsonl"
-
-    def night(name: str, numbers: list[int]) -> None:
-        rows = [
-            {"uri": str(photos / f"{number}.jpg"), "rank": number, "tags": ["a"] * (number % 3)}
-            for number in numbers
-        ]
-        manifest.write_text("\n".join(map(json.dumps, rows)))
-        datasets.extract(manifest, output, name, "--incremental", "--tombstone_removed")
-
-    night("1", [0, 1, 2, 3, 4, 5])
-    images.write(photos / "2.jpg", 101)
-    images.write(photos / "6.jpg", 102)
-    night("2", [0, 1, 2, 4, 5, 6])
-    night("3", [0, 2, 3, 4, 5, 6])
-    return output
+def write_night(output: pathlib.Path, night: int) -> pathlib.Path:
+    """Writes a night: of six pictures one changes, one comes, two go, and one of these returns."""
+    rows, gone = [
+        ({"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6}, []),
+        ({"b": 20, "g": 7}, ["c"]),
+        ({"c": 30}, ["a"]),
+    ][night - 1]
+    values = {"tags": ["x", "y"][:night], "rank": night}
+    made = written.provenance(columns=_COLUMNS)
+    return written.write_run(
+        output, str(night), rows, gone=gone, day=night, made=made, values=values
+    )
 
 
 @pytest.fixture
-def dataset(nights, tmp_path):
+def dataset(tmp_path):
     """The dataset as it was after some of its nights."""
 
     def after(count: int) -> pathlib.Path:
-        for name in _RUNS[:count]:
-            shutil.copytree(nights / name, tmp_path / "d" / name, dirs_exist_ok=True)
+        for night in range(1, count + 1):
+            if not (tmp_path / "d" / str(night)).exists():
+                write_night(tmp_path / "d", night)
         return tmp_path / "d"
 
     return after
@@ -95,27 +91,47 @@ def test_night_by_night(dataset, tmp_path, capsys):
     assert "nothing has changed" in capsys.readouterr().out
     assert table(target).version == 3
     assert not list(target.rglob(".staging"))
-    _is_read_by_others(path, target)
 
 
-def _is_read_by_others(path: pathlib.Path, target: pathlib.Path) -> None:
+def test_tables_are_read_by_others(dataset, tmp_path, monkeypatch):
     import duckdb
 
-    arrays = reading.load_numpy(str(path))
-    found = table(target)
-    answer = found.to_table(
-        nearest={"column": "vector", "q": arrays.features[3], "k": 2, "metric": "cosine"},
-        columns=["uri", "_distance"],
-    )
-    assert answer["uri"][0].as_py() == arrays.uris[3]
-    assert answer["_distance"][0].as_py() == pytest.approx(0, abs=1e-5)
+    monkeypatch.chdir(tmp_path)
+    export(dataset(2), "exported")
+    arrays = reading.load_numpy(str(dataset(2)))
+    found = table(tmp_path / "exported")
+    query = {"column": "vector", "q": arrays.features[3], "k": 2}
+    answer = found.to_table(nearest=query, columns=["uri", "_distance"])
+    assert (answer["uri"][0].as_py(), answer["_distance"][0].as_py()) == (arrays.uris[3], 0)
     with duckdb.connect() as connection:
         connection.register("images", found.to_table(columns=["rank", "tags"]))
-        query = "select rank, len(tags) from images where rank >= 4 order by rank"
-        assert connection.execute(query).fetchall() == [(4, 1), (5, 2), (6, 0)]
-    assert sorted(found.to_table(columns=["rank"]).to_pandas()["rank"]) == [0, 2, 3, 4, 5, 6]
-    found.create_scalar_index("rank", "BTREE")
-    assert found.to_table(filter="rank = 2", columns=["tags"])["tags"].to_pylist() == [["a", "a"]]
+        query = "select rank, len(tags), count(*) from images group by all order by rank"
+        assert connection.execute(query).fetchall() == [(1, 1, 4), (2, 2, 2)]
+    assert sorted(found.to_table(columns=["rank"]).to_pandas()["rank"]) == [1, 1, 1, 1, 2, 2]
+    (block,) = [block for block in python_blocks(_PAGE) if "import lance" in block]
+    exec(block, {})
+
+
+def test_a_table_on_gs(monkeypatch, tmp_path, dataset):
+    dataset(2)
+    with gcs.emulator(monkeypatch, "images", gcs.Access.EMULATOR) as bucket, xml_api(bucket) as url:
+        known = {"gcs_base_url": url, "disable_oauth": True}
+        known |= dict.fromkeys(["client_email", "private_key", "private_key_id"], "")
+        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(known))
+        monkeypatch.setenv("ALLOW_HTTP", "true")
+        wanted = []
+        for night in ("1", "2"):
+            for path in (tmp_path / "d" / night).iterdir():
+                bucket.blob(f"d/{night}/{path.name}").upload_from_filename(str(path))
+            export("gs://images/d", "gs://images/t", "--since=last")
+            wanted.append(datasets.vectors("gs://images/d"))
+        for version in (1, 2):
+            found = lance.dataset("gs://images/t/vectors.lance", version=version)
+            assert rows(found) == wanted[version - 1]
+        assert len(wanted[1]) == 6
+        names = {blob.name for blob in bucket.list_blobs(prefix="t/")}
+    assert not [name for name in names if ".staging" in name]
+    assert {"t/.export.json", "t/.changes/000001/.export.json"} < names
 
 
 _DIES = """
@@ -171,10 +187,19 @@ def test_what_is_refused_before_any_work(dataset, tmp_path, capsys):
     assert cli.main(["export", str(path), str(target), "--since=last"]) == 2
     assert "was exported otherwise" in capsys.readouterr().err
     assert datasets.files(target) == before
-    table(target).delete("rank = 5")
+    table(target).delete("uri = '/photos/f.jpg'")
     export(path, target, "--since=last", code=2)
     assert "has 5 rows, where exports make it 6" in capsys.readouterr().err
     assert not (target / ".changes" / "000001").exists()
     shutil.rmtree(target / "vectors.lance")
     export(path, target, "--since=last", code=2)
     assert "vectors.lance is not there any more" in capsys.readouterr().err
+
+
+def test_a_table_of_an_attempt_that_died_gives_way_to_files(dataset, tmp_path):
+    target = tmp_path / "t"
+    export(dataset(1), target)
+    (target / ".staging").mkdir()
+    (target / ".export.json").rename(target / ".staging" / "launch.json")
+    assert cli.main(["export", str(dataset(2)), str(target)]) == 0
+    assert datasets.files(target) == [".export.json", "vectors-00000-of-00001.parquet"]

@@ -8,7 +8,7 @@ import datetime
 import importlib.util
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,12 @@ from image_features.system.disks import sync_file
 from image_features.transforms.exports.fields import RowFields
 from image_features.transforms.exports.lance_fragments import fragments_of, keys_in, rows_with
 from image_features.transforms.exports.lance_vectors import lance_schema
+from image_features.transforms.exports.lance_versions import EXPORT, exports_of, last_export
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import sync_names
 from image_features.transforms.stores.listing import list_files
 
 _LOG = logging.getLogger(__name__)
-# The property of a version that names the export which has made it.
-_EXPORT = "image_features.export"
 # What Lance adds to the rows that a search finds.
 _DISTANCE = "_distance"
 _WRITTEN_BY_LANCE = ("_transactions", "_deletions", "_versions")
@@ -50,12 +49,12 @@ class LanceTable:
         """The directory of the table's data files."""
         return f"{self.path}/data"
 
-    def check(self, export: str, rows: int | None = None) -> None:
+    def check(self, since: str | None = None, rows: int = 0) -> None:
         """Makes sure that the table can be used, before any work.
 
         Args:
-          export: The name of the export, which an attempt may have committed already.
-          rows: The number of rows that the export before has left; None if there was none.
+          since: The name of the export before; None if there was none.
+          rows: The number of rows that it has left.
 
         Raises:
           UsageError: it cannot; pylance is not installed, for one.
@@ -77,13 +76,15 @@ class LanceTable:
             table = self.open()
         except (ValueError, OSError) as error:
             raise UsageError(f"{self.path} cannot be used: {_first_line(error)}") from error
-        if rows is not None:
-            self._check_fields(table)
-            if _last_export(table) != export:
-                try:
-                    check_rows(self.path, table.count_rows(), rows)
-                except ValueError as error:
-                    raise UsageError(str(error)) from error
+        if since is None:
+            return
+        self._check_fields(table)
+        # An attempt may have got as far as the table.
+        if last_export(table).name in (since, ""):
+            try:
+                check_rows(self.path, table.count_rows(), rows)
+            except ValueError as error:
+                raise UsageError(str(error)) from error
 
     def _check_fields(self, table: Any) -> None:
         from lance.schema import LanceSchema
@@ -122,20 +123,23 @@ class LanceTable:
           files: The data files, in the order of their rows.
 
         Raises:
-          ValueError: there is a table that another has made.
+          ValueError: there is a table that no export has made.
         """
         from lance.dataset import LanceDataset, LanceOperation, Transaction
 
         table = self.open()
         if table is not None:
-            if _last_export(table) == export:
+            last = last_export(table).name
+            if last == export:
                 return table
-            raise ValueError(f"{self.path} is a table that another job has made meanwhile.")
+            if not last:
+                raise ValueError(f"{self.path} is a table that no export has made.")
+            # It is of an attempt at other rows, which died before .export.json told of it.
         new = LanceOperation.Overwrite(
             lance_schema(self.fields), fragments_of(files, self.data, self.fields)
         )
         return LanceDataset.commit(
-            self.path, Transaction(0, new, transaction_properties={_EXPORT: export})
+            self.path, Transaction(0, new, transaction_properties={EXPORT: export})
         )
 
     def change(
@@ -163,15 +167,12 @@ class LanceTable:
         table = self.open()
         if table is None:
             raise ValueError(f"{self.path} is not there any more.")
-        last = _last_export(table)
-        if last == export:
+        last = last_export(table)
+        if last.name == export:
             return table
-        if last not in (since, None):
-            raise ValueError(
-                f"{self.path} has an export that no .export.json tells of, since it was removed. "
-                "Bring the version before it back (`restore` of pylance), or export without "
-                "--since=last, to another directory."
-            )
+        if last.name not in (since, ""):
+            # An attempt at other rows died before .export.json told of it.
+            self._restore(table, since)
         gone = np.array([*removed], dtype="S32")
         keys = np.sort(np.concatenate([gone, *(keys_in(file, self.data) for file in files)]))
         update = LanceOperation.Update(new_fragments=fragments_of(files, self.data, self.fields))
@@ -188,7 +189,19 @@ class LanceTable:
         check_rows(self.path, kept + sum(file.rows for file in files), rows)
         return LanceDataset.commit(
             table,
-            Transaction(table.version, update, transaction_properties={_EXPORT: export}),
+            Transaction(table.version, update, transaction_properties={EXPORT: export}),
+        )
+
+    def _restore(self, table: Any, export: str) -> None:
+        """Makes the rows of an export those of the table again, as a version of its own."""
+        for last in exports_of(table):
+            if last.name == export:
+                table.checkout_version(last.version).restore()
+                table.checkout_latest()
+                return
+        raise ValueError(
+            f"{self.path} has an export that no .export.json tells of, and no version of the one "
+            "before it. Export without --since=last, to another directory."
         )
 
     def flush(self) -> None:
@@ -249,36 +262,6 @@ def check_rows(path: str, found: int, wanted: int) -> None:
             f"{path} has {found} rows, where exports make it {wanted}: others write to it too, or "
             "rows were removed by hand. Export without --since=last, to another directory."
         )
-
-
-def _last_export(table: Any) -> str | None:
-    """Returns which export was committed last; None where the versions that tell are gone.
-
-    Others may have made versions since, such as of an index.
-    """
-    for transaction in _transactions(table):
-        if export := (transaction.transaction_properties or {}).get(_EXPORT):
-            return str(export)
-    return None
-
-
-def _transactions(table: Any) -> Iterator[Any]:
-    from lance.dataset import LanceOperation
-
-    version = table.version
-    while version > 0:
-        before = version - 1
-        try:
-            transaction = table.read_transaction(version)
-        except TypeError:  # It is one of those that pylance cannot describe, such as a compaction.
-            transaction = None
-        except (ValueError, OSError):
-            return  # It was cleaned up.
-        if transaction is not None:
-            yield transaction
-            if isinstance(transaction.operation, LanceOperation.Restore):
-                before = transaction.operation.version
-        version = before
 
 
 def _first_line(error: Exception) -> str:
