@@ -20,6 +20,8 @@ from PIL import Image
 
 from image_features.errors import RunNotFoundError
 from image_features.pipeline.dataset import inspection, reading
+from image_features.pipeline.dataset.export import exports_in
+from image_features.pipeline.dataset.layout import EXPORT_FILE
 from image_features.pipeline.dataset.run import committed_runs
 
 _IMAGES = 48
@@ -79,8 +81,13 @@ def prepare(scratch: pathlib.Path, place: pathlib.Path) -> dict[str, Case]:
     _run(first)
     _draw(scratch, 1)
     base = keep("base")
+    export = ["export", dataset, str(place / "target"), "--since=last"]
+    _run(export)
+    shutil.move(place / "target", scratch / "target")
     _run(incremental)
     two = keep("two")
+    shutil.copytree(two, scratch / "exported")
+    shutil.move(scratch / "target", scratch / "exported" / "target")
     _run(compact)
     _leave_garbage(place, two / "dataset" / "night", [*extract, f"--input={manifest}"])
     merged = keep("merged")
@@ -93,6 +100,7 @@ def prepare(scratch: pathlib.Path, place: pathlib.Path) -> dict[str, Case]:
         Case("incremental", incremental, base, _dataset, gc),
         Case("compact", compact, two, _dataset, gc),
         Case("gc", gc, merged, _dataset),
+        Case("export", export, scratch / "exported", _exported),
         Case("finetune", finetune, empty, _module, is_once=True),
     ]
     return {case.name: case for case in cases}
@@ -106,7 +114,7 @@ def tree(place: pathlib.Path) -> Tree:
         if path.is_dir() or name.startswith("tuned.training/"):
             continue
         data = path.read_bytes()
-        if path.name == "run.json":
+        if path.name in ("run.json", EXPORT_FILE):
             data = json.dumps(_without_times(json.loads(data)), sort_keys=True).encode()
         found[name] = "" if path.name in _OTHERWISE else hashlib.sha256(data).hexdigest()
     return found
@@ -137,6 +145,15 @@ def _dataset(place: pathlib.Path) -> str:
     digest = hashlib.sha256(arrays.features[order].tobytes())
     for values in (arrays.keys, arrays.uris, *arrays.columns.values()):
         digest.update(repr(values[order].tolist()).encode())
+    return digest.hexdigest()
+
+
+def _exported(place: pathlib.Path) -> str:
+    """Hashes the rows of a target, as far as its exports are committed."""
+    digest = hashlib.sha256()
+    for export in exports_in(str(place / "target")):
+        for file in export.all_files:
+            digest.update(pathlib.Path(export.path(file)).read_bytes())
     return digest.hexdigest()
 
 

@@ -33,7 +33,7 @@ from benchmarks.disturbed import Calm, Disk, Ended, Kind, disturb, measured, tak
 from benchmarks.extraction import report
 from benchmarks.kill_cases import Case, tree
 
-_NAMES = ("extract", "incremental", "compact", "gc", "finetune")
+_NAMES = ("extract", "incremental", "compact", "gc", "export", "finetune")
 _AGAIN = 0.3  # The share of disturbances after which the next attempt is disturbed too.
 _DRAWS = 4  # The most trials for one that is not over before its moment.
 _KINDS = (Kind.TIME, Kind.CHANGE, Kind.FULL, Kind.CHANGE, Kind.TERM)

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
         UnsoundRunError,
         UsageError,
     )
+    from image_features.pipeline.dataset.export import Export
     from image_features.pipeline.dataset.pack import Pack
     from image_features.pipeline.dataset.reading import FeatureArrays, load, load_numpy
     from image_features.pipeline.dataset.run import Run
-    from image_features.pipeline.library import extract, pack, runs
+    from image_features.pipeline.library import export, extract, pack, runs
     from image_features.pipeline.search.nearest import Neighbour
     from image_features.pipeline.search.query import search
     from image_features.transforms.decode_images import DecodeImages
@@ -70,10 +71,11 @@ _MODULES = {
         "UnsoundRunError",
         "UsageError",
     ),
+    "pipeline.dataset.export": ("Export",),
     "pipeline.dataset.pack": ("Pack",),
     "pipeline.dataset.reading": ("FeatureArrays", "load", "load_numpy"),
     "pipeline.dataset.run": ("Run",),
-    "pipeline.library": ("extract", "pack", "runs"),
+    "pipeline.library": ("export", "extract", "pack", "runs"),
     "pipeline.search.nearest": ("Neighbour",),
     "pipeline.search.query": ("search",),
     "transforms.decode_images": ("DecodeImages",),

@@ -9,6 +9,7 @@
      +- FetchError            a location cannot be read   (transforms.stores.retries)
      +- DecodeError           a file gives no pixels      (transforms.images.decode_error)
      +- ImageColumnError      a row holds no usable image (transforms.inference.columns)
+     +- StoreError            a database cannot be used   (transforms.exports.store)
      +- RunNotFoundError      there is no committed run where one was asked for
      +- UnreadableRunError    a commit file was not written by this version or an earlier one
      +- DamagedRunError       a file of a run is not as it was written

@@ -18,6 +18,8 @@ from image_features.transforms.assign_shards import ShardPolicy
 from image_features.transforms.exports.store import VectorStore
 
 Committed = TypeVar("Committed", covariant=True)
+# What workers that write an export of these formats need is an extra of the same name.
+_EXTRAS = frozenset({"lance", "pgvector", "qdrant"})
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 # A PSI above 0.25 is a major shift by the convention of credit scoring, where the index is from
 # (Siddiqi, "Credit Risk Scorecards", Wiley 2006); a difference of means of 0.2 deviations is a
@@ -94,6 +96,11 @@ class JobConfig(Generic[Committed]):
         """The name of the run."""
         return self.layout.run_id
 
+    @property
+    def extra(self) -> str:
+        """The extra of our distribution that workers need; empty if they need none."""
+        return ""
+
     def committed(self) -> Committed | None:
         """Reads what was committed; None as long as nothing is."""
         raise NotImplementedError
@@ -134,12 +141,18 @@ class ExportConfig(JobConfig[Export]):
     """The configuration of an export.
 
     Attributes:
-      recipe: The fields of _export.json that tell what is exported and how.
-      store: The database that keeps _export.json; None where it is a file of the target.
+      recipe: The fields of .export.json that tell what is exported and how.
+      store: The database that keeps .export.json; None where it is a file of the target.
     """
 
     recipe: Mapping[str, Any]
     store: VectorStore | None = None
+
+    @property
+    def extra(self) -> str:
+        """The extra of our distribution that workers need, which is named as the format."""
+        name = str(self.recipe["identity"]["format"])
+        return name if name in _EXTRAS else ""
 
     def committed(self) -> Export | None:
         """Reads what was exported; None as long as nothing is."""

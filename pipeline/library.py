@@ -7,19 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from image_features.errors import RunFailedError, UsageError
+from image_features.pipeline.cli.export import add_arguments as add_export_arguments
 from image_features.pipeline.cli.pack import add_arguments as add_pack_arguments
 from image_features.pipeline.cli.parsing import parse_extract, parse_with_beam
+from image_features.pipeline.dataset.export import Export
 from image_features.pipeline.dataset.pack import Pack
 from image_features.pipeline.dataset.run import Run, committed_runs
+from image_features.pipeline.launch.export_options import ExportOptions
 from image_features.pipeline.launch.job import run_job
 from image_features.pipeline.launch.prepare import AlreadyCommitted, prepare
+from image_features.pipeline.launch.prepare_export import NothingToDo, prepare_export
 from image_features.pipeline.launch.prepare_pack import prepare_pack
 from image_features.pipeline.launch.work import Terms
 
 # As the command line spells them, or as they are: (-1, 1).
 Numbers = str | Sequence[float]
 # These make sense for a command only.
-_NOT_HERE = ("no_wait", "wait", "profile", "notify", "log_format", "error_budget")
+_NOT_HERE = ("no_wait", "wait", "profile", "notify", "log_format", "error_budget", "json")
 
 
 def extract(
@@ -123,6 +127,46 @@ def pack(
     deadline = begun + ours.max_duration if ours.max_duration else None
     outcome = run_job(work, beam_options, Terms(deadline=deadline, owns_process=False))
     return outcome.run or _packed(work.layout.directory)
+
+
+def export(
+    dataset: str,
+    target: str,
+    *,
+    beam_args: Iterable[str] = (),
+    **options: Any,
+) -> Export:
+    """Writes the rows of a dataset, of each image the latest once, for other programs.
+
+    It does what the command `export` does, and takes its options by their names. The call waits
+    for the commit. Where there is nothing to do, the target's last export is returned.
+
+    Args:
+      dataset: The dataset's directory, or a run's; local or gs://.
+      target: A directory, local or gs://, or the address of a database.
+      beam_args: Beam's own options, as on a command line: `["--runner=FlinkRunner", ...]`.
+      **options: The other options of `export`, such as `format="qdrant"`, `dtype="float16"` or
+        `since="last"`.
+
+    Returns:
+      The export: its `directory`, `counts`, `rows` and whatever .export.json says.
+
+    Raises:
+      UsageError: an argument, the dataset or the target cannot be used; no work has started.
+      RunHeldError: another launcher works on it.
+      RunFailedError: the job ended without a commit.
+    """
+    _check_here("export", options)
+    named = [flag for name, value in options.items() for flag in _flags(name, value)]
+    ours, beam_options = parse_with_beam(
+        "export", add_export_arguments, [dataset, target, *named, *beam_args]
+    )
+    work = prepare_export(ExportOptions.of(ours), beam_options)
+    if isinstance(work, NothingToDo):
+        return work.export
+    outcome = run_job(work, beam_options, Terms(owns_process=False))
+    assert outcome.run is not None  # The call has waited for it.
+    return outcome.run
 
 
 def _check_here(function: str, options: Mapping[str, Any]) -> None:

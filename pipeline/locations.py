@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 from apache_beam.io.filesystem import BeamIOError
 
 from image_features.transforms.stores.files import cause_of, reason_of
 from image_features.transforms.stores.gcs_credentials import is_refused
 from image_features.transforms.stores.uris import redact_text
 from image_features.transforms.values import Reason
+
+
+def real(location: str) -> str:
+    """Returns a location with its symbolic links followed, to compare it with others."""
+    return location if "://" in location else os.path.realpath(location)
 
 
 def explain(error: Exception) -> str:

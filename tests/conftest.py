@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pathlib
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -94,3 +95,23 @@ def tf2_dir(weights: Any, shared: pathlib.Path) -> str:
     from image_features.models.export import export_tf2
 
     return _made_once(shared / "tf2", lambda path: export_tf2(weights, path))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL with pgvector.
+
+    Where tests run as root it has a user of its own, who may not look into pytest's directories.
+    """
+    from tests.postgres import Postgres
+
+    with tempfile.TemporaryDirectory() as directory:
+        server = Postgres(pathlib.Path(directory))
+        yield server
+        server.close()
+
+
+@pytest.fixture
+def database(postgres: Any) -> Any:
+    """A new database of it."""
+    return postgres.create()

@@ -7,8 +7,6 @@ read, each shard once.
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,8 +17,8 @@ from apache_beam.pvalue import TaggedOutput
 
 from image_features.transforms.measure_features import Health, MergeStatistics, health_of, merged
 from image_features.transforms.runtime.concurrency import in_global_window
-from image_features.transforms.runtime.packing import pack, unpack
 from image_features.transforms.shards.index import index_note, read_index
+from image_features.transforms.shards.known_errors import outstanding, split_errors
 from image_features.transforms.shards.known_index import (
     TOMBSTONE,
     KnownFile,
@@ -28,18 +26,14 @@ from image_features.transforms.shards.known_index import (
     batches,
     count_partitions,
     latest_of,
-    partition_of,
     read_known,
     split_table,
 )
 from image_features.transforms.shards.record_format import RECORDS, open_shard
 from image_features.transforms.shards.staging import ShardRow
 from image_features.transforms.shards.vectors import VectorField
-from image_features.transforms.stores.files import read_lines
-from image_features.transforms.stores.uris import image_key, key_of_text, shard_of
-from image_features.transforms.values import Stage
+from image_features.transforms.stores.uris import shard_of
 
-_KEY = re.compile("[0-9a-f]{32}")
 _ROWS_TOGETHER = 8192  # So many rows of 5 KB are sorted by their new shard, in memory.
 
 
@@ -87,6 +81,8 @@ class Merged(NamedTuple):
       removed: PCollection of ShardRow, the keys (their payloads too) that had a row before the new
         runs and have none any more; none where all runs are wanted.
       current: PCollection of one int, the number of keys that have a row.
+      added: PCollection of one int, the number of rows taken whose keys had none before the new
+        runs; all of them where all runs are wanted.
     """
 
     features: Any
@@ -96,6 +92,7 @@ class Merged(NamedTuple):
     health: Any
     removed: Any
     current: Any
+    added: Any
 
 
 class MergeRows(beam.PTransform):
@@ -137,7 +134,7 @@ class MergeRows(beam.PTransform):
         errors = (
             pipeline
             | "NameErrors" >> beam.Create(merge.errors, reshuffle=True)
-            | "HashErrors" >> beam.FlatMap(_split_errors, partitions)
+            | "HashErrors" >> beam.FlatMap(split_errors, partitions)
         )
         paths = {number: file.path for number, file in enumerate(merge.files)}
         chosen = (
@@ -145,7 +142,7 @@ class MergeRows(beam.PTransform):
             | "Meet" >> beam.CoGroupByKey()
             | "ChooseLatest"
             >> beam.ParDo(_ChooseDoFn(paths, self._error_shards, merge.new)).with_outputs(
-                "chosen", "replaced", "errors", "removed", "current", main="positions"
+                "chosen", "replaced", "errors", "removed", "current", "added", main="positions"
             )
         )
         copied = (
@@ -165,29 +162,8 @@ class MergeRows(beam.PTransform):
             | "MergeStatistics" >> beam.CombineGlobally(MergeStatistics(self._vectors)),
             chosen.removed,
             chosen.current | "SumCurrent" >> beam.CombineGlobally(sum),
+            chosen.added | "SumAdded" >> beam.CombineGlobally(sum),
         )
-
-
-def _split_errors(file: KnownFile, partitions: int) -> Iterator[tuple[int, bytes]]:
-    parts: dict[int, list[Any]] = {}
-    for line in read_lines(file.path):
-        error = json.loads(line)
-        # A row that could not be read names no image, so that its own text is its identity.
-        unread = error["stage"] == Stage.READ_MANIFEST
-        key = key_of_text(line.decode()) if unread else _key_of(error)
-        parts.setdefault(partition_of(key, partitions), []).append(
-            (key, file.age, str(error["reason"]), line)
-        )
-    return ((number, pack(rows)) for number, rows in parts.items())
-
-
-def _key_of(error: Mapping[str, Any]) -> str:
-    """Returns the key of an error's image.
-
-    The lines of earlier versions have none, or a column's value under that name.
-    """
-    key = str(error.get("key"))
-    return key if _KEY.fullmatch(key) else image_key(error["uri"])
 
 
 class _ChooseDoFn(beam.DoFn):
@@ -208,47 +184,35 @@ class _ChooseDoFn(beam.DoFn):
         known = list(parts["known"])
         latest = latest_of(known)
         live = latest.files != TOMBSTONE
-        taken = live
+        taken = added = live
         if self._new is not None:
             wanted = np.isin(latest.ages, list(self._new))
-            taken = live & wanted
-            yield from self._removed(known, latest.keys[~live & wanted])
+            had = _live_in(latest_of(known, without=self._new), latest.keys)
+            taken, added = live & wanted, live & wanted & ~had
+            yield from self._removed(latest.keys[~live & wanted & had])
         for file in np.unique(latest.files[taken]).tolist():
-            positions = latest.rows[latest.files == file]
+            positions = latest.rows[taken & (latest.files == file)]
             yield self._paths[file], positions.astype("<u4").tobytes()
         yield TaggedOutput("chosen", int(taken.sum()))
         yield TaggedOutput("replaced", latest.indexed - int(taken.sum()))
         yield TaggedOutput("current", int(live.sum()))
-        for key, reason, line in _outstanding(parts["errors"], latest):
+        yield TaggedOutput("added", int(added.sum()))
+        for key, reason, line in outstanding(parts["errors"], latest):
             row = ShardRow(shard_of(key, self._error_shards), key, line, reason)
             yield TaggedOutput("errors", row)
 
-    def _removed(self, known: list[bytes], gone: npt.NDArray[np.bytes_]) -> Iterator[TaggedOutput]:
-        """Yields those of the keys that are gone which had a row before the new runs."""
-        before = latest_of(known, without=self._new)
-        positions, there = before.find(gone.tolist())
-        there[there] = before.files[positions[there]] != TOMBSTONE
-        for key in gone[there].tolist():
+    def _removed(self, gone: npt.NDArray[np.bytes_]) -> Iterator[TaggedOutput]:
+        for key in gone.tolist():
             digits = key.ljust(16, b"\0").hex()
             shard = shard_of(digits, self._error_shards)
             yield TaggedOutput("removed", ShardRow(shard, digits, digits.encode()))
 
 
-def _outstanding(packs: Iterable[bytes], latest: Latest) -> Iterator[tuple[str, str, bytes]]:
-    """Yields key, reason and line of each latest error whose image has no row."""
-    last: dict[str, tuple[int, str, bytes]] = {}
-    for packed in packs:
-        for key, age, reason, line in unpack(packed):
-            last[key] = min(last.get(key, (age, reason, line)), (age, reason, line))
-    positions, there = latest.find([bytes.fromhex(key) for key in last])
-    for position, is_there, (key, (age, reason, line)) in zip(
-        positions.tolist(), there.tolist(), last.items(), strict=True
-    ):
-        if is_there:
-            removed_before = latest.files[position] == TOMBSTONE and latest.ages[position] > age
-            if not removed_before:
-                continue
-        yield key, reason, line
+def _live_in(latest: Latest, keys: npt.NDArray[np.bytes_]) -> npt.NDArray[np.bool_]:
+    """Returns which of the keys have a row."""
+    positions, there = latest.find(keys.tolist())
+    there[there] = latest.files[positions[there]] != TOMBSTONE
+    return there
 
 
 class _CopyDoFn(beam.DoFn):

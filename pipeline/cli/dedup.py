@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="Read images for the page from loopback and private addresses too.",
     )
-    parser.add_argument("--json", action="store_true", help="Print _dedup.json when done.")
+    parser.add_argument("--json", action="store_true", help="Print dedup.json when done.")
     parser.add_argument(
         "--log_format", choices=["text", "json"], default="text", help="Of the log (text)."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from typing import TYPE_CHECKING
 
 from image_features.errors import EXIT_OK
@@ -15,6 +16,8 @@ from image_features.pipeline.streams import say, show
 
 if TYPE_CHECKING:
     from image_features.pipeline.dataset.export import Export
+
+_LOG = logging.getLogger(__name__)
 
 HELP = "write a dataset as Parquet, npy or Lance, or to a vector database"
 
@@ -66,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since",
         choices=["last"],
-        help="Write only what has changed since the last export to TARGET.",
+        help="Write only what has changed since the last export to TARGET, and the keys of rows "
+        "that are gone; all rows if there was none.",
     )
     parser.add_argument(
         "--table",
@@ -88,7 +92,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="Rows a file may hold (10000).",
     )
-    parser.add_argument("--json", action="store_true", help="Print _export.json when done.")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="Print the content of .export.json instead; where nothing has changed, the last one.",
+    )
     parser.add_argument(
         "--log_format",
         choices=["text", "json"],
@@ -108,54 +116,34 @@ def run(argv: list[str]) -> int:
     """
     options, beam_options = parse_with_beam("export", add_arguments, argv)
     log_to_stderr(options.log_format)
+    from image_features.pipeline.launch.export_options import ExportOptions
     from image_features.pipeline.launch.job import run_job
-    from image_features.pipeline.launch.prepare import AlreadyCommitted
-    from image_features.pipeline.launch.prepare_export import (
-        ExportFormat,
-        ExportOptions,
-        prepare_export,
-    )
+    from image_features.pipeline.launch.prepare_export import NothingToDo, prepare_export
     from image_features.pipeline.launch.work import Terms
-    from image_features.transforms.exports.fields import VectorType
 
-    columns = options.columns
-    work = prepare_export(
-        ExportOptions(
-            dataset=options.dataset,
-            target=options.target,
-            format=ExportFormat(options.format),
-            type=VectorType(options.dtype),
-            normalize=options.normalize,
-            columns=None if columns is None else tuple(filter(None, columns.split(","))),
-            features=options.features,
-            since_last=options.since == "last",
-            num_shards=options.num_shards,
-            images_per_shard=options.images_per_shard,
-            table=options.table,
-        ),
-        beam_options,
-    )
-    if work is None:
-        say(f"{options.target}: nothing has changed since the last export.")
-        return EXIT_OK
-    if isinstance(work, AlreadyCommitted):
-        say(work)
-        return EXIT_OK
+    work = prepare_export(ExportOptions.of(options), beam_options)
+    if isinstance(work, NothingToDo):
+        return _tell(options, work.export, work.why)
     outcome = run_job(work, beam_options, Terms(again=command_again("export", argv)))
-    if outcome.run is None or outcome.result is None:
-        say(AlreadyCommitted(work.run.layout.directory))
-        return EXIT_OK
-    if options.json:
-        show(json.dumps(outcome.run.record, indent=2), exact=True)
-    else:
-        _summarize(outcome.run, outcome.seconds)
-    return EXIT_OK
-
-
-def _summarize(export: Export, seconds: float) -> None:
+    export = outcome.run
+    assert export is not None  # The launcher has waited for it.
+    if outcome.result is None:
+        return _tell(options, export, f"{export.directory} is committed already.")
     counts = export.counts
-    say(
+    return _tell(
+        options,
+        export,
         f"{export.directory}: {counts.rows_out} rows written, {counts.rows_removed} removed; it "
         f"has {export.rows} rows of {export.identity['vectors']['width']} values, "
-        f"{counts.rows_out / max(seconds, 1e-9):.1f} rows/s"
+        f"{counts.rows_out / max(outcome.seconds, 1e-9):.1f} rows/s",
     )
+
+
+def _tell(options: argparse.Namespace, export: Export, sentence: str) -> int:
+    """Says what came of it; with --json the record only, and the sentence to the log."""
+    if options.json:
+        _LOG.info("%s", sentence)
+        show(json.dumps(export.record, indent=2), exact=True)
+    else:
+        say(sentence)
+    return EXIT_OK

@@ -29,6 +29,7 @@ from image_features.pipeline.dataset.failures import ErrorShards
 from image_features.pipeline.dataset.layout import HEALTH_FILE, METRICS_FILE
 from image_features.pipeline.dataset.model_sections import by_model
 from image_features.pipeline.dataset.run import FORMAT_VERSION, read_record
+from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS
 from image_features.transforms.measure_features import Health
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import create_once, open_plain, sync_names
@@ -192,7 +193,7 @@ def _check_same(found: Mapping[str, Any], record: Mapping[str, Any], path: str) 
     """Returns what is committed, if an attempt of this launch can have committed it."""
 
     def identity(of: Mapping[str, Any]) -> tuple[Any, ...]:
-        kinds = ("features", "images", "errors")
+        kinds = ("features", "images", VECTORS, REMOVED_KEYS, "errors")
         shards = [file for file in of.get("files", ()) if file["kind"] in kinds]
         return of.get("run_id"), of.get("started"), of.get("counts"), shards
 

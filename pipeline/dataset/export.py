@@ -1,4 +1,4 @@
-"""A committed export, as its _export.json tells it, and the exports that a target has got."""
+"""A committed export, as its .export.json tells it, and the exports that a target has got."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Export:
 
     Attributes:
       directory: The directory of its files; the database, where it has none.
-      record: The content of its _export.json.
+      record: The content of its .export.json.
     """
 
     directory: str
@@ -32,23 +32,38 @@ class Export:
 
     @classmethod
     def read(cls, directory: str) -> Export | None:
-        """Reads a directory's _export.json; returns None where there is none.
+        """Reads a directory's .export.json; returns None where there is none.
 
         Raises:
-          UnreadableRunError: _export.json is there but is not one of ours.
+          UnreadableRunError: .export.json is there but is not one of ours.
           OSError: the directory cannot be read.
         """
         record = read_record(directory, EXPORT_FILE)
         if record is None:
             return None
+        try:
+            return cls.of(directory, record)
+        except ValueError as error:
+            path = FileSystems.join(directory, EXPORT_FILE)
+            raise UnreadableRunError(
+                f"{path} is damaged: {error}. Copy it from a backup, or export to another "
+                "directory."
+            ) from error
+
+    @classmethod
+    def of(cls, directory: str, record: Mapping[str, Any]) -> Export:
+        """Returns the export that a record tells of.
+
+        Raises:
+          ValueError: it is no record of an export.
+        """
         export = cls(directory, record)
         try:
             _ = export.counts, export.all_files, export.runs, export.identity, export.number
+            _ = export.rows, export.run_id
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            path = FileSystems.join(directory, EXPORT_FILE)
-            raise UnreadableRunError(
-                f"{path} is not a file of `image-features export` ({error}); copy it from a "
-                "backup, or remove the directory and export again."
+            raise ValueError(
+                f"what it says is not of `image-features export` ({error!r})"
             ) from error
         return export
 
@@ -56,6 +71,11 @@ class Export:
     def run_id(self) -> str:
         """The name of the export."""
         return str(self.record["run_id"])
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of all that the exported rows depend on."""
+        return str(self.record["fingerprint"])
 
     @property
     def number(self) -> int:
@@ -103,7 +123,7 @@ def exports_in(target: str) -> list[Export]:
     """Returns the committed exports in a directory, the first one first.
 
     Raises:
-      UnreadableRunError: an _export.json is not one of ours.
+      UnreadableRunError: a .export.json is not one of ours.
       OSError: the directory cannot be read.
     """
     exports: list[Export] = []
@@ -156,8 +176,8 @@ def untold_changes(runs: Sequence[Run], known: Mapping[str, str]) -> str:
       known: The finish times, by name, that `runs_in` has returned then.
     """
     if lost := removed_run(runs, known):
-        return f"the run {lost} that it has was removed"
+        return f"the run {lost}, whose rows it has, was removed or is not read any more"
     for run in runs:
         if not has_rows_of(run, known) and run.replaces.items() & known.items():
-            return f"the run {run.run_id} merges rows that it has with others"
+            return f"the run {run.run_id} merges runs that it has with others"
     return ""

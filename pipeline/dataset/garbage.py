@@ -13,6 +13,7 @@ from image_features.pipeline.dataset.claim import Claim, is_held
 from image_features.pipeline.dataset.layout import (
     DEDUP_FILE,
     EXPORT_FILE,
+    EXPORTS,
     LAUNCH_FILE,
     PACK_FILE,
     RUN_FILE,
@@ -170,11 +171,17 @@ def _replaced(
 
 
 def _files_by_run(dataset: str) -> dict[str, dict[str, Listed]]:
-    """Returns the metadata of every file, by directory of the dataset and path within that."""
+    """Returns the metadata of every file, by directory of the dataset and path within that.
+
+    Exports to databases have a directory each in one of their own.
+    """
     found: dict[str, dict[str, Listed]] = {}
     root = dataset.rstrip("/")
     for file in list_tree(root):
         name, _, rest = file.path[len(root) + 1 :].partition("/")
+        if name == EXPORTS:
+            inner, _, rest = rest.partition("/")
+            name = f"{name}/{inner}"
         if rest:
             found.setdefault(FileSystems.join(root, name), {})[rest] = file
     return found

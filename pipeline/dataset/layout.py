@@ -15,8 +15,8 @@ from image_features.transforms.shards.record_format import RECORDS
 RUN_FILE = "run.json"
 PACK_FILE = "pack.json"
 # Readers of a directory of Parquet pass names with an underscore over.
-EXPORT_FILE = "_export.json"
-DEDUP_FILE = "_dedup.json"
+EXPORT_FILE = ".export.json"
+DEDUP_FILE = "dedup.json"
 LAUNCH_FILE = "launch.json"
 CLAIM_FILE = "claim.json"
 HEALTH_FILE = "health.json"
@@ -26,7 +26,7 @@ STAGING_NAME = ".staging"
 REMOVED = "removed"
 TOMBSTONES = "tombstones"
 # The directory of the changes that a directory of exported files has got after the first export.
-CHANGES = "_changes"
+CHANGES = ".changes"
 # The directory of a dataset with the unfinished work of exports to databases.
 EXPORTS = ".exports"
 # The name of a run may have 128 characters, and that of a piece within it 90.
@@ -126,15 +126,26 @@ class PackLayout(RunLayout):
 
 @dataclasses.dataclass(frozen=True)
 class ExportLayout(RunLayout):
-    """The paths of one export: TARGET itself, or TARGET/_changes/NNNNNN for what changed since.
+    """The paths of one export: TARGET itself, or TARGET/.changes/NNNNNN for what changed since.
 
-    An export to a database has a directory of the dataset for its unfinished work.
+    An export to a database has a directory of the dataset for its unfinished work, the same one for
+    all exports to that database.
+
+    Attributes:
+      name: The name of the export; empty for that of its directory.
     """
+
+    name: str = ""
 
     @property
     def commit_file(self) -> str:
         """The name of the file that commits the export."""
         return EXPORT_FILE
+
+    @property
+    def run_id(self) -> str:
+        """The name of the export."""
+        return self.name or super().run_id
 
     def naming(self, kind: str, suffix: str) -> ShardNaming:
         """Returns the names of the exported files of a kind."""

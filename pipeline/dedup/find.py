@@ -9,7 +9,7 @@ and the result depends on the rows alone: not on runs, shards, threads or the ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,10 @@ from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.dedup.duplicates import Duplicates, Earlier
 from image_features.pipeline.dedup.groups import Groups
 from image_features.pipeline.dedup.rows import Ints, Rows
-from image_features.pipeline.dedup.screen import Screen
+from image_features.pipeline.dedup.screen import Report, Screen
 from image_features.pipeline.dedup.standing import Stand, Standing
 from image_features.pipeline.dedup.vectors import Vectors
 
-Report = Callable[[str, int, int], None]
 READ = "rows read"
 
 
@@ -54,8 +53,8 @@ def find_duplicates(
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"The threshold {threshold} is not above 0 and at most 1.")
-    latest = LatestRows(runs)
-    rows = Rows.read(latest)
+    width = runs[0].num_features if runs else 0
+    rows = Rows.read(LatestRows(runs))
     standing = Standing.of(rows, earlier)
     standing_for = rows.first_of_files(standing.stands)
     leaders, similarity = np.arange(len(rows)), np.ones(len(rows))
@@ -65,7 +64,7 @@ def find_duplicates(
         leaders[follow] = standing_for[rows.files[standing.leaders[follow]]]
         similarity[follow] = standing.similarity[follow]
         compared = np.sort(standing_for[standing.stands[standing_for] != Stand.FOLLOWS])
-        with Vectors(len(compared), runs[0].num_features) as vectors:
+        with Vectors(len(compared), width) as vectors:
             areas = _read(rows, compared, vectors, report)
             groups = _group(vectors, areas, standing.stands[compared], threshold, report)
         leaders[compared] = compared[groups.leaders]
@@ -117,7 +116,7 @@ def _group(
     alone = live[stands[live] == Stand.ALONE]
     still = live[stands[live] >= Stand.KEPT]
     pairs = len(still) * (len(live) - len(still) / 2)
-    screen = Screen.of(vectors, live, threshold, pairs)
+    screen = Screen.of(vectors, live, threshold, pairs, report)
     groups = Groups(vectors, screen, threshold, report)
     # The order among equals is that of the rows' numbers, which is that of their keys.
     leading, alone = (part[np.lexsort((part, -areas[part]))] for part in (leading, alone))

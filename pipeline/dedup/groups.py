@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from image_features.pipeline.dedup.screen import Screen
+from image_features.pipeline.dedup.screen import Report, Screen
 from image_features.pipeline.dedup.vectors import Doubles, Ints, Vectors
 
-Report = Callable[[str, int, int], None]
 COMPARED = "pairs compared"
 # The products of a block have 16 MiB; so large ones are done at a processor's full speed.
 _HEADS = 1024

@@ -77,7 +77,7 @@ class Page:
     def see(self, run: Run, record: Record) -> None:
         """Takes what a record tells of an image that is shown; passes all others over."""
         if self._seen and (key := record.text(KEY)) in self._seen:
-            size = f"{record.number(WIDTH)}×{record.number(HEIGHT)}"  # noqa: RUF001
+            size = f"{record.number(WIDTH)}x{record.number(HEIGHT)}"
             pictured = Pictured(record.text(URI), run.provenance.archives)
             self._seen[key] = (pictured, size)
 

@@ -63,7 +63,7 @@ class Deduplication:
       started: The time of the launch, ISO 8601, UTC.
       runs: The runs whose rows are compared, the latest first.
       earlier: What an earlier night has found; None if none is named.
-      recipe: The fields of _dedup.json that tell what was compared and how.
+      recipe: The fields of dedup.json that tell what was compared and how.
     """
 
     options: DedupOptions
@@ -95,10 +95,13 @@ def prepare_dedup(options: DedupOptions) -> Deduplication | AlreadyCommitted:
     recipe = _recipe(options, runs, since)
     text = json.dumps(recipe, sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
-    attempt = begin_attempt(find_dedup(options.output), fingerprint, started)
+    found = find_dedup(options.output)
+    earlier = None
+    if since is not None and found.state is not State.COMMITTED:
+        earlier = _earlier(options, since)
+    attempt = begin_attempt(found, fingerprint, started)
     if attempt.state is State.COMMITTED:
         return AlreadyCommitted(attempt.layout.directory)
-    earlier = _earlier(options, since) if since else None
     return Deduplication(options, attempt.layout, started, tuple(runs), earlier, recipe)
 
 
@@ -140,7 +143,7 @@ def _since(options: DedupOptions, runs: Sequence[Run]) -> Result | None:
     except (ValueError, OSError) as error:
         raise UsageError(f"{shown} cannot be used: {explain(error)}.") from error
     if since is None:
-        raise UsageError(f"{shown} holds no duplicates: there is no _dedup.json.")
+        raise UsageError(f"{shown} holds no duplicates: there is no dedup.json.")
     differs = since.provenance.differences(_compared(runs[0]))
     if differs:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What `dedup` has committed in a directory, as its _dedup.json tells it."""
+"""What `dedup` has committed in a directory, as its dedup.json tells it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Result:
 
     Attributes:
       directory: The directory of the files.
-      record: The content of its _dedup.json.
+      record: The content of its dedup.json.
     """
 
     directory: str
@@ -58,10 +58,10 @@ class Result:
 
     @classmethod
     def read(cls, directory: str) -> Result | None:
-        """Reads a directory's _dedup.json; returns None where there is none.
+        """Reads a directory's dedup.json; returns None where there is none.
 
         Raises:
-          UnreadableRunError: _dedup.json is there but is not one of ours.
+          UnreadableRunError: dedup.json is there but is not one of ours.
           OSError: the directory cannot be read.
         """
         record = read_record(directory, DEDUP_FILE)

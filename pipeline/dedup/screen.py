@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,8 @@ import numpy.typing as npt
 from image_features.pipeline.dataset.records import Floats
 from image_features.pipeline.dedup.vectors import Doubles, Ints, Vectors
 
+Report = Callable[[str, int, int], None]
+SHORTENED = "vectors shortened"
 # Twice as many vectors are looked at to choose directions and to count what these leave.
 _SAMPLE = 1024
 _WIDTHS = (8, 16, 32, 64, 128, 256, 512, 1024)
@@ -40,7 +43,9 @@ class Screen:
     least: float
 
     @classmethod
-    def of(cls, vectors: Vectors, rows: Ints, threshold: float, pairs: float) -> Screen:
+    def of(
+        cls, vectors: Vectors, rows: Ints, threshold: float, pairs: float, report: Report
+    ) -> Screen:
         """Makes the short vectors.
 
         Args:
@@ -48,12 +53,16 @@ class Screen:
           rows: The numbers of those that have a direction.
           threshold: The cosine from which on a pair matters.
           pairs: About how many pairs will be compared.
+          report: A function that is told what is being done, how much of it, and of how much.
         """
         directions = _directions(vectors, rows, threshold, pairs)
         width = vectors.width if directions is None else len(directions) + 1
         reduced = np.zeros((len(vectors.squares), width), np.float32)
+        done = 0
         for numbers, batch in vectors.batches():
             reduced[numbers] = batch if directions is None else _reduce(batch, directions)
+            done += len(numbers)
+            report(SHORTENED, done, len(reduced))
         return cls(reduced, _least(threshold, width))
 
     def near(self, first: Ints, second: Ints) -> tuple[Ints, Ints]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import json
@@ -12,9 +13,9 @@ import uuid
 
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.errors import UnreadableRunError, UsageError
+from image_features.errors import RunHeldError, UnreadableRunError, UsageError
 from image_features.pipeline.config import default_run_id, is_run_id
-from image_features.pipeline.dataset.claim import is_held
+from image_features.pipeline.dataset.claim import Claim, is_held
 from image_features.pipeline.dataset.layout import (
     LAUNCH_FILE,
     DedupLayout,
@@ -28,7 +29,13 @@ from image_features.pipeline.locations import explain
 from image_features.system.disks import make_directories
 from image_features.system.paths import absolute
 from image_features.transforms.runtime import progress
-from image_features.transforms.stores.files import create_once, open_plain, remove_file
+from image_features.transforms.stores import libraries
+from image_features.transforms.stores.files import (
+    create_once,
+    open_plain,
+    remove_file,
+    remove_tree,
+)
 
 _LOG = logging.getLogger(__name__)
 # The user names these directories themselves, and not those that they are in.
@@ -89,17 +96,17 @@ def find_pack(output: str, *, suffix: str) -> Attempt:
     return _find_alone(PackLayout(absolute(output).rstrip("/"), suffix=suffix), output)
 
 
-def find_export(directory: str, shown: str) -> Attempt:
+def find_export(layout: ExportLayout, shown: str) -> Attempt:
     """Looks at the directory of an export, before the work of preparing begins.
 
     Args:
-      directory: The directory, absolute.
+      layout: The paths of the export.
       shown: The target, as the user gave it.
 
     Raises:
       UsageError: an export cannot be there, or it holds something else.
     """
-    return _find_alone(ExportLayout(directory.rstrip("/")), shown)
+    return _find_alone(layout, shown)
 
 
 def find_dedup(output: str) -> Attempt:
@@ -124,6 +131,7 @@ def _find(layout: RunLayout, shown: str) -> Attempt:
     dataset = layout.dataset or "/"
     try:
         check_path(layout.directory if type(layout) in _ALONE else dataset)
+        libraries.check([layout.directory])
         state = _state_of(layout)
         if "://" not in dataset:
             make_directories(dataset)
@@ -180,6 +188,7 @@ def begin_attempt(attempt: Attempt, fingerprint: str, started: str) -> Attempt:
 
     Raises:
       UsageError: the directory cannot be written to, or holds a run of another fingerprint.
+      RunHeldError: another launcher makes another export there.
     """
     layout = dataclasses.replace(attempt.layout, fingerprint=fingerprint)
     try:
@@ -191,10 +200,14 @@ def begin_attempt(attempt: Attempt, fingerprint: str, started: str) -> Attempt:
             record = read_record(layout.directory, layout.commit_file) or {}
             _check_same(layout, record.get("fingerprint"), "committed")
         elif state is State.BEGUN:
-            _check_same(layout, _begun_with(layout, started), "begun")
+            begun_with = _begun_with(layout, started)
+            if isinstance(layout, ExportLayout) and begun_with != fingerprint:
+                _begin_anew(layout, started)
+            else:
+                _check_same(layout, begun_with, "begun")
+                _LOG.info("Takes up %s where an earlier attempt has left it.", layout.run_id)
             progress.clear(layout.staging)
-            _LOG.info("Takes up the run %s where an earlier attempt has left it.", layout.run_id)
-    except UsageError:
+    except (UsageError, RunHeldError):
         raise
     except Exception as error:  # Each file system has exceptions of its own.
         raise UsageError(
@@ -231,6 +244,38 @@ def _begun_with(layout: RunLayout, started: str) -> object:
     return layout.fingerprint
 
 
+def clear_committed(layout: RunLayout) -> None:
+    """Removes what a job has left that was killed when it had committed, unless it goes on."""
+    with contextlib.suppress(OSError):
+        launched = FileSystems.exists(FileSystems.join(layout.staging, LAUNCH_FILE))
+        if launched and not is_held(layout.staging):
+            remove_tree(layout.staging)
+
+
+def _begin_anew(layout: RunLayout, started: str) -> None:
+    """Takes the place of an attempt at an export of other rows, which nobody works on any more.
+
+    The dataset has gone on since it died, so that nobody will take it up; nothing was committed.
+
+    Raises:
+      RunHeldError: somebody works on it.
+    """
+    claim = Claim(layout.staging)
+    try:
+        claim.take()
+    except RunHeldError as error:
+        raise RunHeldError(
+            f"{layout.directory} is held, by an export of other rows or with other options: "
+            f"{error}."
+        ) from error
+    try:
+        remove_file(FileSystems.join(layout.staging, LAUNCH_FILE))
+        _write_launch_file(layout, started)
+    finally:
+        claim.give_up()
+    _LOG.info("Begins %s anew: the attempt that died was at other rows.", layout.run_id)
+
+
 def _check_same(layout: RunLayout, found: object, how: str) -> None:
     if found == layout.fingerprint:
         return
@@ -242,7 +287,7 @@ def _check_same(layout: RunLayout, found: object, how: str) -> None:
     if isinstance(layout, ExportLayout):
         raise UsageError(
             f"The export in {layout.directory} was {how} from other runs or with other options; "
-            "name another directory, remove it, or pass --since=last for what has changed since."
+            "pass --since=last for what has changed since, or name another directory."
         )
     if isinstance(layout, DedupLayout):
         raise UsageError(

@@ -112,7 +112,9 @@ def _submit(work: Work[Any], beam_options: PipelineOptions) -> Any:
     try:
         made_by = run.provenance.models.values() if isinstance(run, RunConfig) else ()
         engine = needed_engine(made_by)
-        threads = runner.complete_options(beam_options, run_id=run.run_id, engine=engine)
+        threads = runner.complete_options(
+            beam_options, run_id=run.run_id, engine=engine, extra=run.extra
+        )
         if isinstance(work, Extraction):
             models = work.models
             if not runner.is_local(beam_options):

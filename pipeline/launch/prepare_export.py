@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import enum
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -15,140 +14,112 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from image_features.errors import UsageError
 from image_features.pipeline.compact import merge_of, shards_of
 from image_features.pipeline.config import ExportConfig, Guards, utc_now
-from image_features.pipeline.dataset.export import (
-    Export,
-    export_directory,
-    exports_in,
-    runs_in,
-    untold_changes,
-)
+from image_features.pipeline.dataset.export import Export, export_directory, runs_in
 from image_features.pipeline.dataset.layout import EXPORTS, ExportLayout, dataset_of
 from image_features.pipeline.dataset.run import Run
-from image_features.pipeline.dataset.series import merged_columns, open_whole
+from image_features.pipeline.dataset.series import open_whole
 from image_features.pipeline.export import Exporting
-from image_features.pipeline.launch.attempt import State, begin_attempt, find_export
-from image_features.pipeline.launch.prepare import AlreadyCommitted
+from image_features.pipeline.launch.attempt import (
+    State,
+    begin_attempt,
+    clear_committed,
+    find_export,
+)
+from image_features.pipeline.launch.export_history import (
+    check_apart,
+    check_follows,
+    check_kin,
+    check_same,
+    history_of,
+    identity_of,
+    in_order_of,
+)
+from image_features.pipeline.launch.export_options import ExportFormat, ExportOptions, fields_of
+from image_features.pipeline.launch.prepare import check_libraries
+from image_features.pipeline.launch.vector_range import check_range
 from image_features.pipeline.locations import explain
 from image_features.pipeline.runners import runner
 from image_features.system.paths import absolute
 from image_features.transforms.assign_shards import ShardPolicy
-from image_features.transforms.exports.fields import OWN_NAMES, RowFields, VectorType
-from image_features.transforms.exports.file_target import ParquetTarget
+from image_features.transforms.exports.fields import RowFields, VectorType
+from image_features.transforms.exports.file_target import NpyTarget, ParquetTarget
+from image_features.transforms.exports.lance_target import LanceTarget
+from image_features.transforms.exports.pgvector import PgVectorStore
+from image_features.transforms.exports.qdrant import QdrantStore, qdrant_store
 from image_features.transforms.exports.store import VectorStore
 from image_features.transforms.exports.store_target import StoreTarget
 from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS, Target
+from image_features.transforms.merge_rows import Merge
 from image_features.transforms.shards.index import INDEX_KIND
+from image_features.transforms.stores.files import remove_tree
 
 
-class ExportFormat(enum.StrEnum):
-    """What an export can be."""
-
-    PARQUET = "parquet"
-    NPY = "npy"
-    LANCE = "lance"
-    QDRANT = "qdrant"
-    PGVECTOR = "pgvector"
-
-    @property
-    def is_database(self) -> bool:
-        """Whether rows go to a database, and not to a directory."""
-        return self in (ExportFormat.QDRANT, ExportFormat.PGVECTOR)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """The options of an export.
+@dataclasses.dataclass(frozen=True)
+class NothingToDo:
+    """An export that need not be launched.
 
     Attributes:
-      dataset: The dataset's directory or a run's, as the user gave it.
-      target: The directory to write to, or the address of a database.
-      format: What to make.
-      type: The type of the vectors' values.
-      normalize: Whether vectors are scaled to length one.
-      columns: The names of the fields to export beside key and vector; None for all.
-      features: The name of the model whose vectors are exported; None is the only one.
-      since_last: Whether only what has changed since the target's last export is written.
-      num_shards: A fixed number of files; None chooses one.
-      images_per_shard: The rows that a file may hold on average, where the number is chosen.
-      table: The name of the table or collection in a database.
+      export: The export that the target has.
+      why: The reason, a sentence.
     """
 
-    dataset: str
-    target: str
-    format: ExportFormat = ExportFormat.PARQUET
-    type: VectorType = VectorType.FLOAT32
-    normalize: bool = False
-    columns: tuple[str, ...] | None = None
-    features: str | None = None
-    since_last: bool = False
-    num_shards: int | None = None
-    images_per_shard: int = 10_000
-    table: str = "image_features"
+    export: Export
+    why: str
 
 
 def prepare_export(
     options: ExportOptions, beam_options: PipelineOptions
-) -> Exporting | AlreadyCommitted | None:
+) -> Exporting | NothingToDo:
     """Checks everything that can be checked before rows are read.
-
-    Returns:
-      The export, or None where nothing has changed since the last one.
 
     Raises:
       UsageError: the dataset, an option or the target cannot be used.
+      RunHeldError: another launcher exports other rows to the target at this moment.
     """
     started = utc_now()
     FileSystems.set_options(beam_options)
-    dataset = absolute(options.dataset)
-    runs = _runs(options)
-    fields = _fields(options, runs)
+    check_libraries([options.dataset])
     store = store_of(options) if options.format.is_database else None
-    place = dataset if store else absolute(options.target)
+    if store is None:
+        check_libraries([options.target])
+    place = absolute(options.dataset if store else options.target)
     runner.check(beam_options, wait=True, inputs=(), output=place)
-    identity = _identity(options, fields, runs[0])
-    history = _history(options, store, place)
-    last = history[-1] if history else None
-    new: frozenset[int] | None = None
-    if options.since_last and last is not None:
-        _check_follows(options, last, runs, identity)
-        new = frozenset(age for age, run in enumerate(runs) if not last.has(run))
-        if not new:
-            return None
-    changed = [run for age, run in enumerate(runs) if new is None or age in new]
-    num_shards = options.num_shards or shards_of(changed, options.images_per_shard)
-    number = len(history) if new is not None and store is None else 0
-    made = {
-        "identity": identity,
-        "number": last.number + 1 if last and (store or new is not None) else 0,
-        "since": last.run_id if last and new is not None else None,
-        "runs": runs_in(runs),
-    }
+    if isinstance(store, QdrantStore) and store.is_local:
+        runner.stay_in_process(beam_options, store.location)
+    plan = _plan(options, store, place)
+    if isinstance(plan, NothingToDo):
+        return plan
+    made = plan.made(options)
+    num_shards = options.num_shards or _shards(plan.changed, options)
     fingerprint = _hash([made, num_shards])
-    if store:
-        directory = FileSystems.join(
-            _dataset_of(dataset, runs[0]), EXPORTS, _hash([store.shown, fingerprint])
-        )
-    else:
-        directory = export_directory(place, number)
-    attempt = find_export(directory, options.target)
-    begun = begin_attempt(attempt, fingerprint, started)
-    layout = begun.layout
-    assert isinstance(layout, ExportLayout)
-    if begun.state is State.COMMITTED:
-        return AlreadyCommitted(layout.directory)
+    layout = plan.layout(options, fingerprint)
+    begun = begin_attempt(
+        find_export(layout, layout.dataset if store else options.target), fingerprint, started
+    )
+    committed = Export.read(layout.directory) if begun.state is State.COMMITTED else None
+    if committed:
+        return NothingToDo(committed, f"{layout.directory} is committed already.")
     config = ExportConfig(
-        layout,
+        dataclasses.replace(layout, fingerprint=fingerprint),
         started,
         ShardPolicy(num_shards),
-        {"target": store.shown if store else layout.directory, **made},
+        {**plan.place_of(layout), **made},
         store,
         guards=Guards(max_error_rate=1.0),
     )
+    try:
+        since = plan.last if plan.new is not None else None
+        target = _target(options, config, plan.fields, num_shards, since)
+    except ValueError as error:
+        if begun.state is State.NEW:
+            _undo(layout)
+        raise error if isinstance(error, UsageError) else UsageError(str(error)) from error
     return Exporting(
         run=config,
-        merge=dataclasses.replace(merge_of(runs), errors=(), new=new),
-        target=_target(options, config, fields, num_shards, whole=new is None),
-        rows=sum(run.rows for run in runs),
+        merge=plan.merge,
+        target=target,
+        rows=sum(run.rows for run in plan.runs),
+        rows_before=plan.last.rows if plan.last and plan.new is not None else 0,
         num_shards=num_shards,
     )
 
@@ -159,6 +130,17 @@ def store_of(options: ExportOptions) -> VectorStore:
     Raises:
       UsageError: its address is none, or its client is not installed.
     """
+    if options.format is ExportFormat.PGVECTOR:
+        if options.type is VectorType.INT8:
+            raise UsageError(
+                "--dtype=int8 is not for --format=pgvector, which has no such vectors; export "
+                "float16, which it keeps as halfvec."
+            )
+        return PgVectorStore.at(options.target, options.table)
+    if options.format is ExportFormat.QDRANT:
+        return qdrant_store(
+            options.target, options.table, options.type, since_last=options.since_last
+        )
     raise UsageError(f"--format={options.format} is not there yet.")
 
 
@@ -167,9 +149,9 @@ def _target(
     run: ExportConfig,
     fields: RowFields,
     num_shards: int,
-    *,
-    whole: bool,
+    since: Export | None,
 ) -> Target:
+    whole = since is None
     layout = run.layout
     assert isinstance(layout, ExportLayout)
     if run.store:
@@ -178,7 +160,115 @@ def _target(
     removed = None if whole else layout.naming(REMOVED_KEYS, ".parquet")
     if options.format is ExportFormat.PARQUET:
         return ParquetTarget(fields, layout.naming(VECTORS, ".parquet"), removed, num_shards)
+    if options.format is ExportFormat.NPY:
+        return NpyTarget(fields, layout.naming(VECTORS, ".npy"), removed, num_shards)
+    if options.format is ExportFormat.LANCE:
+        names = layout.naming(VECTORS, ".lance")
+        lance = LanceTarget(
+            fields,
+            names,
+            removed,
+            num_shards,
+            absolute(options.target),
+            layout.fingerprint,
+            None if since is None else since.fingerprint,
+        )
+        lance.table.check(lance.export, None if since is None else since.rows)
+        return lance
     raise UsageError(f"--format={options.format} is not there yet.")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """Which rows go where.
+
+    Attributes:
+      runs: The runs of the dataset, the latest first.
+      merge: Their files.
+      fields: The fields of exported rows.
+      store: The database, if the target is one.
+      place: The directory that is written to; with a database the dataset's or the run's.
+      history: The exports that the target has.
+      new: The ages of the runs with the changes that are wanted; None for all rows.
+    """
+
+    runs: list[Run]
+    merge: Merge
+    fields: RowFields
+    store: VectorStore | None
+    place: str
+    history: list[Export]
+    new: frozenset[int] | None
+
+    @property
+    def last(self) -> Export | None:
+        """The target's last export."""
+        return self.history[-1] if self.history else None
+
+    @property
+    def changed(self) -> list[Run]:
+        """The runs whose rows may be written."""
+        return [run for age, run in enumerate(self.runs) if self.new is None or age in self.new]
+
+    def made(self, options: ExportOptions) -> dict[str, Any]:
+        """Returns what a .export.json says of what was exported and how."""
+        follows = self.last if self.store or self.new is not None else None
+        return {
+            "identity": identity_of(options, self.fields, self.runs[0]),
+            "number": follows.number + 1 if follows else 0,
+            "since": self.last.run_id if self.last and self.new is not None else None,
+            "runs": runs_in(self.runs),
+        }
+
+    @property
+    def dataset(self) -> str:
+        """The directory of the dataset, where a run of it was named too."""
+        alone = self.place == self.runs[0].directory
+        return dataset_of(self.place) if alone else self.place
+
+    def place_of(self, layout: ExportLayout) -> dict[str, str]:
+        """Returns what the record says of where rows go, and come from."""
+        if self.store is None:
+            return {"target": layout.directory}
+        return {"target": self.store.shown, "dataset": self.dataset}
+
+    def layout(self, options: ExportOptions, fingerprint: str) -> ExportLayout:
+        """Returns the paths of the export: a database has a directory of the dataset for all."""
+        if self.store is None:
+            number = 0 if self.new is None else len(self.history)
+            return ExportLayout(export_directory(self.place, number).rstrip("/"))
+        directory = FileSystems.join(self.dataset, EXPORTS, _hash(self.store.shown))
+        return ExportLayout(directory, name=fingerprint)
+
+
+def _plan(options: ExportOptions, store: VectorStore | None, place: str) -> _Plan | NothingToDo:
+    runs = _runs(options)
+    fields = fields_of(options, runs)
+    check_range(fields, runs)
+    if store is None:
+        check_apart(options.target, place, runs)
+    shown = store.shown if store else options.target
+    history = history_of(shown, store, place)
+    last = history[-1] if history else None
+    if last and store is None:
+        clear_committed(ExportLayout(last.directory))
+    new: frozenset[int] | None = None
+    if last and (store or options.since_last):
+        check_same(shown, last, options, identity_of(options, fields, runs[0]))
+        fields = in_order_of(last, fields)
+    if last and options.since_last:
+        check_follows(shown, last, options, runs)
+        new = frozenset(age for age, run in enumerate(runs) if not last.has(run))
+        if not new:
+            return NothingToDo(last, f"{shown}: nothing has changed since the last export.")
+    try:
+        merge = dataclasses.replace(merge_of(runs), errors=(), new=new)
+    except (ValueError, OSError) as error:
+        raise _unreadable(options, error) from error
+    plan = _Plan(runs, merge, fields, store, place, history, new)
+    if last and store and new is None:
+        check_kin(shown, last, plan.dataset, runs)
+    return plan
 
 
 def _runs(options: ExportOptions) -> list[Run]:
@@ -192,90 +282,19 @@ def _runs(options: ExportOptions) -> list[Run]:
     return runs
 
 
-def _fields(options: ExportOptions, runs: Sequence[Run]) -> RowFields:
-    columns = {column.name: column for column in merged_columns(runs)}
-    own = OWN_NAMES
-    if options.columns is not None:
-        unknown = [name for name in options.columns if name not in {*columns, *OWN_NAMES}]
-        if unknown:
-            raise UsageError(
-                f"--columns={unknown[0]} is none of the dataset's; it has "
-                f"{', '.join([*OWN_NAMES, *columns])}."
-            )
-        own = tuple(name for name in OWN_NAMES if name in options.columns)
-        # A manifest's column may have one of our names: then both are meant.
-        columns = {name: columns[name] for name in options.columns if name in columns}
-    return RowFields(
-        vector=runs[0].vector,
-        own=own,
-        columns=tuple(columns.values()),
-        type=options.type,
-        normalize=options.normalize,
-    )
+def _unreadable(options: ExportOptions, error: Exception) -> UsageError:
+    return UsageError(f"{options.dataset} cannot be exported: {explain(error)}.")
 
 
-def _identity(options: ExportOptions, fields: RowFields, latest: Run) -> dict[str, Any]:
-    """Returns what exports to one target must have in common."""
-    made = latest.provenance.models[latest.vector.model]
-    return {
-        "format": str(options.format),
-        "vectors": {
-            "name": fields.vector.model,
-            "width": fields.vector.width,
-            "type": str(fields.type),
-            "normalize": fields.normalize,
-        },
-        "fields": [*fields.own],
-        "columns": [column.to_json() for column in fields.columns],
-        "model": made.to_json(),
-        "preprocessing": latest.provenance.decode.to_json(),
-    }
+def _shards(changed: list[Run], options: ExportOptions) -> int:
+    """Returns the number of files, one for a night that brought nothing."""
+    return shards_of(changed, options.images_per_shard) if any(r.rows for r in changed) else 1
 
 
-def _history(options: ExportOptions, store: VectorStore | None, target: str) -> list[Export]:
-    """Returns the target's exports so far, of a database only the last."""
-    try:
-        if store is None:
-            return exports_in(target)
-        record = store.last_export()
-        return [Export(store.shown, record)] if record else []
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{options.target} cannot be used: {explain(error)}.") from error
-
-
-def _check_follows(
-    options: ExportOptions, last: Export, runs: Sequence[Run], identity: Mapping[str, Any]
-) -> None:
-    """Makes sure that what has changed since the last export can be told, and can go beside it.
-
-    Raises:
-      UsageError: it cannot.
-    """
-    for name, mine in identity.items():
-        theirs = last.identity.get(name)
-        if theirs != mine and not _same(name, theirs, mine):
-            raise UsageError(
-                f"{options.target} was exported with another {name}: {json.dumps(theirs)}, now "
-                f"{json.dumps(mine)}; export to another target."
-            )
-    if why := untold_changes(runs, last.runs):
-        raise UsageError(
-            f"What has changed since the last export to {options.target} cannot be told: {why}. "
-            "Export without --since=last"
-            + ("." if options.format.is_database else ", to another directory.")
-        )
-
-
-def _same(name: str, theirs: Any, mine: Any) -> bool:
-    """Whether two descriptions of what made vectors mean the same, though they are not equal."""
-    if name != "model":
-        return False
-    return bool(theirs.get("content_hash") == mine["content_hash"])
-
-
-def _dataset_of(path: str, run: Run) -> str:
-    """Returns the directory of the dataset, where a run of it was named too."""
-    return dataset_of(run.directory) if path == run.directory else path
+def _undo(layout: ExportLayout) -> None:
+    """Leaves no trace of an attempt that could not begin."""
+    with contextlib.suppress(OSError):
+        remove_tree(layout.directory)
 
 
 def _hash(parts: Any) -> str:

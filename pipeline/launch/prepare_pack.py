@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import os
 from typing import cast
 
 from apache_beam.io.filesystems import FileSystems
@@ -22,6 +21,7 @@ from image_features.pipeline.launch.prepare import (
     check_libraries,
     fetch_policy,
 )
+from image_features.pipeline.locations import real
 from image_features.pipeline.pack import Packing
 from image_features.pipeline.runners import runner
 from image_features.system.paths import absolute
@@ -99,17 +99,13 @@ def _check_apart(manifest: ManifestSpec, layout: PackLayout) -> None:
     Raises:
       UsageError: one may.
     """
-    archive = _real(layout.path(layout.images.name(0, 1)))
+    archive = real(layout.path(layout.images.name(0, 1)))
     for source in manifest.sources:
-        if source.format is None and _lists(_real(source.location), archive):
+        if source.format is None and _lists(real(source.location), archive):
             raise UsageError(
                 f"The archives in {layout.directory} would be a part of the input "
                 f"{redact_uri(source.location)}; name a directory outside of it."
             )
-
-
-def _real(location: str) -> str:
-    return location if "://" in location else os.path.realpath(location)
 
 
 def _lists(location: str, path: str) -> bool:

@@ -117,7 +117,9 @@ def _check_access(cloud: GoogleCloudOptions) -> None:
             ) from error
 
 
-def complete_options(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int | None:
+def complete_options(
+    beam_options: PipelineOptions, *, run_id: str, engine: Engine, extra: str = ""
+) -> int | None:
     """Fills in machines, processes, labels and our package, where nothing else is said.
 
     Returns:
@@ -137,7 +139,7 @@ def complete_options(beam_options: PipelineOptions, *, run_id: str, engine: Engi
     if not (image or setup.setup_file or setup.extra_packages):
         from image_features.pipeline.runners.worker_package import worker_sdist
 
-        setup.extra_packages = [worker_sdist(engine)]
+        setup.extra_packages = [worker_sdist(engine, extra=extra)]
     gpu = re.search(
         r"worker_accelerator=type:(?P<type>[\w-]+)",
         " ".join([*(cloud.dataflow_service_options or ()), *(debug.experiments or ())]),

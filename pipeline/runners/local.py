@@ -13,6 +13,15 @@ IN_PROCESS_RUNNER = "image_features.pipeline.runners.local_runner.LocalRunner"
 CORES_PER_PROCESS = 4
 
 
+def stay_in_process(beam_options: PipelineOptions) -> bool:
+    """Chooses threads instead of processes; returns whether the user has not asked for these."""
+    direct = beam_options.view_as(DirectOptions)
+    if direct.direct_running_mode == "multi_processing":
+        return False
+    direct.direct_running_mode = "multi_threading"
+    return True
+
+
 def complete_options(beam_options: PipelineOptions) -> int:
     """Fills in the number of a local run's workers; returns how many threads compute in each."""
     beam_options.view_as(StandardOptions).runner = IN_PROCESS_RUNNER

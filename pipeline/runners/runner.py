@@ -90,13 +90,29 @@ def _goes_on_alone(runner: Runner, beam_options: PipelineOptions) -> bool:
     return runner is Runner.DATAFLOW or bool(portable.job_endpoint)
 
 
-def complete_options(beam_options: PipelineOptions, *, run_id: str, engine: Engine) -> int | None:
+def stay_in_process(beam_options: PipelineOptions, place: str) -> None:
+    """Keeps a job in this process, the only one that may open what it writes to.
+
+    Raises:
+      UsageError: the engine has other processes.
+    """
+    if not is_local(beam_options) or not local.stay_in_process(beam_options):
+        raise UsageError(
+            f"{place} is a local directory that one process at a time may open; leave --runner and "
+            "--direct_running_mode=multi_processing out, or export to a server."
+        )
+
+
+def complete_options(
+    beam_options: PipelineOptions, *, run_id: str, engine: Engine, extra: str = ""
+) -> int | None:
     """Fills in what the engine needs and the user left open.
 
     Args:
       beam_options: The options of the engine.
       run_id: The name of the run, for jobs that are named.
       engine: The engine that runs the model in the workers.
+      extra: The extra of our distribution that workers need; empty if they need none.
 
     Returns:
       The number of threads that should compute in a worker; None for one a core.
@@ -108,7 +124,7 @@ def complete_options(beam_options: PipelineOptions, *, run_id: str, engine: Engi
     if runner is Runner.FLINK:
         flink.complete_options(beam_options)
     if runner is Runner.DATAFLOW:
-        return dataflow.complete_options(beam_options, run_id=run_id, engine=engine)
+        return dataflow.complete_options(beam_options, run_id=run_id, engine=engine, extra=extra)
     return None
 
 

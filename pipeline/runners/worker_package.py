@@ -31,17 +31,22 @@ _NOT_FOR_WORKERS = ("__pycache__", "builtin.npz", "templates")
 _EPOCH = 315_532_800  # It is 1980-01-01, the first time that archives of every kind can hold.
 
 
-def worker_requirements(engine: Engine) -> list[str]:
-    """Returns the requirements of a worker that runs models with an engine, as pip takes them."""
+def worker_requirements(engine: Engine, extra: str = "") -> list[str]:
+    """Returns the requirements of a worker that runs models with an engine, as pip takes them.
+
+    Args:
+      engine: The engine.
+      extra: The extra of our distribution that its work needs; empty if it needs none.
+    """
     left_out = _LAUNCHER_ONLY if engine is Engine.TENSORFLOW else _LAUNCHER_ONLY | _TENSORFLOW
     wanted = []
     for line in importlib.metadata.requires(DISTRIBUTION) or []:
         requirement = Requirement(line)
         # Google's clients are an extra for users, and a worker on Dataflow reads with them. It
         # decodes what the launcher could.
-        extras = ("gcp", "heif") if _has_heif() else ("gcp",)
+        extras = {"gcp", extra, *(["heif"] if _has_heif() else [])} - {""}
         marker = requirement.marker
-        needed = marker is None or any(marker.evaluate({"extra": extra}) for extra in extras)
+        needed = marker is None or any(marker.evaluate({"extra": name}) for name in extras)
         if needed and requirement.name.lower() not in left_out:
             own = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
             wanted.append(f"{requirement.name}{own}=={_version(requirement)}")
@@ -58,13 +63,14 @@ def _version(requirement: Requirement) -> str:
     return importlib.metadata.version(requirement.name).partition("+")[0]
 
 
-def worker_sdist(engine: Engine, directory: str | None = None) -> str:
+def worker_sdist(engine: Engine, directory: str | None = None, extra: str = "") -> str:
     """Writes the sdist, which has the same bytes for the same code.
 
     Args:
       engine: The engine that runs the model.
       directory: The directory to write it to; without one it is a temporary directory, which is
         removed when this process ends.
+      extra: The extra of our distribution that the work needs.
 
     Returns:
       The path of a .tar.gz that pip installs.
@@ -80,7 +86,7 @@ def worker_sdist(engine: Engine, directory: str | None = None) -> str:
         gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w") as archive,
     ):
-        for member, data in _members(version, worker_requirements(engine)):
+        for member, data in _members(version, worker_requirements(engine, extra)):
             info = tarfile.TarInfo(f"{name}/{member}")
             info.size, info.mtime, info.mode = len(data), _EPOCH, 0o644
             archive.addfile(info, io.BytesIO(data))

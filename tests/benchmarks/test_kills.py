@@ -14,11 +14,11 @@ from benchmarks import doomed, measure
 def test_commands_that_are_killed_end_as_if_undisturbed(tmp_path: pathlib.Path) -> None:
     result = tmp_path / "result.json"
     usage = measure.run(
-        [sys.executable, "-m", "benchmarks.kills", "--times=10", f"--json={result}"], timeout=600
+        [sys.executable, "-m", "benchmarks.kills", "--times=12", f"--json={result}"], timeout=600
     )
     assert "identical" in usage.output
     found = json.loads(result.read_text())
-    names = ["extract", "incremental", "compact", "gc", "finetune"]
+    names = ["extract", "incremental", "compact", "gc", "export", "finetune"]
     assert [row["command"] for row in found["rows"]] == names
     for row in found["rows"]:
         assert row["trials"] == row["taken up"] == row["identical"] == 2

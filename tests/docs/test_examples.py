@@ -69,7 +69,7 @@ def test_every_command_has_options_that_there_are(page):
             parse_extract([word for word in arguments if word != "--help"])
             continue
         command = cli._command(name)
-        if name in ("compact", "gc", "pack"):
+        if name in ("compact", "export", "gc", "pack"):
             parse_with_beam(name, command.add_arguments, arguments)
         else:
             make_parser(name, command.add_arguments).parse_args(arguments)

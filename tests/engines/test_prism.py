@@ -76,6 +76,9 @@ def test_nights_and_their_merging(photos, tmp_path):
         assert inspection.verify(latest_run(str(output / "all"))) == []
         merged = read_record(str(output / "all"))["counts"]
         found[name] = [first, second, merged]
+        target = tmp_path / f"{name}-exported"
+        assert cli.main(["export", str(output / "1"), str(target), *options]) == 0
+        found[name].append([path.read_bytes() for path in sorted(target.glob("*.parquet"))])
         found[name] += [runs.shard_files(str(output / run)) for run in ("1", "2", "all")]
         (photos / "2.jpg").write_bytes(saved["2.jpg"])
     assert found["prism"] == found["local"]

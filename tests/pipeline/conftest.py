@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 
 import pytest
 
-from tests import datasets, images
+from tests import datasets, images, tools
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture
@@ -60,3 +63,23 @@ def nights(three_nights):
 def nights_photos(nights):
     """The pictures that the three nights are of."""
     return nights.parent / "photos"
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Opens a page without a network; returns its DOM as HTML, or a picture of it."""
+    found = [name for name in _BROWSERS if shutil.which(name)]
+    program = (
+        found[0] if found else tools.missing(f"None of {', '.join(_BROWSERS)} is on the PATH.")
+    )
+
+    def run(page, *options, network=False):
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        flags += ["--disable-background-networking", "--disable-component-update"]
+        flags += ["--virtual-time-budget=5000", f"--user-data-dir={tmp_path}/profile"]
+        if not network:
+            flags.append("--host-resolver-rules=MAP * ~NOTFOUND")
+        command = [program, *flags, *options, page.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+    return run

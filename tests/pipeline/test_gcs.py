@@ -6,6 +6,7 @@ import pytest
 
 from tests import images
 from tests.gcs import emulator
+from tests.written import write_run
 
 pytestmark = pytest.mark.slow
 
@@ -72,3 +73,44 @@ def test_a_dataset_on_gs_is_searched_and_reported_on(bucket, tmp_path, capsys):
     written = bucket.blob("page.html").download_as_bytes()
     assert written == (tmp_path / "page.html").read_bytes()
     assert b"second" in written and b"first" in written
+
+
+def test_exports_on_gs(bucket, tmp_path, capsys):
+    from image_features.pipeline.cli import main as cli
+    from image_features.pipeline.dataset.export import exports_in
+
+    def export(*options, target="gs://images/exported", code=0):
+        assert cli.main(["export", "gs://images/out", target, *options]) == code
+
+    def upload(run):
+        for path in run.iterdir():
+            bucket.blob(f"out/{run.name}/{path.name}").upload_from_filename(str(path))
+
+    upload(write_run(tmp_path / "out", "1", {"a": 1, "b": 1}))
+    export()
+    # An attempt at other rows has died before it could commit.
+    bucket.blob("exported/.changes/000001/.staging/launch.json").upload_from_string(
+        json.dumps({"fingerprint": "other"})
+    )
+    upload(write_run(tmp_path / "out", "2", {"b": 2, "c": 2}, gone=["a"], day=2))
+    export("--since=last")
+    first, second = exports_in("gs://images/exported")
+    assert (first.counts.rows_out, second.counts.rows_out, second.counts.rows_removed) == (2, 2, 1)
+    names = {blob.name for blob in bucket.client.list_blobs("images", prefix="exported/")}
+    files = [
+        f"{export.directory}/{file.name}" for export in (first, second) for file in export.all_files
+    ]
+    files += [f"{export.directory}/.export.json" for export in (first, second)]
+    assert {f"gs://images/{name}" for name in names} == set(files)
+    export("--since=last")
+    assert "nothing has changed" in capsys.readouterr().out
+    # The same rows are the same bytes on a disk.
+    assert cli.main(["export", str(tmp_path / "out"), str(tmp_path / "here")]) == 0
+    export(target="gs://images/again")
+    for path in sorted((tmp_path / "here").glob("*.parquet")):
+        assert path.read_bytes() == bucket.blob(f"again/{path.name}").download_as_bytes()
+    capsys.readouterr()
+    export(target="gs://images", code=2)
+    assert "it is a whole bucket; name a directory in it." in capsys.readouterr().err
+    export(target="gs://images/out", code=2)
+    assert "gs://images/out is the dataset itself" in capsys.readouterr().err

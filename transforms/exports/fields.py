@@ -28,6 +28,7 @@ KEY_NAME, VECTOR, SCALE = "key", "vector", "scale"
 _TEXTS = {"uri": URI, "sha256": SHA256, "format": FORMAT}
 _NUMBERS = {"width": WIDTH, "height": HEIGHT}
 OWN_NAMES = (*_TEXTS, *_NUMBERS)
+_PREFIX = "column/"
 _RESERVED = {KEY_NAME, VECTOR, SCALE, *OWN_NAMES}
 _TYPES = {
     Kind.INT64: "int64",
@@ -37,6 +38,8 @@ _TYPES = {
     Kind.BYTES: "binary",
 }
 _INT8_LIMIT = 127
+# What is less is rounded to the largest value of float16, which is 65504.
+FLOAT16_LIMIT = 65520.0
 
 Floats = npt.NDArray[np.float32]
 
@@ -95,7 +98,8 @@ class RowFields:
           vectors: Whether the table has the vectors.
 
         Raises:
-          ValueError: a row has no such vector, or one of another length.
+          ValueError: a row has no such vector, one of another length, or one that the type cannot
+            hold.
         """
         import pyarrow as pa
 
@@ -124,25 +128,51 @@ class RowFields:
         return pa.Table.from_arrays(arrays, schema=schema)
 
     def stored(self, records: Sequence[Record]) -> tuple[npt.NDArray[Any], Floats | None]:
-        """Returns the vectors as they are stored, [rows, width], and with int8 their scales."""
+        """Returns the vectors as they are stored, [rows, width], and with int8 their scales.
+
+        Raises:
+          ValueError: as `table`.
+        """
         features = self.vector.of(records) if records else np.empty((0, self.vector.width), "<f4")
         if self.normalize:
             features = unit(features)
+        if self.type is VectorType.FLOAT32:
+            return features, None
+        largest = np.maximum(features.max(axis=1, initial=0), -features.min(axis=1, initial=0))
         if self.type is VectorType.INT8:
-            largest = np.abs(features).max(axis=1, initial=0.0)
-            scales = (largest / _INT8_LIMIT).astype(np.float32)
+            scales = _scales(largest)
             steps = np.where(scales > 0, scales, 1)[:, np.newaxis]
             return np.rint(features / steps).astype(np.int8), scales
-        return features.astype(str(self.type)), None
+        if records and largest.max() >= FLOAT16_LIMIT:
+            record = records[int(largest.argmax())]
+            raise ValueError(
+                f"The vector of {record.text(KEY)} has a value of {largest.max():g}, which float16 "
+                "cannot hold: export with --normalize, or as float32."
+            )
+        return features.astype(np.float16), None
+
+
+def _scales(largest: Floats) -> Floats:
+    """Returns the steps of int8 for vectors of these largest values, so that none is beyond 127."""
+    exact = largest.astype(np.float64) / _INT8_LIMIT
+    scales = exact.astype(np.float32)
+    # The tiniest numbers are so coarse that a step may be rounded to much less than it must be.
+    tiny = exact < np.finfo(np.float32).tiny
+    return np.where(tiny & (scales < exact), np.nextafter(scales, np.float32(1)), scales)
 
 
 def exported_name(column: Column) -> str:
-    """Returns the name of a manifest's column among exported fields, whose own names it may be."""
-    return f"column/{column.name}" if column.name in _RESERVED else column.name
+    """Returns the name of a manifest's column among exported fields, whose own names it may be.
+
+    No two columns have one name: that of "column/key" is made longer as that of "key" is.
+    """
+    is_taken = column.name.rpartition(_PREFIX)[2] in _RESERVED
+    return f"{_PREFIX}{column.name}" if is_taken else column.name
 
 
 def unit(features: Floats) -> Floats:
     """Scales vectors to length one; those without a direction stay zeros."""
     wide = features.astype(np.float64)
-    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    return (wide / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, np.newaxis]
+    wide /= np.where(lengths > 0, lengths, 1)
+    return wide.astype(np.float32)

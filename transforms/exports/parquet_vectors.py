@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
-from image_features.transforms.exports.fields import KEY_NAME, SCALE, VECTOR, RowFields
-from image_features.transforms.shards.record_format import RECORDS
+from image_features.transforms.exports.batches import in_batches
+from image_features.transforms.exports.fields import KEY_NAME, SCALE, VECTOR
 from image_features.transforms.shards.row_stream import RowStream
 from image_features.transforms.shards.shard_content import HashingSink, Rows
 
-# A reader holds a group in memory, and reads several at once.
-_GROUP_BYTES = 64 * 2**20
+# A group is what readers read at once and divide among threads: a file of 10,000 rows has two.
+# BigQuery wants no less than 16 MiB. The writer holds a group, and its pages once more.
+_GROUP_BYTES = 32 * 2**20
 _GROUP_ROWS = 100_000
-# So many rows are parsed at once.
-_ROWS_TOGETHER = 1024
+
+
+class Tables(Protocol):
+    """How rows of features become rows of a table."""
+
+    def schema(self) -> Any:
+        """Returns the Arrow schema of the tables."""
+
+    def table(self, payloads: Sequence[bytes], /) -> Any:
+        """Returns rows of feature shards as a pyarrow.Table."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +33,10 @@ class ParquetVectors:
     """Rows of features as rows of a Parquet file.
 
     Attributes:
-      fields: The fields of a row.
-      vectors: Whether the file has the vectors.
+      tables: What makes rows of the file of them, such as `RowFields`.
     """
 
-    fields: RowFields
-    vectors: bool = True
+    tables: Tables
 
     @contextlib.contextmanager
     def open(self, sink: HashingSink, rows: int) -> Iterator[Rows]:
@@ -37,21 +44,22 @@ class ParquetVectors:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        schema = self.fields.schema(vectors=self.vectors)
-        flat = [f"{VECTOR}.list.element"] if self.vectors else []
-        own = [KEY_NAME, "sha256", SCALE]  # No two are the same.
+        schema = self.tables.schema()
+        own = [KEY_NAME, "uri", "sha256", SCALE, VECTOR]  # No two are the same.
         with pq.ParquetWriter(
             pa.PythonFile(sink, mode="w"),
             schema,
             compression="zstd",
-            use_dictionary=[_leaf(field) for field in schema if field.name not in (*own, VECTOR)],
+            # Vectors are plain numbers, which all readers know: split by their bytes they would be
+            # a fifteenth smaller, but Spark cannot read that.
+            use_dictionary=[_leaf(field) for field in schema if field.name not in own],
             write_statistics=[_leaf(field) for field in schema if field.name != VECTOR],
-            use_byte_stream_split=flat if str(self.fields.type) != "int8" else False,
+            sorting_columns=pq.SortingColumn.from_ordering(schema, [(KEY_NAME, "ascending")]),
         ) as writer:
-            group = _Group(writer, self)
-            with RECORDS.stream(group.add).whole() as stream:
-                yield stream
-            group.end()
+            group = _Group(writer)
+            with in_batches(lambda payloads: group.add(self.tables.table(payloads))) as batches:
+                yield batches
+            group.write()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +76,9 @@ class RemovedKeys:
         with RowStream(32, lambda _: 32, lambda row: keys.append(row.decode())).whole() as stream:
             yield stream
         schema = pa.schema([pa.field(KEY_NAME, pa.string(), nullable=False)])
-        table = pa.table({KEY_NAME: pa.array(keys, pa.string())}, schema=schema)
-        pq.write_table(table, pa.PythonFile(sink, mode="w"), compression="zstd")
+        with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd") as writer:
+            if keys:  # Hugging Face's datasets takes no group without rows.
+                writer.write_table(pa.table([keys], schema=schema))
 
 
 def _leaf(field: Any) -> str:
@@ -81,36 +90,21 @@ def _leaf(field: Any) -> str:
 class _Group:
     """Rows that are gathered for a row group."""
 
-    def __init__(self, writer: Any, content: ParquetVectors) -> None:
+    def __init__(self, writer: Any) -> None:
         self._writer = writer
-        self._content = content
-        self._payloads: list[bytes] = []
         self._tables: list[Any] = []
         self._rows, self._bytes = 0, 0
 
-    def add(self, payload: bytes) -> None:
-        self._payloads.append(payload)
-        if len(self._payloads) >= _ROWS_TOGETHER:
-            self._parse()
-
-    def end(self) -> None:
-        """Writes what is left."""
-        self._parse()
-        self._write()
-
-    def _parse(self) -> None:
-        if not self._payloads:
-            return
-        content = self._content
-        table = content.fields.table(self._payloads, vectors=content.vectors)
-        self._payloads = []
+    def add(self, table: Any) -> None:
+        """Adds rows, and writes the group when it is large enough."""
         self._tables.append(table)
         self._rows += len(table)
         self._bytes += table.nbytes
         if self._bytes >= _GROUP_BYTES or self._rows >= _GROUP_ROWS:
-            self._write()
+            self.write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Writes the rows, if there are any."""
         if self._tables:
             import pyarrow as pa
 

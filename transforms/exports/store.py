@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from image_features.errors import ImageFeaturesError
 from image_features.transforms.exports.fields import RowFields
+
+
+class StoreError(ImageFeaturesError, ValueError):
+    """A database cannot be reached, or is not as it should be; the message is for the user."""
 
 
 class VectorStore(Protocol):

@@ -45,8 +45,12 @@ class StoreTarget:
         taken = merged.features | "UpsertRows" >> beam.ParDo(_WriteDoFn(self, VECTORS))
         removed = merged.removed | "RemoveRows" >> beam.ParDo(_WriteDoFn(self, REMOVED_KEYS))
         return (
-            taken | "CountRows" >> beam.CombineGlobally(sum) | beam.Map(_told, VECTORS),
-            removed | "CountRemoved" >> beam.CombineGlobally(sum) | beam.Map(_told, REMOVED_KEYS),
+            taken
+            | "CountTaken" >> beam.CombineGlobally(sum)
+            | "TellTaken" >> beam.Map(_told, VECTORS),
+            removed
+            | "CountGone" >> beam.CombineGlobally(sum)
+            | "TellGone" >> beam.Map(_told, REMOVED_KEYS),
         ) | "CollectCounts" >> beam.Flatten()
 
     def finish(self, written: Sequence[ShardFile], record: Mapping[str, Any]) -> None:
@@ -75,10 +79,10 @@ class _WriteDoFn(beam.DoFn):
         self._target = target
         self._kind = kind
         self._rows = Metrics.counter(NAMESPACE, f"export/{kind}")
-        self._progress = Progress(target.staging, "features")
+        self._progress = Progress(target.staging, kind)
+        self._session: StoreSession | None = None
 
     def start_bundle(self) -> None:
-        self._session: StoreSession | None = None
         self._waiting: list[ShardRow] = []
         self._count = 0
 
@@ -90,11 +94,16 @@ class _WriteDoFn(beam.DoFn):
     def finish_bundle(self) -> Iterator[Any]:
         if self._waiting:
             self._hand_over()
-        if self._session:
-            self._session.close()
+        self.teardown()
         self._progress.flush()
         if self._count:
             yield in_global_window(self._count)
+
+    def teardown(self) -> None:
+        """Ends the connection, also of a bundle that has failed."""
+        if self._session:
+            self._session.close()
+            self._session = None
 
     def _hand_over(self) -> None:
         if self._session is None:

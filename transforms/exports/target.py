@@ -10,6 +10,8 @@ from image_features.transforms.shards.shard_file import ShardFile
 # The kinds of what a target has taken, with which names of files begin. Readers of a directory pass
 # those with an underscore over.
 VECTORS, REMOVED_KEYS = "vectors", "_removed"
+# The directory of a Lance table in a target, which itself lists the files that it consists of.
+TABLE = "vectors.lance"
 
 
 class Target(Protocol):
@@ -35,7 +37,7 @@ class Target(Protocol):
 
         Args:
           written: What `write` gave.
-          record: The content of _export.json.
+          record: The content of .export.json.
 
         Raises:
           ValueError: the target is not as it should be then.

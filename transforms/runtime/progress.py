@@ -26,7 +26,7 @@ class Snapshot:
     """The rows so far, summed over all workers.
 
     Attributes:
-      done: Rows of features, or images in archives, that were written.
+      done: Rows of features, images in archives, or exported rows, that were written.
       failed: Rows of errors that were written.
       total: Rows to expect; 0 until the manifests are counted.
     """
@@ -41,8 +41,8 @@ class Progress:
 
     Args:
       staging: The run's staging directory.
-      kind: The kind of shard that the rows are for; "features", "images" and "errors" are
-        displayed.
+      kind: The kind of shard that the rows are for; "features", "images", "vectors" and "errors"
+        are displayed.
     """
 
     def __init__(self, staging: str, kind: str) -> None:
@@ -74,7 +74,7 @@ def write_total(staging: str, rows: int) -> None:
 
 def read_snapshot(staging: str) -> Snapshot:
     """Sums what the workers have told."""
-    sums = {"features": 0, "images": 0, "errors": 0, _TOTAL: 0}
+    sums = {"features": 0, "images": 0, "vectors": 0, "errors": 0, _TOTAL: 0}
     directory = os.path.join(staging, _DIRECTORY)
     with contextlib.suppress(OSError):
         for name in os.listdir(directory):
@@ -87,7 +87,8 @@ def read_snapshot(staging: str) -> Snapshot:
             ):
                 value = int(file.read())
                 sums[kind] = max(sums[kind], value) if kind == _TOTAL else sums[kind] + value
-    return Snapshot(sums["features"] + sums["images"], sums["errors"], sums[_TOTAL])
+    done = sums["features"] + sums["images"] + sums["vectors"]
+    return Snapshot(done, sums["errors"], sums[_TOTAL])
 
 
 def clear(staging: str) -> None:

@@ -34,6 +34,11 @@ class ShardNaming:
     indexed: bool = False
     seal: str = ""
 
+    @property
+    def has_empty(self) -> bool:
+        """Whether a shard without rows has a file too."""
+        return True
+
     def name(self, index: int, count: int) -> str:
         """Returns the file name of a shard."""
         return f"{self.kind}-{index:05d}-of-{count:05d}{self.suffix}"

@@ -12,10 +12,11 @@ import contextlib
 import functools
 import hashlib
 import logging
+import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 import apache_beam as beam
@@ -23,6 +24,7 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
+from image_features.system.disks import make_directories
 from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
 from image_features.transforms.runtime.metrics import NAMESPACE, log_event
 from image_features.transforms.runtime.progress import Progress
@@ -30,7 +32,12 @@ from image_features.transforms.shards import sheaf
 from image_features.transforms.shards.index import INDEX_KIND, index_file
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import MergedRows, merge_pieces
-from image_features.transforms.shards.shard_content import HashingSink, PlainContent, ShardContent
+from image_features.transforms.shards.shard_content import (
+    HashingSink,
+    PlainContent,
+    Rows,
+    ShardContent,
+)
 from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.shards.staging import Content, ShardRow, StagedPiece, stage
 from image_features.transforms.shards.waiting import PIECE_BYTES, Waiting
@@ -51,6 +58,8 @@ class WriteShards(beam.PTransform):
       earlier: A PCollection[StagedPiece] of rows to add, which an earlier attempt has written.
       content: What lies in a file around its rows; None for nothing, or gzip by the suffix.
       piece_bytes: The size of a piece, of which some are held in memory.
+      beside: The names of further files that each shard gets of the same rows, and what lies in
+        them.
     """
 
     def __init__(
@@ -61,6 +70,7 @@ class WriteShards(beam.PTransform):
         earlier: Any = None,
         content: ShardContent | None = None,
         piece_bytes: int = PIECE_BYTES,
+        beside: Sequence[tuple[ShardNaming, ShardContent]] = (),
     ) -> None:
         super().__init__()
         self._naming = naming
@@ -68,6 +78,7 @@ class WriteShards(beam.PTransform):
         self._piece_bytes = piece_bytes
         self._num_shards = num_shards
         self._earlier = earlier
+        self._beside = tuple(beside)
 
     def expand(self, rows: Any) -> Any:
         pieces = (
@@ -89,7 +100,10 @@ class WriteShards(beam.PTransform):
             (pieces, every, *earlier)
             | "JoinPieces" >> beam.Flatten()
             | "GroupPieces" >> beam.GroupByKey()
-            | "MergePieces" >> beam.ParDo(_MergeDoFn(self._naming, self._content), self._num_shards)
+            | "MergePieces"
+            >> beam.ParDo(
+                _MergeDoFn([(self._naming, self._content), *self._beside]), self._num_shards
+            )
         )
 
 
@@ -164,10 +178,17 @@ def _timed(naming: ShardNaming, contents: list[Content]) -> _Written:
     return stage(naming, contents), size, time.perf_counter() - start
 
 
+def _write_to(outs: Sequence[Rows], block: bytes) -> None:
+    for out in outs:
+        out.write(block)
+
+
 class _MergeDoFn(beam.DoFn):
-    def __init__(self, naming: ShardNaming, content: ShardContent) -> None:
-        self._naming = naming
-        self._content = content
+    """Merges the pieces of a shard into its file, and into further files of the same rows."""
+
+    def __init__(self, files: Sequence[tuple[ShardNaming, ShardContent]]) -> None:
+        self._files = files
+        self._naming = files[0][0]
         self._microseconds = Metrics.distribution(NAMESPACE, "merge/microseconds")
 
     def process(self, group: tuple[int, Iterable[_Part]], num_shards: int) -> Iterator[ShardFile]:
@@ -181,23 +202,29 @@ class _MergeDoFn(beam.DoFn):
             if path:
                 paths.append(path)
                 chosen.append(np.frombuffer(rows_of_it, "<u4") if rows_of_it else None)
-        name = self._naming.name(shard, num_shards)
-        with self._create(name) as file:
-            sink = HashingSink(file)
-            with self._content.open(sink, labels.total()) as out:
-                rows = merge_pieces(paths, out.write, chosen)
+        if not paths and not self._naming.has_empty:
+            return
+        names = [naming.name(shard, num_shards) for naming, _ in self._files]
+        with contextlib.ExitStack() as stack:
+            sinks, outs = [], []
+            for name in names:
+                sinks.append(HashingSink(stack.enter_context(self._create(name))))
+            with contextlib.ExitStack() as contents:
+                for (_, content), sink in zip(self._files, sinks, strict=True):
+                    outs.append(contents.enter_context(content.open(sink, labels.total())))
+                rows = merge_pieces(paths, functools.partial(_write_to, outs), chosen)
             if len(rows.keys) != labels.total():
                 raise RuntimeError(
-                    f"{name} has {len(rows.keys)} rows but its pieces were written with "
+                    f"{names[0]} has {len(rows.keys)} rows but its pieces were written with "
                     f"{labels.total()}: the staging directory was changed during the run."
                 )
         self._microseconds.update(int(1e6 * (time.perf_counter() - start)))
         labels.pop("", None)
-        digest, count = sink.digest.hexdigest(), len(rows.keys)
-        log_event(_LOG, "shard", name=name, rows=count, bytes=sink.size, sha256=digest)
-        yield ShardFile(
-            self._naming.kind, name, count, sink.size, digest, dict(sorted(labels.items()))
-        )
+        by_label = dict(sorted(labels.items()))
+        for (naming, _), name, sink in zip(self._files, names, sinks, strict=True):
+            digest, count = sink.digest.hexdigest(), len(rows.keys)
+            log_event(_LOG, "shard", name=name, rows=count, bytes=sink.size, sha256=digest)
+            yield ShardFile(naming.kind, name, count, sink.size, digest, by_label)
         if self._naming.indexed:
             yield self._write_index(self._naming.index_name(shard, num_shards), rows)
 
@@ -210,9 +237,13 @@ class _MergeDoFn(beam.DoFn):
 
     @contextlib.contextmanager
     def _create(self, name: str) -> Iterator[IO[bytes]]:
-        part = FileSystems.join(self._naming.staging, f"{name}.{uuid.uuid4().hex}")
+        folder, _, own_name = name.rpartition("/")
+        part = FileSystems.join(self._naming.staging, f"{own_name}.{uuid.uuid4().hex}")
+        path = FileSystems.join(self._naming.directory, name)
         self._check_open(name)
-        with create_whole(FileSystems.join(self._naming.directory, name), part) as file:
+        if folder and "://" not in path:
+            make_directories(os.path.dirname(path))
+        with create_whole(path, part) as file:
             yield file
             self._check_open(name)
 

@@ -62,6 +62,7 @@ _SECRET = frozenset(
         "secret",
         "client_secret",
         "password",
+        "sslpassword",
         "passwd",
         "pwd",
         "signature",

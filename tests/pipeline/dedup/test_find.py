@@ -152,9 +152,7 @@ def test_the_same_rows_give_the_same_groups_in_whatever_runs_they_are(
     gone = [row for row in rows[:cut] if row.name not in names]
     width = max([1, *(len(row.vector) for row in (*rows, *changed))])
     first = write_run(path / "two", rows, run_id="first", width=width)
-    second = write_run(
-        path / "two", changed, run_id="second", shards=3, removed=gone, width=width
-    )
+    second = write_run(path / "two", changed, run_id="second", shards=3, removed=gone, width=width)
     alone = write_run(path, seen, shards=1)
     assert found(second, first).table.equals(found(alone).table)
     shutil.rmtree(path)

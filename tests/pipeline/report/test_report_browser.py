@@ -2,39 +2,18 @@
 
 import pathlib
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from image_features.pipeline.cli import main as cli
-from tests import hostile, tools
+from tests import hostile
 from tests.http_server import ImageServer
 
 pytestmark = pytest.mark.engines
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
 _BACKGROUNDS = {"light": (246, 247, 249), "dark": (20, 23, 27)}
-
-
-@pytest.fixture
-def browse(tmp_path):
-    """Opens a page without a network; returns its DOM as HTML, or a picture of it."""
-    found = [name for name in _NAMES if shutil.which(name)]
-    program = found[0] if found else tools.missing(f"None of {', '.join(_NAMES)} is on the PATH.")
-
-    def run(page, *options, network=False):
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-        flags += ["--disable-background-networking", "--disable-component-update"]
-        flags += ["--virtual-time-budget=5000", f"--user-data-dir={tmp_path}/profile"]
-        if not network:
-            flags.append("--host-resolver-rules=MAP * ~NOTFOUND")
-        command = [program, *flags, *options, page.as_uri()]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-
-    return run
 
 
 @pytest.fixture

@@ -1,12 +1,15 @@
 """The sdist that Dataflow's workers install."""
 
+import importlib.metadata
 import importlib.util
 import pathlib
 import tarfile
+import tomllib
 
 import pytest
 
 from image_features.models.identity import Engine
+from image_features.pipeline import config
 from image_features.pipeline.runners import worker_package as package
 from tests.engines.dataflow_jobs import ROOT
 
@@ -36,3 +39,20 @@ def test_a_worker_decodes_what_its_launcher_does(installed, monkeypatch):
     assert {"pillow", "imagecodecs"} <= names
     assert ("pillow-heif" in names) is installed
     assert not names & {"tensorflow", "h5py", "jinja2"}
+
+
+def test_a_worker_that_exports_has_the_client_of_its_database(monkeypatch):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    lines = [f'{line}; extra == "{name}"' for name, wanted in extras.items() for line in wanted]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: lines)
+
+    def added(extra):
+        base, more = (package.worker_requirements(Engine.LITERT, name) for name in ("", extra))
+        return {line.partition("==")[0] for line in more if line not in base}
+
+    assert set(extras) >= config._EXTRAS
+    assert added("pgvector") == {"pgvector", "psycopg[binary]"}
+    assert added("qdrant") == {"qdrant-client"}
+    assert added("lance") == {"pylance"}
