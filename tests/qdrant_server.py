@@ -1,7 +1,7 @@
 """Qdrant's REST interface in front of the client's local mode, with trouble on demand.
 
-The data are kept by Qdrant's own code. What is ours is only the wire: it shows what a client sends,
-and how it takes answers that the local mode never gives.
+This is no Qdrant. The data are kept by the client's own imitation of a server, and the wire is
+ours: it shows what a client sends, and how it takes answers that the local mode never gives.
 """
 
 from __future__ import annotations

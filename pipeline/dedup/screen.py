@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -26,7 +25,6 @@ _COMPARISON = 50
 _COSINE = 300_000
 
 
-@dataclasses.dataclass(frozen=True)
 class Screen:
     """Short vectors whose products are never below the cosines of the long ones.
 
@@ -34,13 +32,16 @@ class Screen:
     left of it. By the inequality of Cauchy and Schwarz the product of two such vectors is at least
     that of the long ones. So no pair is lost whatever the directions; good ones leave few pairs.
 
-    Attributes:
+    Args:
       reduced: The short vectors, float32 [rows, values].
       least: What the product of two must be for their cosine to be possibly at the threshold.
     """
 
-    reduced: Floats
-    least: float
+    def __init__(self, reduced: Floats, least: float) -> None:
+        self._reduced = reduced
+        self._least = least
+        # Products are written to the same memory, since fresh one costs as much as they do.
+        self._products: Floats = np.empty(0, np.float32)
 
     @classmethod
     def of(
@@ -71,10 +72,14 @@ class Screen:
         Returns:
           The places of the pairs in `first`, ascending, and those in `second`.
         """
-        products = self.reduced[first] @ self.reduced[second].T
+        size = len(first) * len(second)
+        if len(self._products) < size:
+            self._products = np.empty(size, np.float32)
+        products = self._products[:size].reshape(len(first), len(second))
+        np.matmul(self._reduced[first], self._reduced[second].T, out=products)
         # Few rows have a pair, and a row's largest product is found sooner than all are compared.
-        some = np.flatnonzero(products.max(axis=1, initial=-np.inf) >= self.least)
-        one, other = np.nonzero(products[some] >= self.least)
+        some = np.flatnonzero(products.max(axis=1, initial=-np.inf) >= self._least)
+        one, other = np.nonzero(products[some] >= self._least)
         return some[one], other
 
 

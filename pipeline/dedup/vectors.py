@@ -63,15 +63,18 @@ class Vectors:
 
     def add(self, rows: Ints, features: Floats) -> None:
         """Adds vectors, float32 [rows, width]; what is not finite counts as 0, as in a search."""
-        features = np.nan_to_num(features, nan=0.0, posinf=0.0, neginf=0.0)
-        left = np.ascontiguousarray(features, "<f4").data.cast("B")
-        while left:
-            left = left[self._file.write(left) :]
         self._slots[rows] = np.arange(self._size, self._size + len(rows))
         self._size += len(rows)
         self._written.append(rows)
-        wide = features.astype(np.float64)
-        self.squares[rows] = np.einsum("ij,ij->i", wide, wide)
+        size = max(1, _BATCH_VALUES // self.width)
+        for start in range(0, len(rows), size):
+            some = features[start : start + size]
+            batch = np.nan_to_num(some, nan=0.0, posinf=0.0, neginf=0.0).astype("<f4", order="C")
+            left = batch.data.cast("B")
+            while left:
+                left = left[self._file.write(left) :]
+            wide = batch.astype(np.float64)
+            self.squares[rows[start : start + size]] = np.einsum("ij,ij->i", wide, wide)
 
     def batches(self) -> Iterator[tuple[Ints, Doubles]]:
         """Yields all vectors in the order in which they were added, at length one."""

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from image_features.pipeline.cli import main as cli
-from image_features.pipeline.commit.tidy_up import remove_leftovers
+from image_features.pipeline.commit.tidy_up import remove_strays
 from image_features.pipeline.dataset import reading
 from image_features.pipeline.dataset.layout import ExportLayout
+from image_features.transforms.shards.shard_file import ShardFile
 from tests import datasets
 
 _PAGE = Path(__file__).parents[2] / "docs" / "export.md"
@@ -201,6 +202,6 @@ def test_leftovers_of_other_numbers_of_files_are_removed(tmp_path):
     for name in ("_removed-00000-of-00002.parquet", "vectors-00000-of-00002.parquet"):
         (tmp_path / name).touch()
     kept = ["img_emb/img_emb_0.npy", "metadata/metadata_0.parquet"]
-    record = {"files": [{"name": name} for name in kept]}
-    remove_leftovers(record, ExportLayout(str(tmp_path)))
+    files = [ShardFile("vectors", name, 1, 1, "") for name in kept]
+    remove_strays(ExportLayout(str(tmp_path)), files)
     assert datasets.files(tmp_path) == sorted([*kept, "img_emb/mine.npy"])

@@ -11,15 +11,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
-import json
+import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+import urllib.parse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from image_features.errors import UsageError
 from image_features.system.paths import absolute
 from image_features.transforms.exports.fields import RowFields, VectorType
+from image_features.transforms.exports.qdrant_collection import (
+    check_params,
+    note_of,
+    noted,
+    params_for,
+    params_of,
+)
 from image_features.transforms.exports.qdrant_connection import (
     BRIEF,
     PATIENT,
@@ -33,12 +41,15 @@ from image_features.transforms.exports.qdrant_session import QdrantSession
 from image_features.transforms.exports.store import StoreError
 from image_features.transforms.stores.retries import RetryPolicy
 
+_LOG = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
     from qdrant_client.models import VectorParams
 
 _NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,200}")
-_NOTE = "image_features"
+# Who leaves http:// out means a server.
+_NO_DIRECTORY = re.compile(r":memory:|[^/]*:\d+/?")
 
 
 def qdrant_store(
@@ -68,12 +79,22 @@ def qdrant_store(
         raise UsageError(
             f"--table={table!r} cannot name a collection: up to 200 letters, digits, _, - and . do."
         )
+    if _NO_DIRECTORY.fullmatch(target):
+        raise UsageError(f"{target} is no directory; write http://HOST:6333, or ./{target}.")
     if is_local(target):
         return QdrantStore(absolute(target), table, since_last)
     key = os.environ.get("QDRANT_API_KEY", "").strip()
     if not (key.isascii() and key.isprintable()):
         raise UsageError("QDRANT_API_KEY has characters that no key has; set it anew.")
-    return QdrantStore(address_of(target), table, since_last, key or None)
+    address = address_of(target)
+    if key and address.startswith("http://") and not _is_here(address):
+        _LOG.warning("QDRANT_API_KEY goes to %s unencrypted; https:// would hide it.", address)
+    return QdrantStore(address, table, since_last, key or None)
+
+
+def _is_here(address: str) -> bool:
+    host = urllib.parse.urlsplit(address).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +140,7 @@ class QdrantStore:
                         "remove that collection."
                     )
                 return None
-            note = connection.ask(lambda client: _note(client, current))
+            note = connection.ask(lambda client: note_of(client, current))
             if note is None:
                 raise StoreError(
                     f"{self.shown} leads to the collection {current}, which was not made by an "
@@ -136,11 +157,11 @@ class QdrantStore:
         """
         there = self.last_export() is not None
         with self._opened(BRIEF) as connection:
-            params = _params(fields)
+            params = params_for(fields)
             if there:
                 current = connection.ask(self._current)
-                _check_params(
-                    connection.ask(lambda client: _params_of(client, current)), params, self.shown
+                check_params(
+                    connection.ask(lambda client: params_of(client, current)), params, self.shown
                 )
             if not (there and self.since_last):
                 self._make(connection, params, export)
@@ -150,7 +171,9 @@ class QdrantStore:
         stack = contextlib.ExitStack()
         connection = stack.enter_context(self._opened(PATIENT))
         try:
-            collection = connection.ask(self._collection_of(export))
+            collection = connection.ask(
+                lambda client: self._collection_of(client, export, not self.since_last)
+            )
         except BaseException:
             stack.close()
             raise
@@ -164,7 +187,7 @@ class QdrantStore:
         """
         export, rows = str(record["run_id"]), record["rows"]
         with self._opened(PATIENT) as connection:
-            name = connection.ask(self._collection_of(export))
+            name = connection.ask(lambda client: self._collection_of(client, export, whole))
             count = connection.ask(lambda client: client.count(name, exact=True).count)
             if count != rows:
                 if whole:  # What is wrong in it would be there at the next attempt too.
@@ -174,7 +197,7 @@ class QdrantStore:
                     "write to it too, or rows were removed by hand. Export without --since=last, "
                     "which begins a new collection."
                 )
-            note = self._noted(export, record)
+            note = noted(self.table, export, record)
             connection.ask(lambda client: client.update_collection(name, metadata=note))
             if whole:
                 connection.ask(lambda client: self._move(client, name))
@@ -187,46 +210,46 @@ class QdrantStore:
     def _named(self, export: str) -> str:
         return f"{self.table}-{export}"
 
-    def _noted(self, export: str, record: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Returns the metadata of a collection: a text, which servers merge with nothing."""
-        note = {"table": self.table, "export": export, "record": record}
-        return {_NOTE: json.dumps(note)}
-
     def _current(self, client: QdrantClient) -> str | None:
         for alias in client.get_aliases().aliases:
             if alias.alias_name == self.table:
                 return alias.collection_name
         return None
 
-    def _collection_of(self, export: str) -> Callable[[QdrantClient], str]:
-        """Returns what finds the collection of an export: a whole one's own, or the one there."""
+    def _collection_of(self, client: QdrantClient, export: str, whole: bool) -> str:
+        """Returns the collection of an export: a whole one's own, or the one that is there.
 
-        def find(client: QdrantClient) -> str:
-            if client.collection_exists(self._named(export)):
-                return self._named(export)
-            current = self._current(client)
-            if current is None:
-                raise StoreError(f"{self.shown} is gone: it was removed during the export.")
-            return current
-
-        return find
+        The first export is a whole one, even if only changes were asked for.
+        """
+        if client.collection_exists(self._named(export)):
+            return self._named(export)
+        current = None if whole else self._current(client)
+        if current is None:
+            raise StoreError(f"{self.shown} is gone: it was removed during the export.")
+        return current
 
     def _make(self, connection: Connection, params: VectorParams, export: str) -> None:
         name = self._named(export)
+        was_there = connection.ask(lambda client: client.collection_exists(name))
 
         def make(client: QdrantClient) -> None:
-            if not client.collection_exists(name):
+            if not client.collection_exists(name):  # An attempt may have got that far.
                 client.create_collection(
-                    name, vectors_config=params, metadata=self._noted(export, None)
+                    name, vectors_config=params, metadata=noted(self.table, export, None)
                 )
 
         connection.ask(make)
-        if connection.ask(lambda client: _note(client, name)) is None:
+        if connection.ask(lambda client: note_of(client, name)) is None:
+            if was_there:
+                raise StoreError(
+                    f"The collection {name} of {self.location} was not made by an export; name "
+                    "another by --table."
+                )
             connection.ask(lambda client: client.delete_collection(name))
             raise StoreError(
                 f"Qdrant at {self.location} keeps no metadata of collections; use 1.16 or later."
             )
-        _check_params(connection.ask(lambda client: _params_of(client, name)), params, name)
+        check_params(connection.ask(lambda client: params_of(client, name)), params, name)
 
     def _move(self, client: QdrantClient, name: str) -> None:
         from qdrant_client import models
@@ -243,45 +266,6 @@ class QdrantStore:
         """Removes the collections of earlier exports, of those too that came to no end."""
         for found in client.get_collections().collections:
             if found.name != name and found.name.startswith(f"{self.table}-"):
-                note = _note(client, found.name)
+                note = note_of(client, found.name)
                 if note is not None and note["table"] == self.table:
                     client.delete_collection(found.name)
-
-
-def _params(fields: RowFields) -> VectorParams:
-    from qdrant_client import models
-
-    return models.VectorParams(
-        size=fields.vector.width,
-        distance=models.Distance.COSINE,
-        datatype=models.Datatype(str(fields.type)),
-    )
-
-
-def _params_of(client: QdrantClient, collection: str | None) -> Any:
-    return client.get_collection(str(collection)).config.params.vectors
-
-
-def _check_params(there: Any, mine: VectorParams, shown: str) -> None:
-    from qdrant_client import models
-
-    def told(params: Any) -> str:
-        if not hasattr(params, "size"):
-            return "named vectors"
-        kind = params.datatype or models.Datatype.FLOAT32
-        return f"{params.size} values of {kind.value}, {params.distance!s}"
-
-    if told(there) != told(mine):
-        raise StoreError(
-            f"{shown} has vectors of {told(there)}, not of {told(mine)}; export to another --table."
-        )
-
-
-def _note(client: QdrantClient, collection: str) -> dict[str, Any] | None:
-    """Returns what an export has noted in a collection's metadata; None if none has."""
-    metadata = client.get_collection(collection).config.metadata or {}
-    try:
-        note = json.loads(metadata[_NOTE])
-        return note if {"table", "export", "record"} <= note.keys() else None
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return None

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import sqlite3
 import threading
 import time
 import urllib.parse
@@ -123,6 +124,10 @@ class Connection:
         try:
             with self._lock:
                 return action(self._client)
+        except StoreError:
+            raise
+        except (ValueError, RuntimeError, OSError, sqlite3.Error) as error:  # Of the local mode.
+            raise StoreError(f"{self._location} cannot be used: {error}.") from error
         except ResourceExhaustedResponse as error:
             raise self._passing(f"is asked too much: {error}", error.retry_after_s) from error
         except UnexpectedResponse as error:

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import pickle
+import shutil
 import time
 import warnings
 
@@ -46,6 +47,7 @@ COLUMNS = (
     Column("key", Kind.STRING),
 )
 VALUES = (2**63 - 1, 0.5, True, b"\0\xff", ["é", "\0"], None, "dotted", "theirs")
+RECORD = {"run_id": "c", "rows": 9}
 FIELDS = RowFields(VectorField("", 4), columns=COLUMNS, normalize=True)
 
 
@@ -247,6 +249,13 @@ def test_a_collection_of_others_is_refused(local, vectors, alias):
         local.last_export()
     with pytest.raises(StoreError):
         local.prepare(FIELDS, "a")
+    store = QdrantStore(local.location, name[:-2])
+    with opened(local.location) as client:
+        client.create_collection(f"{store.table}-{name[-1]}", params)
+    with pytest.raises(StoreError, match="was not made by an export"):
+        store.prepare(FIELDS, name[-1])
+    with opened(local.location) as client:
+        assert len(client.get_collections().collections) == 2
 
 
 def test_a_directory_that_is_used_otherwise(tmp_path, local):
@@ -294,6 +303,24 @@ def test_a_collection_that_is_removed_meanwhile(local):
         local.connect("a")
     with pytest.raises(StoreError, match="is gone"):
         local.finish({"run_id": "a", "rows": 0}, whole=True)
+    # What readers have is neither written to nor removed then.
+    export(local, "b", rows([[1, 0, 0, 0]]))
+    for whole in (lambda: local.connect("c"), lambda: local.finish(RECORD, whole=True)):
+        with pytest.raises(StoreError, match="is gone"):
+            whole()
+    local.prepare(FIELDS, "d")
+    session = local.connect("d")
+    shutil.rmtree(f"{local.location}/collection/photos-d")
+    with pytest.raises(StoreError, match="cannot be used"):
+        session.upsert(rows([[1, 0, 0, 0]]))
+    session.close()
+    with opened(local.location) as client:
+        assert client.count("photos").count == 1
+
+
+def test_a_dataset_without_rows(local):
+    assert export(local, "a", rows([])) == 0
+    assert local.last_export() == {"run_id": "a", "rows": 0}
 
 
 @pytest.mark.parametrize(
@@ -303,6 +330,8 @@ def test_a_collection_that_is_removed_meanwhile(local):
         ("http://host:x", "t", "float32", "is no address of Qdrant"),
         ("http://host:99999", "t", "float32", "is no address of Qdrant"),
         ("http://[host", "t", "float32", "is no address of Qdrant"),
+        ("localhost:6333", "t", "float32", "is no directory; write http"),
+        (":memory:", "t", "float32", "is no directory; write http"),
         ("gs://bucket/db", "t", "float32", "is no address of Qdrant"),
         ("http://user:S3CRET@host:6333", "t", "float32", "a key belongs into QDRANT_API_KEY"),
         ("http://host:6333?api_key=S3CRET", "t", "float32", "a key belongs into QDRANT_API_KEY"),
@@ -419,6 +448,16 @@ def test_a_key_is_sent_and_never_shown(server, monkeypatch, caplog, no_waits):
     with pytest.raises(UsageError) as raised:
         qdrant_store(server.url, "photos", VectorType.FLOAT32)
     assert "S3CRET" not in str(raised.value)
+
+
+def test_a_key_that_others_could_read_is_warned_of(monkeypatch, caplog):
+    monkeypatch.setenv("QDRANT_API_KEY", "S3CRET")
+    for host in ("https://example.com", "http://localhost:80", "http://[::1]", "http://127.0.0.2"):
+        qdrant_store(host, "photos", VectorType.FLOAT32)
+    assert caplog.text == ""
+    qdrant_store("http://example.com", "photos", VectorType.FLOAT32)
+    assert "goes to http://example.com:6333 unencrypted" in caplog.text
+    assert "S3CRET" not in caplog.text
 
 
 def test_a_server_that_is_too_old_for_metadata(server):
