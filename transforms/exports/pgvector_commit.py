@@ -105,6 +105,7 @@ def _merge(
     if found.oid is None:
         tables.execute("CREATE TABLE {table} (LIKE {rows})", rows=rows)
         tables.execute("ALTER TABLE {table} ADD PRIMARY KEY ({key})")
+    tables.wait_for_others()
 
     def listed(form: str) -> sql.Composed:
         each = [sql.SQL(form).format(name=sql.Identifier(name)) for name in columns]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import itertools
 import os
 import re
 import urllib.parse
@@ -25,14 +26,16 @@ Out = TypeVar("Out")
 PATIENCE, BRIEFLY = 90.0, 10.0
 _SCHEMES = ("postgresql://", "postgres://")
 _HOW = (
-    "write postgresql://USER@HOST:PORT/DATABASE, with %40 for @, %2F for /, %3A for :, %3F for ? "
-    "and %23 for # in a name or a password"
+    "write postgresql://HOST:PORT/DATABASE, with USER@ before HOST, and with %40 for @, %2F for /, "
+    "%3A for :, %3F for ? and %23 for # in a name or a password"
 )
 # What the server says of a failure that may pass: connections, conflicts, too many connections,
 # a server that is stopped or started, and a connection that it thinks idle.
 _MAY_PASS = re.compile("08...|40...|53300|57P0[1235]")
 # What it says without a code, to those who connect.
 _BUSY = re.compile("starting up|shutting down|too many (clients|connections)|connection slots")
+# What libpq and psycopg add to what the system says.
+_ADDED = re.compile(r"connection (failed|is bad): |\s*Is the server running .*?\?")
 _CANCELLED, _LOCKED = "57014", "55P03"
 # A connection that a firewall has dropped is noticed after two minutes.
 _SETTINGS = {
@@ -154,10 +157,10 @@ class Database:
 
 def said(error: psycopg.Error) -> str:
     """Returns what PostgreSQL says of a failure, and the way out of some, without a full stop."""
-    words = error.diag.message_primary or str(error)
+    words = error.diag.message_primary or " ".join(str(error).split())
     if error.sqlstate and error.diag.message_detail:
         words += f" ({error.diag.message_detail})"
-    text = " ".join(words.split()).rstrip(".")
+    text = _ADDED.sub("", words).rstrip(".")
     if error.sqlstate == _CANCELLED:
         return (
             f"{text}; if that is by its statement_timeout, end the address with "
@@ -200,15 +203,18 @@ def _is_plain(url: str, parts: dict[str, Any]) -> bool:
 def _shown(parts: dict[str, Any]) -> str:
     """Spells an address without user and secrets, with what the environment adds to it."""
     host, port, name = (
-        str(
-            parts.get(part) or os.environ.get(f"PG{part.upper()}".replace("DBNAME", "DATABASE"), "")
-        )
-        for part in ("host", "port", "dbname")
+        str(parts.get(part) or os.environ.get(variable, ""))
+        for part, variable in (("host", "PGHOST"), ("port", "PGPORT"), ("dbname", "PGDATABASE"))
     )
-    if host.startswith("/"):
-        host = urllib.parse.quote(host, safe="")
+    hosts = [urllib.parse.quote(h, safe="" if h.startswith("/") else ":") for h in host.split(",")]
+    ports = port.split(",") if port else []
+    if len(ports) == 1:  # One is for all hosts.
+        ports *= len(hosts)
+    places = ",".join(
+        f"{h}:{p}" if p else h for h, p in itertools.zip_longest(hosts, ports, fillvalue="")
+    )
     service = parts.get("service") or os.environ.get("PGSERVICE")
     return (
-        f"postgresql://{host}{f':{port}' if port else ''}/{urllib.parse.quote(name)}"
+        f"postgresql://{places}/{urllib.parse.quote(name)}"
         f"{f'?service={service}' if service else ''}"
     )

@@ -155,6 +155,21 @@ class Tables:
             _LOG.warning("Another export uses the table %s just now; waits for it.", name)
             self.connection.execute("SELECT pg_advisory_xact_lock(%s)", [number])
 
+    def wait_for_others(self) -> None:
+        """Waits until rows can be written, and tells of it where that takes a while."""
+        import psycopg
+
+        lock = "LOCK TABLE {table} IN ROW EXCLUSIVE MODE"
+        try:
+            with self.connection.transaction():
+                self.execute(f"{lock} NOWAIT")
+        except psycopg.errors.LockNotAvailable:
+            _LOG.warning(
+                "Others hold a lock on the table %s, as CREATE INDEX does; waits for them.",
+                self.name,
+            )
+            self.execute(lock)
+
     def find(self) -> Found:
         """Looks for the table and the record of its last export."""
         exports = "(SELECT NULL AS table_name, NULL::json AS columns, NULL::jsonb AS record)"

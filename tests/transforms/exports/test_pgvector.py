@@ -385,7 +385,7 @@ def test_an_extension_in_a_schema_of_its_own(database, exporter):
     assert values_in(database) == {"b": 3}
 
 
-def test_locks_of_others_are_waited_for_as_long_as_the_server_says(database):
+def test_locks_of_others_are_waited_for_as_long_as_the_server_says(database, caplog):
     limited = f"{database.url}&options=-c%20statement_timeout%3D300ms"
     Exporter(database.url).whole("0", 0, {"a": 1})
     exporter = Exporter(limited)
@@ -397,6 +397,7 @@ def test_locks_of_others_are_waited_for_as_long_as_the_server_says(database):
         locked = Exporter(limited.replace("statement", "lock"))
         with pytest.raises(StoreError, match="lock timeout; run the command again when nobody"):
             locked.store.finish(record_of("1", 1, 1), whole=True)
+    assert caplog.text.count("Others hold a lock on the table t, as CREATE INDEX does") == 2
     assert exporter.store.finish(record_of("1", 1, 1), whole=True) == 1
     assert values_in(database) == {"a": 2}
 

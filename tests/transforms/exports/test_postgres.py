@@ -33,7 +33,7 @@ _SECRET = "s3cr3t"
     ],
 )
 def test_addresses_that_are_none_are_refused_and_not_shown(url):
-    with pytest.raises(UsageError, match=r"TARGET .*; write postgresql://USER@HOST") as error:
+    with pytest.raises(UsageError, match=r"TARGET .*; write postgresql://HOST:PORT") as error:
         PgVectorStore.at(url, "t")
     assert _SECRET not in str(error.value) and _SECRET not in str(error.value.__cause__ or "")
 
@@ -44,8 +44,9 @@ def test_addresses_that_are_none_are_refused_and_not_shown(url):
         (f"postgresql://u:{_SECRET}@h:5433/db", "postgresql://h:5433/db, table s.t"),
         (
             f"postgres://u@h1,h2:1/d%20b?password={_SECRET}",
-            "postgresql://h1,h2:,1/d%20b, table s.t",
+            "postgresql://h1,h2:1/d%20b, table s.t",
         ),
+        ("postgresql://[::1]:5433,h2/db?port=1,2", "postgresql://::1:1,h2:2/db, table s.t"),
         ("postgresql://u%40tenant:a%2Fb@h/db", "postgresql://h/db, table s.t"),
         ("postgresql:///db?host=/run/pg&user=u@x", "postgresql://%2Frun%2Fpg/db, table s.t"),
         ("postgresql://?service=nights", "postgresql://envhost/?service=nights, table s.t"),
@@ -93,7 +94,10 @@ def refused(url, fields=None, table="t"):
 
 def test_servers_and_databases_that_cannot_be_reached(database, tmp_path):
     assert "No such file or directory" in refused(f"postgresql://u:{_SECRET}@/db?host={tmp_path}")
-    assert "Connection refused" in refused(f"postgresql://u:{_SECRET}@127.0.0.1:1/db")
+    assert refused(f"postgresql://u:{_SECRET}@127.0.0.1:1/db") == (
+        'postgresql://127.0.0.1:1/db, table t: connection to server at "127.0.0.1", port 1 failed: '
+        "Connection refused."
+    )
     assert "name or service" in refused(f"postgresql://u:{_SECRET}@no.invalid/db").lower()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"postgresql://u:{_SECRET}@127.0.0.1:{silent.getsockname()[1]}/db"
