@@ -72,15 +72,28 @@ class Pairs:
         return Pairs(self.first[near], self.second[near], self.cosines[near])
 
 
-def near_pairs(rows: Rows, threshold: float) -> Pairs:
-    """Finds all pairs whose cosine is at least a threshold; compares every row with every other."""
+def near_pairs(rows: Rows, threshold: float, sample: Numbers | None = None) -> Pairs:
+    """Finds all pairs whose cosine is at least a threshold: compares rows with all others.
+
+    Args:
+      rows: The rows.
+      threshold: The least cosine.
+      sample: The rows of which one is in each pair, ascending; None for all.
+    """
     lengths = np.linalg.norm(rows.vectors, axis=1, keepdims=True)
     units = rows.vectors / np.where(lengths > 0, lengths, 1)
+    looked = np.arange(len(units)) if sample is None else sample
+    is_looked = np.zeros(len(units), np.bool_)
+    is_looked[looked] = True
     found = []
-    for start in range(0, len(units), _BLOCK):
-        alike = units[start : start + _BLOCK] @ units[start:].T > threshold - _SLACK
-        one, other = np.nonzero(np.triu(alike, 1))
-        found.append(np.stack([one, other]) + start)
+    for start in range(0, len(looked), _BLOCK):
+        part = looked[start : start + _BLOCK]
+        # Of two rows that are both looked for, one has met the other before.
+        least = start if sample is None else 0
+        one, other = np.nonzero(units[part] @ units[least:].T > threshold - _SLACK)
+        one, other = part[one], other + least
+        once = (one < other) | ~is_looked[other]
+        found.append(np.stack([one[once], other[once]]))
     first, second = np.concatenate([np.empty((2, 0), np.int64), *found], axis=1)
     return Pairs(first, second, rows.cosines(first, second)).above(threshold)
 
@@ -105,14 +118,17 @@ def representatives(rows: Rows, pairs: Pairs) -> Numbers:
     return cast(Numbers, stands)
 
 
-def score(table: Any, rows: Rows, pairs: Pairs, threshold: float) -> dict[str, float]:
+def score(
+    table: Any, rows: Rows, pairs: Pairs, threshold: float, *, whole: bool = True
+) -> dict[str, float]:
     """Compares what was found with what there is.
 
     Args:
       table: The groups that were found: `group`, `key`, `similarity` and `keep` of each member.
       rows: The rows that were compared.
-      pairs: All pairs at the threshold.
+      pairs: The pairs at the threshold.
       threshold: The least cosine of a duplicate.
+      whole: Whether these are all pairs there are, without which the rule cannot be followed.
 
     Returns:
       `found` and `precision`: the members that are dropped, and the share of them whose cosine with
@@ -131,19 +147,24 @@ def score(table: Any, rows: Rows, pairs: Pairs, threshold: float) -> dict[str, f
     similarities = np.array(table["similarity"].to_pylist())[~keep]
     is_dropped = np.zeros(len(rows.keys), np.bool_)
     is_dropped[dropped] = True
+    scores = {
+        "found": len(dropped),
+        "precision": _share(cosines >= threshold - _ROUNDING),
+        "pairs": len(pairs.first),
+        "recall": _share(is_dropped[pairs.first] | is_dropped[pairs.second]),
+        "error": float(np.abs(similarities - cosines).max(initial=0)),
+    }
+    if not whole:
+        return scores
     stands = representatives(rows, pairs)
     wanted = np.flatnonzero(stands != np.arange(len(stands)))
     found_for = np.arange(len(stands))
     found_for[dropped] = kept
     return {
-        "found": len(dropped),
-        "precision": _share(cosines >= threshold - _ROUNDING),
-        "pairs": len(pairs.first),
-        "recall": _share(is_dropped[pairs.first] | is_dropped[pairs.second]),
+        **scores,
         "rows": len(wanted),
         "rows_recall": _share(is_dropped[wanted]),
         "same": _share(found_for[wanted] == stands[wanted]),
-        "error": float(np.abs(similarities - cosines).max(initial=0)),
     }
 
 

@@ -46,6 +46,13 @@ def test_pairs_are_those_of_a_loop() -> None:
     found = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
     assert sorted(found) == expected
     assert (pairs.cosines >= 0.99).all()
+    sample = np.array([3, 8, 24, 400, 4000])
+    some = near_pairs(rows, 0.9, sample)
+    of_all = near_pairs(rows, 0.9)
+    touched = np.isin(of_all.first, sample) | np.isin(of_all.second, sample)
+    ends = np.sort(np.stack([some.first, some.second]), axis=0).T.tolist()
+    assert sorted(ends) == np.stack([of_all.first, of_all.second]).T[touched].tolist()
+    assert len(ends) > 20
     assert len(pairs.above(0.995).first) == np.count_nonzero(pairs.cosines >= 0.995)
 
 
@@ -84,6 +91,8 @@ def test_what_is_wrong_is_counted() -> None:
     assert scores["rows_recall"] == pytest.approx(1 / 3)
     assert scores["same"] == 0
     assert scores["error"] == pytest.approx(0.99)
+    partly = score(table, rows, pairs, threshold, whole=False)
+    assert partly == {name: scores[name] for name in partly} and "same" not in partly
     nothing = score(_table(rows, [], []), rows, pairs, threshold)
     assert nothing["found"] == nothing["recall"] == nothing["rows_recall"] == 0
     assert nothing["precision"] == 1
