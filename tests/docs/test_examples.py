@@ -49,7 +49,7 @@ PARSED = {
     "deploy/flink/README.md": 2,
     "docs/dedup.md": 3,
     "docs/engines.md": 1,
-    "docs/export.md": 3,
+    "docs/export.md": 5,
     "docs/manifests.md": 2,
     "docs/models.md": 3,
     "docs/nightly.md": 4,
