@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 
 from image_features.errors import EXIT_OK
-from image_features.pipeline.argument_types import positive
 from image_features.pipeline.cli.again import command_again
-from image_features.pipeline.cli.parsing import parse_with_beam
+from image_features.pipeline.cli.parsing import add_log_format, add_merged_shards, parse_with_beam
 from image_features.pipeline.process import log_to_stderr
 from image_features.pipeline.streams import say
 
@@ -32,32 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="Name of the new run (default: compacted- and a hash of what is merged).",
     )
-    parser.add_argument(
-        "--num_shards",
-        type=positive,
-        metavar="N",
-        help="A fixed number of feature shards (default: of the largest run, doubled until a shard "
-        "has no more than twice --images_per_shard rows).",
-    )
-    parser.add_argument(
-        "--images_per_shard",
-        type=positive,
-        default=10_000,
-        metavar="N",
-        help="Rows a shard may hold (10000).",
-    )
+    add_merged_shards(parser, what="feature shard")
     parser.add_argument(
         "--compression",
         choices=["none", "gzip"],
         default="none",
         help="Of the shards (none).",
     )
-    parser.add_argument(
-        "--log_format",
-        choices=["text", "json"],
-        default="text",
-        help="Of the log (text).",
-    )
+    add_log_format(parser)
 
 
 def run(argv: list[str]) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from image_features.errors import EXIT_OK
 from image_features.pipeline.argument_types import cosine, whole
 from image_features.pipeline.cli.again import command_again
-from image_features.pipeline.cli.parsing import parse
+from image_features.pipeline.cli.parsing import add_log_format, parse
 from image_features.pipeline.process import log_to_stderr
 from image_features.pipeline.streams import say, show
 
@@ -66,9 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Read images for the page from loopback and private addresses too.",
     )
     parser.add_argument("--json", action="store_true", help="Print dedup.json when done.")
-    parser.add_argument(
-        "--log_format", choices=["text", "json"], default="text", help="Of the log (text)."
-    )
+    add_log_format(parser)
 
 
 def run(argv: list[str]) -> int:

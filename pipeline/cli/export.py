@@ -8,9 +8,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from image_features.errors import EXIT_OK
-from image_features.pipeline.argument_types import positive
 from image_features.pipeline.cli.again import command_again
-from image_features.pipeline.cli.parsing import parse_with_beam
+from image_features.pipeline.cli.parsing import add_log_format, add_merged_shards, parse_with_beam
 from image_features.pipeline.process import log_to_stderr
 from image_features.pipeline.streams import say, show
 
@@ -78,31 +77,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="image_features",
         help="The table or collection in a database (image_features).",
     )
-    parser.add_argument(
-        "--num_shards",
-        type=positive,
-        metavar="N",
-        help="A fixed number of files (default: of the largest run, doubled until a file has no "
-        "more than twice --images_per_shard rows).",
-    )
-    parser.add_argument(
-        "--images_per_shard",
-        type=positive,
-        default=10_000,
-        metavar="N",
-        help="Rows a file may hold (10000).",
-    )
+    add_merged_shards(parser, what="file")
     parser.add_argument(
         "--json",
         action="store_true",
         help="Print the content of .export.json instead; where nothing has changed, the last one.",
     )
-    parser.add_argument(
-        "--log_format",
-        choices=["text", "json"],
-        default="text",
-        help="Of the log (text).",
-    )
+    add_log_format(parser)
 
 
 def run(argv: list[str]) -> int:

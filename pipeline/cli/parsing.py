@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from image_features.errors import UsageError
+from image_features.pipeline.argument_types import positive
 from image_features.pipeline.streams import show
 from image_features.transforms.stores.uris import redact_text, redact_uri
 
@@ -144,3 +145,33 @@ def _beams_options() -> list[type[PipelineOptions]]:
         for options in PipelineOptions.__subclasses__()
         if options.__module__.startswith("apache_beam.")
     ]
+
+
+def add_log_format(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that tells how log lines look."""
+    parser.add_argument(
+        "--log_format", choices=["text", "json"], default="text", help="Of the log (text)."
+    )
+
+
+def add_merged_shards(parser: argparse.ArgumentParser, *, what: str) -> None:
+    """Adds the options that tell how the rows of several runs are divided.
+
+    Args:
+      parser: The parser.
+      what: What a shard is called, as "file".
+    """
+    parser.add_argument(
+        "--num_shards",
+        type=positive,
+        metavar="N",
+        help=f"A fixed number of {what}s (default: of the largest run, doubled until a {what} has "
+        "no more than twice --images_per_shard rows).",
+    )
+    parser.add_argument(
+        "--images_per_shard",
+        type=positive,
+        default=10_000,
+        metavar="N",
+        help=f"Rows a {what} may hold (10000).",
+    )

@@ -9,63 +9,25 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from image_features.errors import UnreadableRunError
+from image_features.pipeline.dataset.committed import CommittedFiles
 from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.layout import CHANGES, EXPORT_FILE
-from image_features.pipeline.dataset.run import Run, read_record
-from image_features.transforms.shards.shard_file import ShardFile
+from image_features.pipeline.dataset.run import Run
 
 _DIGITS = 6
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
-    """A committed export.
+class Export(CommittedFiles):
+    """A committed export; one to a database has its name in the place of a directory."""
 
-    Attributes:
-      directory: The directory of its files; the database, where it has none.
-      record: The content of its .export.json.
-    """
+    commit_file = EXPORT_FILE
+    command = ("export", "export to another directory")
 
-    directory: str
-    record: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, directory: str) -> Export | None:
-        """Reads a directory's .export.json; returns None where there is none.
-
-        Raises:
-          UnreadableRunError: .export.json is there but is not one of ours.
-          OSError: the directory cannot be read.
-        """
-        record = read_record(directory, EXPORT_FILE)
-        if record is None:
-            return None
-        try:
-            return cls.of(directory, record)
-        except ValueError as error:
-            path = FileSystems.join(directory, EXPORT_FILE)
-            raise UnreadableRunError(
-                f"{path} is damaged: {error}. Copy it from a backup, or export to another "
-                "directory."
-            ) from error
-
-    @classmethod
-    def of(cls, directory: str, record: Mapping[str, Any]) -> Export:
-        """Returns the export that a record tells of.
-
-        Raises:
-          ValueError: it is no record of an export.
-        """
-        export = cls(directory, record)
-        try:
-            _ = export.counts, export.all_files, export.runs, export.identity, export.number
-            _ = export.rows, export.run_id
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"what it says is not of `image-features export` ({error!r})"
-            ) from error
-        return export
+    def check(self) -> None:
+        """Looks at all that readers need."""
+        _ = self.counts, self.all_files, self.runs, self.identity, self.number
+        _ = self.rows, self.run_id
 
     @property
     def run_id(self) -> str:
@@ -104,15 +66,6 @@ class Export:
     def counts(self) -> RunCounts:
         """The numbers of rows, by what became of them."""
         return RunCounts.from_json(self.record["counts"])
-
-    @functools.cached_property
-    def all_files(self) -> tuple[ShardFile, ...]:
-        """Every file that the commit lists."""
-        return tuple(ShardFile.from_json(entry) for entry in self.record["files"])
-
-    def path(self, file: ShardFile) -> str:
-        """Returns the path of one of the files."""
-        return FileSystems.join(self.directory, file.name)
 
     def has(self, run: Run) -> bool:
         """Whether the rows of a run, or of all that were merged into it, were exported."""

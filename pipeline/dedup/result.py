@@ -6,14 +6,10 @@ import dataclasses
 import functools
 import io
 from collections.abc import Mapping
-from typing import Any
 
-from apache_beam.io.filesystems import FileSystems
-
-from image_features.errors import UnreadableRunError
+from image_features.pipeline.dataset.committed import CommittedFiles
 from image_features.pipeline.dataset.layout import DEDUP_FILE
 from image_features.pipeline.dataset.provenance import Provenance
-from image_features.pipeline.dataset.run import read_record
 from image_features.pipeline.dedup.duplicates import Earlier
 from image_features.transforms.shards.index import read_verified
 from image_features.transforms.shards.shard_file import ShardFile, damaged
@@ -45,39 +41,16 @@ class Counts:
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
-    """The committed duplicates of a dataset.
+class Result(CommittedFiles):
+    """The committed duplicates of a dataset."""
 
-    Attributes:
-      directory: The directory of the files.
-      record: The content of its dedup.json.
-    """
+    commit_file = DEDUP_FILE
+    command = ("dedup", "remove the directory and find the duplicates again")
 
-    directory: str
-    record: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, directory: str) -> Result | None:
-        """Reads a directory's dedup.json; returns None where there is none.
-
-        Raises:
-          UnreadableRunError: dedup.json is there but is not one of ours.
-          OSError: the directory cannot be read.
-        """
-        record = read_record(directory, DEDUP_FILE)
-        if record is None:
-            return None
-        result = cls(directory, record)
-        try:
-            _ = result.counts, result.threshold, result.runs, result.vectors, result.provenance
-            _ = result.files[GROUPS]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            path = FileSystems.join(directory, DEDUP_FILE)
-            raise UnreadableRunError(
-                f"{path} is not a file of `image-features dedup` ({error}); copy it from a "
-                "backup, or remove the directory and find the duplicates again."
-            ) from error
-        return result
+    def check(self) -> None:
+        """Looks at all that readers need."""
+        _ = self.counts, self.threshold, self.runs, self.vectors, self.provenance
+        _ = self.files[GROUPS]
 
     @functools.cached_property
     def counts(self) -> Counts:
@@ -108,8 +81,7 @@ class Result:
     @functools.cached_property
     def files(self) -> Mapping[str, ShardFile]:
         """The files that the commit lists, by their names."""
-        entries = map(ShardFile.from_json, self.record["files"])
-        return {entry.name: entry for entry in entries}
+        return {file.name: file for file in self.all_files}
 
     def earlier(self) -> Earlier:
         """Reads what was found, for a later night.
@@ -122,7 +94,7 @@ class Result:
         import pyarrow.parquet as pq
 
         file = self.files[GROUPS]
-        path = FileSystems.join(self.directory, file.name)
+        path = self.path(file)
         data = read_verified(path, file.sha256)
         try:
             return Earlier(pq.read_table(io.BytesIO(data)), self.runs)

@@ -148,7 +148,7 @@ def test_what_a_night_cannot_go_on_from(data, tmp_path, dedup):
     groups.write_bytes(groups.read_bytes()[:-1])
     assert "groups.parquet is damaged" in refused()
     (first / "dedup.json").write_text('{"format_version": 1}')
-    assert "is not a file of `image-features dedup`" in refused()
+    assert "is not of `image-features dedup`" in refused()
     (first / "dedup.json").unlink()
     assert "holds no duplicates" in refused()
 
