@@ -38,6 +38,7 @@ from image_features.transforms.stores.files import (
 )
 
 _LOG = logging.getLogger(__name__)
+_GOES_ON = "Takes up the run %s where an earlier attempt has left it."
 # The user names these directories themselves, and not those that they are in.
 _ALONE = {PackLayout: "packed images", ExportLayout: "export", DedupLayout: "duplicates"}
 
@@ -205,7 +206,7 @@ def begin_attempt(attempt: Attempt, fingerprint: str, started: str) -> Attempt:
                 _begin_anew(layout, started)
             else:
                 _check_same(layout, begun_with, "begun")
-                _LOG.info("Takes up %s where an earlier attempt has left it.", layout.run_id)
+                _LOG.info(_GOES_ON, layout.run_id)
             progress.clear(layout.staging)
     except (UsageError, RunHeldError):
         raise

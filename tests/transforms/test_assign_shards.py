@@ -29,7 +29,7 @@ def write(directory, rows, bundles, num_shards, suffix):
         made += [windowed.value for windowed in writer.finish_bundle()]
         for piece in made:
             pieces[piece.shard].append((piece.path, piece.labels, piece.chosen))
-    merge = _MergeDoFn(naming, PlainContent(naming.suffix.endswith(".gz")))
+    merge = _MergeDoFn([(naming, PlainContent(naming.suffix.endswith(".gz")))])
     files = [f for group in pieces.items() for f in merge.process(group, num_shards)]
     return {f.name: (f.rows, f.sha256, (directory / f.name).read_bytes()) for f in files}
 
@@ -68,7 +68,7 @@ def test_a_committed_run_is_left_as_it_is(tmp_path, indexed):
     naming = ShardNaming(
         "features", str(tmp_path), str(tmp_path), ".tfrecord", indexed=indexed, seal=str(seal)
     )
-    merge = _MergeDoFn(naming, PlainContent(naming.suffix.endswith(".gz")))
+    merge = _MergeDoFn([(naming, PlainContent(naming.suffix.endswith(".gz")))])
     list(merge.process((0, [("", {}, b"")]), 1))
     before = sorted(path.name for path in tmp_path.iterdir())
     for path in tmp_path.iterdir():
@@ -83,8 +83,12 @@ def test_a_committed_run_is_left_as_it_is(tmp_path, indexed):
 def test_a_run_that_is_committed_during_a_merge_is_left_as_it_is(tmp_path):
     seal = tmp_path / "run.json"
     merge = _MergeDoFn(
-        ShardNaming("features", str(tmp_path), str(tmp_path), ".tfrecord", seal=str(seal)),
-        PlainContent(False),
+        [
+            (
+                ShardNaming("features", str(tmp_path), str(tmp_path), ".tfrecord", seal=str(seal)),
+                PlainContent(False),
+            )
+        ]
     )
     with pytest.raises(RuntimeError, match="written by another job"), merge._create("x") as file:
         file.write(b"late")

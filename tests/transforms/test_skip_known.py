@@ -22,11 +22,12 @@ from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.manifests.columns import parse_column_types
 from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import ManifestSpec
-from image_features.transforms.merge_rows import _ChooseDoFn, _split_errors
+from image_features.transforms.merge_rows import _ChooseDoFn
 from image_features.transforms.read_manifest import ReadManifest
 from image_features.transforms.runtime.packing import pack
 from image_features.transforms.shards import known_index
 from image_features.transforms.shards.index import index_file, index_note, read_index
+from image_features.transforms.shards.known_errors import split_errors
 from image_features.transforms.shards.known_index import (
     KnownFile,
     batches,
@@ -142,12 +143,12 @@ def test_merging_chooses_what_the_model_says(tmp_path_factory, runs, failures):
         path = directory / f"errors-{age}.jsonl"
         lines = [{"uri": uri, "stage": "fetch", "reason": f"r{age}"} for uri in sorted(uris)]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        for key, part in _split_errors(KnownFile(str(path), "errors", age, len(lines)), 1):
+        for key, part in split_errors(KnownFile(str(path), "errors", age, len(lines)), 1):
             errors.setdefault(key, []).append(part)
     paths = {number: file.path for number, file in enumerate(files)}
     chosen, kept, counts = [], {}, {}
     group = {"known": divided(files, 1).get(0, []), "errors": errors.get(0, [])}
-    for item in _ChooseDoFn(paths, 3).process((0, group)):
+    for item in _ChooseDoFn(paths, 3, None).process((0, group)):
         if not isinstance(item, TaggedOutput):
             path, places = item
             table = read_index(path, ["uri", "version"]).take(np.frombuffer(places, "<u4"))

@@ -35,7 +35,7 @@ _MAY_PASS = re.compile("08...|40...|53300|57P0[1235]")
 # What it says without a code, to those who connect.
 _BUSY = re.compile("starting up|shutting down|too many (clients|connections)|connection slots")
 # What libpq and psycopg add to what the system says.
-_ADDED = re.compile(r"connection (failed|is bad): |\s*Is the server running .*?\?")
+_ADDED = re.compile(r"connection (failed|is bad): |Is the server running [^?]{1,300}\?")
 _CANCELLED, _LOCKED = "57014", "55P03"
 # A connection that a firewall has dropped is noticed after two minutes.
 _SETTINGS = {
@@ -160,7 +160,7 @@ def said(error: psycopg.Error) -> str:
     words = error.diag.message_primary or " ".join(str(error).split())
     if error.sqlstate and error.diag.message_detail:
         words += f" ({error.diag.message_detail})"
-    text = _ADDED.sub("", words).rstrip(".")
+    text = " ".join(_ADDED.sub("", words).split()).rstrip(".")
     if error.sqlstate == _CANCELLED:
         return (
             f"{text}; if that is by its statement_timeout, end the address with "
