@@ -211,8 +211,10 @@ def test_a_child_says_what_it_did_not_foresee(tmp_path, monkeypatch):
 def answered(answer, tmp_path, monkeypatch):
     program = tmp_path / "python"
     program.write_text(
-        f"#!{sys.executable} -IS\nimport os\nos.write(0, {READY!r})\n"
-        f"os.read(0, 9999)\nos.write(0, {answer!r})\n"
+        f"#!{sys.executable} -IS\nimport os\nos.write(0, {READY!r})\nasked = b''\n"
+        # One that ends before it has been asked is another failure.
+        f"while not asked.endswith({SMALL!r}): asked += os.read(0, 9999)\n"
+        f"os.write(0, {answer!r})\n"
     )
     program.chmod(0o700)
     monkeypatch.setattr(multiprocessing.spawn, "get_executable", lambda: str(program))
