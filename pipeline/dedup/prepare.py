@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.util
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +22,7 @@ from image_features.pipeline.launch.attempt import (
     clear_committed,
     find_dedup,
 )
+from image_features.pipeline.launch.fingerprint import hash_of
 from image_features.pipeline.launch.prepare import AlreadyCommitted
 from image_features.pipeline.locations import explain
 from image_features.system.paths import absolute
@@ -98,8 +97,7 @@ def prepare_dedup(options: DedupOptions) -> Deduplication | AlreadyCommitted:
     runs = open_whole(options.dataset, options.features, done="searched for duplicates")
     since = _since(options, runs)
     recipe = _recipe(options, runs, since)
-    text = json.dumps(recipe, sort_keys=True)
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    fingerprint = hash_of(recipe)
     found = find_dedup(options.output)
     earlier = None
     if since is not None and found.state is not State.COMMITTED:

@@ -62,8 +62,7 @@ def fingerprint(
     parts.update(manifest.archives.to_json())
     if decode.decode_revision > 1:
         parts["versions"] += [_version(package) for package in DECODING_PACKAGES]
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hash_of(parts)
 
 
 def pack_fingerprint(*, manifest: ManifestSpec, made: Mapping[str, Any]) -> str:
@@ -85,6 +84,11 @@ def pack_fingerprint(*, manifest: ManifestSpec, made: Mapping[str, Any]) -> str:
         **made,
         "versions": [_version("pyarrow")],
     }
+    return hash_of(parts)
+
+
+def hash_of(parts: Any) -> str:
+    """Returns a hash of what JSON tells of some parts, 16 hexadecimal digits."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -36,6 +34,7 @@ from image_features.pipeline.launch.export_history import (
 )
 from image_features.pipeline.launch.export_options import ExportOptions, fields_of
 from image_features.pipeline.launch.export_target import store_of, target_of
+from image_features.pipeline.launch.fingerprint import hash_of
 from image_features.pipeline.launch.prepare import check_libraries
 from image_features.pipeline.launch.vector_range import check_range
 from image_features.pipeline.locations import explain
@@ -88,7 +87,7 @@ def prepare_export(
         return plan
     made = plan.made(options)
     num_shards = options.num_shards or _shards(plan.changed, options)
-    fingerprint = _hash([made, num_shards])
+    fingerprint = hash_of([made, num_shards])
     layout = plan.layout(options, fingerprint)
     begun = begin_attempt(
         find_export(layout, layout.dataset if store else options.target), fingerprint, started
@@ -180,7 +179,7 @@ class _Plan:
         if self.store is None:
             number = 0 if self.new is None else len(self.history)
             return ExportLayout(export_directory(self.place, number).rstrip("/"))
-        directory = FileSystems.join(self.dataset, EXPORTS, _hash(self.store.shown))
+        directory = FileSystems.join(self.dataset, EXPORTS, hash_of(self.store.shown))
         return ExportLayout(directory, name=fingerprint)
 
 
@@ -234,7 +233,3 @@ def _undo(layout: ExportLayout) -> None:
     """Leaves no trace of an attempt that could not begin."""
     with contextlib.suppress(OSError):
         remove_tree(layout.directory)
-
-
-def _hash(parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
