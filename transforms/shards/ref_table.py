@@ -19,10 +19,12 @@ from image_features.transforms.manifests.columns import Column, Kind
 from image_features.transforms.runtime.concurrency import in_global_window
 from image_features.transforms.shards.index import key_array
 from image_features.transforms.stores.members import MARK, split_member
-from image_features.transforms.values import ImageRef, Place
+from image_features.transforms.values import ColumnValue, ImageRef, Place
 
 # So many rows compress well, also when they are divided among hundreds of shards.
 ROWS_PER_TABLE = 65_536
+# Manifests may hold embeddings or whole texts.
+_BYTES_PER_TABLE = 32 * 2**20
 # Manifest columns have this before their names, so that none clashes with a reference's own.
 _COLUMN = "column/"
 _PLACE = ("span", "begin", "size")
@@ -36,15 +38,16 @@ def ref_schema(columns: Iterable[Column]) -> Any:
         Kind.INT64: pa.int64(),
         Kind.FLOAT32: pa.float64(),  # The value is rounded where its record is written.
         Kind.BOOL: pa.bool_(),
-        Kind.STRING: pa.string(),
-        Kind.BYTES: pa.binary(),
+        # Rows of one shard may have more than the 2 GiB of text that smaller offsets reach.
+        Kind.STRING: pa.large_string(),
+        Kind.BYTES: pa.large_binary(),
     }
     fields = [
         pa.field("key", pa.binary(16)),
-        pa.field("source", pa.binary()),  # A path may have any bytes.
+        pa.field("source", pa.large_binary()),  # A path may have any bytes.
         pa.field("row", pa.int64()),
-        pa.field("uri", pa.string()),
-        pa.field("version", pa.string()),
+        pa.field("uri", pa.large_string()),
+        pa.field("version", pa.large_string()),
         *(pa.field(name, pa.int64()) for name in _PLACE),
     ]
     for column in columns:
@@ -272,10 +275,12 @@ class _PackDoFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._refs: list[ImageRef] = []
+        self._bytes = 0
 
     def process(self, ref: ImageRef) -> Iterator[bytes]:
         self._refs.append(ref)
-        if len(self._refs) >= ROWS_PER_TABLE:
+        self._bytes += len(ref.uri) + sum(_size(value) for _, value in ref.columns)
+        if len(self._refs) >= ROWS_PER_TABLE or self._bytes >= _BYTES_PER_TABLE:
             yield self._pack()
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -283,5 +288,12 @@ class _PackDoFn(beam.DoFn):
             yield in_global_window(self._pack())
 
     def _pack(self) -> bytes:
-        refs, self._refs = self._refs, []
+        refs, self._refs, self._bytes = self._refs, [], 0
         return RefTable.of(refs, self._columns).packed()
+
+
+def _size(value: ColumnValue) -> int:
+    """Returns about how many bytes a value takes in a table."""
+    if isinstance(value, list):
+        return sum(map(_size, value))
+    return len(value) if isinstance(value, str | bytes) else 8
