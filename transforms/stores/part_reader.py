@@ -102,7 +102,7 @@ class _PartReader:
             raise _NoPartsError  # Nobody could tell whether they are of one file.
         span = f"bytes={begin}-{end - 1}"
         with self._ranges.ask(span, self._version, self._deadline) as response:
-            if response.status < PART:
+            if response.status < PART and "Content-Range" not in response.headers:
                 self._beginning = self._taken(response, self._max_bytes, is_whole=True)
                 self._version, self.headers = self._told(response, None), response.headers
                 raise _WholeCameError
