@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from PIL import Image, ImageFile
 
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.decoders.pillow import opened
+from image_features.transforms.images.decoders.progressive import without_detail
 from image_features.transforms.images.decoders.samples import to_eight_bits
 from image_features.transforms.images.headers.header import Colour, Header
 from image_features.transforms.images.headers.jpeg import segments
@@ -16,6 +19,7 @@ from image_features.transforms.images.resizing import draft_size
 from image_features.transforms.values import Reason
 
 _EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
+_EIGHTH = 8
 _MODES = {Colour.GREY: "L", Colour.CMYK: "CMYK"}
 
 
@@ -25,6 +29,10 @@ def decode_jpeg(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
     most = most_scale(header, policy, orientation in TRANSPOSED) if policy.margin else 1
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         return Raster(_leniently(data, header, _scale(most)), profile, orientation)
+    if policy.decode == "preview" and most >= _EIGHTH:
+        with contextlib.suppress(Exception):  # What is damaged is decoded as ever.
+            small = without_detail(data, header)
+            return Raster(decode_scaled(small, header, most), profile, orientation)
     return Raster(decode_scaled(data, header, most), profile, orientation)
 
 
