@@ -94,13 +94,17 @@ def photograph(
     return before + _mpf(begins, sizes, kind) + after + b"".join(previews)
 
 
-def on_canvas(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def on_canvas(
+    picture: Image.Image,
+    size: tuple[int, int],
+    filter: Image.Resampling = Image.Resampling.BOX,
+) -> Image.Image:
     """Returns a picture in the middle of a black canvas of a (width, height)."""
     scale = min(size[0] / picture.width, size[1] / picture.height)
     inner = round(picture.width * scale), round(picture.height * scale)
     canvas = Image.new("RGB", size)
     corner = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-    canvas.paste(picture.resize(inner, Image.Resampling.BOX), corner)
+    canvas.paste(picture.resize(inner, filter), corner)
     return canvas
 
 
