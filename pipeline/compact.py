@@ -14,8 +14,9 @@ from image_features.pipeline.commit.commit_merge import CommitMerge, Lineage
 from image_features.pipeline.config import Guards, RunConfig
 from image_features.pipeline.dataset.known_runs import known_files, removed_before
 from image_features.pipeline.dataset.layout import RunLayout
+from image_features.pipeline.dataset.lost_files import check_whole
 from image_features.pipeline.dataset.provenance import Provenance
-from image_features.pipeline.dataset.run import Run, check_whole
+from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.dataset.series import merged_columns
 from image_features.transforms.assign_shards import ShardPolicy, error_shards
 from image_features.transforms.merge_rows import Merge, MergedShard, MergeRows

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from image_features.errors import RunNotFoundError
 from image_features.pipeline.dataset.layout import REMOVED, TOMBSTONES
+from image_features.pipeline.dataset.lost_files import check_whole
 from image_features.pipeline.dataset.provenance import Provenance
-from image_features.pipeline.dataset.run import Run, check_whole, committed_runs, unreplaced
+from image_features.pipeline.dataset.run import Run, committed_runs, unreplaced
 from image_features.transforms.shards.index import INDEX_KIND
 from image_features.transforms.shards.known_index import KnownFile
 
