@@ -116,8 +116,10 @@ class FileList(Sequence[ShardFile]):
     def __getitem__(self, at: slice) -> FileList: ...
     def __getitem__(self, at: int | slice) -> ShardFile | FileList:
         if isinstance(at, slice):
-            start, stop, step = at.indices(len(self))
-            return self._of_table(self.table.take(range(start, stop, step)))
+            import pyarrow as pa
+
+            numbers = pa.array(range(*at.indices(len(self))), pa.int64())
+            return self._of_table(self.table.take(numbers))
         number = range(len(self))[at]
         return _file(self.table.slice(number, 1).to_pylist()[0])
 
