@@ -111,8 +111,8 @@ class Extraction:
 
     def _skip_known(self, rows: Any) -> Skipped:
         if not self.known or not self.known.files:
-            return Skipped(rows.refs)
-        read = {"refs": rows.refs, "errors": rows.errors}
+            return Skipped(rows.tables)
+        read = {"refs": rows.tables, "errors": rows.errors}
         return read | "SkipKnown" >> SkipKnown(
             known=self.known, fetch=self.fetch, sources=self.manifest.sources
         )

@@ -17,7 +17,7 @@ from image_features.transforms.manifests.sources import Source, list_sources
 from image_features.transforms.manifests.spec import ManifestSpec, rows_of
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
 from image_features.transforms.runtime.packing import JoinRows
-from image_features.transforms.shards.references import ref_of, row_of
+from image_features.transforms.shards.ref_table import PackRefs, unpacked_refs
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.files import reason_of
 from image_features.transforms.stores.members import archive_format, split_member
@@ -39,8 +39,9 @@ _SHOWN_URI = 200
 class ReadManifest(beam.PTransform):
     """Reads the rows of all manifests and listings.
 
-    There are three outputs: `refs` (ImageRef), `errors` (ImageError), and `counts`, the number of
-    rows of each source, which are to be summed. Every row ends in exactly one of the first two.
+    There are three outputs: `refs` (ImageRef; `tables`, of which these are made, are packed),
+    `errors` (ImageError), and `counts`, the number of rows of each source, which are to be summed.
+    Every row ends in exactly one of the first two.
     Rows are read as they stream by, never listed in memory. The rows of an archive are the images
     in it, also where a listing or a row of a manifest names the archive.
 
@@ -66,7 +67,11 @@ class ReadManifest(beam.PTransform):
             | "ReadArchives" >> self._read()
         )
         return Rows(
-            (read.refs, found.refs) | "JoinRows" >> JoinRows(row_of, ref_of),
+            tuple(
+                refs | f"Pack{name}" >> PackRefs(self._spec.columns)
+                for name, refs in (("Rows", read.refs), ("Archives", found.refs))
+            )
+            | "JoinRows" >> beam.Flatten(),
             (read.errors, found.errors) | "JoinErrors" >> JoinRows(),
             (read.counts, found.counts) | "JoinCounts" >> beam.Flatten(),
         )
@@ -81,14 +86,19 @@ class Rows(NamedTuple):
     """What `ReadManifest` returns.
 
     Attributes:
-      refs: PCollection of ImageRef.
+      tables: PCollection of bytes, RefTables packed.
       errors: PCollection of ImageError.
       counts: PCollection of ints to be summed.
     """
 
-    refs: Any
+    tables: Any
     errors: Any
     counts: Any
+
+    @property
+    def refs(self) -> Any:
+        """PCollection of ImageRef: the rows of the tables, each an element."""
+        return self.tables | "TakeRefs" >> beam.FlatMap(unpacked_refs)
 
 
 # An archive that was found: the place of the source that names it, the row there, and itself.

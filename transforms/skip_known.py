@@ -20,9 +20,8 @@ from apache_beam.pvalue import AsSingleton, TaggedOutput
 from image_features.transforms.find_unread import FindUnread
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.manifests.sources import Source
-from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
+from image_features.transforms.runtime.concurrency import BoundedPool, io_pool
 from image_features.transforms.runtime.metrics import NAMESPACE
-from image_features.transforms.runtime.packing import PlainRow, pack
 from image_features.transforms.shards.known_index import (
     TOMBSTONE,
     KnownFile,
@@ -33,22 +32,13 @@ from image_features.transforms.shards.known_index import (
     read_known,
     split_table,
 )
-from image_features.transforms.shards.references import (
-    KEY,
-    URI,
-    VERSION,
-    places_of,
-    ref_of,
-    row_of,
-    sorted_once,
-    span_of,
-)
+from image_features.transforms.shards.ref_table import RefTable
+from image_features.transforms.shards.references import places_of
 from image_features.transforms.stores.uris import image_key
 from image_features.transforms.values import EncodedImage, ImageError, ImageRef
 from image_features.transforms.verify_packed import VerifyPacked
 
 _LEAST_PARTITIONS = 256
-_ROWS_HASHED = 65_536
 _VERIFIED_AT_ONCE = 32
 
 
@@ -78,7 +68,7 @@ class Skipped(NamedTuple):
     """The rows that are left to work on, and what became of the others.
 
     Attributes:
-      refs: PCollection of ImageRef, the images that are new or have changed.
+      refs: PCollection of packed RefTables, the images that are new or have changed.
       unchanged: PCollections of ints to be summed, the rows that the dataset has already.
       duplicates: PCollections of ints to be summed, the rows that name an image again.
       removed: PCollections of (path of an index, positions of rows in it as uint32's bytes), the
@@ -92,10 +82,10 @@ class Skipped(NamedTuple):
 
 
 class SkipKnown(beam.PTransform):
-    """Maps `refs` (ImageRef) and `errors` (ImageError of rows that could not be read) to `Skipped`.
+    """Leaves out of `refs` (packed RefTables) what is known; gives `Skipped`.
 
-    An image that is named by a row that could not be read is not removed. Where nobody knows
-    which image such a row names, it may be any of them: see `FindUnread`.
+    `errors` are ImageError of rows that could not be read. An image that such a row names is not
+    removed. Where nobody knows which image it names, it may be any of them: see `FindUnread`.
 
     Args:
       known: The images that the dataset has already.
@@ -124,7 +114,7 @@ class SkipKnown(beam.PTransform):
         )
         compared = (
             {
-                "rows": rows["refs"] | "HashRows" >> beam.ParDo(_HashDoFn(partitions)),
+                "rows": rows["refs"] | "HashRows" >> beam.FlatMap(_hashed, partitions),
                 "unread": rows["errors"] | "HashBadRows" >> beam.FlatMap(_named, partitions),
                 "known": indexes,
             }
@@ -150,29 +140,14 @@ def _named(error: ImageError, partitions: int) -> Iterator[tuple[int, bytes]]:
         yield partition_of(key, partitions), bytes.fromhex(key)
 
 
-class _HashDoFn(beam.DoFn):
-    """Divides the rows of a bundle among partitions, many at a time, so that they pack well."""
+def _hashed(packed: bytes, partitions: int) -> Iterator[tuple[int, bytes]]:
+    """Divides rows among partitions."""
+    table = RefTable.unpacked([packed])
+    return ((number, rows.packed()) for number, rows in table.split(table.partitions(partitions)))
 
-    def __init__(self, partitions: int) -> None:
-        self._partitions = partitions
 
-    def start_bundle(self) -> None:
-        self._parts: dict[int, list[PlainRow]] = {}
-        self._count = 0
-
-    def process(self, ref: ImageRef) -> Iterator[tuple[int, bytes]]:
-        number = partition_of(ref.key, self._partitions)
-        self._parts.setdefault(number, []).append(row_of(ref))
-        self._count += 1
-        if self._count == _ROWS_HASHED:
-            yield from self._flush()
-
-    def finish_bundle(self) -> Iterator[Any]:
-        yield from map(in_global_window, self._flush())
-
-    def _flush(self) -> Iterator[tuple[int, bytes]]:
-        parts, self._parts, self._count = self._parts, {}, 0
-        return ((number, pack(rows)) for number, rows in parts.items())
+# A row's position, the row, and its validator: the known version or hash; empty if unknown.
+_Item = tuple[int, ImageRef, bytes]
 
 
 class _CheckDoFn(beam.DoFn):
@@ -195,9 +170,9 @@ class _CheckDoFn(beam.DoFn):
         self, group: tuple[int, Mapping[str, Iterable[bytes]]], keep_all: bool
     ) -> Iterator[Any]:
         _, parts = group
-        rows, duplicates = sorted_once(parts["rows"], self._places)
+        table, duplicates = RefTable.unpacked(parts["rows"]).sorted_once(self._places)
         known = latest_of(parts["known"])
-        positions, there = known.find([bytes.fromhex(row[KEY]) for row in rows])
+        positions, there = known.find(table.keys)
         removed = (known.files != TOMBSTONE) & (self._removals and not keep_all)
         removed[positions[there]] = False
         unread, named = known.find(list(parts["unread"]))
@@ -205,21 +180,23 @@ class _CheckDoFn(beam.DoFn):
         there[there] = known.files[positions[there]] != TOMBSTONE
         validators = iter(known.validators.take(positions[there]).to_pylist())
 
-        unchanged = len(rows)
         loose = []
-        packed: dict[tuple[str, int], list[PlainRow]] = {}
-        for row, is_there in zip(rows, there.tolist(), strict=True):
+        packed: dict[tuple[str, int], list[tuple[int, bytes]]] = {}
+        spans = table.spans() if self._verify else [None] * len(table)
+        rows = zip(table.refs(), spans, there.tolist(), strict=True)
+        for position, (ref, span, is_there) in enumerate(rows):
             validator = next(validators) if is_there else b""
-            if self._verify and validator and (span := span_of(row)):
-                packed.setdefault(span, []).append((*row, validator))
+            if span is not None and validator:
+                packed.setdefault(span, []).append((position, validator))
             else:
-                loose.append((row, validator))
+                loose.append((position, ref, validator))
         for span, of_span in packed.items():
-            unchanged -= len(of_span)
-            yield TaggedOutput("packed", (span, pack(of_span)))
-        for row in self._changed(loose):
-            unchanged -= 1
-            yield ref_of(row)
+            chosen, hashes = zip(*of_span, strict=True)
+            yield TaggedOutput("packed", (span, (table.take(np.array(chosen)).packed(), hashes)))
+        changed = np.array(sorted(self._changed(loose)), np.int64)
+        if len(changed):
+            yield table.take(changed).packed()
+        unchanged = len(loose) - len(changed)
         yield from self._counted("unchanged", unchanged, self._unchanged)
         yield from self._counted("duplicates", duplicates, self._duplicates)
         self._removed.inc(int(removed.sum()))
@@ -227,43 +204,39 @@ class _CheckDoFn(beam.DoFn):
             chosen = known.rows[removed & (known.files == file)]
             yield TaggedOutput("removed", (self._paths[file], chosen.astype("<u4").tobytes()))
 
-    def _changed(self, items: Iterable[tuple[PlainRow, bytes]]) -> Iterator[PlainRow]:
-        """Yields the rows whose images are new or have changed.
-
-        Args:
-          items: The rows, each with its validator: the known version or hash; empty if unknown.
-        """
-        pool: BoundedPool[tuple[PlainRow, bytes], tuple[PlainRow, bool]] = BoundedPool(
+    def _changed(self, items: Iterable[_Item]) -> Iterator[int]:
+        """Yields the positions of rows whose images are new or have changed."""
+        pool: BoundedPool[_Item, tuple[int, bool]] = BoundedPool(
             self._checked,
             executor=io_pool(self._policy.threads),
             max_items=min(self._policy.threads, _VERIFIED_AT_ONCE if self._verify else 2**31),
             # It begins with few, as fetches do: a server that is overrun answers nothing of use.
             min_items=max(_VERIFIED_AT_ONCE, self._policy.threads // 8),
         )
-        for row, validator in items:
-            uri = row[URI]
+        for position, ref, validator in items:
+            uri = ref.uri
             if not validator:
-                yield row
-            elif self._verify or ("://" in uri and not row[VERSION]):
-                for looked_at, same in pool.submit((row, validator), alone=True):
+                yield position
+            elif self._verify or ("://" in uri and not ref.version):
+                for looked_at, same in pool.submit((position, ref, validator), alone=True):
                     if not same:
                         yield looked_at
-            elif row[VERSION]:
-                if validator.decode() != row[VERSION]:
-                    yield row
+            elif ref.version:
+                if validator.decode() != ref.version:
+                    yield position
             elif not self._fetcher.is_unchanged(uri, validator.decode()):
-                yield row
+                yield position
         for looked_at, same in pool.drain():
             if not same:
                 yield looked_at
 
-    def _checked(self, item: tuple[PlainRow, bytes]) -> tuple[PlainRow, bool]:
-        """Returns a row, and whether its image still matches the validator."""
-        row, validator = item
+    def _checked(self, item: _Item) -> tuple[int, bool]:
+        """Returns the position of a row, and whether its image still matches the validator."""
+        position, ref, validator = item
         if not self._verify:
-            return row, self._fetcher.is_unchanged(row[URI], validator.decode())
-        found = self._fetcher.fetch(ref_of(row))
-        return row, isinstance(found, EncodedImage) and hashlib.sha256(
+            return position, self._fetcher.is_unchanged(ref.uri, validator.decode())
+        found = self._fetcher.fetch(ref)
+        return position, isinstance(found, EncodedImage) and hashlib.sha256(
             found.data
         ).digest() == validator
 

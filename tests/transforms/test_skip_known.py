@@ -24,7 +24,6 @@ from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.merge_rows import _ChooseDoFn
 from image_features.transforms.read_manifest import ReadManifest
-from image_features.transforms.runtime.packing import pack
 from image_features.transforms.shards import known_index
 from image_features.transforms.shards.index import index_file, index_note, read_index
 from image_features.transforms.shards.known_errors import split_errors
@@ -37,7 +36,7 @@ from image_features.transforms.shards.known_index import (
     read_known,
     split_table,
 )
-from image_features.transforms.shards.references import ref_of, row_of, sorted_once
+from image_features.transforms.shards.ref_table import RefTable, unpacked_refs
 from image_features.transforms.skip_known import Known, SkipKnown, _CheckDoFn
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.uris import image_key, key_of_text
@@ -89,6 +88,10 @@ def divided(files, partitions, verify=False):
     return parts
 
 
+def packed(refs):
+    return RefTable.of(refs, ()).packed()
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(RUN, max_size=3),
@@ -110,7 +113,7 @@ def test_rows_are_new_or_known_as_the_model_says(tmp_path_factory, runs, manifes
     parts = divided(files, partitions)
     rows = {}
     for ref in refs:
-        rows.setdefault(partition_of(ref.key, partitions), []).append(pack([row_of(ref)]))
+        rows.setdefault(partition_of(ref.key, partitions), []).append(packed([ref]))
     do_fn = _CheckDoFn(Known(files), FetchPolicy(threads=2), {})
     do_fn.setup()
     out = {"refs": [], "unchanged": 0, "duplicates": 0, "removed": []}
@@ -118,7 +121,7 @@ def test_rows_are_new_or_known_as_the_model_says(tmp_path_factory, runs, manifes
         group = {"rows": rows.get(number, []), "known": parts.get(number, []), "unread": []}
         for item in do_fn.process((number, group), False):
             if not isinstance(item, TaggedOutput):
-                out["refs"].append(item)
+                out["refs"] += unpacked_refs(item)
             elif item.tag == "removed":
                 path, places = item.value
                 table = read_index(path, ["uri"]).take(np.frombuffer(places, "<u4"))
@@ -196,17 +199,19 @@ def test_nothing_is_known_of_nothing():
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=12), st.randoms())
 def test_the_first_mention_counts_in_any_order(mentions, rng):
     rows = [
-        row_of(ImageRef(f"u{image}", f"{image:032x}", f"s{source}", row))
+        ImageRef(f"u{image}", f"{image:032x}", f"s{source}", row)
         for row, (image, source) in enumerate(mentions)
     ]
     places = {"s2": 0, "s0": 1, "s1": 2}  # The input has no s3.
-    once, more = sorted_once([pack(rows)], places)
+    once, more = RefTable.of(rows, ()).sorted_once(places)
     rng.shuffle(rows)
-    assert sorted_once([pack([row]) for row in rows], places) == (once, more)
-    rows.sort(key=lambda row: (row[0], places.get(row[1], 3), row[2]))
-    assert once == [next(group) for _, group in itertools.groupby(rows, lambda row: row[0])]
+    again, same = RefTable.unpacked(packed([row]) for row in rows).sorted_once(places)
+    assert (list(again.refs()), same) == (list(once.refs()), more)
+    rows.sort(key=lambda row: (row.key, places.get(row.source, 3), row.row))
+    assert list(once.refs()) == [
+        next(group) for _, group in itertools.groupby(rows, lambda row: row.key)
+    ]
     assert len(once) + more == len(rows)
-    assert [row_of(ref_of(row)) for row in once] == once
 
 
 @pytest.mark.parametrize("verify", [False, True])
@@ -234,9 +239,14 @@ def test_files_are_looked_at_in_place(tmp_path, verify):
     os.unlink(uris["gone"])
     do_fn = _CheckDoFn(Known(files, verify_content=verify), FetchPolicy(threads=4), {})
     do_fn.setup()
-    rows = [row_of(ImageRef(uri, image_key(uri))) for uri in uris.values()]
-    group = {"rows": [pack(rows)], "known": divided(files, 1, verify)[0], "unread": []}
-    out = [item for item in do_fn.process((0, group), False) if not isinstance(item, TaggedOutput)]
+    rows = [ImageRef(uri, image_key(uri)) for uri in uris.values()]
+    group = {"rows": [packed(rows)], "known": divided(files, 1, verify)[0], "unread": []}
+    out = [
+        ref
+        for item in do_fn.process((0, group), False)
+        if not isinstance(item, TaggedOutput)
+        for ref in unpacked_refs(item)
+    ]
     changed = "overwritten" if verify else "touched"
     assert sorted(ref.uri for ref in out) == sorted([uris["gone"], uris[changed]])
 
@@ -259,7 +269,7 @@ def test_what_a_bad_row_names_is_not_removed(tmp_path):
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
             rows = pipeline | "Read" >> ReadManifest(spec=spec)
             known = Known(files, removals=removals, hides=hides)
-            skipped = {"refs": rows.refs, "errors": rows.errors} | "Skip" >> SkipKnown(
+            skipped = {"refs": rows.tables, "errors": rows.errors} | "Skip" >> SkipKnown(
                 known=known, fetch=FetchPolicy(threads=2)
             )
             assert_that(skipped.refs, equal_to([]), label="Refs")

@@ -145,7 +145,9 @@ class Latest:
     ages: npt.NDArray[np.int32]
     indexed: int
 
-    def find(self, keys: Sequence[bytes]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    def find(
+        self, keys: Sequence[bytes] | npt.NDArray[np.bytes_]
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         """Returns the positions of keys, and whether they are there at all."""
         # Both sides must be arrays: NumPy drops zero bytes at the end of its own strings only.
         wanted = np.array(keys, "S16")

@@ -1,0 +1,299 @@
+"""References as columns: many in an element, sorted and divided as arrays.
+
+A reference becomes an object (`ImageRef`) only where its image is worked on. Until then runners
+keep all of them, local runners in memory, so that they are packed: a table of neighbouring URIs
+compresses to a tenth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+
+from image_features.transforms.manifests.columns import Column, Kind
+from image_features.transforms.runtime.concurrency import in_global_window
+from image_features.transforms.shards.index import key_array
+from image_features.transforms.stores.members import MARK, split_member
+from image_features.transforms.values import ColumnValue, ImageRef, Place
+
+# So many rows compress well, also when they are divided among hundreds of shards.
+ROWS_PER_TABLE = 65_536
+# Manifests may hold embeddings or whole texts.
+_BYTES_PER_TABLE = 32 * 2**20
+# Manifest columns have this before their names, so that none clashes with a reference's own.
+_COLUMN = "column/"
+_PLACE = ("span", "begin", "size")
+
+
+def ref_schema(columns: Iterable[Column]) -> Any:
+    """Returns the Arrow schema of references whose rows have these manifest columns."""
+    import pyarrow as pa
+
+    types = {
+        Kind.INT64: pa.int64(),
+        Kind.FLOAT32: pa.float64(),  # The value is rounded where its record is written.
+        Kind.BOOL: pa.bool_(),
+        # Rows of one shard may have more than the 2 GiB of text that smaller offsets reach.
+        Kind.STRING: pa.large_string(),
+        Kind.BYTES: pa.large_binary(),
+    }
+    fields = [
+        pa.field("key", pa.binary(16)),
+        pa.field("source", pa.large_binary()),  # A path may have any bytes.
+        pa.field("row", pa.int64()),
+        pa.field("uri", pa.large_string()),
+        pa.field("version", pa.large_string()),
+        *(pa.field(name, pa.int64()) for name in _PLACE),
+    ]
+    for column in columns:
+        kind = types[column.kind]
+        fields.append(pa.field(_COLUMN + column.name, pa.list_(kind) if column.repeated else kind))
+    return pa.schema(fields)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RefTable:
+    """Some references.
+
+    Attributes:
+      table: A pyarrow.Table of the schema that `ref_schema` gives.
+    """
+
+    table: Any
+
+    @classmethod
+    def of(cls, refs: Sequence[ImageRef], columns: Iterable[Column]) -> Self:
+        """Makes a table of references that have these columns."""
+        import pyarrow as pa
+
+        schema = ref_schema(columns)
+        places: list[Sequence[int | None]] = [ref.place or (None, None, None) for ref in refs]
+        arrays = [
+            [bytes.fromhex(ref.key) for ref in refs],
+            [ref.source.encode("utf-8", "surrogatepass") for ref in refs],
+            [ref.row for ref in refs],
+            [ref.uri for ref in refs],
+            [ref.version for ref in refs],
+            *([place[part] for place in places] for part in range(len(_PLACE))),
+            *(
+                [ref.columns[number][1] for ref in refs]
+                for number in range(len(schema) - 5 - len(_PLACE))
+            ),
+        ]
+        typed = [pa.array(array, type_) for array, type_ in zip(arrays, schema.types, strict=True)]
+        return cls(pa.Table.from_arrays(typed, schema=schema))
+
+    @classmethod
+    def unpacked(cls, packs: Iterable[bytes]) -> Self:
+        """Returns all rows of packs, in the order of these."""
+        import pyarrow as pa
+
+        tables = [pa.ipc.open_stream(packed).read_all() for packed in packs]
+        return cls(pa.concat_tables(tables or [ref_schema(()).empty_table()]).combine_chunks())
+
+    def packed(self) -> bytes:
+        """Returns the table as bytes, compressed."""
+        import pyarrow as pa
+
+        sink = pa.BufferOutputStream()
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_stream(sink, self.table.schema, options=options) as writer:
+            writer.write_table(self.table)
+        data: bytes = sink.getvalue().to_pybytes()
+        return data
+
+    def __len__(self) -> int:
+        """Returns the number of references."""
+        return int(self.table.num_rows)
+
+    @property
+    def keys(self) -> npt.NDArray[np.bytes_]:
+        """The keys, bytes16 [rows]; NumPy drops zero bytes at the end of single ones."""
+        return key_array(self.table["key"])
+
+    def take(self, positions: npt.NDArray[Any]) -> Self:
+        """Returns the rows at these positions, or those for which a mask is true."""
+        import pyarrow as pa
+
+        if positions.dtype == np.bool_:
+            return type(self)(self.table.filter(pa.array(positions)))
+        return type(self)(self.table.take(pa.array(positions)))
+
+    def slice(self, start: int, rows: int) -> Self:
+        """Returns rows that follow on each other."""
+        return type(self)(self.table.slice(start, rows))
+
+    def split(self, numbers: npt.NDArray[np.int64]) -> Iterator[tuple[int, Self]]:
+        """Yields for each number the rows that have it, in their order.
+
+        Args:
+          numbers: int64 [rows].
+        """
+        if not len(numbers):
+            return
+        order = np.argsort(numbers, kind="stable")
+        ordered = self.take(order).table.combine_chunks()
+        found, starts = np.unique(numbers[order], return_index=True)
+        ends = np.append(starts[1:], len(order)).tolist()
+        for number, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
+            yield number, type(self)(ordered.slice(start, end - start))
+
+    def refs(self, shard: int = -1) -> Iterator[ImageRef]:
+        """Yields the references as objects."""
+        table = self.table
+        names = [name.removeprefix(_COLUMN) for name in table.column_names[5 + len(_PLACE) :]]
+        lists = [column.to_pylist() for column in table.columns]
+        for key, source, row, uri, version, span, begin, size, *values in zip(*lists, strict=True):
+            yield ImageRef(
+                uri,
+                key.hex(),
+                source.decode("utf-8", "surrogatepass"),
+                row,
+                tuple(zip(names, values, strict=True)),
+                shard,
+                version,
+                None if span is None else Place(span, begin, size),
+            )
+
+    def shards(self, num_shards: int) -> npt.NDArray[np.int64]:
+        """Returns int64 [rows], the shard of each reference, as `stores.uris.shard_of` does."""
+        halves = self.keys.view(">u8").reshape(-1, 2).astype(np.uint64)
+        number = np.uint64(num_shards)
+        high = halves[:, 0] % number * np.uint64(2**64 % num_shards) % number
+        return ((high + halves[:, 1] % number) % number).astype(np.int64)
+
+    def partitions(self, partitions: int) -> npt.NDArray[np.int64]:
+        """Returns int64 [rows], the partition of each, as `known_index.partition_of` does."""
+        return self.keys.view(">u4")[::4].astype(np.int64) % partitions
+
+    def spans(self) -> list[tuple[str, int] | None]:
+        """Returns of each row the archive that it lies in and the span to read, None of a file."""
+        import pyarrow.compute as pc
+
+        found: list[tuple[str, int] | None] = [None] * len(self)
+        may = np.flatnonzero(pc.match_substring(self.table["uri"], MARK).to_numpy())
+        uris = self.table["uri"].take(may).to_pylist()
+        spans = self.table["span"].take(may).to_pylist()
+        for position, uri, span in zip(may.tolist(), uris, spans, strict=True):
+            if packed := split_member(uri):
+                found[position] = packed[0], -1 if span is None else span
+        return found
+
+    def sorted_once(self, places: Mapping[str, int]) -> tuple[Self, int]:
+        """Sorts the rows by key, and keeps the first mention of each image.
+
+        The result is the same in whatever order the rows are.
+
+        Args:
+          places: The places of the sources in the input; those that are not there come last.
+
+        Returns:
+          The rows, and the number of further mentions.
+        """
+        keys = self.keys
+        order = np.argsort(keys, kind="stable")
+        again = np.flatnonzero(keys[order][1:] == keys[order][:-1]) + 1
+        if not len(again):
+            return self.take(order), 0
+        order = order[np.lexsort((self._mentions(places)[order], keys[order]))]
+        first = np.ones(len(order), np.bool_)
+        first[again] = False
+        once = self.take(order[first])
+        return once._placed(self.take(order), np.cumsum(first) - 1), len(again)
+
+    def _mentions(self, places: Mapping[str, int]) -> npt.NDArray[np.int64]:
+        """Returns int64 [rows], the order in which the input mentions the references."""
+        sources = self.table["source"].combine_chunks().dictionary_encode()
+        names = [s.decode("utf-8", "surrogatepass") for s in sources.dictionary.to_pylist()]
+        last = len(places)
+        in_order = sorted(names, key=lambda name: (places.get(name, last), name))
+        ranks = {name: rank for rank, name in enumerate(in_order)}
+        rank = np.array([ranks[name] for name in names], np.int64)
+        uris = np.array(self.table["uri"].to_pylist(), object)
+        order = np.lexsort(
+            (
+                np.unique(uris, return_inverse=True)[1],
+                self.table["row"].to_numpy(),
+                rank[sources.indices.to_numpy()],
+            )
+        )
+        mentions = np.empty(len(order), np.int64)
+        mentions[order] = np.arange(len(order))
+        return mentions
+
+    def _placed(self, mentions: RefTable, images: npt.NDArray[np.int64]) -> Self:
+        """Fills in places: a manifest need not tell where in its archive an image lies.
+
+        Args:
+          mentions: All mentions, sorted by image and then as the input has them.
+          images: int64 [mentions], the position of each one's image in this table.
+        """
+        told = np.flatnonzero(mentions.table["span"].is_valid().to_numpy())
+        if not len(told):
+            return self
+        import pyarrow as pa
+
+        of, first = np.unique(images[told], return_index=True)
+        source = np.full(len(self), -1, np.int64)
+        source[of] = told[first]
+        taken = pa.array(source, mask=source < 0)
+        table = self.table
+        for name in _PLACE:
+            column = mentions.table[name].take(taken)
+            table = table.set_column(table.column_names.index(name), name, column)
+        return type(self)(table)
+
+
+def unpacked_refs(packed: bytes, shard: int = -1) -> Iterator[ImageRef]:
+    """Yields the references of one pack."""
+    return RefTable.unpacked([packed]).refs(shard)
+
+
+class PackRefs(beam.PTransform):
+    """ImageRef to packed tables of them, as they come in a bundle.
+
+    Args:
+      columns: The manifest columns that the references have.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        super().__init__()
+        self._columns = tuple(columns)
+
+    def expand(self, refs: Any) -> Any:
+        return refs | "Pack" >> beam.ParDo(_PackDoFn(self._columns))
+
+
+class _PackDoFn(beam.DoFn):
+    def __init__(self, columns: tuple[Column, ...]) -> None:
+        self._columns = columns
+
+    def start_bundle(self) -> None:
+        self._refs: list[ImageRef] = []
+        self._bytes = 0
+
+    def process(self, ref: ImageRef) -> Iterator[bytes]:
+        self._refs.append(ref)
+        self._bytes += len(ref.uri) + sum(_size(value) for _, value in ref.columns)
+        if len(self._refs) >= ROWS_PER_TABLE or self._bytes >= _BYTES_PER_TABLE:
+            yield self._pack()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        if self._refs:
+            yield in_global_window(self._pack())
+
+    def _pack(self) -> bytes:
+        refs, self._refs, self._bytes = self._refs, [], 0
+        return RefTable.of(refs, self._columns).packed()
+
+
+def _size(value: ColumnValue) -> int:
+    """Returns about how many bytes a value takes in a table."""
+    if isinstance(value, list):
+        return sum(map(_size, value))
+    return len(value) if isinstance(value, str | bytes) else 8
