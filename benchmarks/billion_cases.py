@@ -15,9 +15,11 @@ import numpy as np
 
 from benchmarks import billion_dataset
 from image_features.pipeline.config import RunConfig, utc_now
+from image_features.pipeline.dataset.file_list import Commit, FileList
 from image_features.pipeline.dataset.layout import RunLayout
-from image_features.pipeline.dataset.run import committed_runs, current_runs
+from image_features.pipeline.dataset.run import Run, committed_runs, current_runs
 from image_features.transforms.assign_shards import ShardPolicy
+from image_features.transforms.shards.index import INDEX_KIND
 
 
 def read(dataset: str) -> str:
@@ -52,9 +54,11 @@ def incremental(dataset: str) -> str:
     current = current_beside(all_runs(dataset), "new")
     check_fit(current, billion_dataset.provenance())
     known = Known(known_files(fitting(current, billion_dataset.provenance())))
+    staging = pathlib.Path(f"{dataset}.staging")
+    staging.mkdir()
     pipeline = beam.Pipeline()
     rows = {name: pipeline | name >> beam.Create([]) for name in ("refs", "errors")}
-    _ = rows | SkipKnown(known=known, fetch=FetchPolicy(http=HttpPolicy()))
+    _ = rows | SkipKnown(known=known.kept_in(str(staging)), fetch=FetchPolicy(http=HttpPolicy()))
     return f"{len(known.files)} files, {_size(pipeline)}"
 
 
@@ -66,7 +70,8 @@ def compact(dataset: str) -> str:
 
     runs = current_runs(dataset)
     num_shards = shards_of(runs, 10_000)
-    layout = RunLayout(f"{dataset}/all")
+    layout = RunLayout(f"{dataset}.merged/all")
+    pathlib.Path(layout.staging).mkdir(parents=True)
     compaction = compaction_of(runs, layout, num_shards, utc_now())
     pipeline = beam.Pipeline()
     compaction.build(pipeline)
@@ -83,11 +88,34 @@ def gc(dataset: str) -> str:
 
 
 def load(dataset: str) -> str:
-    """Opens the dataset, and takes a batch."""
+    """Opens the dataset, and takes a batch; of several runs, the latest."""
     from image_features.pipeline.dataset.reading import load
 
-    batch = next(iter(load(dataset, batch_size=256)))
+    batch = next(iter(load(committed_runs(dataset)[0].directory, batch_size=256)))
     return f"{len(batch['image/key'])} rows"
+
+
+def masks(dataset: str) -> str:
+    """Finds which rows of the runs' first shards are seen, as every reader of several runs does."""
+    from image_features.pipeline.dataset.latest_rows import LatestRows
+
+    runs = [_first_shard(run) for run in committed_runs(dataset)]
+    LatestRows(runs)
+    return f"{sum(run.files().total('rows') for run in runs)} keys"
+
+
+def report(dataset: str) -> str:
+    """Gathers what a report says of the first shard of the latest run."""
+    from image_features.pipeline.report.gather import gather
+
+    run = _first_shard(committed_runs(dataset)[0])
+    return f"{gather(dataset, [run], 1000).models[0].health[0].vectors.rows} rows"
+
+
+def _first_shard(run: Run) -> Run:
+    """Returns a run as if it had one shard, the only one whose digest is true."""
+    files = FileList.of([run.files(kind)[0] for kind in ("features", INDEX_KIND)])
+    return Run(run.directory, Commit(run.commit.record, files))
 
 
 def commit(dataset: str) -> str:
@@ -123,5 +151,7 @@ CASES: Mapping[str, Callable[[str], str]] = {
     "compact": compact,
     "gc": gc,
     "load": load,
+    "masks": masks,
+    "report": report,
     "commit": commit,
 }

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import os
 import pathlib
 import shutil
+from typing import Any
 
 import numpy as np
 
 from image_features.models.identity import ModelIdentity
 from image_features.pipeline.dataset.counts import RunCounts
+from image_features.pipeline.dataset.file_list import FileList, with_files
 from image_features.pipeline.dataset.layout import RUN_FILE, RunLayout
 from image_features.pipeline.dataset.provenance import Provenance
 from image_features.transforms.assign_shards import error_shards
@@ -115,7 +118,7 @@ def write_run(dataset: pathlib.Path, number: int, shards: int, stock: Stock) -> 
     stock.place(run, files)
     rows = shards * stock.rows
     finished = (_FIRST + datetime.timedelta(number)).isoformat()
-    record = {
+    record: dict[str, Any] = {
         "format_version": 1,
         "run_id": run.name,
         "fingerprint": f"{number:016x}",
@@ -125,16 +128,14 @@ def write_run(dataset: pathlib.Path, number: int, shards: int, stock: Stock) -> 
         "guards": {},
         **provenance().to_json(),
         "compression": "none",
-        "files": [file.to_json() for file in files],
+        "files": None,
     }
-    write_commit(RunLayout(str(run)), record)
+    layout = RunLayout(str(run))
+    pathlib.Path(layout.staging).mkdir()
+    record = with_files(layout, record, FileList.of(files))
+    pathlib.Path(layout.staging).rmdir()
+    (run / RUN_FILE).write_text(json.dumps(record, indent=2))
     return run
-
-
-def write_commit(layout: RunLayout, record: dict) -> None:
-    import json
-
-    pathlib.Path(layout.path(RUN_FILE)).write_text(json.dumps(record, indent=2))
 
 
 def write(dataset: pathlib.Path, *, shards: int, runs: int, rows: int) -> None:
