@@ -114,7 +114,9 @@ class Extraction:
             return Skipped(rows.tables)
         read = {"refs": rows.tables, "errors": rows.errors}
         return read | "SkipKnown" >> SkipKnown(
-            known=self.known, fetch=self.fetch, sources=self.manifest.sources
+            known=self.known.kept_in(self.run.layout.staging),
+            fetch=self.fetch,
+            sources=self.manifest.sources,
         )
 
     def _write_removed(self, removed: tuple[Any, ...]) -> Iterator[Any]:

@@ -22,10 +22,9 @@ from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.runtime.concurrency import BoundedPool, io_pool
 from image_features.transforms.runtime.metrics import NAMESPACE
+from image_features.transforms.shards.known_files import KnownFiles, NameFiles
 from image_features.transforms.shards.known_index import (
     TOMBSTONE,
-    KnownFile,
-    batches,
     count_partitions,
     latest_of,
     partition_of,
@@ -53,7 +52,7 @@ class Known:
       hides: Whether what counts as removed is hidden from readers, so that there must be no doubt.
     """
 
-    files: tuple[KnownFile, ...] = ()
+    files: KnownFiles = dataclasses.field(default_factory=lambda: KnownFiles.of(()))
     verify_content: bool = False
     removals: bool = True
     hides: bool = False
@@ -61,7 +60,11 @@ class Known:
     @property
     def rows(self) -> int:
         """The rows of all files, older versions and tombstones included."""
-        return sum(file.rows for file in self.files)
+        return self.files.rows
+
+    def kept_in(self, staging: str) -> Known:
+        """Returns it as graphs take it: many files are named in staging."""
+        return dataclasses.replace(self, files=self.files.kept_in(staging))
 
 
 class Skipped(NamedTuple):
@@ -105,7 +108,7 @@ class SkipKnown(beam.PTransform):
         partitions = max(_LEAST_PARTITIONS, count_partitions(known.rows))
         indexes = (
             rows["refs"].pipeline
-            | "NameIndexes" >> beam.Create(batches(known.files), reshuffle=True)
+            | "NameIndexes" >> NameFiles(known.files)
             | "ReadIndexes" >> beam.FlatMap(read_known, known.verify_content)
             | "HashIndexes" >> beam.FlatMap(split_table, partitions)
         )
@@ -155,7 +158,7 @@ class _CheckDoFn(beam.DoFn):
 
     def __init__(self, known: Known, policy: FetchPolicy, places: Mapping[str, int]) -> None:
         self._places = places
-        self._paths = {number: file.path for number, file in enumerate(known.files)}
+        self._files = known.files
         self._verify = known.verify_content
         self._removals = known.removals
         self._policy = policy
@@ -202,7 +205,7 @@ class _CheckDoFn(beam.DoFn):
         self._removed.inc(int(removed.sum()))
         for file in np.unique(known.files[removed]).tolist():
             chosen = known.rows[removed & (known.files == file)]
-            yield TaggedOutput("removed", (self._paths[file], chosen.astype("<u4").tobytes()))
+            yield TaggedOutput("removed", (self._files[file].path, chosen.astype("<u4").tobytes()))
 
     def _changed(self, items: Iterable[_Item]) -> Iterator[int]:
         """Yields the positions of rows whose images are new or have changed."""
