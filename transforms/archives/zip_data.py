@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import bz2
 import contextlib
-import functools
 import io
 import lzma
 import zlib
-from collections.abc import Callable
 from typing import IO, Any
 
 STORED = 0
@@ -44,17 +42,6 @@ class BadDataError(ValueError):
 def unread_method(method: int) -> str:
     """Returns the name of a method that is not read; empty for those that are."""
     return "" if method in _READ else _OTHERS.get(method, f"method {method}")
-
-
-@functools.cache
-def checksum() -> Callable[[bytes], int]:
-    """Returns what computes CRC-32: libdeflate takes a sixth of the time that zlib does."""
-    import imagecodecs
-
-    found: Callable[[bytes], int] = zlib.crc32
-    if imagecodecs.DEFLATE.available:
-        found = imagecodecs.deflate_crc32
-    return found
 
 
 def unpack(file: IO[bytes], packed: int, method: int, limit: int, *, exact: bool = False) -> bytes:

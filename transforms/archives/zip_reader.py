@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from image_features.transforms.archives.checksum import crc32
 from image_features.transforms.archives.zip_contents import list_zip
 from image_features.transforms.archives.zip_data import (
     STORED,
     BadDataError,
-    checksum,
     unpack,
     unread_method,
 )
@@ -112,7 +112,7 @@ class ZipReader:
             entry = described[0] if described else lookup(name, begin) or entry
         if len(data) != entry.size:
             raise BadDataError(f"it holds other than the {entry.size} bytes that it should")
-        if checksum()(data) != entry.crc:
+        if crc32(data) != entry.crc:
             raise BadDataError("its checksum is not that of its data")
         return data, entry.detail
 
