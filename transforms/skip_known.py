@@ -40,6 +40,8 @@ from image_features.transforms.values import ImageError
 from image_features.transforms.verify_packed import VerifyPacked
 
 _LEAST_PARTITIONS = 256
+# What waits in files need not be divided all at once, in memory.
+_ROWS_PER_FILE = 250_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +160,9 @@ def _hashed(packed: bytes, partitions: int, spill: Spill) -> Iterator[tuple[int,
 
 def _hashed_table(table: Any, partitions: int, spill: Spill) -> Iterator[tuple[int, bytes]]:
     """Divides what indexes say among partitions."""
-    return spill.put(split_table(table, partitions))
+    together = _ROWS_PER_FILE if spill.directory else max(1, len(table))
+    for start in range(0, len(table), together):
+        yield from spill.put(split_table(table.slice(start, together), partitions))
 
 
 class _CheckDoFn(beam.DoFn):

@@ -178,7 +178,8 @@ def latest_of(packs: Iterable[bytes], without: Iterable[int] | None = None) -> L
     tables = [unpack_table(packed) for packed in packs]
     if not tables:
         none = np.empty(0, np.int32)
-        return Latest(np.empty(0, "S16"), pa.array([]), none, none.astype(np.uint32), none, 0)
+        validators = pa.array([], pa.binary())
+        return Latest(np.empty(0, "S16"), validators, none, none.astype(np.uint32), none, 0)
     table = pa.concat_tables(tables)
     if without is not None:
         table = table.filter(~np.isin(table["age"].to_numpy(), list(without)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 
@@ -38,6 +39,11 @@ class Spill:
         locations = write_sheaf(path, of_partition, f"{path}{PART_SUFFIX}")
         for partition, location in zip(of_partition, locations, strict=True):
             yield partition, os.fsencode(location)
+
+    def clear(self) -> None:
+        """Removes what earlier attempts have left, as far as the disk lets it."""
+        if self.directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def get(self, waiting: Iterable[bytes]) -> Iterator[bytes]:
         """Yields the parts that `put` took.
