@@ -43,6 +43,15 @@ field = st.one_of(
     st.text(st.characters(codec="utf-8", exclude_characters='\n\r,\t"'), max_size=6),
     st.text(string.ascii_lowercase + "/", min_size=1, max_size=8).map(lambda name: f"{name}.jpg"),
 )
+numbers = st.integers(-(10**19), 10**19).map(str)
+GOOD = {
+    "uri": st.sampled_from(["a.jpg", "/b/é.jpg", "http://h/c?d", "sub/x.target"]),
+    "label": st.one_of(numbers, st.sampled_from(["007", "-0", "1", "12", ""])),
+    "score": st.one_of(st.floats(-3e38, 3e38).map(repr), st.sampled_from(["1", "2.5E3", ""])),
+    "good": st.sampled_from(["true", "FALSE", "0", "1", ""]),
+    "note": st.sampled_from(["", "a b", " é", "null", "NaN", "#"]),
+    "raw": st.sampled_from(["", "x", "é"]),
+}
 value = st.one_of(
     st.none(),
     st.booleans(),
@@ -53,6 +62,10 @@ value = st.one_of(
     st.text(max_size=4),
     st.lists(st.one_of(st.none(), st.integers(-3, 3), field), max_size=2),
     st.dictionaries(st.sampled_from(["base64", "k"]), field, max_size=2),
+)
+sound = st.fixed_dictionaries(
+    {"label": st.one_of(st.none(), st.integers(-9, 9)), "note": st.text(max_size=4)},
+    optional={"score": st.floats(width=32), "good": st.booleans(), "raw": field},
 )
 
 
@@ -128,20 +141,24 @@ def test_text(tmp_path, sizes, lines, end, cuts, last):
 
 @OFTEN
 @given(
-    rows=st.lists(st.lists(field, min_size=6, max_size=6), max_size=20),
+    rows=st.lists(st.tuples(*GOOD.values()), max_size=20),
+    odd=st.lists(st.tuples(st.integers(0, 19), st.sampled_from(sorted(GOOD)), field), max_size=2),
     names=st.permutations(["uri", "label", "score", "good", "note", "raw"]),
     quoted=st.sampled_from(["none", "all", "some", "needed"]),
     end=ends,
     cuts=splices,
     tsv=st.booleans(),
 )
-def test_delimited(tmp_path, sizes, rows, names, quoted, end, cuts, tsv):
+def test_delimited(tmp_path, sizes, rows, odd, names, quoted, end, cuts, tsv):
     delimiter = "\t" if tsv else ","
     number = 0
     lines = [delimiter.join(names)]
-    for row in rows:
+    odd = {(row, name): text for row, name, text in odd}
+    for place, row in enumerate(rows):
         fields = []
-        for text in row:
+        texts = dict(zip(GOOD, row, strict=True))
+        for name in names:
+            text = odd.get((place, name), texts[name])
             number += 1
             quote = quoted == "all" or (quoted == "some" and number % 3 == 0)
             if quoted == "needed" and number % 5 == 0:
@@ -158,8 +175,12 @@ def test_delimited(tmp_path, sizes, rows, names, quoted, end, cuts, tsv):
 @OFTEN
 @given(
     rows=st.lists(
-        st.dictionaries(
-            st.sampled_from(["uri", "label", "score", "good", "note", "raw", "path"]), value
+        st.one_of(
+            sound,
+            sound,
+            st.dictionaries(
+                st.sampled_from(["uri", "label", "score", "good", "note", "raw", "path"]), value
+            ),
         ),
         max_size=20,
     ),
