@@ -10,11 +10,11 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
 from image_features.pipeline.dataset.file_list import (
-    PREFIX,
     Commit,
     count_apart,
     is_list_of_entries,
     list_of_entries,
+    prefix_of,
 )
 from image_features.pipeline.dataset.layout import REMOVED, TOMBSTONES, RunLayout
 from image_features.transforms.exports.npy_vectors import FOLDERS
@@ -87,7 +87,7 @@ def remove_leftovers(record: dict[str, Any], layout: RunLayout) -> dict[str, Any
     try:
         commit = Commit.of(layout.directory, record)
         _remove_unlisted(layout, _KINDS, set(commit.files.column("name")))
-        for file in list_files(layout.directory, PREFIX):
+        for file in list_files(layout.directory, prefix_of(layout)):
             name = file.path.rpartition("/")[2]
             if is_list_of_entries(name) and name != list_of_entries(record):
                 remove_file(file.path)

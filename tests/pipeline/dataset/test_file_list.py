@@ -24,7 +24,7 @@ from image_features.pipeline.commit.tidy_up import RemoveStaging, parts_of, remo
 from image_features.pipeline.dataset import file_list, garbage, reading
 from image_features.pipeline.dataset.file_list import Commit, FileList, with_files
 from image_features.pipeline.dataset.inspection import verify
-from image_features.pipeline.dataset.layout import RunLayout
+from image_features.pipeline.dataset.layout import ExportLayout, RunLayout
 from image_features.pipeline.dataset.run import Run, read_record
 from image_features.transforms.shards.shard_file import ShardFile
 from tests import runs, written
@@ -280,3 +280,15 @@ def test_staging_is_removed_in_parts_and_then_whole(config, apart, monkeypatch):
         left = pipeline | beam.Create([record]) | RemoveStaging(config.layout)
         assert_that(left, equal_to([record]))
     assert not os.path.exists(config.layout.staging)
+
+
+def test_a_list_is_hidden_where_its_commit_file_is(tmp_path, apart):
+    (tmp_path / ".staging").mkdir()
+    for layout, beginning in (
+        (RunLayout(str(tmp_path)), "_files-"),
+        (ExportLayout(str(tmp_path)), ".files-"),
+    ):
+        entries = FileList.of([FEATURES, INDEX])
+        record = with_files(layout, {"format_version": 1, "files": None}, entries)
+        assert record["files_in"]["name"].startswith(beginning)
+        assert list(Commit.of(str(tmp_path), record).files) == [FEATURES, INDEX]
