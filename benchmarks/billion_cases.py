@@ -38,7 +38,7 @@ def inspect(dataset: str) -> str:
 
 def inspect_json(dataset: str) -> str:
     """Prints what `inspect --json` does."""
-    return f"{len(json.dumps(committed_runs(dataset)[0].record))} characters"
+    return f"{len(json.dumps(committed_runs(dataset)[0].commit.to_json(whole=True)))} characters"
 
 
 def incremental(dataset: str) -> str:

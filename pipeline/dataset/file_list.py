@@ -31,9 +31,8 @@ FORMAT_VERSION = 1
 FORMAT_VERSION_APART = 2
 MOST_IN_JSON = 10_000
 
-# Readers of a directory of Parquet pass names with an underscore over.
-PREFIX = "_files-"
-_NAME = re.compile(r"_files-[0-9a-f]{16}\.parquet")
+# It is hidden where the commit file is, from readers that take all of a directory for data.
+_NAME = re.compile(r"[._]files-[0-9a-f]{16}\.list")
 _LISTED, _APART = "files", "files_in"
 _COLUMNS = {"kind": str, "name": str, "rows": int, "bytes": int, "sha256": str}
 _NEEDED = ("kind", "name", "bytes", "sha256")
@@ -189,7 +188,7 @@ def with_files(layout: RunLayout, record: Mapping[str, Any], files: FileList) ->
         return {**record, _LISTED: files.to_json()}
     data = _parquet(files.table)
     digest = hashlib.sha256(data).hexdigest()
-    name = f"{PREFIX}{digest[:16]}.parquet"
+    name = f"{prefix_of(layout)}{digest[:16]}.list"
     part = FileSystems.join(layout.staging, f"{name}.{uuid.uuid4().hex}")
     with create_whole(layout.path(name), part) as file:
         file.write(data)
@@ -198,9 +197,19 @@ def with_files(layout: RunLayout, record: Mapping[str, Any], files: FileList) ->
     return {**kept, "format_version": FORMAT_VERSION_APART, _APART: entry}
 
 
+def prefix_of(layout: RunLayout) -> str:
+    """Returns what the names of files with entries of a commit begin with."""
+    return f"{'.' if layout.commit_file.startswith('.') else '_'}files-"
+
+
 def list_of_entries(record: Mapping[str, Any]) -> str:
     """Returns the name of the file that has a commit's entries; empty if the commit has them."""
     return str(record[_APART]["name"]) if _APART in record else ""
+
+
+def count_apart(record: Mapping[str, Any]) -> int:
+    """Returns how many entries a commit has in a file beside it."""
+    return int(record[_APART]["files"]) if _APART in record else 0
 
 
 def is_list_of_entries(name: str) -> bool:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import json
 import os
 import pathlib
 import pickle
 
+import apache_beam as beam
 import numpy as np
 import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_features.errors import UnreadableRunError
 from image_features.pipeline.cli import main as cli
-from image_features.pipeline.commit import publish
-from image_features.pipeline.commit.tidy_up import remove_leftovers
+from image_features.pipeline.commit import publish, tidy_up
+from image_features.pipeline.commit.tidy_up import RemoveStaging, parts_of, remove_leftovers
 from image_features.pipeline.dataset import file_list, garbage, reading
 from image_features.pipeline.dataset.file_list import Commit, FileList, with_files
 from image_features.pipeline.dataset.inspection import verify
-from image_features.pipeline.dataset.layout import RunLayout
+from image_features.pipeline.dataset.layout import ExportLayout, RunLayout
 from image_features.pipeline.dataset.run import Run, read_record
 from image_features.transforms.shards.shard_file import ShardFile
 from tests import runs, written
@@ -152,7 +156,13 @@ def test_a_damaged_list_is_named_with_the_way_out(tmp_path, apart, capsys, damag
 
 
 @pytest.mark.parametrize(
-    "changed", [{"name": "../files.parquet"}, {"sha256": ""}, {"files": "many"}, {"name": None}]
+    "changed",
+    [
+        {"name": "../_files-0123456789abcdef.list"},
+        {"sha256": ""},
+        {"files": "many"},
+        {"name": None},
+    ],
 )
 def test_a_commit_that_names_no_list_is_refused(tmp_path, apart, changed):
     run = written.write_run(tmp_path, "1", {"a": 1.0, "b": 2.0})
@@ -239,6 +249,46 @@ def test_death_before_run_json_leaves_nothing_that_readers_see(config, apart, mo
     garbage.remove(stray)
     assert lists_in(config) == [named]
     pathlib.Path(config.layout.path(left)).write_bytes(b"")
-    pathlib.Path(config.layout.path("_files-mine.parquet")).write_bytes(b"")
+    pathlib.Path(config.layout.path("_files-mine.list")).write_bytes(b"")
     remove_leftovers(record, config.layout)
-    assert lists_in(config) == sorted([named, "_files-mine.parquet"])
+    assert lists_in(config) == sorted([named, "_files-mine.list"])
+
+
+def test_the_pieces_of_many_shards_are_removed_by_all_workers():
+    layout = RunLayout("gs://bucket/data/run", fingerprint="ab")
+    few = {"format_version": 1, "files": []}
+    many = {"format_version": 2, "files_in": {"name": "_files-", "files": 210_000}}
+    assert list(parts_of(few, [layout.features])) == []
+    assert list(parts_of(many, [RunLayout("/data/run").features])) == []
+    parts = list(parts_of(many, [layout.features, layout.errors]))
+    assert len(parts) == len(set(parts)) == 2000
+    for shard in (0, 7, 999, 99_999, 100_000, 123_456):
+        path = f"{layout.features.piece_prefix(shard)}0123"
+        assert sum(fnmatch.fnmatchcase(path, part) for part in parts) == 1
+    # A sheaf is removed with the rest.
+    assert not any(fnmatch.fnmatchcase(f"{layout.features.sheaf_prefix}01", part) for part in parts)
+
+
+def test_staging_is_removed_in_parts_and_then_whole(config, apart, monkeypatch):
+    record = runs.commit(config, [ERRORS, INDEX, FEATURES], 8, 1, runs.health(1))
+    pieces = pathlib.Path(config.layout.features.pieces)
+    pieces.mkdir()
+    for number in range(3):
+        (pieces / f"{number:05d}-aa").touch()
+    monkeypatch.setattr(tidy_up, "parts_of", lambda record, namings: ["/nowhere/*", "gs:bad"])
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        left = pipeline | beam.Create([record]) | RemoveStaging(config.layout)
+        assert_that(left, equal_to([record]))
+    assert not os.path.exists(config.layout.staging)
+
+
+def test_a_list_is_hidden_where_its_commit_file_is(tmp_path, apart):
+    (tmp_path / ".staging").mkdir()
+    for layout, beginning in (
+        (RunLayout(str(tmp_path)), "_files-"),
+        (ExportLayout(str(tmp_path)), ".files-"),
+    ):
+        entries = FileList.of([FEATURES, INDEX])
+        record = with_files(layout, {"format_version": 1, "files": None}, entries)
+        assert record["files_in"]["name"].startswith(beginning)
+        assert list(Commit.of(str(tmp_path), record).files) == [FEATURES, INDEX]

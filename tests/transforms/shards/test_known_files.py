@@ -6,7 +6,7 @@ import pickle
 
 import apache_beam as beam
 import pytest
-from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
 from image_features.errors import DamagedRunError
@@ -43,7 +43,7 @@ def test_many_go_to_workers_by_a_file_in_staging(kept, tmp_path, monkeypatch):
     # What is submitted knows the place alone.
     assert len(pickle.dumps(kept)) < 500 < len(pickle.dumps(KnownFiles.of(FILES)))
     assert list(pickle.loads(pickle.dumps(kept))) == FILES
-    with TestPipeline(runner="FnApiRunner") as pipeline:
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         found = pipeline | NameFiles(kept) | beam.FlatMap(list)
         assert_that(found, equal_to(list(enumerate(FILES))))
 
