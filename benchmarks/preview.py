@@ -226,7 +226,7 @@ def _time(name: str, files: Sequence[bytes], image_size: tuple[int, int]) -> dic
 
 def _extract(files: Sequence[bytes], sizes: Sequence[int], model: str) -> list[dict[str, object]]:
     """Extracts the files over HTTP, each way in turns; the cost is that of an image more."""
-    rows = []
+    rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as name:
         scratch = pathlib.Path(name)
         for number, data in enumerate(files):
