@@ -61,7 +61,7 @@ class Exif:
 
 
 def photograph(
-    picture: Image.Image,
+    picture: Image.Image | bytes,
     exif: Exif | None = None,
     previews: Sequence[bytes] = (),
     *,
@@ -72,14 +72,14 @@ def photograph(
     """Returns a picture as a JPEG with EXIF, and previews behind it that MPF tells of.
 
     Args:
-      picture: The picture.
+      picture: The picture, or a JPEG of it.
       exif: What EXIF tells; None for no EXIF.
       previews: JPEGs.
       kind: What MPF calls the previews.
       between: Further segments, ahead of the frame.
       options: What Pillow's encoder is told.
     """
-    coded = encode(picture, **options)
+    coded = picture if isinstance(picture, bytes) else encode(picture, **options)
     before = coded[:2] + (exif.segment() if exif else b"")
     after = between + coded[2:]
     if not previews:

@@ -86,7 +86,8 @@ def _thumbnail(exif: bytes, header: Header) -> Iterator[Span]:
 
 def _check_size(tags: TiffTags, header: Header) -> None:
     told = tags.number(_ACROSS, 0), tags.number(_DOWN, 0)
-    if all(told) and told != (header.width, header.height):
+    # Some writers tell the sides of the picture when it is upright.
+    if all(told) and sorted(told) != sorted((header.width, header.height)):
         raise _ForgottenError
 
 
