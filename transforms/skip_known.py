@@ -22,10 +22,10 @@ from image_features.transforms.find_unread import FindUnread
 from image_features.transforms.images.fetcher import FetchPolicy
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.runtime.metrics import NAMESPACE
+from image_features.transforms.shards.known_files import KnownFiles, NameFiles
 from image_features.transforms.shards.known_index import (
     TOMBSTONE,
     KnownFile,
-    batches,
     count_partitions,
     latest_of,
     partition_of,
@@ -40,7 +40,6 @@ from image_features.transforms.values import ImageError
 from image_features.transforms.verify_packed import VerifyPacked
 
 _LEAST_PARTITIONS = 256
-# What waits in files need not be divided all at once, in memory.
 _ROWS_PER_FILE = 250_000
 
 
@@ -55,7 +54,7 @@ class Known:
       hides: Whether what counts as removed is hidden from readers, so that there must be no doubt.
     """
 
-    files: tuple[KnownFile, ...] = ()
+    files: KnownFiles = dataclasses.field(default_factory=lambda: KnownFiles.of(()))
     verify_content: bool = False
     removals: bool = True
     hides: bool = False
@@ -63,7 +62,11 @@ class Known:
     @property
     def rows(self) -> int:
         """The rows of all files, older versions and tombstones included."""
-        return sum(file.rows for file in self.files)
+        return self.files.rows
+
+    def kept_in(self, staging: str) -> Known:
+        """Returns it as graphs take it: many files are named in staging."""
+        return dataclasses.replace(self, files=self.files.kept_in(staging))
 
 
 class Skipped(NamedTuple):
@@ -116,9 +119,9 @@ class SkipKnown(beam.PTransform):
         partitions = max(_LEAST_PARTITIONS, count_partitions(known.rows))
         indexes = (
             rows["refs"].pipeline
-            | "NameIndexes" >> beam.Create(batches(known.files), reshuffle=True)
-            | "ReadIndexes" >> beam.FlatMap(read_known, known.verify_content)
-            | "HashIndexes" >> beam.FlatMap(_hashed_table, partitions, self._spill)
+            | "NameIndexes" >> NameFiles(known.files)
+            | "HashIndexes"
+            >> beam.FlatMap(_hashed_known, known.verify_content, partitions, self._spill)
         )
         keep_all = rows["errors"] | "FindUnread" >> FindUnread(
             removals=known.removals, hides=known.hides
@@ -158,11 +161,19 @@ def _hashed(packed: bytes, partitions: int, spill: Spill) -> Iterator[tuple[int,
     return spill.put((number, rows.packed()) for number, rows in parts)
 
 
-def _hashed_table(table: Any, partitions: int, spill: Spill) -> Iterator[tuple[int, bytes]]:
-    """Divides what indexes say among partitions."""
-    together = _ROWS_PER_FILE if spill.directory else max(1, len(table))
-    for start in range(0, len(table), together):
-        yield from spill.put(split_table(table.slice(start, together), partitions))
+def _hashed_known(
+    batch: Sequence[tuple[int, KnownFile]], verify: bool, partitions: int, spill: Spill
+) -> Iterator[tuple[int, bytes]]:
+    """Reads what files say, and divides it among partitions."""
+    some: list[tuple[int, KnownFile]] = []
+    for numbered in batch:
+        some.append(numbered)
+        rows = sum(file.rows for _, file in some)
+        # What waits in files need not be in memory all at once.
+        if numbered is batch[-1] or (spill.directory and rows >= _ROWS_PER_FILE):
+            for table in read_known(some, verify):
+                yield from spill.put(split_table(table, partitions))
+            some = []
 
 
 class _CheckDoFn(beam.DoFn):
@@ -172,8 +183,8 @@ class _CheckDoFn(beam.DoFn):
         self, known: Known, policy: FetchPolicy, places: Mapping[str, int], spill: Spill
     ) -> None:
         self._places = places
-        self._spill = spill or Spill()
-        self._paths = {number: file.path for number, file in enumerate(known.files)}
+        self._spill = spill
+        self._files = known.files
         self._verify = known.verify_content
         self._removals = known.removals
         self._policy = policy
@@ -217,7 +228,7 @@ class _CheckDoFn(beam.DoFn):
         self._removed.inc(int(removed.sum()))
         for file in np.unique(known.files[removed]).tolist():
             chosen = known.rows[removed & (known.files == file)]
-            yield TaggedOutput("removed", (self._paths[file], chosen.astype("<u4").tobytes()))
+            yield TaggedOutput("removed", (self._files[file].path, chosen.astype("<u4").tobytes()))
 
     def _packed(
         self, table: RefTable, there: npt.NDArray[np.bool_]

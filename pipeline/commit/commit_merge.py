@@ -87,7 +87,7 @@ def _commit(
     failed = sum(shard.rows for shard in files if shard.kind == "errors")
     counts = add_up(files, RowTally(chosen + failed, run.shards.feature_shards(0)))
     counts = dataclasses.replace(counts, rows_removed=lineage.removed)
-    record = draft(run, files, counts, health)
+    record = draft(run, counts, health)
     record |= {"replaces": dict(lineage.replaces), "as_of": lineage.as_of}
 
     def check(_: dict[str, Any]) -> Comparison:

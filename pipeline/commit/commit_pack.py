@@ -80,6 +80,6 @@ def commit_pack(
         "guards": {},
         **run.recipe,
         "versions": versions(),
-        "files": [file.to_json() for file in files],
+        "files": None,
     }
     return publish(run, record, files)

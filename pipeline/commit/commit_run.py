@@ -100,7 +100,7 @@ def commit(
       GuardError: a guard stops the commit.
     """
     files = in_order(shards)
-    record = draft(run, files, add_up(files, tally), health)
+    record = draft(run, add_up(files, tally), health)
 
     def compare(document: dict[str, Any]) -> drift.Comparison:
         return drift.find(run.layout.directory, run.provenance, document)

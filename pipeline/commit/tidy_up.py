@@ -6,6 +6,12 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from image_features.pipeline.dataset.file_list import (
+    PREFIX,
+    Commit,
+    is_list_of_entries,
+    list_of_entries,
+)
 from image_features.pipeline.dataset.layout import REMOVED, TOMBSTONES, RunLayout
 from image_features.transforms.exports.npy_vectors import FOLDERS
 from image_features.transforms.exports.target import REMOVED_KEYS, TABLE, VECTORS
@@ -26,7 +32,12 @@ def remove_leftovers(record: dict[str, Any], layout: RunLayout) -> dict[str, Any
       layout: The paths of the run.
     """
     try:
-        _remove_unlisted(layout, _KINDS, {entry["name"] for entry in record["files"]})
+        commit = Commit.of(layout.directory, record)
+        _remove_unlisted(layout, _KINDS, set(commit.files.column("name")))
+        for file in list_files(layout.directory, PREFIX):
+            name = file.path.rpartition("/")[2]
+            if is_list_of_entries(name) and name != list_of_entries(record):
+                remove_file(file.path)
         remove_tree(layout.staging)
     except Exception as error:  # The run is committed, and tidiness must not undo that.
         _LOG.warning("Could not tidy up %s: %s", layout.directory, error)

@@ -29,7 +29,7 @@ def verify(run: Run) -> list[str]:
             problems.append(f"{file.name} is not the file that was committed.")
     counts = run.counts
     for kind, expected in (("features", counts.rows_out), ("errors", counts.rows_failed)):
-        rows = sum(file.rows for file in run.files(kind))
+        rows = run.files(kind).total("rows")
         if rows != expected:
             problems.append(f"The {kind} shards hold {rows} rows where run.json says {expected}.")
     return problems
@@ -56,7 +56,7 @@ def summarize(run: Run, series: Series | None = None) -> Iterator[str]:
         f"{counts.rows_failed} failed{f' + {unchanged} unchanged' if unchanged else ''};  "
         f"{counts.duplicates} duplicates dropped{f', {removed} removed' if removed else ''}"
     )
-    yield f"shards    {len(shards)}, {sum(shard.bytes for shard in shards) / 1e6:.1f} MB"
+    yield f"shards    {len(shards)}, {shards.total('bytes') / 1e6:.1f} MB"
     for reason, count in counts.failed_by_reason.items():
         yield f"failed    {count:>8}  {reason}"
     yield from _health(run)

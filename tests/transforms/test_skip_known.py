@@ -24,12 +24,12 @@ from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.merge_rows import _ChooseDoFn
 from image_features.transforms.read_manifest import ReadManifest
-from image_features.transforms.shards import known_index
+from image_features.transforms.shards import known_files
 from image_features.transforms.shards.index import index_file, index_note, read_index
 from image_features.transforms.shards.known_errors import split_errors
+from image_features.transforms.shards.known_files import KnownFiles
 from image_features.transforms.shards.known_index import (
     KnownFile,
-    batches,
     count_partitions,
     latest_of,
     partition_of,
@@ -67,7 +67,9 @@ def write_run(directory, age, rows, gone):
 
 
 def write_runs(directory, runs):
-    return tuple(file for age, run in enumerate(runs) for file in write_run(directory, age, *run))
+    return KnownFiles.of(
+        file for age, run in enumerate(runs) for file in write_run(directory, age, *run)
+    )
 
 
 def live(runs):
@@ -83,7 +85,7 @@ def live(runs):
 
 def divided(files, partitions, verify=False, spill=NO_SPILL):
     parts = {}
-    for batch in batches(files):
+    for batch in map(files.numbered, files.together()):
         for table in read_known(batch, verify):
             for number, part in spill.put(split_table(table, partitions)):
                 parts.setdefault(number, []).append(part)
@@ -157,13 +159,14 @@ def test_merging_chooses_what_the_model_says(tmp_path_factory, runs, failures):
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         for key, part in split_errors(KnownFile(str(path), "errors", age, len(lines)), 1):
             errors.setdefault(key, []).append(part)
-    paths = {number: file.path for number, file in enumerate(files)}
     chosen, kept, counts = [], {}, {}
     group = {"known": divided(files, 1).get(0, []), "errors": errors.get(0, [])}
-    for item in _ChooseDoFn(paths, 3, None).process((0, group)):
+    for item in _ChooseDoFn(3, None).process((0, group)):
         if not isinstance(item, TaggedOutput):
-            path, places = item
-            table = read_index(path, ["uri", "version"]).take(np.frombuffer(places, "<u4"))
+            number, places = item
+            table = read_index(files[number].path, ["uri", "version"]).take(
+                np.frombuffer(places, "<u4")
+            )
             chosen += [(row["uri"], row["version"]) for row in table.to_pylist()]
         elif item.tag == "errors":
             assert item.value.key not in kept
@@ -193,16 +196,18 @@ def test_partitions_grow_with_the_rows():
 
 
 def test_small_files_are_read_together(monkeypatch):
-    monkeypatch.setattr(known_index, "_ROWS_READ_TOGETHER", 10)
-    files = [KnownFile(str(n), "index", 0, rows) for n, rows in enumerate([3, 4, 5, 20, 1])]
-    together = [[number for number, _ in batch] for batch in batches(files)]
+    monkeypatch.setattr(known_files, "_ROWS_READ_TOGETHER", 10)
+    files = KnownFiles.of(
+        KnownFile(str(n), "index", 0, rows) for n, rows in enumerate([3, 4, 5, 20, 1])
+    )
+    together = [[number for number, _ in files.numbered(some)] for some in files.together()]
     assert together == [[0, 1, 2], [3], [4]]
 
 
 def test_nothing_is_known_of_nothing():
     latest = latest_of([])
     assert (len(latest.keys), latest.indexed) == (0, 0)
-    assert batches([]) == []
+    assert KnownFiles.of([]).together() == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=12), st.randoms())
@@ -238,7 +243,7 @@ def test_files_are_looked_at_in_place(tmp_path, verify):
         notes.append(index_note(hashlib.sha256(data).hexdigest(), version, uri))
     index = tmp_path / "index.parquet"
     index.write_bytes(index_file(np.array([key.encode() for key, _ in keys], "S32"), notes))
-    files = (KnownFile(str(index), "index", 0, len(keys)),)
+    files = KnownFiles.of([KnownFile(str(index), "index", 0, len(keys))])
     os.utime(uris["touched"], (1, 1))
     status = os.stat(uris["overwritten"])
     data = bytearray(pathlib.Path(uris["overwritten"]).read_bytes())

@@ -23,7 +23,6 @@ from image_features.transforms.shards.tables import (
 
 # A partition is held in memory, with some hundred bytes a row.
 _ROWS_PER_PARTITION = 50_000
-_ROWS_READ_TOGETHER = 1_000_000
 TOMBSTONE = -1
 
 
@@ -37,6 +36,8 @@ class KnownFile:
       age: The number of the run, 0 for the latest; what the latest one says of a key holds.
       rows: The number of rows in the file.
       sha256: The digest of the file, hexadecimal; empty to believe it as it is.
+      shard: The path of the shard of features that an index is of, where its rows are copied.
+      compressed: Whether that shard is compressed by gzip.
     """
 
     path: str
@@ -44,6 +45,8 @@ class KnownFile:
     age: int
     rows: int
     sha256: str = ""
+    shard: str = ""
+    compressed: bool = False
 
 
 def count_partitions(rows: int) -> int:
@@ -54,19 +57,6 @@ def count_partitions(rows: int) -> int:
 def partition_of(key: str, partitions: int) -> int:
     """Returns the partition of a key, by its first 32 bits."""
     return int(key[:8], 16) % partitions
-
-
-def batches(files: Sequence[KnownFile]) -> list[list[tuple[int, KnownFile]]]:
-    """Returns numbered files, so many together that their partitions are worth sending."""
-    batches: list[list[tuple[int, KnownFile]]] = []
-    rows = _ROWS_READ_TOGETHER
-    for number, file in enumerate(files):
-        if rows >= _ROWS_READ_TOGETHER:
-            batches.append([])
-            rows = 0
-        batches[-1].append((number, file))
-        rows += file.rows
-    return batches
 
 
 def read_known(batch: Iterable[tuple[int, KnownFile]], verify: bool) -> Iterator[Any]:
