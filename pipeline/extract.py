@@ -117,16 +117,10 @@ class Extraction:
             return Skipped(rows.tables)
         read = {"refs": rows.tables, "errors": rows.errors}
         return read | "SkipKnown" >> SkipKnown(
-<<<<<<< HEAD
-            known=self.known,
-            fetch=self.fetch,
-            sources=self.manifest.sources,
-            spill=self.spill,
-=======
             known=self.known.kept_in(self.run.layout.staging),
             fetch=self.fetch,
             sources=self.manifest.sources,
->>>>>>> main
+            spill=self.spill,
         )
 
     def _write_removed(self, removed: tuple[Any, ...]) -> Iterator[Any]:
