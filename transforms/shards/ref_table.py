@@ -11,12 +11,12 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 
-from image_features.transforms.manifests.columns import Column, Kind
-from image_features.transforms.runtime.concurrency import in_global_window
+from image_features.transforms.manifests.columns import Column
+from image_features.transforms.manifests.fitting import stored_type
+from image_features.transforms.manifests.plain import KEY_BYTES, PlainRows
 from image_features.transforms.shards.index import key_array
 from image_features.transforms.shards.tables import (
     halves_of,
@@ -27,12 +27,8 @@ from image_features.transforms.shards.tables import (
     unpack_table,
 )
 from image_features.transforms.stores.members import MARK, split_member
-from image_features.transforms.values import ColumnValue, ImageRef, Place
+from image_features.transforms.values import ImageRef, Place
 
-# So many rows compress well, also when they are divided among hundreds of shards.
-ROWS_PER_TABLE = 65_536
-# Manifests may hold embeddings or whole texts.
-_BYTES_PER_TABLE = 32 * 2**20
 # Manifest columns have this before their names, so that none clashes with a reference's own.
 _COLUMN = "column/"
 _PLACE = ("span", "begin", "size")
@@ -42,14 +38,6 @@ def ref_schema(columns: Iterable[Column]) -> Any:
     """Returns the Arrow schema of references whose rows have these manifest columns."""
     import pyarrow as pa
 
-    types = {
-        Kind.INT64: pa.int64(),
-        Kind.FLOAT32: pa.float64(),  # The value is rounded where its record is written.
-        Kind.BOOL: pa.bool_(),
-        # Rows of one shard may have more than the 2 GiB of text that smaller offsets reach.
-        Kind.STRING: pa.large_string(),
-        Kind.BYTES: pa.large_binary(),
-    }
     fields = [
         pa.field("key", pa.binary(16)),
         pa.field("source", pa.large_binary()),  # A path may have any bytes.
@@ -58,9 +46,7 @@ def ref_schema(columns: Iterable[Column]) -> Any:
         pa.field("version", pa.large_string()),
         *(pa.field(name, pa.int64()) for name in _PLACE),
     ]
-    for column in columns:
-        kind = types[column.kind]
-        fields.append(pa.field(_COLUMN + column.name, pa.list_(kind) if column.repeated else kind))
+    fields += [pa.field(_COLUMN + column.name, stored_type(column)) for column in columns]
     return pa.schema(fields)
 
 
@@ -95,6 +81,35 @@ class RefTable:
         ]
         typed = [pa.array(array, type_) for array, type_ in zip(arrays, schema.types, strict=True)]
         return cls(pa.Table.from_arrays(typed, schema=schema))
+
+    @classmethod
+    def of_rows(cls, rows: PlainRows, source: str, columns: Iterable[Column]) -> Self:
+        """Makes a table of the rows of a manifest that have these columns."""
+        import pyarrow as pa
+
+        number = len(rows)
+        keys = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(KEY_BYTES), number, [None, pa.py_buffer(rows.keys)]
+        )
+        versions = [""] * number if rows.versions is None else rows.versions
+        arrays = [
+            keys,
+            pa.repeat(pa.scalar(source.encode("utf-8", "surrogatepass")), number),
+            pa.array(rows.numbers),
+            rows.uris,
+            pa.array(versions, pa.string()),
+            *[pa.nulls(number, pa.int64())] * len(_PLACE),
+            *rows.columns,
+        ]
+        schema = ref_schema(columns)
+        return cls(pa.Table.from_arrays(arrays, names=schema.names).cast(schema))
+
+    @classmethod
+    def joined(cls, tables: Sequence[Self]) -> Self:
+        """Returns all rows of some tables, in the order of these."""
+        import pyarrow as pa
+
+        return cls(pa.concat_tables([table.table for table in tables]).combine_chunks())
 
     @classmethod
     def unpacked(cls, packs: Iterable[bytes]) -> Self:
@@ -245,48 +260,3 @@ class RefTable:
 def unpacked_refs(packed: bytes, shard: int = -1) -> Iterator[ImageRef]:
     """Yields the references of one pack."""
     return RefTable.unpacked([packed]).refs(shard)
-
-
-class PackRefs(beam.PTransform):
-    """ImageRef to packed tables of them, as they come in a bundle.
-
-    Args:
-      columns: The manifest columns that the references have.
-    """
-
-    def __init__(self, columns: Sequence[Column]) -> None:
-        super().__init__()
-        self._columns = tuple(columns)
-
-    def expand(self, refs: Any) -> Any:
-        return refs | "Pack" >> beam.ParDo(_PackDoFn(self._columns))
-
-
-class _PackDoFn(beam.DoFn):
-    def __init__(self, columns: tuple[Column, ...]) -> None:
-        self._columns = columns
-
-    def start_bundle(self) -> None:
-        self._refs: list[ImageRef] = []
-        self._bytes = 0
-
-    def process(self, ref: ImageRef) -> Iterator[bytes]:
-        self._refs.append(ref)
-        self._bytes += len(ref.uri) + sum(_size(value) for _, value in ref.columns)
-        if len(self._refs) >= ROWS_PER_TABLE or self._bytes >= _BYTES_PER_TABLE:
-            yield self._pack()
-
-    def finish_bundle(self) -> Iterator[Any]:
-        if self._refs:
-            yield in_global_window(self._pack())
-
-    def _pack(self) -> bytes:
-        refs, self._refs, self._bytes = self._refs, [], 0
-        return RefTable.of(refs, self._columns).packed()
-
-
-def _size(value: ColumnValue) -> int:
-    """Returns about how many bytes a value takes in a table."""
-    if isinstance(value, list):
-        return sum(map(_size, value))
-    return len(value) if isinstance(value, str | bytes) else 8
