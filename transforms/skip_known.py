@@ -25,6 +25,7 @@ from image_features.transforms.runtime.metrics import NAMESPACE
 from image_features.transforms.shards.known_files import KnownFiles, NameFiles
 from image_features.transforms.shards.known_index import (
     TOMBSTONE,
+    KnownFile,
     count_partitions,
     latest_of,
     partition_of,
@@ -39,7 +40,6 @@ from image_features.transforms.values import ImageError
 from image_features.transforms.verify_packed import VerifyPacked
 
 _LEAST_PARTITIONS = 256
-# What waits in files need not be divided all at once, in memory.
 _ROWS_PER_FILE = 250_000
 
 
@@ -120,8 +120,8 @@ class SkipKnown(beam.PTransform):
         indexes = (
             rows["refs"].pipeline
             | "NameIndexes" >> NameFiles(known.files)
-            | "ReadIndexes" >> beam.FlatMap(read_known, known.verify_content)
-            | "HashIndexes" >> beam.FlatMap(_hashed_table, partitions, self._spill)
+            | "HashIndexes"
+            >> beam.FlatMap(_hashed_known, known.verify_content, partitions, self._spill)
         )
         keep_all = rows["errors"] | "FindUnread" >> FindUnread(
             removals=known.removals, hides=known.hides
@@ -161,11 +161,19 @@ def _hashed(packed: bytes, partitions: int, spill: Spill) -> Iterator[tuple[int,
     return spill.put((number, rows.packed()) for number, rows in parts)
 
 
-def _hashed_table(table: Any, partitions: int, spill: Spill) -> Iterator[tuple[int, bytes]]:
-    """Divides what indexes say among partitions."""
-    together = _ROWS_PER_FILE if spill.directory else max(1, len(table))
-    for start in range(0, len(table), together):
-        yield from spill.put(split_table(table.slice(start, together), partitions))
+def _hashed_known(
+    batch: Sequence[tuple[int, KnownFile]], verify: bool, partitions: int, spill: Spill
+) -> Iterator[tuple[int, bytes]]:
+    """Reads what files say, and divides it among partitions."""
+    some: list[tuple[int, KnownFile]] = []
+    for numbered in batch:
+        some.append(numbered)
+        rows = sum(file.rows for _, file in some)
+        # What waits in files need not be in memory all at once.
+        if numbered is batch[-1] or (spill.directory and rows >= _ROWS_PER_FILE):
+            for table in read_known(some, verify):
+                yield from spill.put(split_table(table, partitions))
+            some = []
 
 
 class _CheckDoFn(beam.DoFn):
@@ -175,8 +183,8 @@ class _CheckDoFn(beam.DoFn):
         self, known: Known, policy: FetchPolicy, places: Mapping[str, int], spill: Spill
     ) -> None:
         self._places = places
+        self._spill = spill
         self._files = known.files
-        self._spill = spill or Spill()
         self._verify = known.verify_content
         self._removals = known.removals
         self._policy = policy

@@ -38,7 +38,13 @@ from image_features.transforms.shards.known_index import (
 )
 from image_features.transforms.shards.ref_table import RefTable, unpacked_refs
 from image_features.transforms.shards.spill import Spill
-from image_features.transforms.skip_known import Known, SkipKnown, _CheckDoFn, _hashed
+from image_features.transforms.skip_known import (
+    Known,
+    SkipKnown,
+    _CheckDoFn,
+    _hashed,
+    _hashed_known,
+)
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.uris import image_key, key_of_text
 from image_features.transforms.values import ImageRef
@@ -313,3 +319,27 @@ def test_keys_that_end_in_zeros_are_found():
 def test_the_transform_wants_named_arguments():
     with pytest.raises(TypeError):
         SkipKnown(Known(), FetchPolicy())
+
+
+@pytest.mark.parametrize("spills", [False, True])
+def test_known_rows_wait_in_few_bytes(tmp_path, spills):
+    count, partitions = 20_000, 64
+    uris = [
+        f"/data/{number // 100:04}/{key_of_text(str(number))[:12]}.jpg" for number in range(count)
+    ]
+    told = [
+        f"file:{number * 37 % 99991}:{10**18 + number * 10**12 + number}" for number in range(count)
+    ]
+    keys = sorted((image_key(uri), version, uri) for uri, version in zip(uris, told, strict=True))
+    path = tmp_path / "index.parquet"
+    notes = [index_note(f"{key}{key}", version, uri) for key, version, uri in keys]
+    path.write_bytes(index_file(np.array([key for key, *_ in keys], "S32"), notes))
+    spill = Spill(str(tmp_path / "spill") if spills else "")
+    refs = [ImageRef(uri, image_key(uri), "/m.txt", row) for row, uri in enumerate(uris)]
+    files = [(0, KnownFile(str(path), "index", 0, count))]
+    waiting = [
+        *_hashed(packed(refs), partitions, spill),
+        *_hashed_known(files, False, partitions, spill),
+    ]
+    assert {number for number, _ in waiting} == set(range(partitions))
+    assert sum(len(part) for _, part in waiting) < count * (2 if spills else 100)
