@@ -26,8 +26,9 @@ def stored_type(column: Column) -> Any:
         Kind.INT64: pa.int64(),
         Kind.FLOAT32: pa.float64(),
         Kind.BOOL: pa.bool_(),
-        Kind.STRING: pa.string(),
-        Kind.BYTES: pa.binary(),
+        # Rows of one shard may have more than the 2 GiB of text that smaller offsets reach.
+        Kind.STRING: pa.large_string(),
+        Kind.BYTES: pa.large_binary(),
     }
     kind = types[column.kind]
     return pa.list_(kind) if column.repeated else kind

@@ -18,6 +18,14 @@ from image_features.transforms.manifests.columns import Column
 from image_features.transforms.manifests.fitting import stored_type
 from image_features.transforms.manifests.plain import KEY_BYTES, PlainRows
 from image_features.transforms.shards.index import key_array
+from image_features.transforms.shards.tables import (
+    halves_of,
+    pack_table,
+    partitions_of,
+    sort_keys,
+    split_by,
+    unpack_table,
+)
 from image_features.transforms.stores.members import MARK, split_member
 from image_features.transforms.values import ImageRef, Place
 
@@ -32,10 +40,10 @@ def ref_schema(columns: Iterable[Column]) -> Any:
 
     fields = [
         pa.field("key", pa.binary(16)),
-        pa.field("source", pa.binary()),  # A path may have any bytes.
+        pa.field("source", pa.large_binary()),  # A path may have any bytes.
         pa.field("row", pa.int64()),
-        pa.field("uri", pa.string()),
-        pa.field("version", pa.string()),
+        pa.field("uri", pa.large_string()),
+        pa.field("version", pa.large_string()),
         *(pa.field(name, pa.int64()) for name in _PLACE),
     ]
     fields += [pa.field(_COLUMN + column.name, stored_type(column)) for column in columns]
@@ -86,14 +94,15 @@ class RefTable:
         versions = [""] * number if rows.versions is None else rows.versions
         arrays = [
             keys,
-            pa.repeat(pa.scalar(source.encode("utf-8", "surrogatepass"), pa.binary()), number),
+            pa.repeat(pa.scalar(source.encode("utf-8", "surrogatepass")), number),
             pa.array(rows.numbers),
             rows.uris,
             pa.array(versions, pa.string()),
             *[pa.nulls(number, pa.int64())] * len(_PLACE),
             *rows.columns,
         ]
-        return cls(pa.Table.from_arrays(arrays, schema=ref_schema(columns)))
+        schema = ref_schema(columns)
+        return cls(pa.Table.from_arrays(arrays, names=schema.names).cast(schema))
 
     @classmethod
     def joined(cls, tables: Sequence[Self]) -> Self:
@@ -107,19 +116,12 @@ class RefTable:
         """Returns all rows of packs, in the order of these."""
         import pyarrow as pa
 
-        tables = [pa.ipc.open_stream(packed).read_all() for packed in packs]
+        tables = [unpack_table(packed) for packed in packs]
         return cls(pa.concat_tables(tables or [ref_schema(()).empty_table()]).combine_chunks())
 
     def packed(self) -> bytes:
         """Returns the table as bytes, compressed."""
-        import pyarrow as pa
-
-        sink = pa.BufferOutputStream()
-        options = pa.ipc.IpcWriteOptions(compression="zstd")
-        with pa.ipc.new_stream(sink, self.table.schema, options=options) as writer:
-            writer.write_table(self.table)
-        data: bytes = sink.getvalue().to_pybytes()
-        return data
+        return pack_table(self.table)
 
     def __len__(self) -> int:
         """Returns the number of references."""
@@ -148,14 +150,7 @@ class RefTable:
         Args:
           numbers: int64 [rows].
         """
-        if not len(numbers):
-            return
-        order = np.argsort(numbers, kind="stable")
-        ordered = self.take(order).table.combine_chunks()
-        found, starts = np.unique(numbers[order], return_index=True)
-        ends = np.append(starts[1:], len(order)).tolist()
-        for number, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
-            yield number, type(self)(ordered.slice(start, end - start))
+        return ((number, type(self)(rows)) for number, rows in split_by(self.table, numbers))
 
     def refs(self, shard: int = -1) -> Iterator[ImageRef]:
         """Yields the references as objects."""
@@ -176,14 +171,14 @@ class RefTable:
 
     def shards(self, num_shards: int) -> npt.NDArray[np.int64]:
         """Returns int64 [rows], the shard of each reference, as `stores.uris.shard_of` does."""
-        halves = self.keys.view(">u8").reshape(-1, 2).astype(np.uint64)
+        high, low = halves_of(self.keys)
         number = np.uint64(num_shards)
-        high = halves[:, 0] % number * np.uint64(2**64 % num_shards) % number
-        return ((high + halves[:, 1] % number) % number).astype(np.int64)
+        high = high % number * np.uint64(2**64 % num_shards) % number
+        return ((high + low % number) % number).astype(np.int64)
 
     def partitions(self, partitions: int) -> npt.NDArray[np.int64]:
         """Returns int64 [rows], the partition of each, as `known_index.partition_of` does."""
-        return self.keys.view(">u4")[::4].astype(np.int64) % partitions
+        return partitions_of(self.keys, partitions)
 
     def spans(self) -> list[tuple[str, int] | None]:
         """Returns of each row the archive that it lies in and the span to read, None of a file."""
@@ -209,16 +204,15 @@ class RefTable:
         Returns:
           The rows, and the number of further mentions.
         """
-        keys = self.keys
-        order = np.argsort(keys, kind="stable")
-        again = np.flatnonzero(keys[order][1:] == keys[order][:-1]) + 1
-        if not len(again):
+        order, first = sort_keys(self.keys)
+        if first.all():
             return self.take(order), 0
-        order = order[np.lexsort((self._mentions(places)[order], keys[order]))]
-        first = np.ones(len(order), np.bool_)
-        first[again] = False
+        images = np.cumsum(first) - 1
+        several = np.flatnonzero(np.bincount(images)[images] > 1)
+        mentions = self.take(order[several])._mentions(places)
+        order[several] = order[several][np.lexsort((mentions, images[several]))]
         once = self.take(order[first])
-        return once._placed(self.take(order), np.cumsum(first) - 1), len(again)
+        return once._placed(self.take(order), images), int(np.count_nonzero(~first))
 
     def _mentions(self, places: Mapping[str, int]) -> npt.NDArray[np.int64]:
         """Returns int64 [rows], the order in which the input mentions the references."""
