@@ -8,23 +8,24 @@ time and size, an object's generation, a server's answer that nothing was modifi
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
+import numpy.typing as npt
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
+from image_features.transforms.compare_known import Comparison, is_told
 from image_features.transforms.find_unread import FindUnread
-from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
+from image_features.transforms.images.fetcher import FetchPolicy
 from image_features.transforms.manifests.sources import Source
-from image_features.transforms.runtime.concurrency import BoundedPool, io_pool
 from image_features.transforms.runtime.metrics import NAMESPACE
 from image_features.transforms.shards.known_files import KnownFiles, NameFiles
 from image_features.transforms.shards.known_index import (
     TOMBSTONE,
+    KnownFile,
     count_partitions,
     latest_of,
     partition_of,
@@ -33,12 +34,13 @@ from image_features.transforms.shards.known_index import (
 )
 from image_features.transforms.shards.ref_table import RefTable
 from image_features.transforms.shards.references import places_of
+from image_features.transforms.shards.spill import Spill
 from image_features.transforms.stores.uris import image_key
-from image_features.transforms.values import EncodedImage, ImageError, ImageRef
+from image_features.transforms.values import ImageError
 from image_features.transforms.verify_packed import VerifyPacked
 
 _LEAST_PARTITIONS = 256
-_VERIFIED_AT_ONCE = 32
+_ROWS_PER_FILE = 250_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,10 +96,19 @@ class SkipKnown(beam.PTransform):
       known: The images that the dataset has already.
       fetch: How to ask for versions.
       sources: What names the images, in the order in which AssignShards takes them.
+      spill: Where what is compared waits.
     """
 
-    def __init__(self, *, known: Known, fetch: FetchPolicy, sources: Sequence[Source] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        known: Known,
+        fetch: FetchPolicy,
+        sources: Sequence[Source] = (),
+        spill: Spill | None = None,
+    ) -> None:
         super().__init__()
+        self._spill = spill or Spill()
         self._known = known
         self._places = places_of(sources)
         self._fetch = fetch
@@ -109,22 +120,22 @@ class SkipKnown(beam.PTransform):
         indexes = (
             rows["refs"].pipeline
             | "NameIndexes" >> NameFiles(known.files)
-            | "ReadIndexes" >> beam.FlatMap(read_known, known.verify_content)
-            | "HashIndexes" >> beam.FlatMap(split_table, partitions)
+            | "HashIndexes"
+            >> beam.FlatMap(_hashed_known, known.verify_content, partitions, self._spill)
         )
         keep_all = rows["errors"] | "FindUnread" >> FindUnread(
             removals=known.removals, hides=known.hides
         )
         compared = (
             {
-                "rows": rows["refs"] | "HashRows" >> beam.FlatMap(_hashed, partitions),
+                "rows": rows["refs"] | "HashRows" >> beam.FlatMap(_hashed, partitions, self._spill),
                 "unread": rows["errors"] | "HashBadRows" >> beam.FlatMap(_named, partitions),
                 "known": indexes,
             }
             | "Meet" >> beam.CoGroupByKey()
             | "CheckVersions"
             >> beam.ParDo(
-                _CheckDoFn(known, self._fetch, self._places), AsSingleton(keep_all)
+                _CheckDoFn(known, self._fetch, self._places, self._spill), AsSingleton(keep_all)
             ).with_outputs("unchanged", "duplicates", "removed", "packed", main="refs")
         )
         refs, unchanged = compared.refs, [compared.unchanged]
@@ -143,21 +154,36 @@ def _named(error: ImageError, partitions: int) -> Iterator[tuple[int, bytes]]:
         yield partition_of(key, partitions), bytes.fromhex(key)
 
 
-def _hashed(packed: bytes, partitions: int) -> Iterator[tuple[int, bytes]]:
+def _hashed(packed: bytes, partitions: int, spill: Spill) -> Iterator[tuple[int, bytes]]:
     """Divides rows among partitions."""
     table = RefTable.unpacked([packed])
-    return ((number, rows.packed()) for number, rows in table.split(table.partitions(partitions)))
+    parts = table.split(table.partitions(partitions))
+    return spill.put((number, rows.packed()) for number, rows in parts)
 
 
-# A row's position, the row, and its validator: the known version or hash; empty if unknown.
-_Item = tuple[int, ImageRef, bytes]
+def _hashed_known(
+    batch: Sequence[tuple[int, KnownFile]], verify: bool, partitions: int, spill: Spill
+) -> Iterator[tuple[int, bytes]]:
+    """Reads what files say, and divides it among partitions."""
+    some: list[tuple[int, KnownFile]] = []
+    for numbered in batch:
+        some.append(numbered)
+        rows = sum(file.rows for _, file in some)
+        # What waits in files need not be in memory all at once.
+        if numbered is batch[-1] or (spill.directory and rows >= _ROWS_PER_FILE):
+            for table in read_known(some, verify):
+                yield from spill.put(split_table(table, partitions))
+            some = []
 
 
 class _CheckDoFn(beam.DoFn):
     """Tells which rows of a partition are new, and whether the known ones have changed."""
 
-    def __init__(self, known: Known, policy: FetchPolicy, places: Mapping[str, int]) -> None:
+    def __init__(
+        self, known: Known, policy: FetchPolicy, places: Mapping[str, int], spill: Spill
+    ) -> None:
         self._places = places
+        self._spill = spill
         self._files = known.files
         self._verify = known.verify_content
         self._removals = known.removals
@@ -167,39 +193,36 @@ class _CheckDoFn(beam.DoFn):
         self._removed = Metrics.counter(NAMESPACE, "skip_known/removed")
 
     def setup(self) -> None:
-        self._fetcher = Fetcher.shared(self._policy)
+        self._comparison = Comparison(self._policy, verify_content=self._verify)
 
     def process(
         self, group: tuple[int, Mapping[str, Iterable[bytes]]], keep_all: bool
     ) -> Iterator[Any]:
         _, parts = group
-        table, duplicates = RefTable.unpacked(parts["rows"]).sorted_once(self._places)
-        known = latest_of(parts["known"])
+        import pyarrow as pa
+
+        rows = RefTable.unpacked(self._spill.get(parts["rows"]))
+        table, duplicates = rows.sorted_once(self._places)
+        known = latest_of(self._spill.get(parts["known"]))
         positions, there = known.find(table.keys)
         removed = (known.files != TOMBSTONE) & (self._removals and not keep_all)
         removed[positions[there]] = False
         unread, named = known.find(list(parts["unread"]))
         removed[unread[named]] = False
         there[there] = known.files[positions[there]] != TOMBSTONE
-        validators = iter(known.validators.take(positions[there]).to_pylist())
 
-        loose = []
-        packed: dict[tuple[str, int], list[tuple[int, bytes]]] = {}
-        spans = table.spans() if self._verify else [None] * len(table)
-        rows = zip(table.refs(), spans, there.tolist(), strict=True)
-        for position, (ref, span, is_there) in enumerate(rows):
-            validator = next(validators) if is_there else b""
-            if span is not None and validator:
-                packed.setdefault(span, []).append((position, validator))
-            else:
-                loose.append((position, ref, validator))
-        for span, of_span in packed.items():
-            chosen, hashes = zip(*of_span, strict=True)
-            yield TaggedOutput("packed", (span, (table.take(np.array(chosen)).packed(), hashes)))
-        changed = np.array(sorted(self._changed(loose)), np.int64)
-        if len(changed):
+        validators = known.validators.take(pa.array(positions, mask=~there))
+        # What an index tells no version of may be any version.
+        there = is_told(validators)
+        loose = np.ones(len(table), np.bool_)
+        for span, chosen in self._packed(table, there):
+            loose[chosen] = False
+            hashes = validators.take(chosen).to_pylist()
+            yield TaggedOutput("packed", (span, (table.take(chosen).packed(), hashes)))
+        changed = loose & ~self._comparison.same(table, validators, loose & there)
+        if changed.any():
             yield table.take(changed).packed()
-        unchanged = len(loose) - len(changed)
+        unchanged = int(np.count_nonzero(loose) - np.count_nonzero(changed))
         yield from self._counted("unchanged", unchanged, self._unchanged)
         yield from self._counted("duplicates", duplicates, self._duplicates)
         self._removed.inc(int(removed.sum()))
@@ -207,44 +230,18 @@ class _CheckDoFn(beam.DoFn):
             chosen = known.rows[removed & (known.files == file)]
             yield TaggedOutput("removed", (self._files[file].path, chosen.astype("<u4").tobytes()))
 
-    def _changed(self, items: Iterable[_Item]) -> Iterator[int]:
-        """Yields the positions of rows whose images are new or have changed."""
-        pool: BoundedPool[_Item, tuple[int, bool]] = BoundedPool(
-            self._checked,
-            executor=io_pool(self._policy.threads),
-            max_items=min(self._policy.threads, _VERIFIED_AT_ONCE if self._verify else 2**31),
-            # It begins with few, as fetches do: a server that is overrun answers nothing of use.
-            min_items=max(_VERIFIED_AT_ONCE, self._policy.threads // 8),
-        )
-        for position, ref, validator in items:
-            uri = ref.uri
-            if not validator:
-                yield position
-            elif self._verify or ("://" in uri and not ref.version):
-                for looked_at, same in pool.submit((position, ref, validator), alone=True):
-                    if not same:
-                        yield looked_at
-            elif ref.version:
-                if validator.decode() != ref.version:
-                    yield position
-            elif not self._fetcher.is_unchanged(uri, validator.decode()):
-                yield position
-        for looked_at, same in pool.drain():
-            if not same:
-                yield looked_at
-
-    def _checked(self, item: _Item) -> tuple[int, bool]:
-        """Returns the position of a row, and whether its image still matches the validator."""
-        position, ref, validator = item
-        if not self._verify:
-            return position, self._fetcher.is_unchanged(ref.uri, validator.decode())
-        found = self._fetcher.fetch(ref)
-        return position, isinstance(found, EncodedImage) and hashlib.sha256(
-            found.data
-        ).digest() == validator
+    def _packed(
+        self, table: RefTable, there: npt.NDArray[np.bool_]
+    ) -> Iterator[tuple[tuple[str, int], npt.NDArray[np.int64]]]:
+        """Yields the spans of archives whose content is compared, with positions of known rows."""
+        packed: dict[tuple[str, int], list[int]] = {}
+        for position, span in enumerate(table.spans() if self._verify else ()):
+            if span is not None and there[position]:
+                packed.setdefault(span, []).append(position)
+        return ((span, np.array(chosen)) for span, chosen in packed.items())
 
     def teardown(self) -> None:
-        self._fetcher.close()
+        self._comparison.close()
 
     def _counted(self, tag: str, count: int, counter: Any) -> Iterator[Any]:
         if count:

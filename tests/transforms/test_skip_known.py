@@ -37,12 +37,20 @@ from image_features.transforms.shards.known_index import (
     split_table,
 )
 from image_features.transforms.shards.ref_table import RefTable, unpacked_refs
-from image_features.transforms.skip_known import Known, SkipKnown, _CheckDoFn
+from image_features.transforms.shards.spill import Spill
+from image_features.transforms.skip_known import (
+    Known,
+    SkipKnown,
+    _CheckDoFn,
+    _hashed,
+    _hashed_known,
+)
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.uris import image_key, key_of_text
 from image_features.transforms.values import ImageRef
 from tests import images
 
+NO_SPILL = Spill()
 NAMES = st.sampled_from([f"gs://b/{n}.jpg" for n in range(12)])
 # A run: versions by image, and the images that it declares gone.
 RUN = st.tuples(st.dictionaries(NAMES, st.sampled_from(["", "1", "2"])), st.sets(NAMES))
@@ -81,11 +89,11 @@ def live(runs):
     return found
 
 
-def divided(files, partitions, verify=False):
+def divided(files, partitions, verify=False, spill=NO_SPILL):
     parts = {}
     for batch in map(files.numbered, files.together()):
         for table in read_known(batch, verify):
-            for number, part in split_table(table, partitions):
+            for number, part in spill.put(split_table(table, partitions)):
                 parts.setdefault(number, []).append(part)
     return parts
 
@@ -99,9 +107,14 @@ def packed(refs):
     st.lists(RUN, max_size=3),
     st.lists(st.tuples(NAMES, st.sampled_from(["1", "2"])), max_size=20),
     st.integers(1, 5),
+    st.booleans(),
 )
-def test_rows_are_new_or_known_as_the_model_says(tmp_path_factory, runs, manifest, partitions):
-    files = write_runs(tmp_path_factory.mktemp("runs"), runs)
+def test_rows_are_new_or_known_as_the_model_says(
+    tmp_path_factory, runs, manifest, partitions, spills
+):
+    directory = tmp_path_factory.mktemp("runs")
+    spill = Spill(str(directory / "spill")) if spills else NO_SPILL
+    files = write_runs(directory, runs)
     # The first mention of an image counts.
     refs = [
         ImageRef(uri, image_key(uri), "m", row, version=versions.of_column(version))
@@ -112,11 +125,13 @@ def test_rows_are_new_or_known_as_the_model_says(tmp_path_factory, runs, manifes
         first.setdefault(uri, version)
     known = live(runs)
 
-    parts = divided(files, partitions)
+    parts = divided(files, partitions, spill=spill)
     rows = {}
     for ref in refs:
-        rows.setdefault(partition_of(ref.key, partitions), []).append(packed([ref]))
-    do_fn = _CheckDoFn(Known(files), FetchPolicy(threads=2), {})
+        for number, part in _hashed(packed([ref]), partitions, spill):
+            assert number == partition_of(ref.key, partitions)
+            rows.setdefault(number, []).append(part)
+    do_fn = _CheckDoFn(Known(files), FetchPolicy(threads=2), {}, spill)
     do_fn.setup()
     out = {"refs": [], "unchanged": 0, "duplicates": 0, "removed": []}
     for number in range(partitions):
@@ -242,7 +257,7 @@ def test_files_are_looked_at_in_place(tmp_path, verify):
     pathlib.Path(uris["overwritten"]).write_bytes(data)
     os.utime(uris["overwritten"], ns=(status.st_atime_ns, status.st_mtime_ns))
     os.unlink(uris["gone"])
-    do_fn = _CheckDoFn(Known(files, verify_content=verify), FetchPolicy(threads=4), {})
+    do_fn = _CheckDoFn(Known(files, verify_content=verify), FetchPolicy(threads=4), {}, NO_SPILL)
     do_fn.setup()
     rows = [ImageRef(uri, image_key(uri)) for uri in uris.values()]
     group = {"rows": [packed(rows)], "known": divided(files, 1, verify)[0], "unread": []}
@@ -304,3 +319,27 @@ def test_keys_that_end_in_zeros_are_found():
 def test_the_transform_wants_named_arguments():
     with pytest.raises(TypeError):
         SkipKnown(Known(), FetchPolicy())
+
+
+@pytest.mark.parametrize("spills", [False, True])
+def test_known_rows_wait_in_few_bytes(tmp_path, spills):
+    count, partitions = 20_000, 64
+    uris = [
+        f"/data/{number // 100:04}/{key_of_text(str(number))[:12]}.jpg" for number in range(count)
+    ]
+    told = [
+        f"file:{number * 37 % 99991}:{10**18 + number * 10**12 + number}" for number in range(count)
+    ]
+    keys = sorted((image_key(uri), version, uri) for uri, version in zip(uris, told, strict=True))
+    path = tmp_path / "index.parquet"
+    notes = [index_note(f"{key}{key}", version, uri) for key, version, uri in keys]
+    path.write_bytes(index_file(np.array([key for key, *_ in keys], "S32"), notes))
+    spill = Spill(str(tmp_path / "spill") if spills else "")
+    refs = [ImageRef(uri, image_key(uri), "/m.txt", row) for row, uri in enumerate(uris)]
+    files = [(0, KnownFile(str(path), "index", 0, count))]
+    waiting = [
+        *_hashed(packed(refs), partitions, spill),
+        *_hashed_known(files, False, partitions, spill),
+    ]
+    assert {number for number, _ in waiting} == set(range(partitions))
+    assert sum(len(part) for _, part in waiting) < count * (2 if spills else 100)

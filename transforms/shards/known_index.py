@@ -12,6 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.transforms.shards.index import INDEX_KIND, key_array, read_index, read_verified
+from image_features.transforms.shards.tables import (
+    find_keys,
+    pack_table,
+    partitions_of,
+    sort_keys,
+    split_by,
+    unpack_table,
+)
 
 # A partition is held in memory, with some hundred bytes a row.
 _ROWS_PER_PARTITION = 50_000
@@ -99,20 +107,8 @@ def read_tombstones(path: str, sha256: str = "") -> list[bytes]:
 
 def split_table(table: Any, partitions: int) -> Iterator[tuple[int, bytes]]:
     """Yields the parts of a table by partition, for `latest_of`."""
-    import pyarrow as pa
-
-    heads = key_array(table["key"]).view(">u4")[::4]
-    numbers = heads.astype(np.int64) % partitions
-    order = np.argsort(numbers, kind="stable")
-    table = table.take(order).combine_chunks()
-    found, starts = np.unique(numbers[order], return_index=True)
-    ends = np.append(starts[1:], len(order))[: len(starts)].tolist()
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    for number, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
-            writer.write_table(table.slice(start, end - start))
-        yield number, sink.getvalue().to_pybytes()
+    numbers = partitions_of(key_array(table["key"]), partitions)
+    return ((number, pack_table(part)) for number, part in split_by(table, numbers))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,12 +135,8 @@ class Latest:
         self, keys: Sequence[bytes] | npt.NDArray[np.bytes_]
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         """Returns the positions of keys, and whether they are there at all."""
-        # Both sides must be arrays: NumPy drops zero bytes at the end of its own strings only.
-        wanted = np.array(keys, "S16")
-        positions = np.searchsorted(self.keys, wanted)
-        there = positions < len(self.keys)
-        there[there] = self.keys[positions[there]] == wanted[there]
-        return positions, there
+        # NumPy drops zero bytes at the end of its own strings, and not of others.
+        return find_keys(self.keys, np.array(keys, "S16"))
 
 
 def latest_entries(
@@ -160,10 +152,7 @@ def latest_entries(
     Returns:
       The positions of the entries that hold, one for each key, sorted by key.
     """
-    order = np.argsort(keys, kind="stable") if ages is None else np.lexsort((ages, keys))
-    ordered = keys[order]
-    first = np.ones(len(ordered), np.bool_)
-    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    order, first = sort_keys(keys, ages)
     return order[first]
 
 
@@ -176,10 +165,11 @@ def latest_of(packs: Iterable[bytes], without: Iterable[int] | None = None) -> L
     """
     import pyarrow as pa
 
-    tables = [pa.ipc.open_stream(packed).read_all() for packed in packs]
+    tables = [unpack_table(packed) for packed in packs]
     if not tables:
         none = np.empty(0, np.int32)
-        return Latest(np.empty(0, "S16"), pa.array([]), none, none.astype(np.uint32), none, 0)
+        validators = pa.array([], pa.binary())
+        return Latest(np.empty(0, "S16"), validators, none, none.astype(np.uint32), none, 0)
     table = pa.concat_tables(tables)
     if without is not None:
         table = table.filter(~np.isin(table["age"].to_numpy(), list(without)))

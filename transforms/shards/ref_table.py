@@ -11,20 +11,24 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 
-from image_features.transforms.manifests.columns import Column, Kind
-from image_features.transforms.runtime.concurrency import in_global_window
+from image_features.transforms.manifests.columns import Column
+from image_features.transforms.manifests.fitting import stored_type
+from image_features.transforms.manifests.plain import KEY_BYTES, PlainRows
 from image_features.transforms.shards.index import key_array
+from image_features.transforms.shards.tables import (
+    halves_of,
+    pack_table,
+    partitions_of,
+    sort_keys,
+    split_by,
+    unpack_table,
+)
 from image_features.transforms.stores.members import MARK, split_member
-from image_features.transforms.values import ColumnValue, ImageRef, Place
+from image_features.transforms.values import ImageRef, Place
 
-# So many rows compress well, also when they are divided among hundreds of shards.
-ROWS_PER_TABLE = 65_536
-# Manifests may hold embeddings or whole texts.
-_BYTES_PER_TABLE = 32 * 2**20
 # Manifest columns have this before their names, so that none clashes with a reference's own.
 _COLUMN = "column/"
 _PLACE = ("span", "begin", "size")
@@ -34,14 +38,6 @@ def ref_schema(columns: Iterable[Column]) -> Any:
     """Returns the Arrow schema of references whose rows have these manifest columns."""
     import pyarrow as pa
 
-    types = {
-        Kind.INT64: pa.int64(),
-        Kind.FLOAT32: pa.float64(),  # The value is rounded where its record is written.
-        Kind.BOOL: pa.bool_(),
-        # Rows of one shard may have more than the 2 GiB of text that smaller offsets reach.
-        Kind.STRING: pa.large_string(),
-        Kind.BYTES: pa.large_binary(),
-    }
     fields = [
         pa.field("key", pa.binary(16)),
         pa.field("source", pa.large_binary()),  # A path may have any bytes.
@@ -50,9 +46,7 @@ def ref_schema(columns: Iterable[Column]) -> Any:
         pa.field("version", pa.large_string()),
         *(pa.field(name, pa.int64()) for name in _PLACE),
     ]
-    for column in columns:
-        kind = types[column.kind]
-        fields.append(pa.field(_COLUMN + column.name, pa.list_(kind) if column.repeated else kind))
+    fields += [pa.field(_COLUMN + column.name, stored_type(column)) for column in columns]
     return pa.schema(fields)
 
 
@@ -89,23 +83,45 @@ class RefTable:
         return cls(pa.Table.from_arrays(typed, schema=schema))
 
     @classmethod
+    def of_rows(cls, rows: PlainRows, source: str, columns: Iterable[Column]) -> Self:
+        """Makes a table of the rows of a manifest that have these columns."""
+        import pyarrow as pa
+
+        number = len(rows)
+        keys = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(KEY_BYTES), number, [None, pa.py_buffer(rows.keys)]
+        )
+        versions = [""] * number if rows.versions is None else rows.versions
+        arrays = [
+            keys,
+            pa.repeat(pa.scalar(source.encode("utf-8", "surrogatepass")), number),
+            pa.array(rows.numbers),
+            rows.uris,
+            pa.array(versions, pa.string()),
+            *[pa.nulls(number, pa.int64())] * len(_PLACE),
+            *rows.columns,
+        ]
+        schema = ref_schema(columns)
+        return cls(pa.Table.from_arrays(arrays, names=schema.names).cast(schema))
+
+    @classmethod
+    def joined(cls, tables: Sequence[Self]) -> Self:
+        """Returns all rows of some tables, in the order of these."""
+        import pyarrow as pa
+
+        return cls(pa.concat_tables([table.table for table in tables]).combine_chunks())
+
+    @classmethod
     def unpacked(cls, packs: Iterable[bytes]) -> Self:
         """Returns all rows of packs, in the order of these."""
         import pyarrow as pa
 
-        tables = [pa.ipc.open_stream(packed).read_all() for packed in packs]
+        tables = [unpack_table(packed) for packed in packs]
         return cls(pa.concat_tables(tables or [ref_schema(()).empty_table()]).combine_chunks())
 
     def packed(self) -> bytes:
         """Returns the table as bytes, compressed."""
-        import pyarrow as pa
-
-        sink = pa.BufferOutputStream()
-        options = pa.ipc.IpcWriteOptions(compression="zstd")
-        with pa.ipc.new_stream(sink, self.table.schema, options=options) as writer:
-            writer.write_table(self.table)
-        data: bytes = sink.getvalue().to_pybytes()
-        return data
+        return pack_table(self.table)
 
     def __len__(self) -> int:
         """Returns the number of references."""
@@ -134,14 +150,7 @@ class RefTable:
         Args:
           numbers: int64 [rows].
         """
-        if not len(numbers):
-            return
-        order = np.argsort(numbers, kind="stable")
-        ordered = self.take(order).table.combine_chunks()
-        found, starts = np.unique(numbers[order], return_index=True)
-        ends = np.append(starts[1:], len(order)).tolist()
-        for number, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
-            yield number, type(self)(ordered.slice(start, end - start))
+        return ((number, type(self)(rows)) for number, rows in split_by(self.table, numbers))
 
     def refs(self, shard: int = -1) -> Iterator[ImageRef]:
         """Yields the references as objects."""
@@ -162,14 +171,14 @@ class RefTable:
 
     def shards(self, num_shards: int) -> npt.NDArray[np.int64]:
         """Returns int64 [rows], the shard of each reference, as `stores.uris.shard_of` does."""
-        halves = self.keys.view(">u8").reshape(-1, 2).astype(np.uint64)
+        high, low = halves_of(self.keys)
         number = np.uint64(num_shards)
-        high = halves[:, 0] % number * np.uint64(2**64 % num_shards) % number
-        return ((high + halves[:, 1] % number) % number).astype(np.int64)
+        high = high % number * np.uint64(2**64 % num_shards) % number
+        return ((high + low % number) % number).astype(np.int64)
 
     def partitions(self, partitions: int) -> npt.NDArray[np.int64]:
         """Returns int64 [rows], the partition of each, as `known_index.partition_of` does."""
-        return self.keys.view(">u4")[::4].astype(np.int64) % partitions
+        return partitions_of(self.keys, partitions)
 
     def spans(self) -> list[tuple[str, int] | None]:
         """Returns of each row the archive that it lies in and the span to read, None of a file."""
@@ -195,16 +204,15 @@ class RefTable:
         Returns:
           The rows, and the number of further mentions.
         """
-        keys = self.keys
-        order = np.argsort(keys, kind="stable")
-        again = np.flatnonzero(keys[order][1:] == keys[order][:-1]) + 1
-        if not len(again):
+        order, first = sort_keys(self.keys)
+        if first.all():
             return self.take(order), 0
-        order = order[np.lexsort((self._mentions(places)[order], keys[order]))]
-        first = np.ones(len(order), np.bool_)
-        first[again] = False
+        images = np.cumsum(first) - 1
+        several = np.flatnonzero(np.bincount(images)[images] > 1)
+        mentions = self.take(order[several])._mentions(places)
+        order[several] = order[several][np.lexsort((mentions, images[several]))]
         once = self.take(order[first])
-        return once._placed(self.take(order), np.cumsum(first) - 1), len(again)
+        return once._placed(self.take(order), images), int(np.count_nonzero(~first))
 
     def _mentions(self, places: Mapping[str, int]) -> npt.NDArray[np.int64]:
         """Returns int64 [rows], the order in which the input mentions the references."""
@@ -252,48 +260,3 @@ class RefTable:
 def unpacked_refs(packed: bytes, shard: int = -1) -> Iterator[ImageRef]:
     """Yields the references of one pack."""
     return RefTable.unpacked([packed]).refs(shard)
-
-
-class PackRefs(beam.PTransform):
-    """ImageRef to packed tables of them, as they come in a bundle.
-
-    Args:
-      columns: The manifest columns that the references have.
-    """
-
-    def __init__(self, columns: Sequence[Column]) -> None:
-        super().__init__()
-        self._columns = tuple(columns)
-
-    def expand(self, refs: Any) -> Any:
-        return refs | "Pack" >> beam.ParDo(_PackDoFn(self._columns))
-
-
-class _PackDoFn(beam.DoFn):
-    def __init__(self, columns: tuple[Column, ...]) -> None:
-        self._columns = columns
-
-    def start_bundle(self) -> None:
-        self._refs: list[ImageRef] = []
-        self._bytes = 0
-
-    def process(self, ref: ImageRef) -> Iterator[bytes]:
-        self._refs.append(ref)
-        self._bytes += len(ref.uri) + sum(_size(value) for _, value in ref.columns)
-        if len(self._refs) >= ROWS_PER_TABLE or self._bytes >= _BYTES_PER_TABLE:
-            yield self._pack()
-
-    def finish_bundle(self) -> Iterator[Any]:
-        if self._refs:
-            yield in_global_window(self._pack())
-
-    def _pack(self) -> bytes:
-        refs, self._refs, self._bytes = self._refs, [], 0
-        return RefTable.of(refs, self._columns).packed()
-
-
-def _size(value: ColumnValue) -> int:
-    """Returns about how many bytes a value takes in a table."""
-    if isinstance(value, list):
-        return sum(map(_size, value))
-    return len(value) if isinstance(value, str | bytes) else 8
