@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import types
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.transforms import core
+from apache_beam.transforms import core, userstate
 
 
 class KeptViews(PipelineOptions):  # type: ignore[misc]
@@ -34,28 +34,32 @@ class KeptViews(PipelineOptions):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def kept_signatures() -> Iterator[None]:
-    """Makes Beam look at the parameters of a method once, instead of in each of its objects.
+def kept_parameters() -> Iterator[None]:
+    """Makes Beam look at the methods of a step once, instead of eight times in each of its copies.
 
-    Every step of a job is searched for state and timers several times, by all of its methods.
+    It searches them all for state and timers, by the defaults of their parameters.
     """
-    look = core.get_signature
+    parameters, specs = core.get_function_args_defaults, userstate.get_dofn_specs
+    specs_of: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
     @functools.cache
-    def of_function(function: types.FunctionType) -> inspect.Signature:
+    def of_function(function: types.FunctionType) -> Any:
         # The first parameter is left out, whatever the method is bound to.
-        signature: inspect.Signature = look(types.MethodType(function, function))
-        return signature
+        return parameters(types.MethodType(function, function))
 
-    def of(function: Any) -> Any:
-        if isinstance(function, types.MethodType) and isinstance(
-            function.__func__, types.FunctionType
-        ):
-            return of_function(function.__func__)
-        return look(function)
+    def kept(function: Any) -> Any:
+        if type(function) is types.MethodType and type(function.__func__) is types.FunctionType:
+            names, defaults = of_function(function.__func__)
+            return list(names), list(defaults)
+        return parameters(function)
 
-    core.get_signature = of
+    def kept_specs(step: Any) -> Any:
+        if step not in specs_of:
+            specs_of[step] = specs(step)
+        return specs_of[step]
+
+    core.get_function_args_defaults, userstate.get_dofn_specs = kept, kept_specs
     try:
         yield
     finally:
-        core.get_signature = look
+        core.get_function_args_defaults, userstate.get_dofn_specs = parameters, specs
