@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 from typing import NamedTuple
@@ -134,6 +135,7 @@ def _member(
     return TarMember(name.decode("utf-8", "surrogateescape"), begin, at, size, kind, problem)
 
 
+@functools.lru_cache(16)  # Each pax header of an archive is mostly the same.
 def _parse(block: bytes) -> _Header:
     """Returns what a header says.
 
