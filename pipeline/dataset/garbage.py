@@ -10,6 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import RunHeldError, RunNotFoundError, UnsoundRunError
 from image_features.pipeline.dataset.claim import Claim, is_held
+from image_features.pipeline.dataset.file_list import is_list_of_entries, list_of_entries
 from image_features.pipeline.dataset.layout import (
     DEDUP_FILE,
     EXPORT_FILE,
@@ -20,7 +21,8 @@ from image_features.pipeline.dataset.layout import (
     STAGING_NAME,
     dataset_of,
 )
-from image_features.pipeline.dataset.run import Run, committed_runs, lost_file, unreplaced
+from image_features.pipeline.dataset.lost_files import lost_file
+from image_features.pipeline.dataset.run import Run, committed_runs, unreplaced
 from image_features.transforms.stores.files import remove_file, remove_files, remove_tree
 from image_features.transforms.stores.listing import Listed, list_tree
 
@@ -33,12 +35,13 @@ class Garbage:
     """A directory to remove.
 
     Attributes:
-      directory: The directory to remove, with everything in it.
+      directory: The directory to remove, with everything in it, or one file.
       why: The reason, as `gc` prints it.
       bytes: The size of its files.
       finished: The finish time, checked again before deletion; empty if the run is not committed.
       staging: The staging directory of an attempt, which somebody may take up; empty if there is
         no attempt.
+      is_file: Whether it is one file, which no commit names.
     """
 
     directory: str
@@ -46,6 +49,7 @@ class Garbage:
     bytes: int
     finished: str = ""
     staging: str = ""
+    is_file: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +97,7 @@ def find_garbage(contents: Contents, *, merged_before: float, died_before: float
     runs, files = contents.runs, contents.files
     found = list(_replaced(runs, files, merged_before))
     gone = {garbage.directory for garbage in found}
+    found += _unnamed_lists(contents, gone, died_before)
     committed = {run.directory for run in runs}
     for directory, names in sorted(files.items()):
         staged = {name: file for name, file in names.items() if name.startswith(f"{STAGING_NAME}/")}
@@ -119,6 +124,9 @@ def remove(garbage: Garbage) -> None:
       OSError, transforms.stores.retries.FetchError: something could not be removed.
     """
     directory = garbage.directory
+    if garbage.is_file:
+        remove_file(directory)
+        return
     if garbage.staging:
         Claim(garbage.staging).take()
     elif not garbage.finished and FileSystems.exists(
@@ -135,6 +143,21 @@ def remove(garbage: Garbage) -> None:
     # By the staging directory an attempt is known for one, so it goes last.
     remove_files(directory)
     remove_tree(directory)
+
+
+def _unnamed_lists(contents: Contents, gone: set[str], died_before: float) -> Iterator[Garbage]:
+    """Yields what attempts have left that died, or lost, just before the file that commits."""
+    for run in contents.runs:
+        named = list_of_entries(run.commit.record)
+        strays = [
+            file
+            for name, file in contents.files.get(run.directory, {}).items()
+            if is_list_of_entries(name) and name != named and file.written <= died_before
+        ]
+        staging = FileSystems.join(run.directory, STAGING_NAME)
+        if strays and run.directory not in gone and not is_held(staging):
+            for file in strays:
+                yield Garbage(file.path, "lists files for no commit", file.size, is_file=True)
 
 
 def _replaced(
