@@ -130,6 +130,10 @@ def main() -> None:
         encoder.name: [encoder.photograph(*made) for made in _pictures(timed, encoder.shape)]
         for encoder in (_ENCODERS[0], _ENCODERS[1], _ENCODERS[-1])
     }
+    files["none, progressive"] = [
+        encode(picture, quality=90, progressive=True)
+        for picture, _ in _pictures(timed, _FOUR_TO_THREE)
+    ]
     times = [_time(name, datas, module.image_size) for name, datas in files.items()]
     runs = _extract(files[_ENCODERS[0].name], sorted(options.sizes), options.model)
     measure.print_table(times)

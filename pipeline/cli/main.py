@@ -19,6 +19,7 @@ from image_features.pipeline.process import (
     log_to_stderr,
     quieten,
 )
+from image_features.pipeline.runners.lean_beam import import_beam, needs_clouds
 from image_features.pipeline.streams import complain, open_closed_streams, say, show
 from image_features.pipeline.terminal import PROGRAM
 from image_features.transforms.stores.gcs_credentials import check_credentials
@@ -37,6 +38,7 @@ _COMMANDS = (
     "model",
     "samples",
 )
+_WITH_BEAM = frozenset({"extract", "pack", "compact", "gc", "export"})
 
 
 class Command(Protocol):
@@ -96,7 +98,11 @@ def _run(arguments: list[str]) -> int:
         return EXIT_OK
     if any("gs://" in argument.lower() for argument in arguments):
         check_credentials()
-    return _command(arguments[0]).run(arguments[1:])
+    command = _command(arguments[0])
+    is_help = "-h" in arguments or "--help" in arguments
+    if arguments[0] in _WITH_BEAM and not is_help and not needs_clouds(arguments):
+        import_beam()
+    return command.run(arguments[1:])
 
 
 def _command(name: str) -> Command:

@@ -112,7 +112,7 @@ def remove_strays(layout: RunLayout, files: Sequence[ShardFile]) -> None:
     kinds = {VECTORS, REMOVED_KEYS, *(file.kind for file in files)}
     listed = {file.name for file in files}
     _remove_unlisted(layout, sorted(kinds), listed)
-    if not any(name.startswith(TABLE) for name in listed) and list_tree(layout.path(TABLE)):
+    if not any(name.startswith(TABLE) for name in listed) and any(list_tree(layout.path(TABLE))):
         remove_tree(layout.path(TABLE))
     for folder in FOLDERS:
         for file in list_files(layout.path(folder), f"{folder}_"):

@@ -179,7 +179,7 @@ def _replaced(
         ]
         if not (replaced or leftovers) or _time(merged.finished) > merged_before:
             continue
-        lost = lost_file(merged, merged.all_files, list_tree(merged.directory))
+        lost = lost_file(merged, merged.all_files, [*list_tree(merged.directory)])
         if lost:
             raise UnsoundRunError(
                 f"{merged.directory} has lost {lost.name}: what is left of the runs that it "
@@ -196,7 +196,9 @@ def _replaced(
 def _files_by_run(dataset: str) -> dict[str, dict[str, Listed]]:
     """Returns the metadata of every file, by directory of the dataset and path within that.
 
-    Exports to databases have a directory each in one of their own.
+    Exports to databases have a directory each in one of their own. The pieces of an attempt are
+    millions, of which only the size of all and the last time matter: a directory of them counts as
+    one file.
     """
     found: dict[str, dict[str, Listed]] = {}
     root = dataset.rstrip("/")
@@ -205,8 +207,15 @@ def _files_by_run(dataset: str) -> dict[str, dict[str, Listed]]:
         if name == EXPORTS:
             inner, _, rest = rest.partition("/")
             name = f"{name}/{inner}"
-        if rest:
-            found.setdefault(FileSystems.join(root, name), {})[rest] = file
+        if not rest:
+            continue
+        names = found.setdefault(FileSystems.join(root, name), {})
+        if rest.startswith(f"{STAGING_NAME}/") and rest.count("/") > 1:
+            rest, _, _ = rest.rpartition("/")
+            before = names.get(rest, Listed(file.path.rpartition("/")[0], 0, 0.0))
+            size, written = before.size + file.size, max(before.written, file.written)
+            file = before._replace(size=size, written=written)
+        names[rest] = file
     return found
 
 

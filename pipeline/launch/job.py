@@ -32,6 +32,7 @@ from image_features.pipeline.launch.stop import stopped_by_signals, stopped_in_t
 from image_features.pipeline.launch.work import Outcome, Terms, Work
 from image_features.pipeline.pack import Packing
 from image_features.pipeline.runners import runner
+from image_features.pipeline.runners.kept_views import KeptViews, kept_parameters
 from image_features.pipeline.streams import say
 from image_features.transforms.shards.spill import Spill
 from image_features.transforms.stores.uris import redact_text
@@ -126,10 +127,11 @@ def _submit(work: Work[Any], beam_options: PipelineOptions) -> Any:
             )
         elif isinstance(work, Packing):
             work = dataclasses.replace(work, cpu_threads=threads, spill=spill)
-        pipeline = beam.Pipeline(options=beam_options)
-        work.build(pipeline)
-        with watch(run.layout.staging):
-            return pipeline.run()
+        with kept_parameters():
+            pipeline = beam.Pipeline(options=beam_options.view_as(KeptViews))
+            work.build(pipeline)
+            with watch(run.layout.staging):
+                return pipeline.run()
     except Exception as error:
         raise _failure(run, error) from error
 

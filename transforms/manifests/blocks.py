@@ -87,8 +87,9 @@ class Blocks:
         """Yields all lines that are left; those that are not used are given to `restore`."""
         while self._lines or self._fill():
             yield self._lines.popleft()
-        if self._tail is not None:
-            yield from self._tail
+        # Delegated to, it would be closed with this generator, though lines are left in it.
+        while self._tail is not None and (line := next(self._tail, None)) is not None:
+            yield line
 
     def until(self, end: float) -> Iterator[Line]:
         """Yields the lines before a line of this number."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from image_features.transforms.manifests.blocks import BLOCK, Block, Blocks
+from image_features.transforms.manifests.blocks import Block, Blocks
 from image_features.transforms.manifests.delimited import DelimitedRows, TakenLines
 from image_features.transforms.manifests.delimited_table import Dialect
 from image_features.transforms.manifests.fitting import fit_text, fit_values
@@ -45,9 +45,13 @@ class LineReader(Protocol):
 
 def read_plainly(reader: LineReader, blocks: Blocks) -> Iterator[PlainRows | ManifestRow]:
     """Yields the rows of a manifest of lines in their order."""
-    odd = even = tried = 0
+    odd = even = seen = number = 0
+    tries = True
     while (block := blocks.take()) is not None:
-        tries = odd <= even or tried % _TRIED == 0
+        if block.number >= number:  # It is no part of one that was seen.
+            tries = odd <= even or seen % _TRIED == 0
+            odd, even = odd // 2, even // 2
+            number, seen = block.end, seen + 1
         found = reader.plain(block) if tries and len(block.data) <= MAX_LINE else None
         if found is not None:
             even += len(block.data)
@@ -55,15 +59,10 @@ def read_plainly(reader: LineReader, blocks: Blocks) -> Iterator[PlainRows | Man
         elif tries and len(block.data) > _SMALL and (halves := block.halves()):
             for half in reversed(halves):
                 blocks.put_back(half)
-            continue
         else:
             odd += len(block.data)
             blocks.put_back(block)
             yield from reader.rows(blocks, block.end)
-        if len(block.data) > BLOCK // 2:
-            tried += 1
-        if odd + even > 4 * BLOCK:
-            odd, even = odd // 2, even // 2
     yield from reader.rows(blocks, math.inf)
 
 
@@ -147,7 +146,7 @@ def _fields(data: bytes, names: Sequence[str], delimiter: str, quotes: bool) -> 
             parse_options=csv.ParseOptions(
                 delimiter=delimiter,
                 quote_char='"' if quotes else False,
-                double_quote=False,
+                double_quote=quotes,
                 ignore_empty_lines=False,
             ),
             convert_options=csv.ConvertOptions(

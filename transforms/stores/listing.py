@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
@@ -51,16 +51,17 @@ def list_files(directory: str, prefix: str = "") -> list[Listed]:
         return []
 
 
-def list_tree(directory: str) -> list[Listed]:
-    """Lists the files in a directory and below, as `list_files` does."""
+def list_tree(directory: str) -> Iterator[Listed]:
+    """Yields the files in a directory and below, of which there may be millions on disks."""
     if "://" in directory:
-        return _matches(f"{directory}/**")
-    found = list_files(directory)
+        yield from _matches(f"{directory}/**")
+        return
     with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                found += list_tree(entry.path)
-    return found
+                yield from list_tree(entry.path)
+            elif found := _entry(entry):
+                yield found
 
 
 def side_by_side(

@@ -292,3 +292,20 @@ def test_a_list_is_hidden_where_its_commit_file_is(tmp_path, apart):
         record = with_files(layout, {"format_version": 1, "files": None}, entries)
         assert record["files_in"]["name"].startswith(beginning)
         assert list(Commit.of(str(tmp_path), record).files) == [FEATURES, INDEX]
+
+
+def test_the_pieces_of_an_attempt_are_looked_at_together(tmp_path):
+    staging = tmp_path / "data" / "run" / ".staging"
+    for kind in ("features-ab", "errors"):
+        (staging / kind).mkdir(parents=True)
+    (staging / "launch.json").write_bytes(b"12")
+    for number in range(50):
+        (staging / "features-ab" / f"{number:05d}-aa").write_bytes(b"123")
+    (staging / "errors" / "00000-aa").write_bytes(b"1")
+    os.utime(staging / "features-ab" / "00007-aa", (2**32, 2**32))
+    [names] = garbage.look_at(str(tmp_path / "data")).files.values()
+    assert sorted(names) == [".staging/errors", ".staging/features-ab", ".staging/launch.json"]
+    found = garbage.look_at(str(tmp_path / "data"))
+    assert not garbage.find_garbage(found, merged_before=LATER, died_before=2**32 - 1)
+    [attempt] = garbage.find_garbage(found, merged_before=LATER, died_before=2**32)
+    assert attempt.bytes == 153 and attempt.directory == str(tmp_path / "data" / "run")

@@ -1,5 +1,8 @@
 """Manifests read by columns and in parts give what reading them row by row gives."""
 
+import csv
+import gzip
+import itertools
 import json
 import string
 
@@ -9,11 +12,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from image_features.transforms.manifests import blocks, plain_lines, ranges
+from image_features.transforms.manifests import blocks, lines, plain_lines, ranges
 from image_features.transforms.manifests.columns import parse_column_types
 from image_features.transforms.manifests.formats import ManifestFormat
 from image_features.transforms.manifests.plain import PlainRows
+from image_features.transforms.manifests.quotes import are_plain_quotes, goes_over_lines
 from image_features.transforms.manifests.ranges import divide
+from image_features.transforms.manifests.rows import ManifestError
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.read_manifest import read_blocks, read_source
@@ -131,10 +136,10 @@ ends = st.sampled_from(["\n", "\n", "\r\n"])
 
 
 @OFTEN
-@given(lines=st.lists(field, max_size=40), end=ends, cuts=splices, last=st.booleans())
-@example(lines=["a.jpg", "", "#x", ""], end="\n", cuts=[], last=True)
-def test_text(tmp_path, sizes, lines, end, cuts, last):
-    data = (end.join(lines) + end * last).encode()
+@given(texts=st.lists(field, max_size=40), end=ends, cuts=splices, last=st.booleans())
+@example(texts=["a.jpg", "", "#x", ""], end="\n", cuts=[], last=True)
+def test_text(tmp_path, sizes, texts, end, cuts, last):
+    data = (end.join(texts) + end * last).encode()
     (tmp_path / "m.txt").write_bytes(spliced(data, cuts))
     agree(tmp_path / "m.txt", ManifestFormat.TEXT, "")
 
@@ -224,3 +229,61 @@ def test_parquet(tmp_path, sizes, uris, type_, group, values):
     pq.write_table(table, tmp_path / "m.parquet", row_group_size=group)
     for declared in (COLUMNS, COLUMNS.replace("?", ""), COLUMNS.replace("int64", "string")):
         agree(tmp_path / "m.parquet", ManifestFormat.PARQUET, declared, version_column="note")
+
+
+def test_a_large_manifest_is_read_in_parts_unless_a_row_goes_over_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(ranges, "LEAST_BYTES", 1000)
+    monkeypatch.setattr(ranges, "PART_BYTES", 500)
+    path = tmp_path / "m.csv"
+    rows = [f'"a{number}.jpg",{number},"a ""b"", c"\n' for number in range(100)]
+    path.write_text("# a preamble\nuri,label,note\n" + "".join(rows))
+    declared = "label:int64,note:string"
+    assert agree(path, ManifestFormat.CSV, declared) == 6
+    assert agree(path, ManifestFormat.JSONL, declared) == 6  # All are bad rows.
+    with path.open("a") as file:
+        file.write('b.jpg,7,"two\nlines"\n')
+    assert agree(path, ManifestFormat.CSV, declared) == 1
+    assert agree(path, ManifestFormat.CSV, declared, quotes=False) == 6
+    path.write_bytes(path.read_bytes().replace(b"a7.jpg", b"a7\r.jpg"))
+    assert agree(path, ManifestFormat.CSV, declared, quotes=False) == 1
+    (tmp_path / "m.csv.gz").write_bytes(gzip.compress(path.read_bytes(), 0))
+    assert agree(tmp_path / "m.csv.gz", ManifestFormat.CSV, declared) == 1
+
+
+def test_a_manifest_that_has_changed_since_it_was_divided_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(ranges, "LEAST_BYTES", 1000)
+    monkeypatch.setattr(ranges, "PART_BYTES", 500)
+    path = tmp_path / "m.txt"
+    path.write_text("".join(f"{number:09}.jpg\n" for number in range(100)))
+    spec = ManifestSpec((Source(str(path), ManifestFormat.TEXT),))
+    parts = divide(spec.sources[0], spec)
+    assert [part.part.number for part in parts] == [0, 36, 72]
+    path.write_text("".join(f"{number:09}.png\n" for number in range(101)))
+    with pytest.raises(ManifestError, match="has changed"):
+        list(read_blocks(parts[1], spec))
+
+
+def test_a_line_that_is_too_long_costs_its_row_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "MAX_LINE", 2000)
+    monkeypatch.setattr(lines, "MAX_LINE", 2000)
+    path = tmp_path / "m.txt"
+    path.write_text("a.jpg\n" * 100 + "x" * 600_000 + "\n" + "b.jpg\n" * 100)
+    agree(path, ManifestFormat.TEXT, "")
+    path.write_text("uri,x\n" + "a.jpg,1\n" * 100 + "x" * 600_000 + "\n" + "b.jpg,2\n" * 100)
+    agree(path, ManifestFormat.CSV, "x:string")
+
+
+@pytest.mark.parametrize("length", range(1, 7))
+def test_plain_quotes_mean_the_same_to_csv_and_arrow(length):
+    for chars in itertools.product('a",\n', repeat=length):
+        text = "".join(chars)
+        if text[0] == "\n" or "\n\n" in text or not are_plain_quotes(text.encode(), ","):
+            continue
+        assert not goes_over_lines(text.encode(), ",")
+        rows = list(csv.reader(text.splitlines(keepends=True), strict=True))
+        assert len(rows) == len(text.splitlines())
+        if len(set(map(len, rows))) == 1:
+            data = text.removesuffix("\n").encode()
+            arrays = plain_lines._fields(data, [""] * len(rows[0]), ",", quotes=True)
+            if arrays is not None:
+                assert list(map(list, zip(*(a.to_pylist() for a in arrays), strict=True))) == rows
