@@ -93,7 +93,8 @@ def _write(folder: pathlib.Path, format: str, rows: int) -> pathlib.Path:
 
 
 def _row(number: int) -> tuple[str, int, str]:
-    name = f"photos/2026/{number % 997:03}/{number * 2654435761 % 2**32:08x}-{number:09}.jpg"
+    folder = f"photos/2026/november/{number % 997:03}"
+    name = f"{folder}/{number * 2654435761 % 2**32:08x}-{number:09}.jpg"
     return f"https://images.example.com/{name}", number % 1000, "train" if number % 10 else "test"
 
 

@@ -52,16 +52,17 @@ def _odd_lines(data: bytes, delimiter: str) -> npt.NDArray[np.int64]:
     quotes = np.flatnonzero(codes == _QUOTE)
     line = np.searchsorted(line_ends, quotes)
     # The quotes of a line open and close in turn.
-    lines, first, counts = np.unique(line, return_index=True, return_counts=True)
+    first = np.flatnonzero(np.append(True, line[1:] != line[:-1])[: len(line)])
+    counts = np.diff(np.append(first, len(line)))
     opens = (np.arange(len(quotes)) - np.repeat(first, counts)) % 2 == 0
-    bounds = (_LINE_FEED, ord(delimiter))
 
     def is_bound(places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         outside = (places < 0) | (places >= len(codes))
-        return outside | np.isin(codes[np.where(outside, 0, places)], bounds)
+        found = codes[np.where(outside, 0, places)]
+        return outside | (found == _LINE_FEED) | (found == ord(delimiter))
 
     sound = np.where(opens, is_bound(quotes - 1), is_bound(quotes + 1))
-    odd = [line[~sound], lines[counts % 2 == 1]]
+    odd = [line[~sound], line[first[counts % 2 == 1]]]
     doubled = np.flatnonzero(codes == _DOUBLED[0])
     if len(doubled):
         of = np.searchsorted(line_ends, doubled)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from image_features.transforms.manifests import blocks, lines, plain_lines, ranges
-from image_features.transforms.manifests.columns import parse_column_types
+from image_features.transforms.manifests.columns import Column, Kind, parse_column_types
 from image_features.transforms.manifests.formats import ManifestFormat
 from image_features.transforms.manifests.plain import PlainRows
 from image_features.transforms.manifests.quotes import are_plain_quotes, goes_over_lines
@@ -23,7 +23,9 @@ from image_features.transforms.manifests.sources import Source
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.read_manifest import read_blocks, read_source
 from image_features.transforms.shards.ref_table import RefTable
+from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.values import ImageRef
+from tests.range_server import RangeServer
 
 OFTEN = settings(
     max_examples=60,
@@ -287,3 +289,21 @@ def test_plain_quotes_mean_the_same_to_csv_and_arrow(length):
             arrays = plain_lines._fields(data, [""] * len(rows[0]), ",", quotes=True)
             if arrays is not None:
                 assert list(map(list, zip(*(a.to_pylist() for a in arrays), strict=True))) == rows
+
+
+@pytest.mark.parametrize("ranges_are", ["known", "unknown"])
+def test_a_server_gives_parts_where_it_can(monkeypatch, ranges_are):
+    monkeypatch.setattr(ranges, "LEAST_BYTES", 1000)
+    monkeypatch.setattr(ranges, "PART_BYTES", 50_000)
+    data = "uri,note\n" + "".join(f'"a{number}.jpg",""\n' for number in range(10_000))
+    with RangeServer(data.encode()) as server:
+        server.ranges = ranges_are
+        source = Source(server.url("m.csv"), ManifestFormat.CSV)
+        http = HttpPolicy(allow_private_hosts=True)
+        spec = ManifestSpec((source,), (Column("note", Kind.STRING),), http=http)
+        parts = divide(source, spec)
+        assert len(parts) == (3 if ranges_are == "known" else 1)
+        rows = [rows for part in parts for rows in read_blocks(part, spec)]
+    numbers = [number for row in rows for number in row.numbers.tolist()]
+    assert numbers == list(range(2, 10_002))
+    assert rows[-1].uris[-1].as_py() == server.url("a9999.jpg")
