@@ -40,7 +40,7 @@ class Extraction:
       keep_secrets: Whether URIs keep their credentials and signatures in the output.
       cpu_threads: The threads that decode and compute within a worker; None for one a core.
       resumed: Whether an earlier attempt has left pieces to take over.
-      spill: Where waits what is compared with known rows.
+      spill: Where references wait, and what is compared with them.
     """
 
     run: RunConfig
@@ -68,6 +68,7 @@ class Extraction:
             num_shards=num_shards,
             sources=self.manifest.sources,
             earlier=EarlierPieces(layout.features) if self.resumed else None,
+            spill=self.spill,
         )
         fetched = assigned["refs"] | "FetchImages" >> FetchImages(
             policy=self.fetch, threads=threads

@@ -17,6 +17,7 @@ from image_features.transforms.fetch_images import FetchImages, FetchPolicy
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.read_manifest import ReadManifest
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
+from image_features.transforms.shards.spill import Spill
 from image_features.transforms.write_archives import PackFormat, WriteArchives
 from image_features.transforms.write_rows import WriteErrors
 
@@ -34,6 +35,7 @@ class Packing:
       keep_secrets: Whether URIs keep their credentials and signatures in the output.
       cpu_threads: The threads of a worker's processor pool; None for one a core.
       resumed: Whether an earlier attempt has left pieces to take over.
+      spill: Where references wait for the others of their shard.
     """
 
     run: PackConfig
@@ -44,6 +46,7 @@ class Packing:
     keep_secrets: bool = False
     cpu_threads: int | None = None
     resumed: bool = False
+    spill: Spill = Spill()
 
     def build(self, pipeline: beam.Pipeline) -> Any:
         """Adds the packing to a pipeline; returns the PCollection of its one commit."""
@@ -59,6 +62,7 @@ class Packing:
             num_shards=num_shards,
             sources=self.manifest.sources,
             earlier=EarlierPieces(layout.images) if self.resumed else None,
+            spill=self.spill,
         )
         fetched = assigned["refs"] | "FetchImages" >> FetchImages(
             policy=self.fetch, threads=self.cpu_threads

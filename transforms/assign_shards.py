@@ -24,6 +24,7 @@ from image_features.transforms.runtime.metrics import NAMESPACE, log_event
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
 from image_features.transforms.shards.ref_table import RefTable, unpacked_refs
 from image_features.transforms.shards.references import lies_at, places_of
+from image_features.transforms.shards.spill import Spill
 from image_features.transforms.values import ImageRef, PackedRefs
 
 _LOG = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class AssignShards(beam.PTransform):
       sources: What names the images, in order: of several rows that name one image, the row of the
         first source counts, and of that the first row.
       earlier: The pieces of earlier attempts; None for a first attempt.
+      spill: Where references wait for the others of their shard, and slices for a worker.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class AssignShards(beam.PTransform):
         num_shards: Any,
         sources: Sequence[Source] = (),
         earlier: EarlierPieces | None = None,
+        spill: Spill | None = None,
     ) -> None:
         super().__init__()
+        self._spill = spill or Spill()
         self._num_shards = num_shards
         self._places = places_of(sources)
         self._earlier = earlier
@@ -86,10 +90,11 @@ class AssignShards(beam.PTransform):
         ordered = (
             refs
             # Rows wait, packed: the number of shards is known when all have been read.
-            | "HashToShard" >> beam.FlatMap(_by_shard, self._num_shards)
+            | "AwaitShards" >> beam.FlatMap(_spilled, self._spill)
+            | "HashToShard" >> beam.FlatMap(_by_shard, self._num_shards, self._spill)
             | "GroupByShard" >> beam.GroupByKey()
             | "OrderAndDedupe"
-            >> beam.ParDo(_OrderDoFn(self._places, self._earlier)).with_outputs(
+            >> beam.ParDo(_OrderDoFn(self._places, self._earlier, self._spill)).with_outputs(
                 "duplicates", "earlier", "packed", main="slices"
             )
         )
@@ -102,14 +107,19 @@ class AssignShards(beam.PTransform):
             (ordered.slices, packed)
             | "JoinSlices" >> beam.Flatten()
             | "SpreadOverWorkers" >> beam.Reshuffle()
-            | "TakeSlices" >> beam.FlatMap(_refs_of)
+            | "TakeSlices" >> beam.FlatMap(_refs_of, self._spill)
         )
         return {"refs": spread, "duplicates": ordered.duplicates, "earlier": ordered.earlier}
 
 
-def _by_shard(packed: bytes, num_shards: int) -> Iterator[tuple[int, bytes]]:
-    table = RefTable.unpacked([packed])
-    return ((shard, rows.packed()) for shard, rows in table.split(table.shards(num_shards)))
+def _spilled(packed: bytes, spill: Spill) -> Iterator[bytes]:
+    return (waiting for _, waiting in spill.put([(0, packed)]))
+
+
+def _by_shard(waiting: bytes, num_shards: int, spill: Spill) -> Iterator[tuple[int, bytes]]:
+    table = RefTable.unpacked(spill.get([waiting]))
+    parts = table.split(table.shards(num_shards))
+    return spill.put((shard, rows.packed()) for shard, rows in parts)
 
 
 # A slice is the rows of a shard without an archive, or those of a span of an archive, each part
@@ -123,9 +133,14 @@ def _span(archive: tuple[str, int], parts: Iterable[_Part]) -> _Slice:
     return archive[0], tuple(sorted(parts))
 
 
-def _refs_of(slice_: _Slice) -> Iterator[ImageRef | PackedRefs]:
+def _refs_of(slice_: _Slice, spill: Spill) -> Iterator[ImageRef | PackedRefs]:
     archive, parts = slice_
-    refs = (ref for shard, packed in parts for ref in unpacked_refs(packed, shard))
+    refs = (
+        ref
+        for shard, waiting in parts
+        for packed in spill.get([waiting])
+        for ref in unpacked_refs(packed, shard)
+    )
     if archive:
         yield PackedRefs(archive, tuple(sorted(refs, key=lies_at)))
     else:
@@ -133,15 +148,18 @@ def _refs_of(slice_: _Slice) -> Iterator[ImageRef | PackedRefs]:
 
 
 class _OrderDoFn(beam.DoFn):
-    def __init__(self, places: Mapping[str, int], earlier: EarlierPieces | None) -> None:
+    def __init__(
+        self, places: Mapping[str, int], earlier: EarlierPieces | None, spill: Spill
+    ) -> None:
         self._places = places
         self._earlier = earlier
+        self._spill = spill
         self._duplicates = Metrics.counter(NAMESPACE, "assign_shards/duplicates")
         self._kept = Metrics.counter(NAMESPACE, "assign_shards/kept")
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         shard, packs = group
-        unique, duplicates = RefTable.unpacked(packs).sorted_once(self._places)
+        unique, duplicates = RefTable.unpacked(self._spill.get(packs)).sorted_once(self._places)
         if duplicates:
             self._duplicates.inc(duplicates)
             yield TaggedOutput("duplicates", duplicates)
@@ -153,13 +171,27 @@ class _OrderDoFn(beam.DoFn):
             log_event(_LOG, "taken_over", shard=shard, rows=len(taken), left=len(unique))
             for piece in pieces:
                 yield TaggedOutput("earlier", piece)
-        spans = unique.spans()
-        packed: dict[tuple[str, int], list[int]] = {}
-        for position, span in enumerate(spans):
-            if span is not None:
-                packed.setdefault(span, []).append(position)
-        for span, rows in packed.items():
-            yield TaggedOutput("packed", (span, (shard, unique.take(np.array(rows)).packed())))
-        loose = unique.take(np.array([span is None for span in spans], np.bool_))
-        for start in range(0, len(loose), ROWS_PER_SLICE):
-            yield "", ((shard, loose.slice(start, ROWS_PER_SLICE).packed()),)
+        # What waits is written as one file for the shard, of which each slice is read alone.
+        slices = _divided(unique)
+        spilled = self._spill.put(
+            (number, rows.packed()) for number, (_, rows) in enumerate(slices)
+        )
+        for number, packed in spilled:
+            span = slices[number][0]
+            if span is None:
+                yield "", ((shard, packed),)
+            else:
+                yield TaggedOutput("packed", (span, (shard, packed)))
+
+
+def _divided(unique: RefTable) -> list[tuple[tuple[str, int] | None, RefTable]]:
+    """Divides the rows of a shard into those of each span, and slices of those without one."""
+    spans = unique.spans()
+    of_span: dict[tuple[str, int], list[int]] = {}
+    for position, span in enumerate(spans):
+        if span is not None:
+            of_span.setdefault(span, []).append(position)
+    packed = [(span, unique.take(np.array(rows))) for span, rows in of_span.items()]
+    loose = unique.take(np.array([span is None for span in spans], np.bool_))
+    starts = range(0, len(loose), ROWS_PER_SLICE)
+    return [*packed, *((None, loose.slice(start, ROWS_PER_SLICE)) for start in starts)]

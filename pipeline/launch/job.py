@@ -118,17 +118,15 @@ def _submit(work: Work[Any], beam_options: PipelineOptions) -> Any:
         threads = runner.complete_options(
             beam_options, run_id=run.run_id, engine=engine, extra=run.extra
         )
+        local = runner.is_local(beam_options)
+        spill = _spill(run.layout.staging) if local else Spill()
         if isinstance(work, Extraction):
-            models, spill = work.models, Spill()
-            if runner.is_local(beam_options):
-                spill = _spill(run.layout.staging)
-            else:
-                models = stage_models(models, run.layout.staging)
+            models = work.models if local else stage_models(work.models, run.layout.staging)
             work = dataclasses.replace(
                 work, models=models, cpu_threads=work.cpu_threads or threads, spill=spill
             )
         elif isinstance(work, Packing):
-            work = dataclasses.replace(work, cpu_threads=threads)
+            work = dataclasses.replace(work, cpu_threads=threads, spill=spill)
         with kept_parameters():
             pipeline = beam.Pipeline(options=beam_options.view_as(KeptViews))
             work.build(pipeline)
@@ -140,7 +138,7 @@ def _submit(work: Work[Any], beam_options: PipelineOptions) -> Any:
 
 def _spill(staging: str) -> Spill:
     """Returns where a local job lets wait what its runner would hold in memory."""
-    spill = Spill("" if "://" in staging else os.path.join(staging, "known"))
+    spill = Spill("" if "://" in staging else os.path.join(staging, "waiting"))
     spill.clear()
     return spill
 

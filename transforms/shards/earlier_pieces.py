@@ -8,8 +8,9 @@ as new ones, whether or not the bundle that made them succeeded.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -60,8 +61,8 @@ class EarlierPieces:
 
     def _paths(self, shard: int) -> Iterator[str]:
         """Yields where a shard's pieces are: in files of their own, then in sheaves."""
-        yield from _listed(self.naming.piece_prefix(shard))
-        for path in _listed(self.naming.sheaf_prefix):
+        yield from self._listed.get(_begin(self.naming.piece_prefix(shard)), [])
+        for path in self._listed.get(_begin(self.naming.sheaf_prefix), []):
             try:
                 part = find_part(path, shard)
             except (OSError, FetchError) as error:
@@ -70,7 +71,20 @@ class EarlierPieces:
             if part is not None:
                 yield part
 
+    @functools.cached_property
+    def _listed(self) -> Mapping[str, Sequence[str]]:
+        """The paths of all files by what their names begin with.
 
-def _listed(prefix: str) -> list[str]:
-    directory, _, name = prefix.rpartition("/")
-    return sorted(file.path for file in list_files(directory, name))
+        They are listed once: what is written from then on is this attempt's own, and listing them
+        for each shard would take time by the square of their number.
+        """
+        directory, _, _ = self.naming.sheaf_prefix.rpartition("/")
+        listed: dict[str, list[str]] = {}
+        for path in sorted(file.path for file in list_files(directory)):
+            listed.setdefault(_begin(path), []).append(path)
+        return listed
+
+
+def _begin(path: str) -> str:
+    """Returns the name of a file, or of a prefix of names, up to its first dash."""
+    return path.rpartition("/")[2].partition("-")[0]

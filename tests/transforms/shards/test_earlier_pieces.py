@@ -9,9 +9,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from image_features.transforms.shards import earlier_pieces
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import merge_pieces, write_piece
+from image_features.transforms.stores.listing import list_files
 
 
 def key(n):
@@ -68,3 +70,23 @@ def test_what_is_taken_and_what_is_left_make_the_shard(tmp_path_factory, wanted,
     out = []
     assert len(merge_pieces(paths, out.append, chosen).keys) == len(wanted)
     assert b"".join(out) == b"".join(row(n) for n in sorted(wanted, key=key))
+
+
+def test_pieces_are_listed_once_for_all_shards(tmp_path, monkeypatch):
+    naming = ShardNaming("features", str(tmp_path), str(tmp_path), ".tfrecord", "f")
+    os.makedirs(naming.pieces)
+    shards = [0, 7, 99_999, 100_000]
+    for shard in shards:
+        write_piece(f"{naming.piece_prefix(shard)}x", [key(shard)], [row(shard)])
+    listings = []
+
+    def listed(*directory):
+        listings.append(directory)
+        return list_files(*directory)
+
+    monkeypatch.setattr(earlier_pieces, "list_files", listed)
+    earlier = EarlierPieces(naming)
+    for shard in shards:
+        pieces, taken = earlier.take(shard, [key(n) for n in shards])
+        assert taken == {key(shard)} and len(pieces) == 1
+    assert len(listings) == 1
