@@ -116,7 +116,7 @@ class Extraction:
     def _skip_known(self, rows: Any) -> Skipped:
         if not self.known or not self.known.files:
             return Skipped(rows.tables)
-        read = {"refs": rows.tables, "errors": rows.errors}
+        read = {"refs": rows.parts, "errors": rows.errors}
         return read | "SkipKnown" >> SkipKnown(
             known=self.known.kept_in(self.run.layout.staging),
             fetch=self.fetch,

@@ -65,7 +65,7 @@ class ReadManifest(beam.PTransform):
             | "ReadArchives" >> self._read()
         )
         return Rows(
-            (read.tables, found.tables) | "JoinRows" >> beam.Flatten(),
+            (read.tables, found.tables),
             (read.errors, found.errors) | "JoinErrors" >> JoinRows(),
             (read.counts, found.counts) | "JoinCounts" >> beam.Flatten(),
         )
@@ -80,14 +80,20 @@ class Rows(NamedTuple):
     """What `ReadManifest` returns.
 
     Attributes:
-      tables: PCollection of bytes, RefTables packed.
+      parts: PCollections of bytes, RefTables packed: of what lies in no archive, and of archives.
+        The in-process runner holds in memory what it joins, so that readers may want to join less.
       errors: PCollection of ImageError.
       counts: PCollection of ints to be summed.
     """
 
-    tables: Any
+    parts: tuple[Any, ...]
     errors: Any
     counts: Any
+
+    @property
+    def tables(self) -> Any:
+        """PCollection of bytes: the parts as one."""
+        return self.parts | "JoinRows" >> beam.Flatten()
 
     @property
     def refs(self) -> Any:

@@ -87,7 +87,7 @@ class Skipped(NamedTuple):
 
 
 class SkipKnown(beam.PTransform):
-    """Leaves out of `refs` (packed RefTables) what is known; gives `Skipped`.
+    """Leaves out of `refs` (PCollections of packed RefTables) what is known; gives `Skipped`.
 
     `errors` are ImageError of rows that could not be read. An image that such a row names is not
     removed. Where nobody knows which image it names, it may be any of them: see `FindUnread`.
@@ -118,7 +118,7 @@ class SkipKnown(beam.PTransform):
         # There are many even for few known rows, since the rows of the input are not counted yet.
         partitions = max(_LEAST_PARTITIONS, count_partitions(known.rows))
         indexes = (
-            rows["refs"].pipeline
+            rows["errors"].pipeline
             | "NameIndexes" >> NameFiles(known.files)
             | "HashIndexes"
             >> beam.FlatMap(_hashed_known, known.verify_content, partitions, self._spill)
@@ -126,9 +126,14 @@ class SkipKnown(beam.PTransform):
         keep_all = rows["errors"] | "FindUnread" >> FindUnread(
             removals=known.removals, hides=known.hides
         )
+        # Each is divided as it is read: a runner may hold in memory what it joins.
+        hashed = tuple(
+            refs | f"HashRows{number}" >> beam.FlatMap(_hashed, partitions, self._spill)
+            for number, refs in enumerate(rows["refs"])
+        )
         compared = (
             {
-                "rows": rows["refs"] | "HashRows" >> beam.FlatMap(_hashed, partitions, self._spill),
+                "rows": hashed | "JoinRows" >> beam.Flatten(),
                 "unread": rows["errors"] | "HashBadRows" >> beam.FlatMap(_named, partitions),
                 "known": indexes,
             }

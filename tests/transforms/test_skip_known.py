@@ -289,7 +289,7 @@ def test_what_a_bad_row_names_is_not_removed(tmp_path):
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
             rows = pipeline | "Read" >> ReadManifest(spec=spec)
             known = Known(files, removals=removals, hides=hides)
-            skipped = {"refs": rows.tables, "errors": rows.errors} | "Skip" >> SkipKnown(
+            skipped = {"refs": rows.parts, "errors": rows.errors} | "Skip" >> SkipKnown(
                 known=known, fetch=FetchPolicy(threads=2)
             )
             assert_that(skipped.refs, equal_to([]), label="Refs")
