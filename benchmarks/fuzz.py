@@ -36,7 +36,7 @@ from benchmarks.examiner import PIXELS, Examiner, Verdict
 from benchmarks.extraction import report
 from benchmarks.mutations.mutant import Breeder, Mutant
 from benchmarks.mutations.origins import origins
-from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.policy import DECODES, DecodePolicy
 from image_features.transforms.values import Reason
 
 _MEGAPIXELS = 4
@@ -135,7 +135,7 @@ def _policy(number: int, seed: int) -> DecodePolicy:
     return DecodePolicy(
         image_size=chance.choice(((16, 16), (96, 64))),
         resize=chance.choice(("stretch", "center_crop", "pad")),
-        decode=chance.choice(("fast", "exact")),
+        decode=chance.choice(DECODES),
         allow_truncated=chance.random() < 0.25,
         max_pixels=_MEGAPIXELS * 10**6,
         timeout=_SECONDS,

@@ -12,15 +12,15 @@ import apache_beam as beam
 
 from image_features.pipeline.commit.commit_merge import CommitMerge, Lineage
 from image_features.pipeline.config import Guards, RunConfig
-from image_features.pipeline.dataset.known_runs import known_files, removed_before
+from image_features.pipeline.dataset.known_runs import files_of, known_files, removed_before
 from image_features.pipeline.dataset.layout import RunLayout
+from image_features.pipeline.dataset.lost_files import check_whole
 from image_features.pipeline.dataset.provenance import Provenance
-from image_features.pipeline.dataset.run import Run, check_whole
+from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.dataset.series import merged_columns
 from image_features.transforms.assign_shards import ShardPolicy, error_shards
-from image_features.transforms.merge_rows import Merge, MergedShard, MergeRows
-from image_features.transforms.shards.index import INDEX_KIND
-from image_features.transforms.shards.known_index import KnownFile
+from image_features.transforms.merge_rows import Merge, MergeRows
+from image_features.transforms.shards.known_files import KnownFiles
 from image_features.transforms.shards.write_shards import WriteShards
 
 # A shard may hold up to this many times the rows that were asked for, so that the shards of the
@@ -47,7 +47,7 @@ class Compaction:
         layout = self.run.layout
         num_shards = self.run.shards.feature_shards(0)
         merged = pipeline | "MergeRows" >> MergeRows(
-            merge=self.merge,
+            merge=self.merge.kept_in(layout.staging),
             num_shards=num_shards,
             error_shards=error_shards(num_shards),
             vectors=self.run.provenance.vectors,
@@ -111,16 +111,8 @@ def compaction_of(
 
 def merge_of(runs: Sequence[Run]) -> Merge:
     """Returns the files of runs, the latest first, as merging takes them."""
-    shards, errors = {}, []
-    for age, run in enumerate(runs):
-        for shard, index in zip(run.files(), run.files(INDEX_KIND), strict=True):
-            shards[run.path(index)] = MergedShard(run.path(shard), run.compressed)
-        errors += [
-            KnownFile(run.path(shard), "errors", age, shard.rows)
-            for shard in run.files("errors")
-            if shard.rows
-        ]
-    return Merge(known_files(runs), tuple(errors), shards)
+    errors = [files_of(run, age, "errors") for age, run in enumerate(runs)]
+    return Merge(known_files(runs), KnownFiles.joined(errors))
 
 
 def _lineage_of(runs: Sequence[Run]) -> Lineage:

@@ -160,7 +160,7 @@ class ExportConfig(JobConfig[Export]):
             return Export.read(self.layout.directory)
         record = self.store.last_export()
         mine = record is not None and record.get("run_id") == self.run_id
-        return Export(self.store.shown, record) if record and mine else None
+        return Export.of(self.store.shown, record) if record and mine else None
 
 
 def utc_now() -> str:

@@ -37,7 +37,10 @@ class Exporting:
     def build(self, pipeline: beam.Pipeline) -> Any:
         """Adds the export to a pipeline; returns the PCollection of its one commit."""
         merged = pipeline | "ReadRows" >> MergeRows(
-            merge=self.merge, num_shards=self.num_shards, error_shards=self.num_shards, vectors=()
+            merge=self.merge.kept_in(self.run.layout.staging),
+            num_shards=self.num_shards,
+            error_shards=self.num_shards,
+            vectors=(),
         )
         tally = ExportTally(
             chosen=merged.chosen | "TellTotal" >> beam.Map(_tell_total, self.run.layout.staging),

@@ -21,6 +21,7 @@ from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.measure_features import MeasureFeatures
 from image_features.transforms.read_manifest import ReadManifest
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
+from image_features.transforms.shards.spill import Spill
 from image_features.transforms.skip_known import Known, SkipKnown, Skipped
 from image_features.transforms.write_removed import WriteRemoved
 from image_features.transforms.write_rows import WriteErrors, WriteFeatureShards
@@ -39,6 +40,7 @@ class Extraction:
       keep_secrets: Whether URIs keep their credentials and signatures in the output.
       cpu_threads: The threads that decode and compute within a worker; None for one a core.
       resumed: Whether an earlier attempt has left pieces to take over.
+      spill: Where waits what is compared with known rows.
     """
 
     run: RunConfig
@@ -49,6 +51,7 @@ class Extraction:
     keep_secrets: bool = False
     cpu_threads: int | None = None
     resumed: bool = False
+    spill: Spill = Spill()
 
     def build(self, pipeline: beam.Pipeline) -> Any:
         """Adds the extraction to a pipeline; returns the PCollection of its one commit."""
@@ -111,10 +114,13 @@ class Extraction:
 
     def _skip_known(self, rows: Any) -> Skipped:
         if not self.known or not self.known.files:
-            return Skipped(rows.refs)
-        read = {"refs": rows.refs, "errors": rows.errors}
+            return Skipped(rows.tables)
+        read = {"refs": rows.tables, "errors": rows.errors}
         return read | "SkipKnown" >> SkipKnown(
-            known=self.known, fetch=self.fetch, sources=self.manifest.sources
+            known=self.known.kept_in(self.run.layout.staging),
+            fetch=self.fetch,
+            sources=self.manifest.sources,
+            spill=self.spill,
         )
 
     def _write_removed(self, removed: tuple[Any, ...]) -> Iterator[Any]:

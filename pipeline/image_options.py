@@ -6,7 +6,7 @@ from typing import Any
 
 from image_features.pipeline.argument_types import positive, positive_float
 from image_features.pipeline.scaling_options import add_scalings
-from image_features.transforms.images.policy import INTERPOLATIONS
+from image_features.transforms.images.policy import DECODES, INTERPOLATIONS
 
 
 def add_model(group: Any) -> None:
@@ -82,10 +82,11 @@ def add_decode(group: Any) -> None:
     )
     group.add_argument(
         "--decode",
-        choices=["fast", "exact"],
+        choices=list(DECODES),
         default="fast",
         help="fast lets the JPEG decoder scale down by whole steps first; exact decodes every "
-        "pixel (fast).",
+        "pixel; preview takes the preview that a camera has put into a JPEG, where it is as good, "
+        "reads no more of the file, and is fast for all others (fast).",
     )
     group.add_argument(
         "--allow_truncated",

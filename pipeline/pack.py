@@ -55,7 +55,7 @@ class Packing:
         num_shards = AsSingleton(plan.num_shards)
 
         # ImageRef -> EncodedImage -> a sample of an archive, or at any step ImageError.
-        assigned = rows.refs | "AssignShards" >> AssignShards(
+        assigned = rows.tables | "AssignShards" >> AssignShards(
             num_shards=num_shards,
             sources=self.manifest.sources,
             earlier=EarlierPieces(layout.images) if self.resumed else None,

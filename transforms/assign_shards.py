@@ -15,22 +15,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.runtime.metrics import NAMESPACE, log_event
-from image_features.transforms.runtime.packing import PackRows, PlainRow, pack, unpack
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
-from image_features.transforms.shards.references import (
-    lies_at,
-    places_of,
-    ref_of,
-    row_of,
-    sorted_once,
-    span_of,
-)
-from image_features.transforms.stores.uris import shard_of
+from image_features.transforms.shards.ref_table import RefTable, unpacked_refs
+from image_features.transforms.shards.references import lies_at, places_of
 from image_features.transforms.values import ImageRef, PackedRefs
 
 _LOG = logging.getLogger(__name__)
@@ -65,9 +58,9 @@ def error_shards(feature_shards: int) -> int:
 class AssignShards(beam.PTransform):
     """Gives every reference its shard; drops duplicates of the same image.
 
-    The input is a PCollection[ImageRef]. There are three outputs: `refs`, ImageRef sorted by key
-    within slices of a shard, and PackedRefs, those of an archive in its order; `duplicates`, one
-    int for each shard that had some; and `earlier`, StagedPiece of rows that need not be made
+    The input is a PCollection of packed RefTables. There are three outputs: `refs`, ImageRef sorted
+    by key within slices of a shard, and PackedRefs, those of an archive in its order; `duplicates`,
+    one int for each shard that had some; and `earlier`, StagedPiece of rows that need not be made
     again, which are not among the `refs`.
 
     Args:
@@ -93,8 +86,6 @@ class AssignShards(beam.PTransform):
         ordered = (
             refs
             # Rows wait, packed: the number of shards is known when all have been read.
-            | "TakeRows" >> beam.Map(row_of)
-            | "PackRows" >> PackRows()
             | "HashToShard" >> beam.FlatMap(_by_shard, self._num_shards)
             | "GroupByShard" >> beam.GroupByKey()
             | "OrderAndDedupe"
@@ -117,31 +108,28 @@ class AssignShards(beam.PTransform):
 
 
 def _by_shard(packed: bytes, num_shards: int) -> Iterator[tuple[int, bytes]]:
-    shards: dict[int, list[PlainRow]] = {}
-    for row in unpack(packed):
-        shards.setdefault(shard_of(row[0], num_shards), []).append(row)
-    return ((shard, pack(rows)) for shard, rows in shards.items())
+    table = RefTable.unpacked([packed])
+    return ((shard, rows.packed()) for shard, rows in table.split(table.shards(num_shards)))
 
 
-# A slice is the rows of a shard without an archive, or those of a span of an archive with their
-# shards behind them.
-_Slice = tuple[str, int, bytes]
+# A slice is the rows of a shard without an archive, or those of a span of an archive, each part
+# of them with its shard.
+_Part = tuple[int, bytes]
+_Slice = tuple[str, tuple[_Part, ...]]
 
 
-def _span(archive: tuple[str, int], packs: Iterable[bytes]) -> _Slice:
-    """Returns the rows of a span in the order in which the archive has them."""
-    rows = [row for packed in packs for row in unpack(packed)]
-    rows.sort(key=lies_at)
-    return archive[0], -1, pack(rows)
+def _span(archive: tuple[str, int], parts: Iterable[_Part]) -> _Slice:
+    """Returns the rows of a span, which lie in one archive."""
+    return archive[0], tuple(sorted(parts))
 
 
 def _refs_of(slice_: _Slice) -> Iterator[ImageRef | PackedRefs]:
-    archive, shard, packed = slice_
+    archive, parts = slice_
+    refs = (ref for shard, packed in parts for ref in unpacked_refs(packed, shard))
     if archive:
-        yield PackedRefs(archive, tuple(ref_of(row[:-1], row[-1]) for row in unpack(packed)))
+        yield PackedRefs(archive, tuple(sorted(refs, key=lies_at)))
     else:
-        for row in unpack(packed):
-            yield ref_of(row, shard)
+        yield from refs
 
 
 class _OrderDoFn(beam.DoFn):
@@ -153,25 +141,25 @@ class _OrderDoFn(beam.DoFn):
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         shard, packs = group
-        unique, duplicates = sorted_once(packs, self._places)
+        unique, duplicates = RefTable.unpacked(packs).sorted_once(self._places)
         if duplicates:
             self._duplicates.inc(duplicates)
             yield TaggedOutput("duplicates", duplicates)
         if self._earlier is not None:
-            pieces, taken = self._earlier.take(shard, [row[0] for row in unique])
-            unique = [row for row in unique if row[0] not in taken]
+            keys = [key.hex() for key in unique.table["key"].to_pylist()]
+            pieces, taken = self._earlier.take(shard, keys)
+            unique = unique.take(np.array([key not in taken for key in keys], np.bool_))
             self._kept.inc(len(taken))
             log_event(_LOG, "taken_over", shard=shard, rows=len(taken), left=len(unique))
             for piece in pieces:
                 yield TaggedOutput("earlier", piece)
-        loose = []
-        spans: dict[tuple[str, int], list[PlainRow]] = {}
-        for row in unique:
-            if span := span_of(row):
-                spans.setdefault(span, []).append((*row, shard))
-            else:
-                loose.append(row)
-        for span, rows in spans.items():
-            yield TaggedOutput("packed", (span, pack(rows)))
+        spans = unique.spans()
+        packed: dict[tuple[str, int], list[int]] = {}
+        for position, span in enumerate(spans):
+            if span is not None:
+                packed.setdefault(span, []).append(position)
+        for span, rows in packed.items():
+            yield TaggedOutput("packed", (span, (shard, unique.take(np.array(rows)).packed())))
+        loose = unique.take(np.array([span is None for span in spans], np.bool_))
         for start in range(0, len(loose), ROWS_PER_SLICE):
-            yield "", shard, pack(loose[start : start + ROWS_PER_SLICE])
+            yield "", ((shard, loose.slice(start, ROWS_PER_SLICE).packed()),)

@@ -50,6 +50,7 @@ class _DecodeDoFn(beam.DoFn):
         self._policy = policy
         self._threads = threads
         self._decoded = Metrics.counter(NAMESPACE, "decode/decoded")
+        self._previews = Metrics.counter(NAMESPACE, "decode/previews")
         self._in_child = Metrics.counter(NAMESPACE, "decode/in_child")
         self._microseconds = Metrics.distribution(NAMESPACE, "decode/microseconds")
         self._pixels = Metrics.distribution(NAMESPACE, "decode/pixels")
@@ -81,7 +82,7 @@ class _DecodeDoFn(beam.DoFn):
             row = DecodedImage(
                 image.ref,
                 decoded.pixels,
-                file_digest(image.data),
+                "" if decoded.of_preview else file_digest(image.data),
                 decoded.format,
                 decoded.width,
                 decoded.height,
@@ -91,7 +92,7 @@ class _DecodeDoFn(beam.DoFn):
         return row, time.perf_counter() - start, jobs_of_this_thread() > jobs
 
     def process(self, image: EncodedImage) -> Iterator[Any]:
-        for result in self._pool.submit(image, len(image.data)):
+        for result in self._pool.submit(image, image.size):
             yield self._count(*result)
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -105,5 +106,7 @@ class _DecodeDoFn(beam.DoFn):
         if isinstance(row, ImageError):
             return dead_letter(row)
         self._decoded.inc()
+        if not row.sha256:
+            self._previews.inc()
         self._pixels.update(row.width * row.height)
         return row

@@ -129,10 +129,10 @@ class _FetchDoFn(beam.DoFn):
         if isinstance(row, ImageError):
             return dead_letter(row)
         self._fetched.inc()
-        self._bytes.update(len(row.data))
-        self._typical += (len(row.data) - self._typical) / _AVERAGED
+        self._bytes.update(row.size)
+        self._typical += (row.size - self._typical) / _AVERAGED
         return row
 
 
 def _size_of(row: EncodedImage | ImageError) -> int:
-    return len(row.data) if isinstance(row, EncodedImage) else 0
+    return row.size if isinstance(row, EncodedImage) else 0

@@ -19,11 +19,10 @@ from image_features.transforms.measure_features import Health, MergeStatistics, 
 from image_features.transforms.runtime.concurrency import in_global_window
 from image_features.transforms.shards.index import index_note, read_index
 from image_features.transforms.shards.known_errors import outstanding, split_errors
+from image_features.transforms.shards.known_files import KnownFiles, NameFiles
 from image_features.transforms.shards.known_index import (
     TOMBSTONE,
-    KnownFile,
     Latest,
-    batches,
     count_partitions,
     latest_of,
     read_known,
@@ -38,34 +37,25 @@ _ROWS_TOGETHER = 8192  # So many rows of 5 KB are sorted by their new shard, in 
 
 
 @dataclasses.dataclass(frozen=True)
-class MergedShard:
-    """A shard of features that is merged.
-
-    Attributes:
-      path: The path of the shard.
-      compressed: Whether the shard is compressed by gzip.
-    """
-
-    path: str
-    compressed: bool
-
-
-@dataclasses.dataclass(frozen=True)
 class Merge:
     """The shards that are to be merged.
 
     Attributes:
-      files: The indexes and tombstones of the runs.
+      files: The indexes, each with its shard, and tombstones of the runs.
       errors: The errors shards of the runs.
-      shards: The shards of features, by the paths of their indexes.
       new: The ages of the runs whose rows and removals are wanted, for what has changed since the
         others; None for all of them.
     """
 
-    files: tuple[KnownFile, ...]
-    errors: tuple[KnownFile, ...]
-    shards: Mapping[str, MergedShard]
+    files: KnownFiles
+    errors: KnownFiles
     new: frozenset[int] | None = None
+
+    def kept_in(self, staging: str) -> Merge:
+        """Returns it as graphs take it: many files are named in staging."""
+        return dataclasses.replace(
+            self, files=self.files.kept_in(staging), errors=self.errors.kept_in(staging)
+        )
 
 
 class Merged(NamedTuple):
@@ -124,24 +114,24 @@ class MergeRows(beam.PTransform):
 
     def expand(self, pipeline: Any) -> Merged:
         merge = self._merge
-        partitions = count_partitions(sum(file.rows for file in (*merge.files, *merge.errors)))
+        partitions = count_partitions(merge.files.rows + merge.errors.rows)
         known = (
             pipeline
-            | "NameIndexes" >> beam.Create(batches(merge.files), reshuffle=True)
+            | "NameIndexes" >> NameFiles(merge.files)
             | "ReadIndexes" >> beam.FlatMap(read_known, False)
             | "HashIndexes" >> beam.FlatMap(split_table, partitions)
         )
         errors = (
             pipeline
-            | "NameErrors" >> beam.Create(merge.errors, reshuffle=True)
+            | "NameErrors" >> NameFiles(merge.errors)
+            | "EachErrors" >> beam.FlatMap(lambda batch: [file for _, file in batch])
             | "HashErrors" >> beam.FlatMap(split_errors, partitions)
         )
-        paths = {number: file.path for number, file in enumerate(merge.files)}
         chosen = (
             {"known": known, "errors": errors}
             | "Meet" >> beam.CoGroupByKey()
             | "ChooseLatest"
-            >> beam.ParDo(_ChooseDoFn(paths, self._error_shards, merge.new)).with_outputs(
+            >> beam.ParDo(_ChooseDoFn(self._error_shards, merge.new)).with_outputs(
                 "chosen", "replaced", "errors", "removed", "current", "added", main="positions"
             )
         )
@@ -149,7 +139,7 @@ class MergeRows(beam.PTransform):
             chosen.positions
             | "GroupByShard" >> beam.GroupByKey()
             | "CopyRows"
-            >> beam.ParDo(_CopyDoFn(merge.shards, self._num_shards, self._vectors)).with_outputs(
+            >> beam.ParDo(_CopyDoFn(merge.files, self._num_shards, self._vectors)).with_outputs(
                 "statistics", main="rows"
             )
         )
@@ -169,13 +159,10 @@ class MergeRows(beam.PTransform):
 class _ChooseDoFn(beam.DoFn):
     """Chooses the latest rows of a partition.
 
-    It yields (path of an index, positions of rows in it), and tagged errors, removals and counts.
+    It yields (number of an index, positions of rows in it), and tagged errors, removals and counts.
     """
 
-    def __init__(
-        self, paths: Mapping[int, str], error_shards: int, new: frozenset[int] | None
-    ) -> None:
-        self._paths = paths
+    def __init__(self, error_shards: int, new: frozenset[int] | None) -> None:
         self._error_shards = error_shards
         self._new = new
 
@@ -192,7 +179,7 @@ class _ChooseDoFn(beam.DoFn):
             yield from self._removed(latest.keys[~live & wanted & had])
         for file in np.unique(latest.files[taken]).tolist():
             positions = latest.rows[taken & (latest.files == file)]
-            yield self._paths[file], positions.astype("<u4").tobytes()
+            yield file, positions.astype("<u4").tobytes()
         yield TaggedOutput("chosen", int(taken.sum()))
         yield TaggedOutput("replaced", latest.indexed - int(taken.sum()))
         yield TaggedOutput("current", int(live.sum()))
@@ -220,27 +207,27 @@ class _CopyDoFn(beam.DoFn):
 
     def __init__(
         self,
-        shards: Mapping[str, MergedShard],
+        files: KnownFiles,
         num_shards: int,
         vectors: tuple[VectorField, ...],
     ) -> None:
-        self._shards = shards
+        self._files = files
         self._num_shards = num_shards
         self._vectors = vectors
 
     def start_bundle(self) -> None:
         self._whole: Health = {}
 
-    def process(self, group: tuple[str, Iterable[bytes]]) -> Iterator[ShardRow]:
-        path, parts = group
+    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[ShardRow]:
+        number, parts = group
+        index = self._files[number]
         positions = np.sort(np.concatenate([np.frombuffer(part, "<u4") for part in parts]))
-        table = read_index(path, ["key", "version", "sha256", "uri"]).take(positions)
+        table = read_index(index.path, ["key", "version", "sha256", "uri"]).take(positions)
         wanted = iter([*positions.tolist(), -1])
         following = next(wanted)
         payloads: list[bytes] = []
         done = 0
-        shard = self._shards[path]
-        with open_shard(shard.path, compressed=shard.compressed) as file:
+        with open_shard(index.shard, compressed=index.compressed) as file:
             for position, payload in enumerate(RECORDS.payloads(file)):
                 if position == following:
                     payloads.append(payload)
@@ -250,7 +237,7 @@ class _CopyDoFn(beam.DoFn):
                         done += len(payloads)
                         payloads = []
         if following != -1:
-            raise ValueError(f"{shard.path} has fewer rows than its index.")
+            raise ValueError(f"{index.shard} has fewer rows than its index.")
         if payloads:
             yield from self._rows(table.slice(done, len(payloads)), payloads)
 

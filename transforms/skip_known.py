@@ -8,48 +8,39 @@ time and size, an object's generation, a server's answer that nothing was modifi
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
+import numpy.typing as npt
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
+from image_features.transforms.compare_known import Comparison, is_told
 from image_features.transforms.find_unread import FindUnread
-from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
+from image_features.transforms.images.fetcher import FetchPolicy
 from image_features.transforms.manifests.sources import Source
-from image_features.transforms.runtime.concurrency import BoundedPool, in_global_window, io_pool
 from image_features.transforms.runtime.metrics import NAMESPACE
-from image_features.transforms.runtime.packing import PlainRow, pack
+from image_features.transforms.shards.known_files import KnownFiles, NameFiles
 from image_features.transforms.shards.known_index import (
     TOMBSTONE,
     KnownFile,
-    batches,
     count_partitions,
     latest_of,
     partition_of,
     read_known,
     split_table,
 )
-from image_features.transforms.shards.references import (
-    KEY,
-    URI,
-    VERSION,
-    places_of,
-    ref_of,
-    row_of,
-    sorted_once,
-    span_of,
-)
+from image_features.transforms.shards.ref_table import RefTable
+from image_features.transforms.shards.references import places_of
+from image_features.transforms.shards.spill import Spill
 from image_features.transforms.stores.uris import image_key
-from image_features.transforms.values import EncodedImage, ImageError, ImageRef
+from image_features.transforms.values import ImageError
 from image_features.transforms.verify_packed import VerifyPacked
 
 _LEAST_PARTITIONS = 256
-_ROWS_HASHED = 65_536
-_VERIFIED_AT_ONCE = 32
+_ROWS_PER_FILE = 250_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +54,7 @@ class Known:
       hides: Whether what counts as removed is hidden from readers, so that there must be no doubt.
     """
 
-    files: tuple[KnownFile, ...] = ()
+    files: KnownFiles = dataclasses.field(default_factory=lambda: KnownFiles.of(()))
     verify_content: bool = False
     removals: bool = True
     hides: bool = False
@@ -71,14 +62,18 @@ class Known:
     @property
     def rows(self) -> int:
         """The rows of all files, older versions and tombstones included."""
-        return sum(file.rows for file in self.files)
+        return self.files.rows
+
+    def kept_in(self, staging: str) -> Known:
+        """Returns it as graphs take it: many files are named in staging."""
+        return dataclasses.replace(self, files=self.files.kept_in(staging))
 
 
 class Skipped(NamedTuple):
     """The rows that are left to work on, and what became of the others.
 
     Attributes:
-      refs: PCollection of ImageRef, the images that are new or have changed.
+      refs: PCollection of packed RefTables, the images that are new or have changed.
       unchanged: PCollections of ints to be summed, the rows that the dataset has already.
       duplicates: PCollections of ints to be summed, the rows that name an image again.
       removed: PCollections of (path of an index, positions of rows in it as uint32's bytes), the
@@ -92,19 +87,28 @@ class Skipped(NamedTuple):
 
 
 class SkipKnown(beam.PTransform):
-    """Maps `refs` (ImageRef) and `errors` (ImageError of rows that could not be read) to `Skipped`.
+    """Leaves out of `refs` (packed RefTables) what is known; gives `Skipped`.
 
-    An image that is named by a row that could not be read is not removed. Where nobody knows
-    which image such a row names, it may be any of them: see `FindUnread`.
+    `errors` are ImageError of rows that could not be read. An image that such a row names is not
+    removed. Where nobody knows which image it names, it may be any of them: see `FindUnread`.
 
     Args:
       known: The images that the dataset has already.
       fetch: How to ask for versions.
       sources: What names the images, in the order in which AssignShards takes them.
+      spill: Where what is compared waits.
     """
 
-    def __init__(self, *, known: Known, fetch: FetchPolicy, sources: Sequence[Source] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        known: Known,
+        fetch: FetchPolicy,
+        sources: Sequence[Source] = (),
+        spill: Spill | None = None,
+    ) -> None:
         super().__init__()
+        self._spill = spill or Spill()
         self._known = known
         self._places = places_of(sources)
         self._fetch = fetch
@@ -115,23 +119,23 @@ class SkipKnown(beam.PTransform):
         partitions = max(_LEAST_PARTITIONS, count_partitions(known.rows))
         indexes = (
             rows["refs"].pipeline
-            | "NameIndexes" >> beam.Create(batches(known.files), reshuffle=True)
-            | "ReadIndexes" >> beam.FlatMap(read_known, known.verify_content)
-            | "HashIndexes" >> beam.FlatMap(split_table, partitions)
+            | "NameIndexes" >> NameFiles(known.files)
+            | "HashIndexes"
+            >> beam.FlatMap(_hashed_known, known.verify_content, partitions, self._spill)
         )
         keep_all = rows["errors"] | "FindUnread" >> FindUnread(
             removals=known.removals, hides=known.hides
         )
         compared = (
             {
-                "rows": rows["refs"] | "HashRows" >> beam.ParDo(_HashDoFn(partitions)),
+                "rows": rows["refs"] | "HashRows" >> beam.FlatMap(_hashed, partitions, self._spill),
                 "unread": rows["errors"] | "HashBadRows" >> beam.FlatMap(_named, partitions),
                 "known": indexes,
             }
             | "Meet" >> beam.CoGroupByKey()
             | "CheckVersions"
             >> beam.ParDo(
-                _CheckDoFn(known, self._fetch, self._places), AsSingleton(keep_all)
+                _CheckDoFn(known, self._fetch, self._places, self._spill), AsSingleton(keep_all)
             ).with_outputs("unchanged", "duplicates", "removed", "packed", main="refs")
         )
         refs, unchanged = compared.refs, [compared.unchanged]
@@ -150,37 +154,37 @@ def _named(error: ImageError, partitions: int) -> Iterator[tuple[int, bytes]]:
         yield partition_of(key, partitions), bytes.fromhex(key)
 
 
-class _HashDoFn(beam.DoFn):
-    """Divides the rows of a bundle among partitions, many at a time, so that they pack well."""
+def _hashed(packed: bytes, partitions: int, spill: Spill) -> Iterator[tuple[int, bytes]]:
+    """Divides rows among partitions."""
+    table = RefTable.unpacked([packed])
+    parts = table.split(table.partitions(partitions))
+    return spill.put((number, rows.packed()) for number, rows in parts)
 
-    def __init__(self, partitions: int) -> None:
-        self._partitions = partitions
 
-    def start_bundle(self) -> None:
-        self._parts: dict[int, list[PlainRow]] = {}
-        self._count = 0
-
-    def process(self, ref: ImageRef) -> Iterator[tuple[int, bytes]]:
-        number = partition_of(ref.key, self._partitions)
-        self._parts.setdefault(number, []).append(row_of(ref))
-        self._count += 1
-        if self._count == _ROWS_HASHED:
-            yield from self._flush()
-
-    def finish_bundle(self) -> Iterator[Any]:
-        yield from map(in_global_window, self._flush())
-
-    def _flush(self) -> Iterator[tuple[int, bytes]]:
-        parts, self._parts, self._count = self._parts, {}, 0
-        return ((number, pack(rows)) for number, rows in parts.items())
+def _hashed_known(
+    batch: Sequence[tuple[int, KnownFile]], verify: bool, partitions: int, spill: Spill
+) -> Iterator[tuple[int, bytes]]:
+    """Reads what files say, and divides it among partitions."""
+    some: list[tuple[int, KnownFile]] = []
+    for numbered in batch:
+        some.append(numbered)
+        rows = sum(file.rows for _, file in some)
+        # What waits in files need not be in memory all at once.
+        if numbered is batch[-1] or (spill.directory and rows >= _ROWS_PER_FILE):
+            for table in read_known(some, verify):
+                yield from spill.put(split_table(table, partitions))
+            some = []
 
 
 class _CheckDoFn(beam.DoFn):
     """Tells which rows of a partition are new, and whether the known ones have changed."""
 
-    def __init__(self, known: Known, policy: FetchPolicy, places: Mapping[str, int]) -> None:
+    def __init__(
+        self, known: Known, policy: FetchPolicy, places: Mapping[str, int], spill: Spill
+    ) -> None:
         self._places = places
-        self._paths = {number: file.path for number, file in enumerate(known.files)}
+        self._spill = spill
+        self._files = known.files
         self._verify = known.verify_content
         self._removals = known.removals
         self._policy = policy
@@ -189,86 +193,55 @@ class _CheckDoFn(beam.DoFn):
         self._removed = Metrics.counter(NAMESPACE, "skip_known/removed")
 
     def setup(self) -> None:
-        self._fetcher = Fetcher.shared(self._policy)
+        self._comparison = Comparison(self._policy, verify_content=self._verify)
 
     def process(
         self, group: tuple[int, Mapping[str, Iterable[bytes]]], keep_all: bool
     ) -> Iterator[Any]:
         _, parts = group
-        rows, duplicates = sorted_once(parts["rows"], self._places)
-        known = latest_of(parts["known"])
-        positions, there = known.find([bytes.fromhex(row[KEY]) for row in rows])
+        import pyarrow as pa
+
+        rows = RefTable.unpacked(self._spill.get(parts["rows"]))
+        table, duplicates = rows.sorted_once(self._places)
+        known = latest_of(self._spill.get(parts["known"]))
+        positions, there = known.find(table.keys)
         removed = (known.files != TOMBSTONE) & (self._removals and not keep_all)
         removed[positions[there]] = False
         unread, named = known.find(list(parts["unread"]))
         removed[unread[named]] = False
         there[there] = known.files[positions[there]] != TOMBSTONE
-        validators = iter(known.validators.take(positions[there]).to_pylist())
 
-        unchanged = len(rows)
-        loose = []
-        packed: dict[tuple[str, int], list[PlainRow]] = {}
-        for row, is_there in zip(rows, there.tolist(), strict=True):
-            validator = next(validators) if is_there else b""
-            if self._verify and validator and (span := span_of(row)):
-                packed.setdefault(span, []).append((*row, validator))
-            else:
-                loose.append((row, validator))
-        for span, of_span in packed.items():
-            unchanged -= len(of_span)
-            yield TaggedOutput("packed", (span, pack(of_span)))
-        for row in self._changed(loose):
-            unchanged -= 1
-            yield ref_of(row)
+        validators = known.validators.take(pa.array(positions, mask=~there))
+        # What an index tells no version of may be any version.
+        there = is_told(validators)
+        loose = np.ones(len(table), np.bool_)
+        for span, chosen in self._packed(table, there):
+            loose[chosen] = False
+            hashes = validators.take(chosen).to_pylist()
+            yield TaggedOutput("packed", (span, (table.take(chosen).packed(), hashes)))
+        changed = loose & ~self._comparison.same(table, validators, loose & there)
+        if changed.any():
+            yield table.take(changed).packed()
+        unchanged = int(np.count_nonzero(loose) - np.count_nonzero(changed))
         yield from self._counted("unchanged", unchanged, self._unchanged)
         yield from self._counted("duplicates", duplicates, self._duplicates)
         self._removed.inc(int(removed.sum()))
         for file in np.unique(known.files[removed]).tolist():
             chosen = known.rows[removed & (known.files == file)]
-            yield TaggedOutput("removed", (self._paths[file], chosen.astype("<u4").tobytes()))
+            yield TaggedOutput("removed", (self._files[file].path, chosen.astype("<u4").tobytes()))
 
-    def _changed(self, items: Iterable[tuple[PlainRow, bytes]]) -> Iterator[PlainRow]:
-        """Yields the rows whose images are new or have changed.
-
-        Args:
-          items: The rows, each with its validator: the known version or hash; empty if unknown.
-        """
-        pool: BoundedPool[tuple[PlainRow, bytes], tuple[PlainRow, bool]] = BoundedPool(
-            self._checked,
-            executor=io_pool(self._policy.threads),
-            max_items=min(self._policy.threads, _VERIFIED_AT_ONCE if self._verify else 2**31),
-            # It begins with few, as fetches do: a server that is overrun answers nothing of use.
-            min_items=max(_VERIFIED_AT_ONCE, self._policy.threads // 8),
-        )
-        for row, validator in items:
-            uri = row[URI]
-            if not validator:
-                yield row
-            elif self._verify or ("://" in uri and not row[VERSION]):
-                for looked_at, same in pool.submit((row, validator), alone=True):
-                    if not same:
-                        yield looked_at
-            elif row[VERSION]:
-                if validator.decode() != row[VERSION]:
-                    yield row
-            elif not self._fetcher.is_unchanged(uri, validator.decode()):
-                yield row
-        for looked_at, same in pool.drain():
-            if not same:
-                yield looked_at
-
-    def _checked(self, item: tuple[PlainRow, bytes]) -> tuple[PlainRow, bool]:
-        """Returns a row, and whether its image still matches the validator."""
-        row, validator = item
-        if not self._verify:
-            return row, self._fetcher.is_unchanged(row[URI], validator.decode())
-        found = self._fetcher.fetch(ref_of(row))
-        return row, isinstance(found, EncodedImage) and hashlib.sha256(
-            found.data
-        ).digest() == validator
+    def _packed(
+        self, table: RefTable, there: npt.NDArray[np.bool_]
+    ) -> Iterator[tuple[tuple[str, int], npt.NDArray[np.int64]]]:
+        """Yields the spans of archives whose content is compared, with positions of known rows."""
+        packed: dict[tuple[str, int], list[int]] = {}
+        for position, span in enumerate(table.spans() if self._verify else ()):
+            if span is not None and there[position]:
+                packed.setdefault(span, []).append(position)
+        return ((span, np.array(chosen)) for span, chosen in packed.items())
 
     def teardown(self) -> None:
-        self._fetcher.close()
+        self._comparison.close()
 
     def _counted(self, tag: str, count: int, counter: Any) -> Iterator[Any]:
         if count:

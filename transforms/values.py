@@ -188,15 +188,22 @@ class EncodedImage:
 
     Attributes:
       ref: The row that names the image.
-      data: All bytes of the file.
+      data: All bytes of the file; only the first ones where a preview stands for the picture.
       attempts: Tries that the fetch took.
       version: Which version of the image the bytes are; empty if unknown.
+      preview: The bytes of that preview; empty where all of the file is there.
     """
 
     ref: ImageRef
     data: bytes
     attempts: int = 1
     version: str = ""
+    preview: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """The number of bytes that were fetched."""
+        return len(self.data) + len(self.preview)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -206,7 +213,7 @@ class DecodedImage:
     Attributes:
       ref: The row that names the image.
       pixels: uint8 [height, width, 3], RGB, at the model's size.
-      sha256: The digest of the encoded file, hexadecimal.
+      sha256: The digest of the encoded file, hexadecimal; empty where a preview stands for it.
       format: Pillow's name of the format in lower case: "jpeg", "png", ...
       width: The width of the original in pixels, after EXIF orientation.
       height: The height of the original in pixels, after EXIF orientation.
@@ -231,7 +238,7 @@ class ImageFeatures:
     Attributes:
       ref: The row that names the image.
       features: float32 [num_features], of several models one vector after the other.
-      sha256: The digest of the encoded file, hexadecimal.
+      sha256: The digest of the encoded file, hexadecimal; empty where a preview stands for it.
       format: Pillow's name of the format in lower case.
       width: The width of the original in pixels, after EXIF orientation.
       height: The height of the original in pixels, after EXIF orientation.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.mutations.mutant import Origin
 from tests.images import encode, noise
+from tests.images.camera import Exif, photograph
 from tests.images.corpus import corpus
 
 _LARGEST = 2**19  # A larger file would be mostly pixels, and cost most of the time.
@@ -39,6 +40,8 @@ def origins() -> list[Origin]:
         frames = [noise(seed) for seed in range(1, 4)]
         data = encode(noise(0), form, save_all=True, append_images=frames, duration=80)
         found.append(Origin(f"pillow_{form.lower()}_moving", data))
+    large, small = noise(0, 640, 480), encode(noise(0, 160, 120))
+    found.append(Origin("camera", photograph(large, Exif(small), [encode(noise(0, 300, 225))])))
     distinct = {origin.data: origin for origin in reversed(found) if origin.data}
     kept = [origin for origin in distinct.values() if len(origin.data) <= _LARGEST]
     return sorted(kept, key=lambda origin: origin.name)

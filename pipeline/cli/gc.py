@@ -106,8 +106,8 @@ def run(argv: list[str]) -> int:
 
 def _tell_waiting(waiting: Sequence[Garbage], options: argparse.Namespace) -> None:
     """Says what will be removed when its time has come."""
-    merged = [garbage for garbage in waiting if not garbage.staging]
-    died = [garbage for garbage in waiting if garbage.staging]
+    died = [garbage for garbage in waiting if garbage.staging or garbage.is_file]
+    merged = [garbage for garbage in waiting if garbage not in died]
     if merged:
         say(
             f"{options.path}: {len(merged)} merged runs are kept for {options.merged_hours:g} "

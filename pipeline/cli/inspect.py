@@ -43,7 +43,7 @@ def run(argv: list[str]) -> int:
     try:
         runs = committed_runs(options.path)
         committed, series = runs[0], Series.of(unreplaced(runs))
-        lines = [json.dumps(committed.record, indent=2)] if options.json else []
+        lines = [json.dumps(committed.commit.to_json(whole=True), indent=2)] if options.json else []
         lines += [] if options.json else inspection.summarize(committed, series)
         problems = [] if options.no_verify else inspection.verify(committed)
         if not problems and not options.json:

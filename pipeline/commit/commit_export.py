@@ -147,15 +147,15 @@ def commit_export(
         **run.recipe,
         "rows": current,
         "versions": versions(),
-        "files": [
-            file.to_json() for file in files if file.name and not file.name.startswith(TABLE)
-        ],
+        "files": None,
     }
+    listed = [file for file in files if file.name and not file.name.startswith(TABLE)]
     try:
         if run.store is None:
             remove_strays(run.layout, files)
             target.finish(files, record)
-            return publish(run, record, files)
+            return publish(run, record, listed)
+        record["files"] = [file.to_json() for file in listed]
         return _publish_in_store(run, record, target, files)
     except ImageFeaturesError:
         raise

@@ -13,7 +13,7 @@ from image_features.errors import CommitError
 from image_features.pipeline.commit.counts import RowTally, add_up
 from image_features.pipeline.commit.drift import Comparison
 from image_features.pipeline.commit.publish import draft, in_order, publish_features
-from image_features.pipeline.commit.tidy_up import remove_leftovers
+from image_features.pipeline.commit.tidy_up import RemoveStaging
 from image_features.pipeline.config import RunConfig
 from image_features.pipeline.dataset.run import current_runs
 from image_features.transforms.measure_features import Health
@@ -60,12 +60,13 @@ class CommitMerge(beam.PTransform):
         self._sides = {"chosen": chosen, "replaced": replaced, "health": health}
 
     def expand(self, shards: Any) -> Any:
+        layout = self._run.layout
         sides = {name: AsSingleton(side) for name, side in self._sides.items()}
         return (
             shards
             | "GatherShards" >> beam.combiners.ToList()
             | "WriteRunFile" >> beam.Map(_commit, run=self._run, lineage=self._lineage, **sides)
-            | "RemoveStaging" >> beam.Map(remove_leftovers, self._run.layout)
+            | "RemoveStaging" >> RemoveStaging(layout, layout.features, layout.errors)
         )
 
 
@@ -87,7 +88,7 @@ def _commit(
     failed = sum(shard.rows for shard in files if shard.kind == "errors")
     counts = add_up(files, RowTally(chosen + failed, run.shards.feature_shards(0)))
     counts = dataclasses.replace(counts, rows_removed=lineage.removed)
-    record = draft(run, files, counts, health)
+    record = draft(run, counts, health)
     record |= {"replaces": dict(lineage.replaces), "as_of": lineage.as_of}
 
     def check(_: dict[str, Any]) -> Comparison:

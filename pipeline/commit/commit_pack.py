@@ -12,7 +12,7 @@ from image_features.pipeline.commit.counts import RowTally, add_up
 from image_features.pipeline.commit.descriptions import versions
 from image_features.pipeline.commit.plan_shards import Plan
 from image_features.pipeline.commit.publish import in_order, opening, publish
-from image_features.pipeline.commit.tidy_up import remove_leftovers
+from image_features.pipeline.commit.tidy_up import RemoveStaging
 from image_features.pipeline.config import PackConfig
 from image_features.transforms.shards.shard_file import ShardFile
 
@@ -33,6 +33,7 @@ class CommitPack(beam.PTransform):
         self._duplicates = duplicates
 
     def expand(self, shards: Any) -> Any:
+        layout = self._run.layout
         duplicates = self._duplicates | "SumDuplicates" >> beam.CombineGlobally(sum)
         return (
             shards
@@ -45,7 +46,7 @@ class CommitPack(beam.PTransform):
                 num_shards=AsSingleton(self._plan.num_shards),
                 duplicates=AsSingleton(duplicates),
             )
-            | "RemoveStaging" >> beam.Map(remove_leftovers, self._run.layout)
+            | "RemoveStaging" >> RemoveStaging(layout, layout.errors)
         )
 
 
@@ -80,6 +81,6 @@ def commit_pack(
         "guards": {},
         **run.recipe,
         "versions": versions(),
-        "files": [file.to_json() for file in files],
+        "files": None,
     }
     return publish(run, record, files)

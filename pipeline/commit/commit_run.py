@@ -12,7 +12,7 @@ from image_features.pipeline.commit import drift
 from image_features.pipeline.commit.counts import RowTally, add_up
 from image_features.pipeline.commit.plan_shards import Plan
 from image_features.pipeline.commit.publish import draft, in_order, publish_features
-from image_features.pipeline.commit.tidy_up import remove_leftovers
+from image_features.pipeline.commit.tidy_up import RemoveStaging
 from image_features.pipeline.config import RunConfig
 from image_features.transforms.measure_features import Health
 from image_features.transforms.shards.shard_file import ShardFile
@@ -47,6 +47,7 @@ class CommitRun(beam.PTransform):
         self._sums = {"Duplicates": duplicates, "Unchanged": unchanged}
 
     def expand(self, shards: Any) -> Any:
+        layout = self._run.layout
         sums = {
             name.lower(): AsSingleton(
                 parts | name >> beam.Flatten() | f"Sum{name}" >> beam.CombineGlobally(sum)
@@ -64,7 +65,7 @@ class CommitRun(beam.PTransform):
                 **sums,
                 **{name: AsSingleton(side) for name, side in self._sides.items()},
             )
-            | "RemoveStaging" >> beam.Map(remove_leftovers, self._run.layout)
+            | "RemoveStaging" >> RemoveStaging(layout, layout.features, layout.errors)
         )
 
 
@@ -100,7 +101,7 @@ def commit(
       GuardError: a guard stops the commit.
     """
     files = in_order(shards)
-    record = draft(run, files, add_up(files, tally), health)
+    record = draft(run, add_up(files, tally), health)
 
     def compare(document: dict[str, Any]) -> drift.Comparison:
         return drift.find(run.layout.directory, run.provenance, document)

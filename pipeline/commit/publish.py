@@ -26,9 +26,15 @@ from image_features.pipeline.commit.prometheus import exposition
 from image_features.pipeline.config import JobConfig, RunConfig, utc_now
 from image_features.pipeline.dataset.counts import RunCounts
 from image_features.pipeline.dataset.failures import ErrorShards
-from image_features.pipeline.dataset.layout import HEALTH_FILE, METRICS_FILE
+from image_features.pipeline.dataset.file_list import (
+    FORMAT_VERSION,
+    Commit,
+    FileList,
+    with_files,
+)
+from image_features.pipeline.dataset.layout import HEALTH_FILE, METRICS_FILE, RunLayout
 from image_features.pipeline.dataset.model_sections import by_model
-from image_features.pipeline.dataset.run import FORMAT_VERSION, read_record
+from image_features.pipeline.dataset.run import read_record
 from image_features.transforms.exports.target import REMOVED_KEYS, VECTORS
 from image_features.transforms.measure_features import Health
 from image_features.transforms.shards.shard_file import ShardFile
@@ -55,10 +61,8 @@ def opening(run: JobConfig[Any], counts: RunCounts) -> dict[str, Any]:
     }
 
 
-def draft(
-    run: RunConfig, files: Sequence[ShardFile], counts: RunCounts, health: Health
-) -> dict[str, Any]:
-    """Returns run.json as far as it is known before the commit."""
+def draft(run: RunConfig, counts: RunCounts, health: Health) -> dict[str, Any]:
+    """Returns run.json as far as it is known before the commit, and without its files."""
     return {
         **opening(run, counts),
         "health": health_section(health),
@@ -67,7 +71,7 @@ def draft(
         **run.provenance.to_json(),
         "compression": run.layout.compression,
         "versions": versions(),
-        "files": [file.to_json() for file in files],
+        "files": None,
     }
 
 
@@ -118,7 +122,7 @@ def publish(
 
     Args:
       run: The run to commit.
-      record: The content of run.json as far as it is known.
+      record: The content of run.json as far as it is known; the place of its files is empty.
       files: Every shard and index of the run, in order.
       before: A function that is called just before the guards are asked; it returns how far the
         features have drifted, if it looks at that.
@@ -135,8 +139,9 @@ def publish(
     path = layout.path(layout.commit_file)
     # The files that an earlier attempt lists must not be written again: only its shards are sure
     # to be the same bytes.
+    listed = FileList.of(files)
     if (found := read_record(layout.directory, layout.commit_file)) is not None:
-        return _check_same(found, record, path)
+        return _check_same(found, record, listed, layout)
     drift, lacking = before()
     counts = RunCounts.from_json(record["counts"])
     seconds = complete(record, run, counts, drift)
@@ -153,14 +158,15 @@ def publish(
         raise GuardError(f"The run {run.run_id} is not committed: {' '.join(broken)}")
     # Everything that takes time is done, and another job may have committed meanwhile.
     if (found := read_record(layout.directory, layout.commit_file)) is not None:
-        return _check_same(found, record, path)
-    record["files"] = [*describe(), *record["files"]]
+        return _check_same(found, record, listed, layout)
+    record = with_files(layout, record, FileList.of([*describe(), *files]))
     # Shards and descriptions are on the disk; their names must be, before a file lists them.
     sync_names(layout.directory)
     part = FileSystems.join(layout.staging, f"{layout.commit_file}.{uuid.uuid4().hex}")
     if create_once(path, (json.dumps(record, indent=2) + "\n").encode(), part):
         return record
-    return _check_same(read_record(layout.directory, layout.commit_file) or {}, record, path)
+    found = read_record(layout.directory, layout.commit_file) or {}
+    return _check_same(found, record, listed, layout)
 
 
 def complete(
@@ -189,14 +195,17 @@ def _finish_time(run: JobConfig[Any]) -> datetime:
         return datetime.fromisoformat(file.read().decode())
 
 
-def _check_same(found: Mapping[str, Any], record: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _check_same(
+    found: Mapping[str, Any], record: Mapping[str, Any], files: FileList, layout: RunLayout
+) -> dict[str, Any]:
     """Returns what is committed, if an attempt of this launch can have committed it."""
+    path = layout.path(layout.commit_file)
 
-    def identity(of: Mapping[str, Any]) -> tuple[Any, ...]:
-        kinds = ("features", "images", VECTORS, REMOVED_KEYS, "errors")
-        shards = [file for file in of.get("files", ()) if file["kind"] in kinds]
+    def identity(of: Mapping[str, Any], listed: FileList) -> tuple[Any, ...]:
+        shards = listed.of_kind("features", "images", VECTORS, REMOVED_KEYS, "errors")
         return of.get("run_id"), of.get("started"), of.get("counts"), shards
 
-    if identity(found) != identity(record):
+    committed = Commit.of(layout.directory, found, path).files if found else FileList.of(())
+    if identity(found, committed) != identity(record, files):
         raise CommitError(f"{path} was written by another job, so this one is not committed.")
     return dict(found)

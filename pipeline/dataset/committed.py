@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import UnreadableRunError
+from image_features.pipeline.dataset.file_list import Commit, FileList
 from image_features.pipeline.dataset.run import read_record
 from image_features.transforms.shards.shard_file import ShardFile
 
@@ -22,14 +22,14 @@ class CommittedFiles:
       commit_file: The name of the file that lists them, of each class its own.
       command: The command that writes it, and how else to get the files, in an imperative.
       directory: The directory of the files.
-      record: The content of the file that lists them.
+      commit: The content of the file that lists them, with the files that it lists.
     """
 
     commit_file: ClassVar[str]
     command: ClassVar[tuple[str, str]]
 
     directory: str
-    record: Mapping[str, Any]
+    commit: Commit
 
     @classmethod
     def read(cls, directory: str) -> Self | None:
@@ -57,8 +57,9 @@ class CommittedFiles:
         Raises:
           ValueError: it is no such record.
         """
-        committed = cls(directory, record)
         try:
+            path = FileSystems.join(directory, cls.commit_file)
+            committed = cls(directory, Commit.of(directory, record, path))
             committed.check()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
@@ -68,12 +69,16 @@ class CommittedFiles:
 
     def check(self) -> None:
         """Looks at all that readers need, which fails where it is not there."""
-        _ = self.all_files
 
-    @functools.cached_property
-    def all_files(self) -> tuple[ShardFile, ...]:
-        """Every file that the commit lists."""
-        return tuple(ShardFile.from_json(entry) for entry in self.record["files"])
+    @property
+    def record(self) -> dict[str, Any]:
+        """The content of the file that lists them, as it is."""
+        return self.commit.to_json()
+
+    @property
+    def all_files(self) -> FileList:
+        """Every file that the commit lists; raises what `Run.all_files` does."""
+        return self.commit.files
 
     def path(self, file: ShardFile) -> str:
         """Returns the path of one of the files."""

@@ -26,23 +26,23 @@ class Export(CommittedFiles):
 
     def check(self) -> None:
         """Looks at all that readers need."""
-        _ = self.counts, self.all_files, self.runs, self.identity, self.number
+        _ = self.counts, self.runs, self.identity, self.number
         _ = self.rows, self.run_id
 
     @property
     def run_id(self) -> str:
         """The name of the export."""
-        return str(self.record["run_id"])
+        return str(self.commit.record["run_id"])
 
     @property
     def fingerprint(self) -> str:
         """The hash of all that the exported rows depend on."""
-        return str(self.record["fingerprint"])
+        return str(self.commit.record["fingerprint"])
 
     @property
     def number(self) -> int:
         """How many exports the target had before."""
-        return int(self.record["number"])
+        return int(self.commit.record["number"])
 
     @property
     def runs(self) -> Mapping[str, str]:
@@ -50,22 +50,22 @@ class Export(CommittedFiles):
 
         Those that were merged into one of them are among them.
         """
-        return dict(self.record["runs"])
+        return dict(self.commit.record["runs"])
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """What exports to one target must have in common, such as the model and the type."""
-        return dict(self.record["identity"])
+        return dict(self.commit.record["identity"])
 
     @property
     def rows(self) -> int:
         """The number of rows that the target has with this export."""
-        return int(self.record["rows"])
+        return int(self.commit.record["rows"])
 
     @functools.cached_property
     def counts(self) -> RunCounts:
         """The numbers of rows, by what became of them."""
-        return RunCounts.from_json(self.record["counts"])
+        return RunCounts.from_json(self.commit.record["counts"])
 
     def has(self, run: Run) -> bool:
         """Whether the rows of a run, or of all that were merged into it, were exported."""

@@ -10,6 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import RunHeldError, RunNotFoundError, UnsoundRunError
 from image_features.pipeline.dataset.claim import Claim, is_held
+from image_features.pipeline.dataset.file_list import is_list_of_entries, list_of_entries
 from image_features.pipeline.dataset.layout import (
     DEDUP_FILE,
     EXPORT_FILE,
@@ -20,7 +21,8 @@ from image_features.pipeline.dataset.layout import (
     STAGING_NAME,
     dataset_of,
 )
-from image_features.pipeline.dataset.run import Run, committed_runs, lost_file, unreplaced
+from image_features.pipeline.dataset.lost_files import lost_file
+from image_features.pipeline.dataset.run import Run, committed_runs, unreplaced
 from image_features.transforms.stores.files import remove_file, remove_files, remove_tree
 from image_features.transforms.stores.listing import Listed, list_tree
 
@@ -33,12 +35,13 @@ class Garbage:
     """A directory to remove.
 
     Attributes:
-      directory: The directory to remove, with everything in it.
+      directory: The directory to remove, with everything in it, or one file.
       why: The reason, as `gc` prints it.
       bytes: The size of its files.
       finished: The finish time, checked again before deletion; empty if the run is not committed.
       staging: The staging directory of an attempt, which somebody may take up; empty if there is
         no attempt.
+      is_file: Whether it is one file, which no commit names.
     """
 
     directory: str
@@ -46,6 +49,7 @@ class Garbage:
     bytes: int
     finished: str = ""
     staging: str = ""
+    is_file: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +97,7 @@ def find_garbage(contents: Contents, *, merged_before: float, died_before: float
     runs, files = contents.runs, contents.files
     found = list(_replaced(runs, files, merged_before))
     gone = {garbage.directory for garbage in found}
+    found += _unnamed_lists(contents, gone, died_before)
     committed = {run.directory for run in runs}
     for directory, names in sorted(files.items()):
         staged = {name: file for name, file in names.items() if name.startswith(f"{STAGING_NAME}/")}
@@ -119,6 +124,9 @@ def remove(garbage: Garbage) -> None:
       OSError, transforms.stores.retries.FetchError: something could not be removed.
     """
     directory = garbage.directory
+    if garbage.is_file:
+        remove_file(directory)
+        return
     if garbage.staging:
         Claim(garbage.staging).take()
     elif not garbage.finished and FileSystems.exists(
@@ -135,6 +143,21 @@ def remove(garbage: Garbage) -> None:
     # By the staging directory an attempt is known for one, so it goes last.
     remove_files(directory)
     remove_tree(directory)
+
+
+def _unnamed_lists(contents: Contents, gone: set[str], died_before: float) -> Iterator[Garbage]:
+    """Yields what attempts have left that died, or lost, just before the file that commits."""
+    for run in contents.runs:
+        named = list_of_entries(run.commit.record)
+        strays = [
+            file
+            for name, file in contents.files.get(run.directory, {}).items()
+            if is_list_of_entries(name) and name != named and file.written <= died_before
+        ]
+        staging = FileSystems.join(run.directory, STAGING_NAME)
+        if strays and run.directory not in gone and not is_held(staging):
+            for file in strays:
+                yield Garbage(file.path, "lists files for no commit", file.size, is_file=True)
 
 
 def _replaced(
@@ -156,7 +179,7 @@ def _replaced(
         ]
         if not (replaced or leftovers) or _time(merged.finished) > merged_before:
             continue
-        lost = lost_file(merged, merged.all_files, list_tree(merged.directory))
+        lost = lost_file(merged, merged.all_files, [*list_tree(merged.directory)])
         if lost:
             raise UnsoundRunError(
                 f"{merged.directory} has lost {lost.name}: what is left of the runs that it "
@@ -173,7 +196,9 @@ def _replaced(
 def _files_by_run(dataset: str) -> dict[str, dict[str, Listed]]:
     """Returns the metadata of every file, by directory of the dataset and path within that.
 
-    Exports to databases have a directory each in one of their own.
+    Exports to databases have a directory each in one of their own. The pieces of an attempt are
+    millions, of which only the size of all and the last time matter: a directory of them counts as
+    one file.
     """
     found: dict[str, dict[str, Listed]] = {}
     root = dataset.rstrip("/")
@@ -182,8 +207,15 @@ def _files_by_run(dataset: str) -> dict[str, dict[str, Listed]]:
         if name == EXPORTS:
             inner, _, rest = rest.partition("/")
             name = f"{name}/{inner}"
-        if rest:
-            found.setdefault(FileSystems.join(root, name), {})[rest] = file
+        if not rest:
+            continue
+        names = found.setdefault(FileSystems.join(root, name), {})
+        if rest.startswith(f"{STAGING_NAME}/") and rest.count("/") > 1:
+            rest, _, _ = rest.rpartition("/")
+            before = names.get(rest, Listed(file.path.rpartition("/")[0], 0, 0.0))
+            size, written = before.size + file.size, max(before.written, file.written)
+            file = before._replace(size=size, written=written)
+        names[rest] = file
     return found
 
 

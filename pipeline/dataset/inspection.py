@@ -10,26 +10,30 @@ from image_features.pipeline.dataset.records import Block, blocks, open_shard
 from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.dataset.series import Series
 from image_features.transforms.shards.record_format import FORMAT, HEIGHT, URI, WIDTH
+from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.stores.files import open_plain
+from image_features.transforms.stores.listing import side_by_side
 
 _BLOCK = 2**20
 
 
 def verify(run: Run) -> list[str]:
     """Compares every listed file with its size and checksum; returns a sentence for each fault."""
-    problems = []
-    for file in run.all_files:
+
+    def fault(file: ShardFile) -> str:
         try:
             size, digest = _digest(run.path(file))
         except OSError as error:
             why = f": {error.strerror}" if error.strerror else ""
-            problems.append(f"{file.name} is missing or cannot be read{why}.")
-            continue
+            return f"{file.name} is missing or cannot be read{why}."
         if (size, digest) != (file.bytes, file.sha256):
-            problems.append(f"{file.name} is not the file that was committed.")
+            return f"{file.name} is not the file that was committed."
+        return ""
+
+    problems = [*filter(None, side_by_side(run.directory, fault, run.all_files))]
     counts = run.counts
     for kind, expected in (("features", counts.rows_out), ("errors", counts.rows_failed)):
-        rows = sum(file.rows for file in run.files(kind))
+        rows = run.files(kind).total("rows")
         if rows != expected:
             problems.append(f"The {kind} shards hold {rows} rows where run.json says {expected}.")
     return problems
@@ -56,7 +60,7 @@ def summarize(run: Run, series: Series | None = None) -> Iterator[str]:
         f"{counts.rows_failed} failed{f' + {unchanged} unchanged' if unchanged else ''};  "
         f"{counts.duplicates} duplicates dropped{f', {removed} removed' if removed else ''}"
     )
-    yield f"shards    {len(shards)}, {sum(shard.bytes for shard in shards) / 1e6:.1f} MB"
+    yield f"shards    {len(shards)}, {shards.total('bytes') / 1e6:.1f} MB"
     for reason, count in counts.failed_by_reason.items():
         yield f"failed    {count:>8}  {reason}"
     yield from _health(run)

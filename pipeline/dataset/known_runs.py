@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import RunNotFoundError
+from image_features.pipeline.dataset.file_list import FileList
 from image_features.pipeline.dataset.layout import REMOVED, TOMBSTONES
+from image_features.pipeline.dataset.lost_files import check_whole
 from image_features.pipeline.dataset.provenance import Provenance
-from image_features.pipeline.dataset.run import Run, check_whole, committed_runs, unreplaced
+from image_features.pipeline.dataset.run import Run, committed_runs, unreplaced
 from image_features.transforms.shards.index import INDEX_KIND
-from image_features.transforms.shards.known_index import KnownFile
+from image_features.transforms.shards.known_files import KnownFiles
 
 _LOG = logging.getLogger(__name__)
 _KINDS = (INDEX_KIND, TOMBSTONES)
@@ -70,7 +75,7 @@ def removed_before(runs: Sequence[Run]) -> int:
     return runs[0].removed_before
 
 
-def known_files(runs: Sequence[Run]) -> tuple[KnownFile, ...]:
+def known_files(runs: Sequence[Run]) -> KnownFiles:
     """Returns the indexes and tombstones of runs, the latest first.
 
     Raises:
@@ -84,10 +89,22 @@ def known_files(runs: Sequence[Run]) -> tuple[KnownFile, ...]:
                 "The run %s has no index, as of an earlier version: its images are new.",
                 run.run_id,
             )
-        files += [
-            KnownFile(run.path(file), kind, age, file.rows, file.sha256)
-            for kind in _KINDS
-            for file in run.files(kind)
-            if file.rows
-        ]
-    return tuple(files)
+        files += [files_of(run, age, kind) for kind in _KINDS]
+    return KnownFiles.joined(files)
+
+
+def files_of(run: Run, age: int, kind: str) -> KnownFiles:
+    """Returns those of a run's files of a kind that have rows; of an index also its shard."""
+    import pyarrow.compute as pc
+
+    def paths(listed: FileList) -> Any:
+        beginning = FileSystems.join(run.directory, "x")[:-1]
+        return pc.binary_join_element_wise(beginning, listed.table["name"], "")
+
+    listed, shards = run.files(kind), run.files()
+    columns = {name: listed.table[name] for name in ("rows", "sha256")}
+    columns |= {"path": paths(listed), "kind": kind, "age": age}
+    if kind == INDEX_KIND and len(listed) == len(shards):
+        columns |= {"shard": paths(shards), "compressed": run.compressed}
+    table = KnownFiles.of_columns(columns).table
+    return KnownFiles.of_table(table.filter(pc.greater(table["rows"], 0)))

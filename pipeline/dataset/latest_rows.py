@@ -104,8 +104,9 @@ def _said(run: Run, numbers: Iterable[int]) -> Iterator[_Said]:
     """Yields the tombstones of a run and the keys of some of its shards."""
     tombstones = [_tombstones(run, entry) for entry in run.files(TOMBSTONES)]
     yield _Said(run, None, np.concatenate([np.empty(0, "S16"), *tombstones]))
+    shards = run.files()
     for number in numbers:
-        yield _Said(run, run.files()[number], shard_keys(run, number))
+        yield _Said(run, shards[number], shard_keys(run, number))
 
 
 def _that_hold(said: Sequence[_Said]) -> Iterator[tuple[_Said, Mask]]:

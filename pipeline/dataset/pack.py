@@ -7,8 +7,8 @@ import functools
 
 from image_features.pipeline.dataset.committed import CommittedFiles
 from image_features.pipeline.dataset.counts import RunCounts
+from image_features.pipeline.dataset.file_list import FileList
 from image_features.pipeline.dataset.layout import PACK_FILE
-from image_features.transforms.shards.shard_file import ShardFile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Pack(CommittedFiles):
 
     def check(self) -> None:
         """Looks at all that readers need."""
-        _ = self.counts, self.all_files
+        _ = self.counts
 
     @functools.cached_property
     def counts(self) -> RunCounts:
         """The numbers of rows, by what became of them."""
-        return RunCounts.from_json(self.record["counts"])
+        return RunCounts.from_json(self.commit.record["counts"])
 
-    def files(self, kind: str = "images") -> list[ShardFile]:
+    def files(self, kind: str = "images") -> FileList:
         """Returns the files of a kind in order: the archives, "images", or "errors"."""
-        return [file for file in self.all_files if file.kind == kind]
+        return self.all_files.of_kind(kind)

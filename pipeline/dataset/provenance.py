@@ -49,6 +49,7 @@ VECTORS_DEPEND_ON: Mapping[type, Mapping[str, bool]] = {
         "threads": False,
         "max_bytes_in_flight": False,
         "archives": False,
+        "preview": False,  # It is the DecodePolicy.
     },
     # The versions of images tell which column or feature they are of.
     ArchiveOptions: {"members": False, "column": False, "feature": False},

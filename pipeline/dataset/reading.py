@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from image_features.models.quiet import import_tensorflow
 from image_features.pipeline.dataset.latest_rows import LatestRows
-from image_features.pipeline.dataset.run import check_whole
+from image_features.pipeline.dataset.lost_files import check_whole
 from image_features.pipeline.dataset.series import merged_columns, open_series
 from image_features.transforms.manifests.columns import Column, Kind
 from image_features.transforms.shards.vectors import VectorField

@@ -13,6 +13,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from image_features.errors import RunNotFoundError, UnreadableRunError, UsageError
 from image_features.pipeline.dataset.counts import RunCounts
+from image_features.pipeline.dataset.file_list import FORMAT_VERSION_APART, Commit, FileList
 from image_features.pipeline.dataset.layout import (
     RUN_FILE,
     check_path,
@@ -27,9 +28,7 @@ from image_features.transforms.shards.shard_file import ShardFile
 from image_features.transforms.shards.vectors import VectorField
 from image_features.transforms.stores import libraries
 from image_features.transforms.stores.files import open_plain
-from image_features.transforms.stores.listing import Listed, list_files
-
-FORMAT_VERSION = 1
+from image_features.transforms.stores.listing import side_by_side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +37,29 @@ class Run:
 
     Attributes:
       directory: The directory of the run.
-      record: The content of its run.json.
+      commit: The content of its run.json, with the files that it lists.
       features: The name of the model whose vectors are read; None is the only one.
     """
 
     directory: str
-    record: Mapping[str, Any]
+    commit: Commit
     features: str | None = None
+
+    @classmethod
+    def of(cls, directory: str, record: Mapping[str, Any]) -> Run:
+        """Returns the run of a run.json.
+
+        Raises:
+          UnreadableRunError: it is not one of ours.
+        """
+        path = FileSystems.join(directory, RUN_FILE)
+        try:
+            run = cls(directory, Commit.of(directory, record, path))
+            # What every reader needs is looked at once, here.
+            _ = run.run_id, run.seconds, run.counts, run.provenance
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(path, error) from error
+        return run
 
     @classmethod
     def read(cls, directory: str) -> Run | None:
@@ -55,35 +70,32 @@ class Run:
           OSError: the directory cannot be read.
         """
         record = read_record(directory)
-        if record is None:
-            return None
-        run = cls(directory, record)
-        try:
-            # What every reader needs is looked at once, here.
-            _ = run.run_id, run.seconds, run.counts, run.provenance, run.all_files
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged(FileSystems.join(directory, RUN_FILE), error) from error
-        return run
+        return None if record is None else cls.of(directory, record)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The content of its run.json, as it is."""
+        return self.commit.to_json()
 
     @property
     def run_id(self) -> str:
         """The name of the run."""
-        return str(self.record["run_id"])
+        return str(self.commit.record["run_id"])
 
     @property
     def fingerprint(self) -> str | None:
         """The hash of everything that the run's bytes depend on; runs of old versions have none."""
-        return self.record.get("fingerprint")
+        return self.commit.record.get("fingerprint")
 
     @property
     def started(self) -> str:
         """The time of the launch, ISO 8601, UTC."""
-        return str(self.record["started"])
+        return str(self.commit.record["started"])
 
     @property
     def finished(self) -> str:
         """The time of the commit, ISO 8601, UTC."""
-        return str(self.record["finished"])
+        return str(self.commit.record["finished"])
 
     @property
     def seconds(self) -> float:
@@ -94,12 +106,12 @@ class Run:
     @property
     def as_of(self) -> str:
         """The time that the rows are from, which merging leaves as it was."""
-        return str(self.record.get("as_of") or self.finished)
+        return str(self.commit.record.get("as_of") or self.finished)
 
     @property
     def replaces(self) -> Mapping[str, str]:
         """The runs that were merged into this one: their finish times by their names."""
-        return dict(self.record.get("replaces", {}))
+        return dict(self.commit.record.get("replaces", {}))
 
     @property
     def rows(self) -> int:
@@ -109,12 +121,12 @@ class Run:
     @functools.cached_property
     def counts(self) -> RunCounts:
         """The numbers of rows, by what became of them."""
-        return RunCounts.from_json(self.record["counts"])
+        return RunCounts.from_json(self.commit.record["counts"])
 
     @functools.cached_property
     def provenance(self) -> Provenance:
         """The sources of the features."""
-        return Provenance.from_json(self.record)
+        return Provenance.from_json(self.commit.record)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -154,36 +166,41 @@ class Run:
     @property
     def compressed(self) -> bool:
         """Whether the feature shards are gzip files."""
-        return bool(self.record["compression"] == "gzip")
+        return bool(self.commit.record["compression"] == "gzip")
 
     @property
     def health(self) -> Mapping[str, Section]:
         """The summaries of what each model's features are like; runs of old versions have none."""
-        return sections_in(self.record.get("health"))
+        return sections_in(self.commit.record.get("health"))
 
     @property
     def drift(self) -> Mapping[str, Section]:
         """The comparisons of each model's features with an earlier run's, if there was one."""
-        return sections_in(self.record.get("drift"))
+        return sections_in(self.commit.record.get("drift"))
 
     @property
     def removed_before(self) -> int:
         """The rows that the input of the run before did not name already, as the guards counted."""
-        return int(self.record["guards"].get("removed_before", 0))
+        return int(self.commit.record["guards"].get("removed_before", 0))
 
     @property
     def unchecked(self) -> Sequence[str]:
         """A sentence for each guard that had nothing to compare with."""
-        return list(self.record["guards"].get("unchecked", ()))
+        return list(self.commit.record["guards"].get("unchecked", ()))
 
-    @functools.cached_property
-    def all_files(self) -> tuple[ShardFile, ...]:
-        """Every file that the commit lists: shards, indexes and descriptions."""
-        return tuple(ShardFile.from_json(entry) for entry in self.record["files"])
+    @property
+    def all_files(self) -> FileList:
+        """Every file that the commit lists: shards, indexes and descriptions.
 
-    def files(self, kind: str = "features") -> list[ShardFile]:
-        """Returns the shards of a kind in order, empty ones too."""
-        return [file for file in self.all_files if file.kind == kind]
+        Raises:
+          UnreadableRunError: they are listed in a file beside run.json, which is not there.
+          OSError: that file cannot be read.
+        """
+        return self.commit.files
+
+    def files(self, kind: str = "features") -> FileList:
+        """Returns the shards of a kind in order, empty ones too; raises what `all_files` does."""
+        return self.all_files.of_kind(kind)
 
     def path(self, file: ShardFile) -> str:
         """Returns the path of one of the run's files."""
@@ -210,9 +227,10 @@ def read_record(directory: str, name: str = RUN_FILE) -> dict[str, Any] | None:
         version = int(record["format_version"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path, error if data.strip(b"\0") else "it is empty") from error
-    if version > FORMAT_VERSION:
+    if version > FORMAT_VERSION_APART:
         raise UnreadableRunError(
-            f"{path} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade."
+            f"{path} has format {version}, this version reads up to {FORMAT_VERSION_APART}: "
+            "upgrade."
         )
     return record
 
@@ -240,7 +258,7 @@ def committed_runs(path: str) -> list[Run]:
     run = Run.read(path)
     if run is not None:
         return [run]
-    runs = [found for directory in run_directories(path) if (found := Run.read(directory))]
+    runs = [found for found in side_by_side(path, Run.read, run_directories(path)) if found]
     if not runs:
         raise RunNotFoundError(
             f"There is no committed run at {path}: no {RUN_FILE} there or one level below."
@@ -270,28 +288,3 @@ def unreplaced(runs: Sequence[Run]) -> list[Run]:
     """Returns those of all runs of a dataset that no other one of them replaces."""
     replaced = {item for run in runs for item in run.replaces.items()}
     return [run for run in runs if (run.run_id, run.finished) not in replaced]
-
-
-def lost_file(run: Run, files: Sequence[ShardFile], found: Sequence[Listed]) -> ShardFile | None:
-    """Returns the first of a run's files that is not among those found, by path and size."""
-    sizes = {listed.path: listed.size for listed in found}
-    for file in files:
-        if sizes.get(run.path(file)) != file.bytes:
-            return file
-    return None
-
-
-def check_whole(runs: Sequence[Run], kinds: Sequence[str]) -> None:
-    """Makes sure that the files which runs list are there, by their sizes; none of them is read.
-
-    Raises:
-      ValueError: a run has lost a file.
-    """
-    for run in runs:
-        for kind in kinds:
-            file = lost_file(run, run.files(kind), list_files(run.directory, f"{kind}-"))
-            if file:
-                raise ValueError(
-                    f"{run.directory} has lost {file.name}; copy it from a backup, or delete "
-                    "that run, its run.json first."
-                )

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Sequence
 
 from image_features.errors import UsageError
+from image_features.pipeline.dataset.lost_files import check_whole
 from image_features.pipeline.dataset.provenance import Provenance
-from image_features.pipeline.dataset.run import Run, check_whole, current_runs
+from image_features.pipeline.dataset.run import Run, current_runs
 from image_features.pipeline.locations import explain
 from image_features.system.paths import absolute
 from image_features.transforms.manifests.columns import Column

@@ -55,28 +55,28 @@ class Result(CommittedFiles):
     @functools.cached_property
     def counts(self) -> Counts:
         """The numbers of rows."""
-        counts, fields = self.record["counts"], dataclasses.fields(Counts)
+        counts, fields = self.commit.record["counts"], dataclasses.fields(Counts)
         return Counts(**{field.name: int(counts[field.name]) for field in fields})
 
     @property
     def threshold(self) -> float:
         """The cosine from which images are near duplicates."""
-        return float(self.record["threshold"])
+        return float(self.commit.record["threshold"])
 
     @property
     def runs(self) -> Mapping[str, str]:
         """The runs that were compared, and those merged into them: finish times by their names."""
-        return dict(self.record["runs"])
+        return dict(self.commit.record["runs"])
 
     @property
     def vectors(self) -> str:
         """The name of the model whose vectors were compared."""
-        return str(self.record["vectors"]["name"])
+        return str(self.commit.record["vectors"]["name"])
 
     @functools.cached_property
     def provenance(self) -> Provenance:
         """The sources of the vectors that were compared."""
-        return Provenance.from_json(self.record)
+        return Provenance.from_json(self.commit.record)
 
     @functools.cached_property
     def files(self) -> Mapping[str, ShardFile]:

@@ -16,8 +16,8 @@ from image_features.errors import CommitError
 from image_features.pipeline.commit.descriptions import versions
 from image_features.pipeline.commit.tidy_up import remove_leftovers
 from image_features.pipeline.config import utc_now
+from image_features.pipeline.dataset.file_list import FORMAT_VERSION
 from image_features.pipeline.dataset.layout import DEDUP_FILE, RunLayout
-from image_features.pipeline.dataset.run import FORMAT_VERSION
 from image_features.pipeline.dedup.duplicates import Duplicates
 from image_features.pipeline.dedup.manifests import ManifestFields, divided
 from image_features.pipeline.dedup.page import Page
@@ -151,4 +151,4 @@ def _commit(
     if not create_once(path, (json.dumps(record, indent=2) + "\n").encode(), part):
         raise CommitError(f"{path} was written by another job, so this one is not committed.")
     remove_leftovers(record, layout)
-    return Result(layout.directory, record)
+    return Result.of(layout.directory, record)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from image_features.pipeline.pack import Packing
 from image_features.pipeline.runners import runner
 from image_features.pipeline.runners.kept_views import KeptViews, kept_parameters
 from image_features.pipeline.streams import say
+from image_features.transforms.shards.spill import Spill
 from image_features.transforms.stores.uris import redact_text
 
 _LOG = logging.getLogger(__name__)
@@ -117,10 +119,14 @@ def _submit(work: Work[Any], beam_options: PipelineOptions) -> Any:
             beam_options, run_id=run.run_id, engine=engine, extra=run.extra
         )
         if isinstance(work, Extraction):
-            models = work.models
-            if not runner.is_local(beam_options):
+            models, spill = work.models, Spill()
+            if runner.is_local(beam_options):
+                spill = _spill(run.layout.staging)
+            else:
                 models = stage_models(models, run.layout.staging)
-            work = dataclasses.replace(work, models=models, cpu_threads=work.cpu_threads or threads)
+            work = dataclasses.replace(
+                work, models=models, cpu_threads=work.cpu_threads or threads, spill=spill
+            )
         elif isinstance(work, Packing):
             work = dataclasses.replace(work, cpu_threads=threads)
         with kept_parameters():
@@ -130,6 +136,13 @@ def _submit(work: Work[Any], beam_options: PipelineOptions) -> Any:
                 return pipeline.run()
     except Exception as error:
         raise _failure(run, error) from error
+
+
+def _spill(staging: str) -> Spill:
+    """Returns where a local job lets wait what its runner would hold in memory."""
+    spill = Spill("" if "://" in staging else os.path.join(staging, "known"))
+    spill.clear()
+    return spill
 
 
 def _say_where(run: JobConfig[Any], beam_options: PipelineOptions, result: Any) -> None:

@@ -110,7 +110,7 @@ def prepare(
         ),
         manifest=manifest,
         models=models,
-        fetch=fetch,
+        fetch=_fetched_for(fetch, provenance.decode),
         known=known,
         keep_secrets=options.keep_uri_secrets,
         cpu_threads=options.cpu_threads,
@@ -143,6 +143,11 @@ def _check_options(options: FeatureExtractorOptions) -> None:
     for flag in ("verify_content", "tombstone_removed", "max_removed_rate"):
         if getattr(options, flag) not in (None, False) and not options.incremental:
             raise UsageError(f"--{flag} is of use with --incremental only; add it.")
+    if options.verify_content and options.decode == "preview":
+        raise UsageError(
+            "--verify_content compares whole files, of which --decode=preview reads the beginning "
+            "and knows no hash: leave one of them out."
+        )
     if options.retry_errors:
         for flag in ("tombstone_removed", "max_removed_rate"):
             if getattr(options, flag) not in (None, False):
@@ -193,6 +198,11 @@ def fetch_policy(options: Options) -> FetchPolicy:
         threads=options.fetch_threads,
         archives=archive_options(options),
     )
+
+
+def _fetched_for(fetch: FetchPolicy, decode: DecodePolicy) -> FetchPolicy:
+    """Returns how images are fetched so that they can be decoded."""
+    return dataclasses.replace(fetch, preview=decode) if decode.decode == "preview" else fetch
 
 
 def _provenance(

@@ -46,6 +46,7 @@ from image_features.transforms.exports.qdrant import QdrantStore
 from image_features.transforms.exports.store import VectorStore
 from image_features.transforms.merge_rows import Merge
 from image_features.transforms.shards.index import INDEX_KIND
+from image_features.transforms.shards.known_files import KnownFiles
 from image_features.transforms.stores.files import remove_tree
 
 
@@ -204,7 +205,7 @@ def _plan(options: ExportOptions, store: VectorStore | None, place: str) -> _Pla
         if not new:
             return NothingToDo(last, f"{shown}: nothing has changed since the last export.")
     try:
-        merge = dataclasses.replace(merge_of(runs), errors=(), new=new)
+        merge = dataclasses.replace(merge_of(runs), errors=KnownFiles.of(()), new=new)
     except (ValueError, OSError) as error:
         raise UsageError(f"{options.dataset} cannot be exported: {explain(error)}.") from error
     plan = _Plan(runs, merge, fields, store, place, history, new)

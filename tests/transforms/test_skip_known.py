@@ -24,26 +24,33 @@ from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.merge_rows import _ChooseDoFn
 from image_features.transforms.read_manifest import ReadManifest
-from image_features.transforms.runtime.packing import pack
-from image_features.transforms.shards import known_index
+from image_features.transforms.shards import known_files
 from image_features.transforms.shards.index import index_file, index_note, read_index
 from image_features.transforms.shards.known_errors import split_errors
+from image_features.transforms.shards.known_files import KnownFiles
 from image_features.transforms.shards.known_index import (
     KnownFile,
-    batches,
     count_partitions,
     latest_of,
     partition_of,
     read_known,
     split_table,
 )
-from image_features.transforms.shards.references import ref_of, row_of, sorted_once
-from image_features.transforms.skip_known import Known, SkipKnown, _CheckDoFn
+from image_features.transforms.shards.ref_table import RefTable, unpacked_refs
+from image_features.transforms.shards.spill import Spill
+from image_features.transforms.skip_known import (
+    Known,
+    SkipKnown,
+    _CheckDoFn,
+    _hashed,
+    _hashed_known,
+)
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.uris import image_key, key_of_text
 from image_features.transforms.values import ImageRef
 from tests import images
 
+NO_SPILL = Spill()
 NAMES = st.sampled_from([f"gs://b/{n}.jpg" for n in range(12)])
 # A run: versions by image, and the images that it declares gone.
 RUN = st.tuples(st.dictionaries(NAMES, st.sampled_from(["", "1", "2"])), st.sets(NAMES))
@@ -66,7 +73,9 @@ def write_run(directory, age, rows, gone):
 
 
 def write_runs(directory, runs):
-    return tuple(file for age, run in enumerate(runs) for file in write_run(directory, age, *run))
+    return KnownFiles.of(
+        file for age, run in enumerate(runs) for file in write_run(directory, age, *run)
+    )
 
 
 def live(runs):
@@ -80,13 +89,17 @@ def live(runs):
     return found
 
 
-def divided(files, partitions, verify=False):
+def divided(files, partitions, verify=False, spill=NO_SPILL):
     parts = {}
-    for batch in batches(files):
+    for batch in map(files.numbered, files.together()):
         for table in read_known(batch, verify):
-            for number, part in split_table(table, partitions):
+            for number, part in spill.put(split_table(table, partitions)):
                 parts.setdefault(number, []).append(part)
     return parts
+
+
+def packed(refs):
+    return RefTable.of(refs, ()).packed()
 
 
 @settings(deadline=None, max_examples=60)
@@ -94,9 +107,14 @@ def divided(files, partitions, verify=False):
     st.lists(RUN, max_size=3),
     st.lists(st.tuples(NAMES, st.sampled_from(["1", "2"])), max_size=20),
     st.integers(1, 5),
+    st.booleans(),
 )
-def test_rows_are_new_or_known_as_the_model_says(tmp_path_factory, runs, manifest, partitions):
-    files = write_runs(tmp_path_factory.mktemp("runs"), runs)
+def test_rows_are_new_or_known_as_the_model_says(
+    tmp_path_factory, runs, manifest, partitions, spills
+):
+    directory = tmp_path_factory.mktemp("runs")
+    spill = Spill(str(directory / "spill")) if spills else NO_SPILL
+    files = write_runs(directory, runs)
     # The first mention of an image counts.
     refs = [
         ImageRef(uri, image_key(uri), "m", row, version=versions.of_column(version))
@@ -107,18 +125,20 @@ def test_rows_are_new_or_known_as_the_model_says(tmp_path_factory, runs, manifes
         first.setdefault(uri, version)
     known = live(runs)
 
-    parts = divided(files, partitions)
+    parts = divided(files, partitions, spill=spill)
     rows = {}
     for ref in refs:
-        rows.setdefault(partition_of(ref.key, partitions), []).append(pack([row_of(ref)]))
-    do_fn = _CheckDoFn(Known(files), FetchPolicy(threads=2), {})
+        for number, part in _hashed(packed([ref]), partitions, spill):
+            assert number == partition_of(ref.key, partitions)
+            rows.setdefault(number, []).append(part)
+    do_fn = _CheckDoFn(Known(files), FetchPolicy(threads=2), {}, spill)
     do_fn.setup()
     out = {"refs": [], "unchanged": 0, "duplicates": 0, "removed": []}
     for number in range(partitions):
         group = {"rows": rows.get(number, []), "known": parts.get(number, []), "unread": []}
         for item in do_fn.process((number, group), False):
             if not isinstance(item, TaggedOutput):
-                out["refs"].append(item)
+                out["refs"] += unpacked_refs(item)
             elif item.tag == "removed":
                 path, places = item.value
                 table = read_index(path, ["uri"]).take(np.frombuffer(places, "<u4"))
@@ -145,13 +165,14 @@ def test_merging_chooses_what_the_model_says(tmp_path_factory, runs, failures):
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         for key, part in split_errors(KnownFile(str(path), "errors", age, len(lines)), 1):
             errors.setdefault(key, []).append(part)
-    paths = {number: file.path for number, file in enumerate(files)}
     chosen, kept, counts = [], {}, {}
     group = {"known": divided(files, 1).get(0, []), "errors": errors.get(0, [])}
-    for item in _ChooseDoFn(paths, 3, None).process((0, group)):
+    for item in _ChooseDoFn(3, None).process((0, group)):
         if not isinstance(item, TaggedOutput):
-            path, places = item
-            table = read_index(path, ["uri", "version"]).take(np.frombuffer(places, "<u4"))
+            number, places = item
+            table = read_index(files[number].path, ["uri", "version"]).take(
+                np.frombuffer(places, "<u4")
+            )
             chosen += [(row["uri"], row["version"]) for row in table.to_pylist()]
         elif item.tag == "errors":
             assert item.value.key not in kept
@@ -181,32 +202,36 @@ def test_partitions_grow_with_the_rows():
 
 
 def test_small_files_are_read_together(monkeypatch):
-    monkeypatch.setattr(known_index, "_ROWS_READ_TOGETHER", 10)
-    files = [KnownFile(str(n), "index", 0, rows) for n, rows in enumerate([3, 4, 5, 20, 1])]
-    together = [[number for number, _ in batch] for batch in batches(files)]
+    monkeypatch.setattr(known_files, "_ROWS_READ_TOGETHER", 10)
+    files = KnownFiles.of(
+        KnownFile(str(n), "index", 0, rows) for n, rows in enumerate([3, 4, 5, 20, 1])
+    )
+    together = [[number for number, _ in files.numbered(some)] for some in files.together()]
     assert together == [[0, 1, 2], [3], [4]]
 
 
 def test_nothing_is_known_of_nothing():
     latest = latest_of([])
     assert (len(latest.keys), latest.indexed) == (0, 0)
-    assert batches([]) == []
+    assert KnownFiles.of([]).together() == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=12), st.randoms())
 def test_the_first_mention_counts_in_any_order(mentions, rng):
     rows = [
-        row_of(ImageRef(f"u{image}", f"{image:032x}", f"s{source}", row))
+        ImageRef(f"u{image}", f"{image:032x}", f"s{source}", row)
         for row, (image, source) in enumerate(mentions)
     ]
     places = {"s2": 0, "s0": 1, "s1": 2}  # The input has no s3.
-    once, more = sorted_once([pack(rows)], places)
+    once, more = RefTable.of(rows, ()).sorted_once(places)
     rng.shuffle(rows)
-    assert sorted_once([pack([row]) for row in rows], places) == (once, more)
-    rows.sort(key=lambda row: (row[0], places.get(row[1], 3), row[2]))
-    assert once == [next(group) for _, group in itertools.groupby(rows, lambda row: row[0])]
+    again, same = RefTable.unpacked(packed([row]) for row in rows).sorted_once(places)
+    assert (list(again.refs()), same) == (list(once.refs()), more)
+    rows.sort(key=lambda row: (row.key, places.get(row.source, 3), row.row))
+    assert list(once.refs()) == [
+        next(group) for _, group in itertools.groupby(rows, lambda row: row.key)
+    ]
     assert len(once) + more == len(rows)
-    assert [row_of(ref_of(row)) for row in once] == once
 
 
 @pytest.mark.parametrize("verify", [False, True])
@@ -224,7 +249,7 @@ def test_files_are_looked_at_in_place(tmp_path, verify):
         notes.append(index_note(hashlib.sha256(data).hexdigest(), version, uri))
     index = tmp_path / "index.parquet"
     index.write_bytes(index_file(np.array([key.encode() for key, _ in keys], "S32"), notes))
-    files = (KnownFile(str(index), "index", 0, len(keys)),)
+    files = KnownFiles.of([KnownFile(str(index), "index", 0, len(keys))])
     os.utime(uris["touched"], (1, 1))
     status = os.stat(uris["overwritten"])
     data = bytearray(pathlib.Path(uris["overwritten"]).read_bytes())
@@ -232,11 +257,16 @@ def test_files_are_looked_at_in_place(tmp_path, verify):
     pathlib.Path(uris["overwritten"]).write_bytes(data)
     os.utime(uris["overwritten"], ns=(status.st_atime_ns, status.st_mtime_ns))
     os.unlink(uris["gone"])
-    do_fn = _CheckDoFn(Known(files, verify_content=verify), FetchPolicy(threads=4), {})
+    do_fn = _CheckDoFn(Known(files, verify_content=verify), FetchPolicy(threads=4), {}, NO_SPILL)
     do_fn.setup()
-    rows = [row_of(ImageRef(uri, image_key(uri))) for uri in uris.values()]
-    group = {"rows": [pack(rows)], "known": divided(files, 1, verify)[0], "unread": []}
-    out = [item for item in do_fn.process((0, group), False) if not isinstance(item, TaggedOutput)]
+    rows = [ImageRef(uri, image_key(uri)) for uri in uris.values()]
+    group = {"rows": [packed(rows)], "known": divided(files, 1, verify)[0], "unread": []}
+    out = [
+        ref
+        for item in do_fn.process((0, group), False)
+        if not isinstance(item, TaggedOutput)
+        for ref in unpacked_refs(item)
+    ]
     changed = "overwritten" if verify else "touched"
     assert sorted(ref.uri for ref in out) == sorted([uris["gone"], uris[changed]])
 
@@ -259,7 +289,7 @@ def test_what_a_bad_row_names_is_not_removed(tmp_path):
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
             rows = pipeline | "Read" >> ReadManifest(spec=spec)
             known = Known(files, removals=removals, hides=hides)
-            skipped = {"refs": rows.refs, "errors": rows.errors} | "Skip" >> SkipKnown(
+            skipped = {"refs": rows.tables, "errors": rows.errors} | "Skip" >> SkipKnown(
                 known=known, fetch=FetchPolicy(threads=2)
             )
             assert_that(skipped.refs, equal_to([]), label="Refs")
@@ -289,3 +319,27 @@ def test_keys_that_end_in_zeros_are_found():
 def test_the_transform_wants_named_arguments():
     with pytest.raises(TypeError):
         SkipKnown(Known(), FetchPolicy())
+
+
+@pytest.mark.parametrize("spills", [False, True])
+def test_known_rows_wait_in_few_bytes(tmp_path, spills):
+    count, partitions = 20_000, 64
+    uris = [
+        f"/data/{number // 100:04}/{key_of_text(str(number))[:12]}.jpg" for number in range(count)
+    ]
+    told = [
+        f"file:{number * 37 % 99991}:{10**18 + number * 10**12 + number}" for number in range(count)
+    ]
+    keys = sorted((image_key(uri), version, uri) for uri, version in zip(uris, told, strict=True))
+    path = tmp_path / "index.parquet"
+    notes = [index_note(f"{key}{key}", version, uri) for key, version, uri in keys]
+    path.write_bytes(index_file(np.array([key for key, *_ in keys], "S32"), notes))
+    spill = Spill(str(tmp_path / "spill") if spills else "")
+    refs = [ImageRef(uri, image_key(uri), "/m.txt", row) for row, uri in enumerate(uris)]
+    files = [(0, KnownFile(str(path), "index", 0, count))]
+    waiting = [
+        *_hashed(packed(refs), partitions, spill),
+        *_hashed_known(files, False, partitions, spill),
+    ]
+    assert {number for number, _ in waiting} == set(range(partitions))
+    assert sum(len(part) for _, part in waiting) < count * (2 if spills else 100)

@@ -17,6 +17,7 @@ from image_features.transforms.archives.parquet_file import (
     as_stored,
     guarded,
 )
+from image_features.transforms.archives.parquet_values import NotSimpleError, simple_values
 
 _BYTES, _PATH = "bytes", "path"
 _HUGGING_FACE = b"huggingface"
@@ -106,9 +107,17 @@ def values_of_images(
     Raises:
       DamagedParquetError: what is left of the group cannot be read.
     """
+    done = 0
+    try:
+        for image in simple_values(opened, column.leaf, group):
+            done += 1
+            yield image
+        return
+    except NotSimpleError:
+        pass
     if not column.is_plain:
         opened = guarded(opened, as_stored(opened.metadata))
-    for batch in opened.batches(group, [column.leaf], rows=1):
+    for batch in itertools.islice(opened.batches(group, [column.leaf], rows=1), done, None):
         value = batch.column(0)[0].as_py()
         yield value.get(_BYTES) if isinstance(value, dict) else value
 

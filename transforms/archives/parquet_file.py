@@ -42,12 +42,14 @@ class OpenParquet:
       schema: The schema of its batches.
       pages: The guard of its pages.
       sound: The groups of rows that can be asked about.
+      rooms: Memory that pages have lain in, for the next ones.
     """
 
     parquet: Any
     schema: Any
     pages: GuardedPages
     sound: set[int] = dataclasses.field(default_factory=set)
+    rooms: list[Any] = dataclasses.field(default_factory=list)
 
     @property
     def metadata(self) -> Any:

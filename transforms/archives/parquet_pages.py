@@ -18,7 +18,7 @@ from image_features.transforms.values import Reason
 
 _MIB = 2**20
 # Pages that are larger than one image may be hold many whole images, which hardly compress.
-_USUAL_PAGE = 64 * _MIB
+USUAL_PAGE = 64 * _MIB
 _LARGEST_PAGE = 512 * _MIB
 _LARGEST_RATIO = 8
 _BLOCK = _MIB
@@ -30,7 +30,10 @@ _DEEPEST = 16
 _BOOLS, _BYTE, _INTEGERS, _DOUBLE = (1, 2), 3, (4, 5, 6), 7
 _TEXT, _LISTS, _STRUCT = 8, (9, 10), 12
 # The fields of a page's header.
-_RAW_SIZE, _STORED_SIZE = 2, 3
+RAW_SIZE, STORED_SIZE = 2, 3
+
+
+Data = bytes | bytearray | memoryview
 
 
 class PageError(ImageFeaturesError):
@@ -59,7 +62,7 @@ class GuardedPages(io.RawIOBase):
 
     def __init__(self, file: Any, *, max_bytes: int) -> None:
         self._file = file
-        self._usual = max(max_bytes, _USUAL_PAGE) + _MIB
+        self._usual = max(max_bytes, USUAL_PAGE) + _MIB
         self._at = file.tell()
         self._ahead = bytearray()  # What was read already behind `_at`.
         self._chunks: list[tuple[int, int]] = []
@@ -128,6 +131,18 @@ class GuardedPages(io.RawIOBase):
         self._check(begin, data)
         return data
 
+    def take(self, at: int, room: memoryview) -> int:
+        """Fills a room with bytes from a place on, whose pages are not looked at.
+
+        Returns:
+          How many bytes there were, fewer only at the end of the file.
+        """
+        self._ahead.clear()
+        self._file.seek(at)
+        size: int = self._file.readinto(room)
+        self._at = at + size
+        return size
+
     def _check(self, begin: int, data: bytearray) -> None:
         """Looks at the headers of pages that begin in what was read."""
         number = bisect.bisect_right(self._chunks, (begin, 2**64)) - 1
@@ -143,8 +158,8 @@ class GuardedPages(io.RawIOBase):
         head = bytes(data[at - begin : at - begin + _HEADER])
         while True:
             try:
-                fields, size = _struct(head, 0)
-                raw, stored = fields[_RAW_SIZE], fields[_STORED_SIZE]
+                fields, size = header_of_page(head)
+                raw, stored = fields[RAW_SIZE], fields[STORED_SIZE]
                 break
             except IndexError:
                 head = self._longer(head, at, data, begin)
@@ -178,8 +193,20 @@ def _damaged(at: int) -> PageError:
     return PageError(Reason.CORRUPT_ARCHIVE, f"there is no page at byte {at}")
 
 
-def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, int], int]:
-    """Returns the integers of a struct by their fields' numbers, and where it ends.
+def header_of_page(data: Data) -> tuple[dict[int, Any], int]:
+    """Returns the header that some data begins with, and its size.
+
+    It has integers, booleans and structs, which have such again, by the numbers of their fields.
+
+    Raises:
+      IndexError: the data ends before.
+      ValueError: it is no header.
+    """
+    return _struct(data, 0)
+
+
+def _struct(data: Data, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
+    """Returns what a struct has by the numbers of its fields, and where it ends.
 
     Raises:
       IndexError: the data ends before.
@@ -187,7 +214,7 @@ def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, int], int]:
     """
     if depth > _DEEPEST:
         raise ValueError("a struct is too deep")
-    fields = {}
+    fields: dict[int, Any] = {}
     number = 0
     while head := data[at]:
         at += 1
@@ -197,12 +224,16 @@ def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, int], int]:
             number, at = _integer(data, at)
         if head & 15 in _INTEGERS:
             fields[number], at = _integer(data, at)
-        elif head & 15 not in _BOOLS:  # The value of a boolean is in its type.
+        elif head & 15 == _STRUCT:
+            fields[number], at = _struct(data, at, depth + 1)
+        elif head & 15 in _BOOLS:
+            fields[number] = head & 15 == _BOOLS[0]
+        else:
             at = _passed(data, at, head & 15, depth)
     return fields, at + 1
 
 
-def _passed(data: bytes, at: int, kind: int, depth: int) -> int:
+def _passed(data: Data, at: int, kind: int, depth: int) -> int:
     """Returns where a value ends."""
     if kind in _INTEGERS:
         return _integer(data, at)[1]
@@ -211,7 +242,7 @@ def _passed(data: bytes, at: int, kind: int, depth: int) -> int:
     if kind == _DOUBLE:
         return at + 8
     if kind == _TEXT:
-        size, at = _varint(data, at)
+        size, at = varint(data, at)
         return at + size
     if kind == _STRUCT:
         return _struct(data, at, depth + 1)[1]
@@ -220,7 +251,7 @@ def _passed(data: bytes, at: int, kind: int, depth: int) -> int:
     head, at = data[at], at + 1
     count = head >> 4
     if count == 15:
-        count, at = _varint(data, at)
+        count, at = varint(data, at)
     for _ in range(count):
         if at >= len(data):
             raise IndexError("a list is cut short")
@@ -228,12 +259,13 @@ def _passed(data: bytes, at: int, kind: int, depth: int) -> int:
     return at
 
 
-def _integer(data: bytes, at: int) -> tuple[int, int]:
-    value, at = _varint(data, at)
+def _integer(data: Data, at: int) -> tuple[int, int]:
+    value, at = varint(data, at)
     return (value >> 1) ^ -(value & 1), at
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def varint(data: Data, at: int) -> tuple[int, int]:
+    """Returns an integer without a sign, and where it ends; raises as `header_of_page` does."""
     value = shift = 0
     while shift < 70:
         byte = data[at]

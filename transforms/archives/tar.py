@@ -81,8 +81,6 @@ def _at_place(
     tape: Tape, name: str, place: Place, max_bytes: int
 ) -> tuple[bytes | FetchError, str]:
     shown = join_member(tape.shown, name)
-    # All is read in one go, but not what is too large.
-    tape.read(place.begin, place.size if place.size <= max_bytes + _AHEAD else _AHEAD)
     try:
         member = read_headers(tape, place.begin)
     except (CorruptArchiveError, NotAnArchiveError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import struct
 import zlib
 from typing import NamedTuple
 
@@ -10,6 +12,8 @@ from image_features.transforms.archives.tape import Tape
 
 BLOCK = 512
 _ZEROS = bytes(BLOCK)
+# Name, size, checksum, type, magic and prefix.
+_FIELDS = struct.Struct("<100s24x12s12x8sB100x6s82x155s12x")
 # Long names and pax headers are read into memory; other programs write a few hundred bytes.
 _MAX_HEADER = 2**20
 _MAX_SIZE = 2**62
@@ -131,13 +135,14 @@ def _member(
     return TarMember(name.decode("utf-8", "surrogateescape"), begin, at, size, kind, problem)
 
 
+@functools.lru_cache(16)  # Each pax header of an archive is mostly the same.
 def _parse(block: bytes) -> _Header:
     """Returns what a header says.
 
     Raises:
       ValueError: it is no header; the message is a phrase.
     """
-    stored = block[148:156]
+    name, size_field, stored, type_, magic, prefix = _FIELDS.unpack(block)
     try:
         checksum = _number(stored)
     except ValueError:
@@ -146,17 +151,17 @@ def _parse(block: bytes) -> _Header:
     # Old programs took bytes for signed.
     if checksum != total and checksum != total - 256 * sum(byte > 127 for byte in block):
         raise _NoHeaderError("a header with a wrong checksum")
-    name = block[:100].partition(b"\0")[0]
+    name = name.partition(b"\0")[0]
     # GNU's magic ends otherwise, and other things follow.
-    if block[257:263] == b"ustar\0" and (prefix := block[345:500].partition(b"\0")[0]):
-        name = prefix + b"/" + name
+    if magic == b"ustar\0" and prefix[0]:
+        name = prefix.partition(b"\0")[0] + b"/" + name
     try:
-        size = _number(block[124:136])
+        size = _number(size_field)
     except ValueError:
         raise ValueError("a header without a size") from None
     if size < 0:
         raise ValueError("a negative size")
-    return _Header(name, size, block[156], bool(block[482]))
+    return _Header(name, size, type_, bool(block[482]))
 
 
 def _sum(half: bytes) -> int:
@@ -167,7 +172,10 @@ def _sum(half: bytes) -> int:
 def _number(field: bytes) -> int:
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:]) if field[0] == 0x80 else -1
-    return int(field.partition(b"\0")[0].strip() or b"0", 8)
+    try:
+        return int(field.rstrip(b"\0"), 8)  # As almost all write it.
+    except ValueError:
+        return int(field.partition(b"\0")[0].strip() or b"0", 8)
 
 
 def _decimal(text: bytes) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from image_features.transforms.archives.checksum import crc32
 from image_features.transforms.archives.zip_contents import list_zip
 from image_features.transforms.archives.zip_data import (
     STORED,
@@ -101,7 +101,7 @@ class ZipReader:
         if failure := self._refusal(name, found):
             return failure, ""
         limit = self._max_bytes if is_described else entry.size
-        data = unpack(self._file, packed, entry.method, limit)
+        data = unpack(self._file, packed, entry.method, limit, exact=not is_described)
         if is_described:
             if len(data) > limit:
                 return too_large(self._member(name), self._max_bytes), ""
@@ -112,7 +112,7 @@ class ZipReader:
             entry = described[0] if described else lookup(name, begin) or entry
         if len(data) != entry.size:
             raise BadDataError(f"it holds other than the {entry.size} bytes that it should")
-        if zlib.crc32(data) != entry.crc:
+        if crc32(data) != entry.crc:
             raise BadDataError("its checksum is not that of its data")
         return data, entry.detail
 

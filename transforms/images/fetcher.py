@@ -14,6 +14,8 @@ from image_features.system import descriptors
 from image_features.transforms.archives.member import Wanted
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.archives.store import ArchiveStore
+from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.preview import find_preview
 from image_features.transforms.stores import beam, versions
 from image_features.transforms.stores.gcs import GcsClient
 from image_features.transforms.stores.gcs_store import GcsStore
@@ -22,7 +24,7 @@ from image_features.transforms.stores.local import LocalStore
 from image_features.transforms.stores.members import split_member
 from image_features.transforms.stores.reach import readable_scheme
 from image_features.transforms.stores.retries import FetchError
-from image_features.transforms.stores.store import Content, Store
+from image_features.transforms.stores.store import Content, Excerpt, Read, Store
 from image_features.transforms.stores.uris import redact_text, redact_uri
 from image_features.transforms.values import (
     EncodedImage,
@@ -46,6 +48,8 @@ class FetchPolicy:
       max_bytes_in_flight: The most bytes that are fetched ahead of the decoder. A fetch that goes
         on counts as much as images have had on average.
       archives: Which members or columns of archives are images.
+      preview: How the previews of cameras are decoded, so that no more of a file is read than its
+        preview where that is enough; None to read all of every file.
     """
 
     http: HttpPolicy = HttpPolicy()
@@ -53,6 +57,7 @@ class FetchPolicy:
     threads: int = 256
     max_bytes_in_flight: int = 256 * MIB
     archives: ArchiveOptions = ArchiveOptions()
+    preview: DecodePolicy | None = None
 
 
 class Fetcher:
@@ -150,11 +155,11 @@ class Fetcher:
     def _fetch_file(self, ref: ImageRef) -> EncodedImage | ImageError:
         uri = ref.uri
         try:
-            data, version, attempts = self._read(uri)
+            data, version, attempts, preview = self._read(uri)
             if not data:
                 raise FetchError(Reason.EMPTY_FILE, f"{redact_uri(uri)} is empty.", attempts)
             # A version that was told before the fetch is never newer than what was fetched.
-            return EncodedImage(ref, data, attempts, ref.version or version)
+            return EncodedImage(ref, data, attempts, ref.version or version, preview)
         except FetchError as error:
             return _error(ref, error)
         except Exception as error:  # The failure of one row must not fail others.
@@ -163,7 +168,14 @@ class Fetcher:
 
     def _read(self, uri: str) -> Content:
         """Reads a file, if need be when other files of this process have been closed."""
-        return descriptors.patiently(lambda: self._store(uri).read(uri), self._sleep)
+        look = self._look if self._policy.preview else None
+        return descriptors.patiently(lambda: self._store(uri).read(uri, look), self._sleep)
+
+    def _look(self, read: Read) -> Excerpt | None:
+        """Tells what of a file is enough, by decoding it: what fails here can still be read."""
+        assert self._policy.preview is not None
+        found = find_preview(read, self._policy.preview)
+        return found[0] if found else None
 
     def _store(self, uri: str) -> Store:
         scheme = readable_scheme(uri)

@@ -76,6 +76,7 @@ class Pixels:
       width: The width of the original in pixels, after EXIF orientation.
       height: The height of the original in pixels, after EXIF orientation.
       further: The same at each of the policy's further sizes.
+      of_preview: Whether they are those of a preview, and the picture itself was not looked at.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -83,6 +84,7 @@ class Pixels:
     width: int
     height: int
     further: tuple[npt.NDArray[np.uint8], ...] = ()
+    of_preview: bool = False
 
 
 def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
@@ -93,17 +95,7 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
     """
     decoder = _DECODERS[rule_for(header).decoder]
     try:
-        raster = decoder(data, header, policy)
-        late = _is_converted_last(raster, policy)
-        first, last = (b"", raster.profile) if late else (raster.profile, b"")
-        upright = turn(to_rgb(raster.image, policy.background, first), raster.orientation)
-        pixels, *further = (
-            np.asarray(
-                to_rgb(resize(upright, size, policy), policy.background, last),
-                np.uint8,
-            )
-            for size in policy.image_sizes
-        )
+        return finished(decoder(data, header, policy), header, policy)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -112,6 +104,23 @@ def decode_picture(data: bytes, header: Header, policy: DecodePolicy) -> Pixels:
         if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
             raise _too_large(header) from error
         raise _damage(error) from error
+
+
+def finished(raster: Raster, header: Header, policy: DecodePolicy) -> Pixels:
+    """Makes of decoded samples what the model sees.
+
+    Args:
+      raster: The samples.
+      header: The header of the picture, which may be larger than the samples.
+      policy: How they are resized.
+    """
+    late = _is_converted_last(raster, policy)
+    first, last = (b"", raster.profile) if late else (raster.profile, b"")
+    upright = turn(to_rgb(raster.image, policy.background, first), raster.orientation)
+    pixels, *further = (
+        np.asarray(to_rgb(resize(upright, size, policy), policy.background, last), np.uint8)
+        for size in policy.image_sizes
+    )
     width, height = header.shown or (header.width, header.height)
     if raster.orientation in TRANSPOSED:
         width, height = height, width
@@ -124,7 +133,7 @@ def _is_converted_last(raster: Raster, policy: DecodePolicy) -> bool:
     A picture that is wholly its own may be scaled before, in the colours of its profile.
     """
     return (
-        policy.decode == "fast"
+        policy.decode != "exact"
         and policy.resize != "pad"
         and raster.image.mode == "RGB"
         and "transparency" not in raster.image.info

@@ -11,6 +11,7 @@ from image_features.transforms.images.headers.recognise import read_header
 from image_features.transforms.images.memory import decoding_memory
 from image_features.transforms.images.picture import Pixels, decode_picture
 from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.preview import find_preview
 from image_features.transforms.images.rules.rule import Decoder, Rule
 from image_features.transforms.images.table import rule_for
 from image_features.transforms.values import Reason
@@ -42,6 +43,8 @@ def decode_image(data: bytes, policy: DecodePolicy) -> Pixels:
         raise DecodeError(
             Reason.TOO_MANY_BYTES, f"The file is larger than {policy.max_bytes} bytes."
         )
+    if found := find_preview(lambda begin, end: data[begin:end], policy):
+        return found[1]
     header = read_header(data)
     _check_size(header, policy)
     rule = rule_for(header)

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 MIB = 2**20
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest", "area"]
+Decode = Literal["fast", "exact", "preview"]
+DECODES: tuple[Decode, ...] = get_args(Decode)
 INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
 # The first never takes a mean and the second always does, so that there is nothing to choose.
 _WITHOUT_ANTIALIAS: tuple[Interpolation, ...] = ("nearest", "area")
@@ -53,7 +55,8 @@ class DecodePolicy:
       resize: `stretch` ignores the aspect ratio; `center_crop` scales the shorter side and
         cuts the longer one evenly; `pad` scales the longer side and fills the rest.
       decode: `fast` lets the JPEG decoder drop whole DCT scales before the resize; `exact`
-        decodes every pixel.
+        decodes every pixel; `preview` takes the preview that a camera has put into a JPEG where
+        that is as good as the picture (see `preview`), and is `fast` for all others.
       allow_truncated: Whether a file that ends early is decoded, with its missing part grey.
       max_pixels: The most pixels of an image; larger ones fail by their header, before they are
         decoded. It bounds the memory of a decoder too (see `max_memory`).
@@ -75,7 +78,7 @@ class DecodePolicy:
 
     image_size: tuple[int, int]
     resize: Literal["stretch", "center_crop", "pad"] = "stretch"
-    decode: Literal["fast", "exact"] = "fast"
+    decode: Decode = "fast"
     allow_truncated: bool = False
     max_pixels: int = 64_000_000
     max_bytes: int = 50 * MIB

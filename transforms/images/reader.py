@@ -12,7 +12,9 @@ from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.images.picture import Pixels, lift_pillow_limit
 from image_features.transforms.images.pixels import decode_image
 from image_features.transforms.images.policy import DecodePolicy
+from image_features.transforms.images.preview import decode_preview
 from image_features.transforms.stores.members import split_member
+from image_features.transforms.stores.store import Excerpt
 from image_features.transforms.values import (
     EncodedImage,
     ImageError,
@@ -91,6 +93,8 @@ def _lies_at(ref: ImageRef) -> tuple[int, ...]:
 def decode(image: EncodedImage, policy: DecodePolicy) -> Pixels | ImageError:
     """Returns the pixels of a fetched image, or the error row that stands for it."""
     try:
+        if image.preview:
+            return decode_preview(Excerpt(image.data, image.preview), policy)
         return decode_image(image.data, policy)
     except DecodeError as error:
         return ImageError(image.ref, Stage.DECODE, error.reason, error.message, image.attempts)

@@ -11,7 +11,7 @@ from apache_beam.ml.transforms.base import EmbeddingsManager
 
 from image_features.models.feature_function import FeatureFunction
 from image_features.transforms.images.fetcher import FetchPolicy
-from image_features.transforms.images.policy import DecodePolicy, Interpolation
+from image_features.transforms.images.policy import Decode, DecodePolicy, Interpolation
 from image_features.transforms.inference.columns import ImageColumnError
 from image_features.transforms.inference.load_images import LoadedRow, LoadImages, Row, fields_of
 from image_features.transforms.inference.model_handler import FeatureVectorModelHandler
@@ -25,7 +25,7 @@ class DecodeOptions(TypedDict, total=False):
     resize: Literal["stretch", "center_crop", "pad"]
     interpolation: Interpolation
     antialias: bool
-    decode: Literal["fast", "exact"]
+    decode: Decode
     allow_truncated: bool
     max_megapixels: float
 
@@ -64,7 +64,8 @@ class FeatureVectorEmbeddings(EmbeddingsManager):
           model: A handle, in any form that `extract --model` takes, or a handler with more options.
           fetch: How locations are fetched, and the largest file in bytes.
           **decode: `resize`, `interpolation` and `antialias`, the way to the model's image size;
-            `decode`, "exact" for every pixel of a JPEG, "fast" for as many as the size needs;
+            `decode`, "exact" for every pixel of a JPEG, "fast" for as many as the size needs,
+            "preview" for those of a camera's preview;
             `allow_truncated`, whether a file that ends early counts; `max_megapixels`, the largest
             image, in millions of pixels, that is decoded. See DecodePolicy.
 

@@ -172,10 +172,15 @@ def conform(row: Mapping[str, ColumnValue], schema: Mapping[str, Column]) -> Col
             f"column {unknown[0]!r} is not among those of the manifest's first rows; "
             f"declare it with --column_types={unknown[0]}:string? or the like"
         )
-    return tuple((name, _fit(row.get(name), column)) for name, column in schema.items())
+    return tuple((name, fit(row.get(name), column)) for name, column in schema.items())
 
 
-def _fit(value: ColumnValue, column: Column) -> ColumnValue:
+def fit(value: ColumnValue, column: Column) -> ColumnValue:
+    """Fits one value to a column.
+
+    Raises:
+      ColumnError: it does not fit.
+    """
     if column.nullable and value == "" and column.kind in _NUMBERS and not column.repeated:
         value = None  # A field of CSV has no other way to be absent.
     if value is None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Iterator, Mapping
 
 from image_features.transforms.archives.options import FOUND, ArchiveOptions
 from image_features.transforms.manifests.columns import Column
-from image_features.transforms.manifests.delimited import Dialect, read_delimited
+from image_features.transforms.manifests.delimited import read_delimited
+from image_features.transforms.manifests.delimited_table import Dialect
 from image_features.transforms.manifests.jsonl import read_jsonl
 from image_features.transforms.manifests.packed import read_packed
 from image_features.transforms.manifests.packed_parquet import ParquetInput
@@ -94,7 +96,7 @@ def read_rows(
         with open_ranged(location, http=http) as archive:
             yield from read_packed(archive, format.archive, archives, listed=listed, schema=schema)
         return
-    try:
+    with told(location):
         if format is ManifestFormat.PARQUET:
             yield from ParquetInput(location, http, uri_column, archives, listed).rows()
             return
@@ -104,9 +106,20 @@ def read_rows(
             elif format is ManifestFormat.JSONL:
                 yield from read_jsonl(file, location, uri_column)
             else:
-                is_csv = format is ManifestFormat.CSV
-                dialect = Dialect("," if is_csv else "\t", is_csv if quotes is None else quotes)
-                yield from read_delimited(file, location, uri_column, dialect)
+                yield from read_delimited(file, location, uri_column, dialect_of(format, quotes))
+
+
+def dialect_of(format: ManifestFormat, quotes: bool | None) -> Dialect:
+    """Returns how fields of CSV or TSV are told from each other; see `read_rows`."""
+    is_csv = format is ManifestFormat.CSV
+    return Dialect("," if is_csv else "\t", is_csv if quotes is None else quotes)
+
+
+@contextlib.contextmanager
+def told(location: str) -> Iterator[None]:
+    """Says of a manifest that cannot be read which one it is."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         shown = redact_uri(location)
         if location in str(error) or shown in str(error):

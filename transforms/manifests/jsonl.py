@@ -7,10 +7,10 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
-from image_features.transforms.manifests.lines import read_lines, too_long
+from image_features.transforms.manifests.lines import Line, read_lines, too_long
 from image_features.transforms.manifests.rows import (
     UNREADABLE,
     ManifestRow,
@@ -32,9 +32,21 @@ def read_jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterat
     Raises:
       ManifestError: the file is not UTF-8.
     """
-    is_errors_shard = bool(_ERRORS_SHARD.search(location))
+    return jsonl_rows(read_lines(file, location), location, uri_column)
+
+
+def is_errors_shard(location: str) -> bool:
+    """Whether the name of a file says that it tells the rows of a run that failed."""
+    return bool(_ERRORS_SHARD.search(location))
+
+
+def jsonl_rows(
+    lines: Iterable[Line], location: str, uri_column: str | None
+) -> Iterator[ManifestRow]:
+    """Yields the rows of some lines of a JSONL file."""
+    of_errors = is_errors_shard(location)
     reader = ObjectReader()
-    for line in read_lines(file, location):
+    for line in lines:
         if line.cut:
             yield too_long(line)
             continue
@@ -50,7 +62,7 @@ def read_jsonl(file: IO[bytes], location: str, uri_column: str | None) -> Iterat
             yield unread_row(number, f"the line is not a JSON object: {line.data[:80]!r}")
             continue
         column = uri_column
-        if is_errors_shard:
+        if of_errors:
             # Every errors shard has the URI in `uri`, whatever the first manifest called it.
             for name in ERROR_FIELDS:
                 values.pop(name, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, NamedTuple
 
 from image_features.transforms.manifests.rows import ManifestError, ManifestRow, unread_row
@@ -31,18 +31,28 @@ class Line(NamedTuple):
 def read_lines(file: IO[bytes], location: str) -> Iterator[Line]:
     r"""Yields the lines of a file, which end in \n, \r\n or \r, without its byte order mark.
 
-    Memory stays flat, however long a line is, and whole blocks of blank lines are passed over at
-    once.
-
     Raises:
       ManifestError: the file is Parquet, or in UTF-16 or UTF-32.
     """
-    number, rest, start = 1, b"", None
-    for block in _blocks(file, location):
+    return split_lines(read_text_blocks(file, location))
+
+
+def split_lines(blocks: Iterable[bytes], number: int = 1) -> Iterator[Line]:
+    """Yields the lines of a text that comes in blocks.
+
+    Memory stays flat, however long a line is, and whole blocks of blank lines are passed over at
+    once.
+
+    Args:
+      blocks: Parts of the text, none empty.
+      number: The number of the first line.
+    """
+    rest, start = b"", None
+    for block in blocks:
         data = rest + block
         if start is None and data.isspace() and (end := data.rfind(b"\n") + 1):
             yield Line(number, data[:end])
-            number += data.count(b"\n", 0, end) + _lone_returns(data[:end])
+            number += count_lines(data[:end])
             rest = data[end:]
             continue
         lines = data.splitlines(keepends=True)
@@ -64,11 +74,14 @@ def _line(number: int, data: bytes, start: bytes | None) -> Line:
     return Line(number, data)
 
 
-def _lone_returns(data: bytes) -> int:
-    return data.count(b"\r") - data.count(b"\r\n") if b"\r" in data else 0
+def count_lines(data: bytes) -> int:
+    """Returns the number of lines that end in a text, of which the last byte is no return."""
+    lone = data.count(b"\r") - data.count(b"\r\n") if b"\r" in data else 0
+    return data.count(b"\n") + lone
 
 
-def _blocks(file: IO[bytes], location: str) -> Iterator[bytes]:
+def read_text_blocks(file: IO[bytes], location: str) -> Iterator[bytes]:
+    """Yields the bytes of a file of text without its byte order mark; raises as `read_lines`."""
     head = b""
     while len(head) < 4 and (more := file.read(_BLOCK)):
         head += more

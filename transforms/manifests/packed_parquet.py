@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from image_features.transforms.archives.arrow import leaves
 from image_features.transforms.archives.options import ArchiveOptions
@@ -19,6 +20,7 @@ from image_features.transforms.archives.parquet_file import (
     DamagedParquetError,
     OpenParquet,
     open_guarded,
+    open_parquet,
 )
 from image_features.transforms.archives.spans import Spans
 from image_features.transforms.manifests.arrow_types import names_text
@@ -73,8 +75,11 @@ class ParquetInput:
     archives: ArchiveOptions
     listed: bool
 
-    def rows(self) -> Iterator[ManifestRow]:
+    def rows(self, read: Callable[..., Iterator[Any]] = read_parquet) -> Iterator[Any]:
         """Yields the rows: its images, or the images that it names.
+
+        Args:
+          read: Reads a file that names images, as `read_parquet` does.
 
         Raises:
           ManifestError: it is not Parquet, is damaged, or has no column of either kind.
@@ -94,7 +99,18 @@ class ParquetInput:
             return
         if not self.listed:
             with open_binary(self.location, http=self.http, seekable=True) as file:
-                yield from read_parquet(file, self.location, self.uri_column)
+                yield from read(file, self.location, self.uri_column)
+
+    def group_sizes(self) -> list[int]:
+        """Returns the rows of each group of a manifest; none if it must be read as a whole.
+
+        Raises what `rows` does.
+        """
+        with self._packed() as packed:
+            if packed is not None:
+                return []
+        with open_binary(self.location, http=self.http, seekable=True) as file:
+            return open_parquet(file).group_sizes()
 
     def packed_columns(self) -> tuple[int, dict[str, Column], set[str]] | None:
         """Returns the number of images, and what `columns` does; None if it holds no images.

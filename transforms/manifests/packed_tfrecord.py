@@ -97,6 +97,8 @@ class _Rows:
         self._feature = feature
         self._spans = spans
         self._schema = schema
+        self._names: list[str] | None = None
+        self._known: list[tuple[str, str, Column | None]] = []
 
     def row(self, example: Example) -> ManifestRow:
         """Returns the row of an example."""
@@ -115,12 +117,19 @@ class _Rows:
         return row
 
     def _columns(self, features: Features) -> Iterator[tuple[str, ColumnValue]]:
-        names = {name for name in features if name != self._feature}
-        for name in sorted(names):
-            column = _column_name(name, names)
-            aside = f"{_ASIDE}/{column}"
-            column = aside if aside in self._schema else column
-            yield column, _value(features[name], self._schema.get(column))
+        names = sorted(features)
+        if names != self._names:  # Mostly those of an example are those of the one before.
+            self._names = names
+            others = {name for name in names if name != self._feature}
+            self._known = [(name, *self._column(name, others)) for name in sorted(others)]
+        for name, label, column in self._known:
+            yield label, _value(features[name], column)
+
+    def _column(self, name: str, names: set[str]) -> tuple[str, Column | None]:
+        label = _column_name(name, names)
+        aside = f"{_ASIDE}/{label}"
+        label = aside if aside in self._schema else label
+        return label, self._schema.get(label)
 
 
 def _column_name(name: str, names: set[str]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
-from typing import IO, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, Any, Protocol, cast
 
 from image_features.transforms.archives.arrow import leaves
 from image_features.transforms.archives.parquet_file import (
@@ -23,9 +23,11 @@ from image_features.transforms.manifests.arrow_types import (
 )
 from image_features.transforms.manifests.arrow_values import Unreadable, values_of
 from image_features.transforms.manifests.columns import Column, Kind
+from image_features.transforms.manifests.plain import PlainRows
 from image_features.transforms.manifests.rows import (
     ManifestError,
     ManifestRow,
+    Part,
     find_uri_column,
     make_row,
     unread_row,
@@ -34,6 +36,7 @@ from image_features.transforms.stores.files import open_binary
 from image_features.transforms.stores.http import HttpPolicy
 
 _BATCH_ROWS = 4096
+_FEW_ROWS = 256
 
 
 def parquet_columns(location: str, *, http: HttpPolicy) -> tuple[dict[str, Column], set[str]]:
@@ -70,11 +73,41 @@ def columns_of(
     return columns, {field.name for field in opened.schema if is_null(field.type)} - {without}
 
 
+class ReadBatch(Protocol):
+    """Takes the columns of some rows at once, or gives None where a row may be odd."""
+
+    def __call__(
+        self, number: int, names: Sequence[str], arrays: Sequence[Any], uri_name: str
+    ) -> PlainRows | None: ...
+
+
 def read_parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iterator[ManifestRow]:
     """Yields the rows of a Parquet file; those of a damaged group are bad rows.
 
     Raises:
       ManifestError: the file is not Parquet, is damaged, lacks the URI column, or names one twice.
+    """
+    rows = read_batches(file, location, uri_column, lambda *_: None)
+    return cast("Iterator[ManifestRow]", rows)
+
+
+def read_batches(
+    file: IO[bytes],
+    location: str,
+    uri_column: str | None,
+    take: ReadBatch,
+    part: Part | None = None,
+) -> Iterator[PlainRows | ManifestRow]:
+    """Yields rows as `read_parquet` does, many at once where they can be taken so.
+
+    Args:
+      file: The file.
+      location: The location of the file.
+      uri_column: The column that holds the URIs; None looks for one of the usual names.
+      take: Takes many rows.
+      part: The groups to read; None for all.
+
+    Raises what `read_parquet` does.
     """
     opened = _open(file, location)
     schema = opened.schema
@@ -85,20 +118,37 @@ def read_parquet(file: IO[bytes], location: str, uri_column: str | None) -> Iter
             f"The column {uri_name!r} of {location} is {uri_type}, which is no text; name the "
             "column of URIs with --uri_column."
         )
-    number = 0
-    for group, rows in enumerate(opened.group_sizes()):
-        end = number + rows
+    sizes = opened.group_sizes()
+    begin, stop, number = (part or Part(0, len(sizes), 0))[:3]
+    for group in range(begin, stop):
+        end = number + sizes[group]
         try:
             for batch in _batches(opened, group):
-                for row in zip(*map(values_of, batch), strict=True):
-                    number += 1
-                    yield _row(number, schema.names, row, uri_name)
+                for piece in _pieces(number, batch, schema.names, uri_name, take):
+                    yield piece
+                    number += len(piece) if isinstance(piece, PlainRows) else 1
         except DamagedParquetError as error:
             if not number:
                 raise ManifestError(f"{location} cannot be read: {error}.") from error
             for lost in range(number + 1, end + 1):
                 yield unread_row(lost, f"it is in a group of rows that is damaged: {error}")
             number = end
+
+
+def _pieces(
+    number: int, batch: list[Any], names: list[str], uri_name: str, take: ReadBatch
+) -> Iterator[PlainRows | ManifestRow]:
+    """Yields the rows of a batch, in which an odd row costs few others."""
+    found = take(number + 1, names, batch, uri_name)
+    if found is not None:
+        yield found
+    elif len(batch[0]) > _FEW_ROWS:
+        for start in range(0, len(batch[0]), _FEW_ROWS):
+            part = [array.slice(start, _FEW_ROWS) for array in batch]
+            yield from _pieces(number + start, part, names, uri_name, take)
+    else:
+        for at, row in enumerate(zip(*map(values_of, batch), strict=True), number + 1):
+            yield _row(at, names, row, uri_name)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import dataclasses
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from image_features.errors import ImageFeaturesError
 from image_features.transforms.values import ColumnValue, Place, Reason
@@ -27,6 +27,22 @@ _SHOWN = 20  # So many columns are named in a message.
 
 class ManifestError(ImageFeaturesError, ValueError):
     """A manifest that cannot be read at all; the message is for the user."""
+
+
+class Part(NamedTuple):
+    """A part of a manifest that can be read by itself.
+
+    Attributes:
+      begin: The first byte of its lines, or the first of its groups of rows.
+      end: The byte or the group behind it.
+      number: The number of lines or rows before it.
+      version: The version of the manifest that was divided; empty if unknown.
+    """
+
+    begin: int
+    end: int
+    number: int
+    version: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ of all of them.
 
 from __future__ import annotations
 
+import codecs
 import collections
 import logging
 import re
@@ -132,6 +133,7 @@ class _Rows:
         self._file = file
         self._spans = spans
         self._passed = passed
+        self._reader = ObjectReader("it")
         self._number = 0
         self._any_image = True
         self._bytes = 0
@@ -147,7 +149,7 @@ class _Rows:
         if not problem and (member.data is None or self._bytes > MAX_SIDECAR):
             problem = f"what lies beside the image is larger than {MAX_SIDECAR} bytes"
         elif not problem and member.data is not None:
-            values, problem = _columns(extension, member.data)
+            values, problem = _columns(extension, member.data, self._reader)
         for name, value in values.items():
             if name in self._values and self._values[name] != value:
                 problem = f"two members beside the image have the column {name!r:.80}"
@@ -183,15 +185,16 @@ class _Rows:
             self._reason = Reason.BAD_MANIFEST_ROW
 
 
-def _columns(extension: str, data: bytes) -> tuple[dict[str, ColumnValue], str]:
+def _columns(
+    extension: str, data: bytes, reader: ObjectReader
+) -> tuple[dict[str, ColumnValue], str]:
     """Returns the columns of a member beside an image, and what is wrong with it."""
     try:
         if extension != "json":
             text = data.decode()
             number = extension == "cls" and _INTEGER.fullmatch(text.strip())
             return {extension: int(text) if number else text}, ""
-        reader = ObjectReader("it")
-        found = reader.read(data.decode("utf-8-sig"))
+        found = reader.read(data.removeprefix(codecs.BOM_UTF8).decode())
     except UnicodeDecodeError:
         return {}, "it is not UTF-8"
     except (ValueError, RecursionError) as error:
@@ -216,7 +219,7 @@ def _is_image(extension: str, suffixes: tuple[str, ...]) -> bool:
 
 def _unsafe(name: str) -> str:
     """Returns under what a file is counted that is not looked at; empty for others."""
-    if name.startswith("/") or ".." in name.split("/"):
+    if name.startswith("/") or (".." in name and ".." in name.split("/")):
         return "unsafe_names"
     if archive_format(name):
         return "archives"

@@ -15,7 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from image_features.system.paths import absolute
 from image_features.transforms.manifests.formats import ManifestFormat, format_of
-from image_features.transforms.manifests.rows import IMAGE_SUFFIXES
+from image_features.transforms.manifests.rows import IMAGE_SUFFIXES, Part
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.members import ArchiveFormat, archive_format
 from image_features.transforms.stores.uris import is_http
@@ -40,6 +40,7 @@ class Source:
       listed: Whether a listing or a manifest has it, so that it may be a file of another purpose.
       named: Whether a row of a manifest names it, which is lost if it holds no image.
       columns: What the row that names an archive says of all images in it.
+      part: The part of a manifest that is meant; None for all of it.
     """
 
     location: str
@@ -47,6 +48,7 @@ class Source:
     listed: bool = False
     named: bool = False
     columns: Columns = ()
+    part: Part | None = None
 
 
 def find_sources(locations: Sequence[str], format: ManifestFormat | None = None) -> list[Source]:

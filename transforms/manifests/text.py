@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO
 
-from image_features.transforms.manifests.lines import read_lines, too_long
+from image_features.transforms.manifests.lines import Line, read_lines, too_long
 from image_features.transforms.manifests.rows import ManifestRow, unread_row
 
 _BOM = "\ufeff"  # Files that begin with one may have been concatenated.
@@ -17,7 +17,12 @@ def read_text(file: IO[bytes], location: str) -> Iterator[ManifestRow]:
     Raises:
       ManifestError: the file is not UTF-8.
     """
-    for line in read_lines(file, location):
+    return text_rows(read_lines(file, location))
+
+
+def text_rows(lines: Iterable[Line]) -> Iterator[ManifestRow]:
+    """Yields the rows of some lines."""
+    for line in lines:
         data = line.data.strip()
         try:
             # Whoever takes the row sees that a line that was cut is too long for a URI.

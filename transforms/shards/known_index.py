@@ -12,10 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from image_features.transforms.shards.index import INDEX_KIND, key_array, read_index, read_verified
+from image_features.transforms.shards.tables import (
+    find_keys,
+    pack_table,
+    partitions_of,
+    sort_keys,
+    split_by,
+    unpack_table,
+)
 
 # A partition is held in memory, with some hundred bytes a row.
 _ROWS_PER_PARTITION = 50_000
-_ROWS_READ_TOGETHER = 1_000_000
 TOMBSTONE = -1
 
 
@@ -29,6 +36,8 @@ class KnownFile:
       age: The number of the run, 0 for the latest; what the latest one says of a key holds.
       rows: The number of rows in the file.
       sha256: The digest of the file, hexadecimal; empty to believe it as it is.
+      shard: The path of the shard of features that an index is of, where its rows are copied.
+      compressed: Whether that shard is compressed by gzip.
     """
 
     path: str
@@ -36,6 +45,8 @@ class KnownFile:
     age: int
     rows: int
     sha256: str = ""
+    shard: str = ""
+    compressed: bool = False
 
 
 def count_partitions(rows: int) -> int:
@@ -46,19 +57,6 @@ def count_partitions(rows: int) -> int:
 def partition_of(key: str, partitions: int) -> int:
     """Returns the partition of a key, by its first 32 bits."""
     return int(key[:8], 16) % partitions
-
-
-def batches(files: Sequence[KnownFile]) -> list[list[tuple[int, KnownFile]]]:
-    """Returns numbered files, so many together that their partitions are worth sending."""
-    batches: list[list[tuple[int, KnownFile]]] = []
-    rows = _ROWS_READ_TOGETHER
-    for number, file in enumerate(files):
-        if rows >= _ROWS_READ_TOGETHER:
-            batches.append([])
-            rows = 0
-        batches[-1].append((number, file))
-        rows += file.rows
-    return batches
 
 
 def read_known(batch: Iterable[tuple[int, KnownFile]], verify: bool) -> Iterator[Any]:
@@ -109,20 +107,8 @@ def read_tombstones(path: str, sha256: str = "") -> list[bytes]:
 
 def split_table(table: Any, partitions: int) -> Iterator[tuple[int, bytes]]:
     """Yields the parts of a table by partition, for `latest_of`."""
-    import pyarrow as pa
-
-    heads = key_array(table["key"]).view(">u4")[::4]
-    numbers = heads.astype(np.int64) % partitions
-    order = np.argsort(numbers, kind="stable")
-    table = table.take(order).combine_chunks()
-    found, starts = np.unique(numbers[order], return_index=True)
-    ends = np.append(starts[1:], len(order))[: len(starts)].tolist()
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    for number, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
-            writer.write_table(table.slice(start, end - start))
-        yield number, sink.getvalue().to_pybytes()
+    numbers = partitions_of(key_array(table["key"]), partitions)
+    return ((number, pack_table(part)) for number, part in split_by(table, numbers))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,14 +131,12 @@ class Latest:
     ages: npt.NDArray[np.int32]
     indexed: int
 
-    def find(self, keys: Sequence[bytes]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    def find(
+        self, keys: Sequence[bytes] | npt.NDArray[np.bytes_]
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         """Returns the positions of keys, and whether they are there at all."""
-        # Both sides must be arrays: NumPy drops zero bytes at the end of its own strings only.
-        wanted = np.array(keys, "S16")
-        positions = np.searchsorted(self.keys, wanted)
-        there = positions < len(self.keys)
-        there[there] = self.keys[positions[there]] == wanted[there]
-        return positions, there
+        # NumPy drops zero bytes at the end of its own strings, and not of others.
+        return find_keys(self.keys, np.array(keys, "S16"))
 
 
 def latest_entries(
@@ -168,10 +152,7 @@ def latest_entries(
     Returns:
       The positions of the entries that hold, one for each key, sorted by key.
     """
-    order = np.argsort(keys, kind="stable") if ages is None else np.lexsort((ages, keys))
-    ordered = keys[order]
-    first = np.ones(len(ordered), np.bool_)
-    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    order, first = sort_keys(keys, ages)
     return order[first]
 
 
@@ -184,10 +165,11 @@ def latest_of(packs: Iterable[bytes], without: Iterable[int] | None = None) -> L
     """
     import pyarrow as pa
 
-    tables = [pa.ipc.open_stream(packed).read_all() for packed in packs]
+    tables = [unpack_table(packed) for packed in packs]
     if not tables:
         none = np.empty(0, np.int32)
-        return Latest(np.empty(0, "S16"), pa.array([]), none, none.astype(np.uint32), none, 0)
+        validators = pa.array([], pa.binary())
+        return Latest(np.empty(0, "S16"), validators, none, none.astype(np.uint32), none, 0)
     table = pa.concat_tables(tables)
     if without is not None:
         table = table.filter(~np.isin(table["age"].to_numpy(), list(without)))

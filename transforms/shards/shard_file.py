@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from image_features.errors import DamagedRunError
@@ -39,17 +38,6 @@ class ShardFile:
             "bytes": self.bytes,
             "sha256": self.sha256,
         }
-
-    @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> ShardFile:
-        """Returns the file of an entry in run.json; a file that describes the run has no rows."""
-        return cls(
-            kind=str(entry["kind"]),
-            name=str(entry["name"]),
-            rows=int(entry.get("rows", 0)),
-            bytes=int(entry["bytes"]),
-            sha256=str(entry["sha256"]),
-        )
 
 
 def damaged(path: str, error: Exception) -> DamagedRunError:

@@ -21,7 +21,7 @@ from image_features.transforms.stores.retries import (
     too_large,
     with_retries,
 )
-from image_features.transforms.stores.store import Content
+from image_features.transforms.stores.store import Content, Look
 from image_features.transforms.stores.uris import redact_text
 from image_features.transforms.values import Reason
 
@@ -46,8 +46,8 @@ class BeamStore:
         self._max_bytes = max_bytes
         self._sleep = sleep
 
-    def read(self, uri: str) -> Content:
-        """Reads a whole file.
+    def read(self, uri: str, look: Look | None = None) -> Content:
+        """Reads a whole file: each part would be a request for the file's description, too.
 
         Raises:
           FetchError: the file cannot be had.

@@ -84,11 +84,22 @@ def remove_files(directory: str) -> None:
         for entry in os.scandir(directory):
             if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)
-    elif directory.startswith(gcs.SCHEME):
-        FileSystems.delete([f"{directory}/*"])
     else:
-        files = FileSystems.match([f"{directory}/*"])[0].metadata_list
-        FileSystems.delete([file.path for file in files])
+        remove_matches(f"{directory}/*")
+
+
+def remove_matches(pattern: str) -> None:
+    """Removes the files of an object store that a pattern stands for; there may be none.
+
+    Raises:
+      OSError: a file is still there.
+    """
+    if pattern.startswith(gcs.SCHEME):
+        FileSystems.delete([pattern])
+    else:
+        files = FileSystems.match([pattern])[0].metadata_list
+        if files:
+            FileSystems.delete([file.path for file in files])
 
 
 def remove_tree(directory: str) -> None:

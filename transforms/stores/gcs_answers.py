@@ -49,7 +49,7 @@ def _explanation(response: Any) -> str:
     return f": {line[:300]}" if line.isprintable() and line[:1] not in ("", "<", "{") else ""
 
 
-def is_intact(body: bytearray, headers: Any) -> bool:
+def is_intact(body: bytes | bytearray, headers: Any) -> bool:
     """Tells whether an object has its checksum, if the server tells one of what it sends."""
     stored = headers.get("X-Goog-Stored-Content-Encoding", "identity")
     if stored != "identity" or "Content-Encoding" in headers:

@@ -10,7 +10,6 @@ from typing import Any
 from image_features.system.deadlines import Deadline
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.gcs import GcsClient
-from image_features.transforms.stores.http_session import HttpPolicy
 from image_features.transforms.stores.uris import redact_uri
 
 _KEPT_CONNECTIONS = 64
@@ -21,13 +20,13 @@ class GcsRanges:
 
     Args:
       uri: The location of the object.
-      policy: How patient requests are.
+      client: The client that makes the requests.
     """
 
-    def __init__(self, uri: str, policy: HttpPolicy) -> None:
+    def __init__(self, uri: str, client: GcsClient) -> None:
         self.shown = redact_uri(uri)
         self._uri = uri
-        self._client = shared_client(policy.connect_timeout, policy.read_timeout)
+        self._client = client
 
     @contextlib.contextmanager
     def ask(self, span: str, version: str, deadline: Deadline) -> Iterator[Any]:

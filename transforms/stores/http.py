@@ -13,10 +13,11 @@ from image_features.transforms.stores.http_body import BLOCK, blocks
 from image_features.transforms.stores.http_connections import IDLE
 from image_features.transforms.stores.http_ranges import HttpRanges
 from image_features.transforms.stores.http_session import MIB, HttpPolicy, HttpSession, leave
+from image_features.transforms.stores.part_reader import read_enough
 from image_features.transforms.stores.range_reader import RangeReader
 from image_features.transforms.stores.remote_file import RemoteFile
 from image_features.transforms.stores.retries import too_large, with_retries
-from image_features.transforms.stores.store import Content
+from image_features.transforms.stores.store import Content, Look
 from image_features.transforms.stores.uris import redact_uri
 
 __all__ = ["MIB", "HttpClient", "HttpPolicy"]
@@ -46,14 +47,25 @@ class HttpClient:
         self._clock = clock
         self._session = HttpSession(policy)
 
-    def read(self, url: str) -> Content:
-        """Reads a whole body.
+    def read(self, url: str, look: Look | None = None) -> Content:
+        """Reads a whole body, or what is enough of it.
+
+        Parts are asked for in the first attempt only: a server may fail by no more than them.
 
         Raises:
           FetchError: the body cannot be had.
         """
-        (data, version), attempts = self._retrying(url, self._read_whole)
-        return Content(data, version, attempts)
+        looks = [look] if look else []
+
+        def fetch(url: str, deadline: Deadline) -> Content:
+            if looks:
+                ranges = HttpRanges(url, self._policy)
+                if found := read_enough(ranges, looks.pop(), deadline, self._policy.max_bytes):
+                    return found[0]
+            return self._read_whole(url, deadline)
+
+        content, attempts = self._retrying(url, fetch)
+        return content._replace(attempts=attempts)
 
     def is_unchanged(self, url: str, version: str) -> bool:
         """Tells whether a version is still there; raises what `version` does."""
@@ -116,7 +128,7 @@ class HttpClient:
             lambda: action(url, deadline), self._policy.retries, self._sleep, deadline
         )
 
-    def _read_whole(self, url: str, deadline: Deadline) -> tuple[bytes, str]:
+    def _read_whole(self, url: str, deadline: Deadline) -> Content:
         shown = redact_uri(url)
         response = self._session.get(url, deadline)
         try:
@@ -129,6 +141,6 @@ class HttpClient:
                 body += block
                 if len(body) > limit:
                     raise too_large(shown, limit)
-            return bytes(body), versions.of_answer(response.headers)
+            return Content(bytes(body), versions.of_answer(response.headers))
         finally:
             response.close()

@@ -11,7 +11,7 @@ from typing import Any
 from image_features.system import descriptors
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.beam import BeamFile
-from image_features.transforms.stores.gcs_ranges import GcsRanges
+from image_features.transforms.stores.gcs_ranges import GcsRanges, shared_client
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.http_ranges import HttpRanges
 from image_features.transforms.stores.local import open_regular
@@ -123,5 +123,6 @@ def _reader(uri: str, http: HttpPolicy, sleep: Callable[[float], None]) -> Range
     if is_http(uri):
         return RangeReader(HttpRanges(uri, http), http, sleep=sleep)
     if readable_scheme(uri) == "gs":
-        return RangeReader(GcsRanges(uri, http), http, sleep=sleep)
+        client = shared_client(http.connect_timeout, http.read_timeout)
+        return RangeReader(GcsRanges(uri, client), http, sleep=sleep)
     return None

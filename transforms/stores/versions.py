@@ -100,7 +100,8 @@ def _weakly(version: str) -> str:
 
 def _bounded(text: str) -> str:
     """Replaces a text that is too long for a version by its hash: a server may send anything."""
-    text = text.encode("utf-8", "replace").decode()
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()
     if len(text) <= _LONGEST:
         return text
     return f"{text.partition(':')[0][:32]}-sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -92,8 +92,14 @@ def test_a_file_that_decides_which_rows_count_is_believed_as_committed_only(
         (b"null", "not iterable"),
         (b"[" * 99999, "recursion"),
         (b'{"format_version": "x"}', "invalid literal"),
-        (b'{"format_version": 1}', "lacks 'run_id'"),
-        (b'{"format_version": 1, "run_id": 1, "started": "x", "finished": "y"}', "isoformat"),
+        (b'{"format_version": 1}', "lacks 'files'"),
+        (b'{"format_version": 1, "files": [{"kind": "features"}]}', "lacks 'name'"),
+        (b'{"format_version": 1, "files": []}', "lacks 'run_id'"),
+        (b'{"format_version": 2, "files": []}', "lacks 'files_in'"),
+        (
+            b'{"format_version": 1, "run_id": 1, "started": "x", "finished": "y", "files": []}',
+            "isoformat",
+        ),
     ],
 )
 def test_a_spoiled_commit_file_is_named_with_the_way_out(tmp_path, data, says, capsys):

@@ -12,6 +12,7 @@ from image_features.errors import UsageError
 from image_features.models.identity import ModelIdentity
 from image_features.models.scaling import Scaling
 from image_features.pipeline.cli import main as cli
+from image_features.pipeline.dataset.file_list import Commit, FileList
 from image_features.pipeline.dataset.provenance import VECTORS_DEPEND_ON, Provenance
 from image_features.pipeline.dataset.run import Run
 from image_features.pipeline.dataset.series import Series, check_fit
@@ -29,7 +30,7 @@ def made(columns: str = "", **changes: object) -> Provenance:
 def run(name: str, provenance: Provenance, rows: int = 10) -> Run:
     counts = {"rows_in": rows, "rows_out": rows, "rows_failed": 0, "failed_by_reason": {}}
     record = {"run_id": name, "finished": name, "counts": counts, **provenance.to_json()}
-    return Run(f"/d/{name}", record)
+    return Run(f"/d/{name}", Commit(record, FileList.of([])))
 
 
 def seen(*current: Run) -> list[str]:

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from image_features.pipeline.cli import main as cli
+from image_features.pipeline.launch import job
 from tests import images
 
 
@@ -27,6 +28,15 @@ def test_an_error_budget_is_judged_after_the_commit(photos, tmp_path, capsys, bu
     assert (tmp_path / "out" / "run" / "run.json").exists()
     says = f"1 of 10 rows failed (10.00%), more than --error_budget={float(budget):g} allows"
     assert (says in capsys.readouterr().err) == (code == 3)
+
+
+def test_what_waits_for_known_rows_does_not_pile_up(tmp_path):
+    left = tmp_path / "known" / "sheaf-0"
+    left.parent.mkdir()
+    left.touch()
+    assert job._spill(str(tmp_path)).directory == str(left.parent)
+    assert not left.exists()
+    assert job._spill("gs://bucket/run/.staging").directory == ""
 
 
 @pytest.mark.parametrize("rate", ["-0.1", "1.1", "nan", "many"])

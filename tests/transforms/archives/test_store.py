@@ -16,6 +16,7 @@ from image_features.transforms.images.fetcher import Fetcher
 from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.read_manifest import read_all
+from image_features.transforms.shards.ref_table import RefTable
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.uris import image_key, shard_of
 from image_features.transforms.values import (
@@ -176,7 +177,7 @@ def test_archives_are_read_once_and_fail_alone(tmp_path):
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         assigned = (
             pipeline
-            | beam.Create(refs, reshuffle=False)
+            | beam.Create([RefTable.of(refs, ()).packed()], reshuffle=False)
             | AssignShards(
                 num_shards=beam.pvalue.AsSingleton(pipeline | "N" >> beam.Create([3])),
                 sources=sources,

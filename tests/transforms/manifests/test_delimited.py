@@ -5,7 +5,8 @@ import random
 import pytest
 
 from image_features.transforms.manifests import lines
-from image_features.transforms.manifests.delimited import Dialect, read_delimited
+from image_features.transforms.manifests.delimited import read_delimited
+from image_features.transforms.manifests.delimited_table import Dialect
 from image_features.transforms.manifests.rows import ManifestError, ManifestRow
 
 CSV = Dialect(",", quotes=True)

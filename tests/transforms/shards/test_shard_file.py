@@ -13,9 +13,3 @@ def test_a_shard_is_kept_as_json_under_fixed_names():
         "sha256": "bb",
     }
     assert json.dumps(shard.to_json()) == json.dumps(entry)
-    assert ShardFile.from_json(entry) == ShardFile(**entry)
-
-
-def test_a_file_that_describes_a_run_has_no_rows():
-    entry = {"name": "schema.pbtxt", "kind": "schema", "bytes": 3, "sha256": "aa"}
-    assert ShardFile.from_json(entry) == ShardFile("schema", "schema.pbtxt", 0, 3, "aa")

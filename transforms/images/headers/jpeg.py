@@ -180,7 +180,7 @@ def _sampling(factors: bytes) -> float:
 
 def _lines(data: bytes, scan: int) -> int:
     """Returns the height that a DNL segment tells behind the first scan."""
-    _, marker, position = next(_parts(data, scan), (0, _END, 0))
+    _, marker, position = next(scan_parts(data, scan), (0, _END, 0))
     if marker != _LINES:
         raise DecodeError(Reason.CORRUPT, "The JPEG does not say how many rows it has.")
     (height,) = struct.unpack_from(">H", data, position + 4)
@@ -190,7 +190,7 @@ def _lines(data: bytes, scan: int) -> int:
 def _scans(data: bytes, scan: int) -> int:
     """Counts the scans of a frame whose first one is at a position."""
     scans = 1
-    for steps, marker, _ in _parts(data, scan):
+    for steps, marker, _ in scan_parts(data, scan):
         scans += marker == _SCAN
         if scans > _MOST_SCANS or steps > 4 * _MOST_SCANS + _MOST_SEGMENTS:
             raise DecodeError(
@@ -201,7 +201,7 @@ def _scans(data: bytes, scan: int) -> int:
     return scans
 
 
-def _parts(data: bytes, position: int) -> Iterator[tuple[int, int, int]]:
+def scan_parts(data: bytes, position: int) -> Iterator[tuple[int, int, int]]:
     """Yields number, marker and position of each segment behind a scan's, to the frame's end."""
     steps = 0
     while position + 4 <= len(data):

@@ -1,0 +1,101 @@
+"""The processor time that one thread takes to list and to read images in archives.
+
+python -m benchmarks.unpacking --images=DIR [--formats tar parquet tfrecord zip] [--count=1200]
+    [--repeats=5] [--json=FILE]
+
+The archives are those of `benchmarks.packed`, local ones in the page cache; `loose` are the files
+themselves. Each is listed and read in turn, and the least times are given, which other work on the
+machine disturbs little. Nothing is decoded.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+
+from benchmarks import corpus, measure
+from benchmarks.extraction import make_parser, report
+from benchmarks.packing import WRITERS
+from image_features.transforms.archives.options import FOUND
+from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
+from image_features.transforms.manifests.packed import read_packed
+from image_features.transforms.manifests.packed_parquet import ParquetInput
+from image_features.transforms.manifests.rows import ManifestRow
+from image_features.transforms.stores.http import HttpPolicy
+from image_features.transforms.stores.members import ArchiveFormat
+from image_features.transforms.stores.ranged import open_ranged
+from image_features.transforms.values import EncodedImage, ImageError, ImageRef, PackedRefs
+
+
+def main() -> None:
+    """Prints a row for loose files and one for every format."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--formats", nargs="+", choices=list(WRITERS), default=list(WRITERS))
+    parser.add_argument("--count", type=int, default=1200, help="The images of an archive.")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    fetcher = Fetcher(FetchPolicy())
+    with tempfile.TemporaryDirectory() as name:
+        scratch = pathlib.Path(name)
+        manifest = corpus.repeat(options.images, options.count, scratch / "links")
+        loose = [ImageRef(path, path) for path in manifest.read_text().splitlines()]
+        seconds = _least(lambda: _read(map(fetcher.fetch, loose)), options.repeats)
+        rows: list[dict[str, object]] = [_row("loose", 0, seconds, options.count)]
+        for form in options.formats:
+            path = scratch / f"a.{form}"
+            command = [sys.executable, "-m", "benchmarks.packing", f"--manifest={manifest}"]
+            measure.run([*command, f"--archive={path}"])
+            packed = _packed(str(path))
+            listing = _least(lambda path=path: _list(str(path)), options.repeats)
+            reading = _least(
+                lambda packed=packed: _read(fetcher.fetch_packed(packed)), options.repeats
+            )
+            rows.append(_row(form, listing, reading, options.count))
+            path.unlink()
+    report(rows, options.json, machine=measure.machine(), count=options.count)
+
+
+def _list(path: str) -> list[ManifestRow]:
+    if path.endswith(".parquet"):
+        return list(ParquetInput(path, HttpPolicy(), None, FOUND, listed=False).rows())
+    with open_ranged(path, http=HttpPolicy()) as file:
+        return list(read_packed(file, ArchiveFormat(path.rpartition(".")[2]), FOUND))
+
+
+def _packed(path: str) -> PackedRefs:
+    refs = [
+        ImageRef(row.uri, row.uri, path, row.number, version=row.version, place=row.place)
+        for row in _list(path)
+    ]
+    return PackedRefs(path, tuple(refs))
+
+
+def _read(images: Iterable[EncodedImage | ImageError]) -> None:
+    for image in images:
+        if isinstance(image, ImageError):
+            raise RuntimeError(image.message)
+
+
+def _least(action: Callable[[], object], repeats: int) -> float:
+    """Returns the seconds of processor time of the fastest of some calls."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        action()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def _row(form: str, listing: float, reading: float, count: int) -> dict[str, object]:
+    return {
+        "form": form,
+        "listing_us": round(1e6 * listing / count, 1),
+        "reading_us": round(1e6 * reading / count, 1),
+    }
+
+
+if __name__ == "__main__":
+    main()

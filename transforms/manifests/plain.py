@@ -1,0 +1,176 @@
+"""Rows of a manifest that are plainly sound, many at once.
+
+What is plain is told by arrays: whatever may be odd in a row is left to those that read row by
+row, so that both give the same references.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from image_features.transforms.manifests.arrow_values import values_of
+from image_features.transforms.manifests.columns import Column
+from image_features.transforms.manifests.fitting import absent, fit_array
+from image_features.transforms.stores import versions
+from image_features.transforms.stores.members import MARK, archive_format
+from image_features.transforms.stores.uris import canonical_uri, is_http, resolve_uri
+
+# Keys of object stores end at 1,024 bytes, and paths at 4,096; servers refuse what is longer.
+MAX_URI = 8192
+KEY_BYTES = 16
+# Such URIs are whole, whatever follows.
+_WHOLE = ("https://", "http://", "gs://", "s3://", "/")
+# What the name of an archive has in it, which says no more than that it may be one.
+_MAY_BE_ARCHIVE = r"(?i)\.(?:tar|tgz|tbz|txz|tzst|z.p|parquet|tfrec|record)"
+# In a path that has none of these, nothing is to be resolved but its beginning.
+_TO_RESOLVE = (MARK, "//", "./", ":")
+_NOT_CANONICAL = ("?", "#", "@")
+
+
+@dataclasses.dataclass(frozen=True)
+class PlainRows:
+    """References by columns.
+
+    Attributes:
+      numbers: int64 [rows], the rows in their manifest.
+      uris: pyarrow.Array of the URIs, which are whole.
+      keys: The keys, KEY_BYTES of each.
+      versions: The versions; None if no row has one.
+      columns: pyarrow.Array of each manifest column, in the schema's order.
+    """
+
+    numbers: npt.NDArray[np.int64]
+    uris: Any
+    keys: bytes
+    versions: Sequence[str] | None
+    columns: Sequence[Any]
+
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+        return len(self.numbers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plainly:
+    """Makes references of the rows of a manifest where all are plainly sound.
+
+    Attributes:
+      location: The location of the manifest.
+      schema: The run's columns by name.
+      version_column: The column that holds the images' versions; None if there is none.
+    """
+
+    location: str
+    schema: Mapping[str, Column]
+    version_column: str | None = None
+
+    def rows(
+        self,
+        numbers: npt.NDArray[np.int64],
+        uris: list[str],
+        values: Mapping[str, Any],
+        fitted: Callable[[Any, Column], Any],
+    ) -> PlainRows | None:
+        """Returns the rows; None if any may be odd.
+
+        Args:
+          numbers: int64 [rows], the rows in the manifest.
+          uris: The URIs as the manifest spells them.
+          values: The values of each other column that the manifest has.
+          fitted: Fits the values of a column, or gives None.
+        """
+        whole = self._resolved(uris) if uris and all(uris) else None
+        array = None if whole is None else _unpacked(whole)
+        if whole is None or array is None or any(name not in self.schema for name in values):
+            return None
+        columns = []
+        for name, column in self.schema.items():
+            there = name in values
+            found = fitted(values[name], column) if there else absent(column, len(uris))
+            if found is None:
+                return None
+            columns.append(found)
+        told = None
+        if self.version_column is not None and self.version_column in values:
+            told = list(map(versions.of_column, _listed(values[self.version_column])))
+        return PlainRows(numbers, array, _keys(whole), told, columns)
+
+    def batch(
+        self, number: int, names: Sequence[str], arrays: Sequence[Any], uri_name: str
+    ) -> PlainRows | None:
+        """Returns the rows of a batch of Parquet; None if any may be odd.
+
+        Args:
+          number: The number of the first row.
+          names: The names of the columns.
+          arrays: pyarrow.Array of each column.
+          uri_name: The name of the column of URIs.
+        """
+        values = dict(zip(names, arrays, strict=True))
+        uris = values_of(values.pop(uri_name))
+        if set(map(type, uris)) != {str}:
+            return None
+        numbers = np.arange(number, number + len(uris), dtype=np.int64)
+        return self.rows(numbers, uris, values, fit_array)
+
+    def _resolved(self, uris: list[str]) -> list[str] | None:
+        """Returns the URIs made whole; None if one may not name a file."""
+        if max(map(len, uris)) > MAX_URI or any(uri != uri.strip() for uri in uris):
+            return None
+        if all(map(operator.methodcaller("startswith", _WHOLE), uris)):
+            return uris
+        try:
+            prefix = resolve_uri("x", self.location)[:-1]
+            text = "\n".join(uris)
+            as_links = is_http(self.location) or not prefix.endswith("/")
+            if as_links or any(part in text for part in _TO_RESOLVE):
+                return [resolve_uri(uri, self.location) for uri in uris]
+        except ValueError:
+            return None
+        return [
+            uri
+            if uri[0] == "/"
+            else prefix + uri
+            if uri[-1] not in "/."
+            else resolve_uri(uri, self.location)
+            for uri in uris
+        ]
+
+
+def _unpacked(uris: list[str]) -> Any:
+    """Returns an array of URIs; None if one is not UTF-8, or is an archive or within one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = "\n".join(uris)
+    if MARK in text or "\0" in text:
+        return None
+    try:
+        array = pa.array(uris, pa.string())
+    except (UnicodeEncodeError, pa.ArrowException):
+        return None
+    may = pc.match_substring_regex(array, _MAY_BE_ARCHIVE)
+    if any(map(archive_format, array.filter(may).to_pylist())):
+        return None
+    return array
+
+
+def _keys(uris: list[str]) -> bytes:
+    """Returns the first KEY_BYTES bytes of each canonical URI's SHA-256."""
+    text = "\n".join(uris)
+    # The canonical form of others is what they are.
+    if any(part in text for part in _NOT_CANONICAL):
+        uris = list(map(canonical_uri, uris))
+    sha256 = hashlib.sha256
+    return b"".join([sha256(uri.encode()).digest()[:KEY_BYTES] for uri in uris])
+
+
+def _listed(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else values_of(values)
