@@ -19,7 +19,6 @@ _HIDDEN = (
     "google.api_core",
     "google.cloud",
     "google_auth_httplib2",
-    "hdfs",
     "oauth2client",
     "pandas",
     "pymongo",

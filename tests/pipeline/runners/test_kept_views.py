@@ -1,0 +1,89 @@
+"""What is kept while a job is built is what Beam would have found again."""
+
+from __future__ import annotations
+
+import pickle
+
+import apache_beam as beam
+from apache_beam.coders import BytesCoder
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, TypeOptions
+from apache_beam.transforms import core, userstate
+from apache_beam.transforms.userstate import BagStateSpec
+
+from image_features.pipeline.runners.kept_views import KeptViews, kept_parameters
+
+_BAG = BagStateSpec("bag", BytesCoder())
+
+
+class _Plain(beam.DoFn):
+    def process(self, element, times=2, window=beam.DoFn.WindowParam):
+        yield element
+
+
+class _Stateful(_Plain):
+    def process(self, element, bag=beam.DoFn.StateParam(_BAG)):  # noqa: B008
+        yield element
+
+
+def _steps():
+    yield _Plain()
+    yield _Stateful()
+    for times in (1, 2):  # Two functions of one code have defaults of their own.
+        yield core.CallableWrapperDoFn(lambda element, times=times: [element] * times)
+
+
+def _found(steps):
+    names = ("process", "start_bundle", "finish_bundle", "setup", "default_label")
+    return [
+        (
+            [core.get_function_arguments(step, name) for name in names],
+            userstate.get_dofn_specs(step),
+            userstate.is_stateful_dofn(step),
+        )
+        for step in steps
+        for _ in range(2)
+    ]
+
+
+def test_parameters_and_state_are_those_that_beam_finds():
+    steps = list(_steps())
+    expected = _found(steps)
+    with kept_parameters():
+        assert _found(steps) == expected
+        assert core.get_function_arguments(_Plain(), "process") == expected[0][0][0]
+    assert [stateful for _, _, stateful in expected] == [False] * 2 + [True] * 2 + [False] * 4
+
+
+def test_beam_is_as_it_was_afterwards():
+    before = core.get_function_args_defaults, userstate.get_dofn_specs
+    with kept_parameters():
+        assert core.get_function_args_defaults is not before[0]
+    assert (core.get_function_args_defaults, userstate.get_dofn_specs) == before
+
+
+def test_what_one_has_changed_stays_unchanged_for_others():
+    with kept_parameters():
+        core.get_function_arguments(_Plain(), "process")[0].clear()
+        assert core.get_function_arguments(_Plain(), "process")[0] == ["element", "times", "window"]
+
+
+def test_views_share_their_values():
+    options = PipelineOptions(["--direct_num_workers=3", "--input=a"])
+    options.view_as(TypeOptions).runtime_type_check = True
+    kept = options.view_as(KeptViews)
+    assert kept.view_as(DirectOptions) is kept.view_as(DirectOptions)
+    assert kept.view_as(DirectOptions).direct_num_workers == 3
+    assert kept.view_as(TypeOptions).runtime_type_check
+    options.view_as(DirectOptions).direct_num_workers = 5
+    assert kept.view_as(DirectOptions).direct_num_workers == 5
+    kept.view_as(DirectOptions).direct_num_workers = 7
+    assert options.view_as(DirectOptions).direct_num_workers == 7
+    assert kept.get_all_options() == options.get_all_options()
+
+
+def test_options_travel_without_their_views():
+    kept = PipelineOptions(["--direct_num_workers=3"]).view_as(KeptViews)
+    kept.view_as(DirectOptions).direct_num_workers = 4
+    copied = pickle.loads(pickle.dumps(kept))
+    assert "_views" not in copied.__dict__
+    assert copied.view_as(DirectOptions).direct_num_workers == 4

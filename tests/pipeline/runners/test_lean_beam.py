@@ -1,0 +1,109 @@
+"""What a command imports of Beam, and what can still be had afterwards."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from image_features.pipeline.cli.parsing import _beams_options
+from image_features.pipeline.runners.lean_beam import needs_clouds
+
+_UNNEEDED = {
+    "apitools",
+    "google.api_core",
+    "google.auth",
+    "google.cloud.bigquery",
+    "google.cloud.dataflow",
+    "google.cloud.pubsub",
+    "google.cloud.storage",
+    "google.pubsub_v1",
+    "keras",
+    "oauth2client",
+    "pandas",
+    "pymongo",
+    "requests",
+    "tensorflow",
+}
+_MOST_MODULES = 1750  # A run imports some 1600; with the clients of clouds it was 2700.
+_AFTERWARDS = """
+import json
+from image_features.pipeline.runners.lean_beam import import_beam
+import_beam()
+from apache_beam.io.filesystem import FileSystem
+from apache_beam.io.filesystems import FileSystems
+from image_features.pipeline.cli.parsing import _beams_options
+schemes = sorted(system.scheme() or "" for system in FileSystem.get_all_subclasses())
+gcs = [FileSystems.get_filesystem("gs://bucket/object") for _ in range(2)]
+from apache_beam.utils import retry
+from apache_beam.internal.gcp import auth
+import google.cloud.storage, pandas, apache_beam.io.gcp.bigquery, apache_beam.io.gcp.pubsub
+print(json.dumps({
+    "options": sorted(option.__name__ for option in _beams_options()),
+    "schemes": schemes,
+    "gcs": [f"{type(one).__module__}.{type(one).__name__}" for one in gcs],
+    "retried": [retry.HttpError.__name__, retry.GoogleAPICallError.__name__],
+    "auth": auth._GOOGLE_AUTH_AVAILABLE,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The modules that a run of one image imports."""
+    directory = tmp_path_factory.mktemp("lean")
+    Image.new("RGB", (8, 8)).save(directory / "a.png")
+    command = [sys.executable, "-X", "importtime", "-m", "image_features", "extract"]
+    command += [f"--input={directory}/*.png", f"--output={directory / 'out'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", done.stderr, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def afterwards() -> dict[str, object]:
+    """What a process has that has imported Beam without the clients."""
+    command = [sys.executable, "-c", _AFTERWARDS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_a_run_imports_no_client_that_it_does_not_need(imported):
+    assert "apache_beam.transforms.core" in imported
+    # Who asks for one of them, as Beam does for pandas, is told that there is none.
+    assert not [name for name in imported if name.startswith(tuple(f"{no}." for no in _UNNEEDED))]
+
+
+def test_a_run_imports_few_modules(imported):
+    assert len(imported) < _MOST_MODULES
+
+
+def test_all_options_of_beam_are_known(afterwards):
+    assert afterwards["options"] == sorted(option.__name__ for option in _beams_options())
+
+
+def test_all_file_systems_of_beam_are_there(afterwards):
+    assert {"gs", "s3", "hdfs", "azfs"} <= set(afterwards["schemes"])
+    assert afterwards["gcs"] == ["apache_beam.io.gcp.gcsfilesystem.GCSFileSystem"] * 2
+
+
+def test_failures_of_clouds_are_tried_again_once_clients_are_there(afterwards):
+    assert afterwards["retried"] == ["HttpError", "GoogleAPICallError"]
+    assert afterwards["auth"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["extract", "--input=a.csv", "--output=out"], False),
+        (["extract", "--input=GS://bucket/a.csv"], True),
+        (["extract", "--runner", "DataflowRunner"], True),
+        (["extract", "--input=s3://bucket/a.csv", "--runner=FlinkRunner"], False),
+    ],
+)
+def test_who_needs_clouds(arguments, expected):
+    assert needs_clouds(arguments) is expected
