@@ -57,7 +57,8 @@ def incremental(dataset: str) -> str:
     staging = pathlib.Path(f"{dataset}.staging")
     staging.mkdir()
     pipeline = beam.Pipeline()
-    rows = {name: pipeline | name >> beam.Create([]) for name in ("refs", "errors")}
+    refs, errors = (pipeline | name >> beam.Create([]) for name in ("Refs", "Errors"))
+    rows = {"refs": (refs,), "errors": errors}
     _ = rows | SkipKnown(known=known.kept_in(str(staging)), fetch=FetchPolicy(http=HttpPolicy()))
     return f"{len(known.files)} files, {_size(pipeline)}"
 

@@ -57,8 +57,9 @@ class CommittedFiles:
         Raises:
           ValueError: it is no such record.
         """
+        # A database is no directory, and has the record in a table.
+        path = f"{directory.rstrip('/')}/{cls.commit_file}"
         try:
-            path = FileSystems.join(directory, cls.commit_file)
             committed = cls(directory, Commit.of(directory, record, path))
             committed.check()
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -130,8 +130,11 @@ def _submit(work: Work[Any], beam_options: PipelineOptions) -> Any:
         with kept_parameters():
             pipeline = beam.Pipeline(options=beam_options.view_as(KeptViews))
             work.build(pipeline)
-            with watch(run.layout.staging):
-                return pipeline.run()
+            try:
+                with watch(run.layout.staging):
+                    return pipeline.run()
+            finally:
+                spill.clear()  # What waits has URIs as they were given, with their secrets.
     except Exception as error:
         raise _failure(run, error) from error
 

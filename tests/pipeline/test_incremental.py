@@ -91,7 +91,7 @@ def test_a_server_is_asked_whether_anything_changed(night, tmp_path, conditional
         server.down.set()
         night("4", *options, input=manifest, code=5)
         staging = tmp_path / "out" / "4" / ".staging"
-        assert list((staging / "known").glob("sheaf-*"))
+        assert list((staging / "waiting").glob("sheaf-*"))
         fourth = night("4", *options, "--max_error_rate=1", input=manifest)
         assert counts(fourth) == (4, 0, 4, 0, 0)
         assert not staging.exists()

@@ -31,7 +31,7 @@ def test_an_error_budget_is_judged_after_the_commit(photos, tmp_path, capsys, bu
 
 
 def test_what_waits_for_known_rows_does_not_pile_up(tmp_path):
-    left = tmp_path / "known" / "sheaf-0"
+    left = tmp_path / "waiting" / "sheaf-0"
     left.parent.mkdir()
     left.touch()
     assert job._spill(str(tmp_path)).directory == str(left.parent)
