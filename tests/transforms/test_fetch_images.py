@@ -44,10 +44,10 @@ def test_slow_disks_get_threads(tmp_path, monkeypatch):
     threads = set()
     plain = LocalStore.read
 
-    def slow(store, path):
+    def slow(store, path, look=None):
         threads.add(threading.current_thread().name)
         time.sleep(0.02)
-        return plain(store, path)
+        return plain(store, path, look)
 
     monkeypatch.setattr(LocalStore, "read", slow)
     do_fn = fetch_module._FetchDoFn(POLICY, 1)

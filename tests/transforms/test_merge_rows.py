@@ -47,7 +47,7 @@ class Choice:
         )
         packs = [part for _, part in split_table(table, 1)] if entries else []
         ages = None if new is None else frozenset(last - run for run in new)
-        choose = merge_rows._ChooseDoFn({run: str(run) for run in range(len(runs))}, 1, ages)
+        choose = merge_rows._ChooseDoFn(1, ages)
         keys = {(run, row): key for key, run, row, _ in entries}
         self.rows: dict[bytes, int] = {}
         self.gone: set[bytes] = set()

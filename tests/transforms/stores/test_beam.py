@@ -3,6 +3,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from image_features.transforms.stores.beam import BeamStore
 from image_features.transforms.stores.retries import FetchError, RetryPolicy
+from image_features.transforms.stores.store import Content
 from image_features.transforms.values import Reason
 
 
@@ -13,7 +14,7 @@ def store(waits):
 def test_a_file_is_read_as_it_is_and_has_no_version(tmp_path):
     (tmp_path / "a.jpg.gz").write_bytes(b"bytes as they are")
     content = store([]).read(str(tmp_path / "a.jpg.gz"))
-    assert content == (b"bytes as they are", "", 1)
+    assert content == Content(b"bytes as they are", "", 1)
     assert not store([]).is_unchanged(str(tmp_path / "a.jpg.gz"), content.version)
 
 
@@ -39,5 +40,5 @@ def test_what_may_pass_is_tried_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(FileSystems, "open", opens)
     waits = []
-    assert store(waits).read(str(tmp_path / "a.jpg")) == (b"image", "", 3)
+    assert store(waits).read(str(tmp_path / "a.jpg")) == Content(b"image", "", 3)
     assert len(waits) == 2
