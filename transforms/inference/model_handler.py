@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -17,35 +17,13 @@ from image_features.models.feature_function import FeatureFunction
 from image_features.models.identity import Engine, Precision
 from image_features.models.scaling import Scaling
 from image_features.models.staging import stage
+from image_features.transforms.inference.beam_options import BeamOptions, bounded
 from image_features.transforms.runtime.metrics import NAMESPACE
 
 Pixels = npt.NDArray[np.uint8]
 
 _BATCH_SIZE = 32
 _LOG = logging.getLogger(__name__)
-
-
-class BeamOptions(TypedDict, total=False):
-    """The options of every ModelHandler of Beam's that make sense here.
-
-    Attributes:
-      min_batch_size: The smallest batch that RunInference makes, except for the last of a bundle;
-        by default the handler's batch size.
-      max_batch_size: The largest batch that RunInference makes; by default the handler's batch
-        size.
-      max_batch_duration_secs: The seconds to wait for a batch to fill up in a streaming pipeline.
-      large_model: Whether the processes of a worker share one copy of the model. A call then
-        passes through a pipe: this pays where the model hardly fits the memory.
-      model_copies: The number of copies that the processes of a worker share.
-      env_vars: Environment variables to set in a worker before the model is loaded.
-    """
-
-    min_batch_size: int
-    max_batch_size: int
-    max_batch_duration_secs: int
-    large_model: bool
-    model_copies: int
-    env_vars: dict[str, str]
 
 
 class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFunction]):
@@ -124,7 +102,7 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
         self._staged = False
         self._resource_hints = dict(resource_hints or {})
         self._allow_probabilities = allow_probabilities or self._prepared is not None
-        self._beam_options = _bounded(beam_options, self._batch_size)
+        self._beam_options = bounded(beam_options, self._batch_size)
         super().__init__(**self._beam_options)
 
     @property
@@ -289,14 +267,6 @@ class FeatureVectorModelHandler(ModelHandler[Pixels, PredictionResult, FeatureFu
             f"FeatureVectorModelHandler({self._handle!r}, engine={str(self._engine)!r}, "
             f"precision={str(self._precision)!r}, batch_size={self._batch_size})"
         )
-
-
-def _bounded(options: BeamOptions, batch_size: int) -> BeamOptions:
-    """Fills in the sizes of batches: without them Beam tries ever larger ones, up to 10,000."""
-    smallest = options.get("min_batch_size")
-    largest = options.get("max_batch_size") or max(batch_size, smallest or 1)
-    sizes = BeamOptions(min_batch_size=smallest or min(batch_size, largest), max_batch_size=largest)
-    return {**options, **sizes}
 
 
 def _is_readable(model: PreparedModel) -> bool:
