@@ -13,16 +13,26 @@ use_venv() {
     echo "Python 3.11, 3.12 or 3.13 is needed, and the PATH has none that runs." >&2
     return 2
   }
-  # A change of what is to be installed installs again, as does a copy that `pip install .` has put
-  # in place of the link to this checkout; otherwise nothing is looked up.
-  stamp=$(cat pyproject.toml setup.py constraints.txt | cksum)
-  if [ "$(cat "$directory/.installed" 2>/dev/null)" != "$extras $stamp" ] ||
-    ! compgen -G "$directory/lib/python3*/site-packages/__editable__.image_feature_extractor-*" \
-      > /dev/null
-  then
-    [ -x "$directory/bin/python" ] || "$python" -m venv "$directory"
-    "$directory/bin/python" -m pip install --quiet --disable-pip-version-check \
-      --constraint constraints.txt --editable ".[$extras]"
-    echo "$extras $stamp" > "$directory/.installed"
-  fi
+  stamp="$extras $(cat pyproject.toml setup.py constraints.txt | cksum)"
+  venv_is_current "$directory" "$stamp" || {
+    mkdir -p "$directory"
+    (
+      # Of two that start side by side one waits, since both would write the same files. Nothing
+      # keeps them apart where there is no flock, as on macOS.
+      if command -v flock > /dev/null; then flock 9; fi
+      venv_is_current "$directory" "$stamp" && exit
+      [ -x "$directory/bin/python" ] || "$python" -m venv "$directory"
+      "$directory/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --constraint constraints.txt --editable ".[$extras]"
+      echo "$stamp" > "$directory/.installed"
+    ) 9> "$directory/.lock"
+  }
+}
+
+# A change of what is to be installed installs again, as does a copy that `pip install .` has put in
+# place of the link to this checkout; otherwise nothing is looked up.
+# usage: venv_is_current DIRECTORY STAMP
+venv_is_current() {
+  [ "$(cat "$1/.installed" 2> /dev/null)" = "$2" ] &&
+    compgen -G "$1/lib/python3*/site-packages/__editable__.image_feature_extractor-*" > /dev/null
 }
