@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import apache_beam as beam
@@ -76,8 +77,17 @@ class ReadManifest(beam.PTransform):
         )
 
 
-class Rows(NamedTuple):
+class _Outputs(NamedTuple):
+    parts: tuple[Any, ...]
+    errors: Any
+    counts: Any
+
+
+class Rows(_Outputs):
     """What `ReadManifest` returns.
+
+    The steps that join the parts are made when somebody asks for them, and belong to the step that
+    read: what nobody takes would be computed all the same.
 
     Attributes:
       parts: PCollections of bytes, RefTables packed: of what lies in no archive, and of archives.
@@ -86,19 +96,19 @@ class Rows(NamedTuple):
       counts: PCollection of ints to be summed.
     """
 
-    parts: tuple[Any, ...]
-    errors: Any
-    counts: Any
-
-    @property
+    @cached_property
     def tables(self) -> Any:
         """PCollection of bytes: the parts as one."""
-        return self.parts | "JoinRows" >> beam.Flatten()
+        return self.parts | self._label("JoinRows") >> beam.Flatten()
 
-    @property
+    @cached_property
     def refs(self) -> Any:
         """PCollection of ImageRef: the rows of the tables, each an element."""
-        return self.tables | "TakeRefs" >> beam.FlatMap(unpacked_refs)
+        return self.tables | self._label("TakeRefs") >> beam.FlatMap(unpacked_refs)
+
+    def _label(self, step: str) -> str:
+        # What has joined the counts is a step of ReadManifest's own.
+        return f"{self.counts.producer.full_label.rpartition('/')[0]}/{step}"
 
 
 # An archive that was found: the place of the source that names it, the row there, and itself.

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.testing.util import assert_that
+from apache_beam.testing.util import assert_that, equal_to
 
 from image_features.transforms.manifests import formats
 from image_features.transforms.manifests.columns import Column, Kind, parse_column_types
@@ -319,6 +319,20 @@ def test_an_archive_is_read_once_however_it_is_named(tmp_path):
     everything = list(read_all(spec))
     check([row for row in everything if isinstance(row, ImageRef)])
     check_errors([row for row in everything if isinstance(row, ImageError)])
+
+
+def test_several_are_read_in_one_pipeline_and_their_rows_taken_more_than_once(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text(f"/{name}.jpg\n")
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        for name in "ab":
+            sources = find_sources([str(tmp_path / f"{name}.txt")])
+            spec = examine(sources, uri_column=None, declared={}, http=HttpPolicy()).spec
+            rows = pipeline | f"Read{name}" >> ReadManifest(spec=spec)
+            assert rows.refs is rows.refs and rows.tables is rows.tables
+            assert rows.refs.producer.full_label == f"Read{name}/TakeRefs"
+            uris = rows.refs | f"Uris{name}" >> beam.Map(lambda ref: ref.uri)
+            assert_that(uris, equal_to([f"/{name}.jpg"]), label=f"Check{name}")
 
 
 def test_whatever_an_archive_raises_is_one_row(tmp_path, monkeypatch):
