@@ -67,6 +67,11 @@ def fit_values(values: Sequence[ColumnValue], column: Column) -> Any:
         return None
 
 
+def fit_any(values: Any, column: Column) -> Any:
+    """Fits values, or a pyarrow.Array of text, to a column; returns what `fit_text` does."""
+    return fit_values(values, column) if isinstance(values, list) else fit_text(values, column)
+
+
 def fit_array(array: Any, column: Column) -> Any:
     """Fits an array of Parquet's types to a column; returns what `fit_text` does."""
     import pyarrow as pa
