@@ -148,9 +148,7 @@ def _begin_alike(uris: list[str]) -> bool:
     """Whether all begin like the first, and are whole; most do, and are not looked at singly."""
     beginning = next((start for start in _WHOLE if uris[0].startswith(start)), None)
     text = "\n".join(["", *uris])
-    return beginning is not None and (
-        text.count("\n" + beginning) == text.count("\n") == len(uris)
-    )
+    return beginning is not None and (text.count("\n" + beginning) == text.count("\n") == len(uris))
 
 
 def _unpacked(uris: list[str]) -> Any:
