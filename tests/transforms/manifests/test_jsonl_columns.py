@@ -112,3 +112,45 @@ def test_every_small_damage_is_seen(line):
     for at, dropped, odd in itertools.product(range(len(whole)), range(3), [b"", *ODD]):
         taken += check(whole[:at] + odd + whole[at + dropped :])
     assert taken > 10
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["0", "[1", "2]"],
+        ["0", "1, 2", "[3", "4]"],
+        ["0", "1 2"],
+        ["0", "[]]", "[3"],
+        ["0", "1}, {", "2"],
+        ["0", ""],
+    ],
+)
+def test_values_that_are_sound_only_together_are_left_alone(values):
+    for line in ('{"uri": "a.jpg", "n": %s, "m": 7}', '{"uri": "a.jpg", "n": %s}'):
+        data = "\n".join(line % value for value in values)
+        assert columns_of(data.encode()) is None
+        assert columns_of("\n".join(line % value for value in values[:1] * 3).encode())
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['{"uri": "a.jpg", "uri": "a.jpg"}'] * 2,
+        ['{"a" : 1 , "uri" : "a.jpg"}', '{"a" : , "uri" : "a.jpg"}'],
+        ['{"a": 1, "uri": "a.jpg"}', '{"b": 1, "uri": "a.jpg"}'],
+        ['{"a": 1, "uri": "a.jpg"}', '{"a": 1, "uri": "a.jpg"'],
+        ['{"uri": "a.jpg"}', '{"uri": "a.jpg", "uri": "b.jpg"}'],
+        ['{"uri": "a.jpg"}', '{"uri": "a.jpg"}{"uri": "a.jpg"}'],
+        ['{"uri": "a.jpg"}', '{"uri": "a\\.jpg"}'],
+        ['{"uri": "a.jpg"}', '{"uri": "a\t.jpg"}'],
+        ['{"uri": "a.jpg"}', "", '{"uri": "a.jpg"}'],
+        ['{"uri": "a.jpg"}', '["uri", "a.jpg"]'],
+        ['["uri", "a.jpg"]'] * 2,
+        ['{"uri": {"base64": ""}}'] * 2,
+        ["{}"] * 2,
+        ["1"] * 2,
+        [""] * 2,
+    ],
+)
+def test_other_lines_are_left_alone(lines):
+    assert columns_of("\n".join(lines).encode()) is None
