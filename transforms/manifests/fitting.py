@@ -67,6 +67,11 @@ def fit_values(values: Sequence[ColumnValue], column: Column) -> Any:
         return None
 
 
+def fit_any(values: Any, column: Column) -> Any:
+    """Fits values, or a pyarrow.Array of text, to a column; returns what `fit_text` does."""
+    return fit_values(values, column) if isinstance(values, list) else fit_text(values, column)
+
+
 def fit_array(array: Any, column: Column) -> Any:
     """Fits an array of Parquet's types to a column; returns what `fit_text` does."""
     import pyarrow as pa
@@ -105,16 +110,25 @@ def _is_whole(array: Any) -> bool:
 
 def _fits(values: Sequence[ColumnValue], column: Column) -> bool:
     """Whether values are the column's without a look at each; of others nothing is said."""
+    import pyarrow as pa
+
     if column.repeated:
         return False
     types = set(map(type, values))
     if column.nullable:
         types.discard(type(None))
+    if len(types) > 1 or not types <= _PYTHON.get(column.kind, set()):
+        return False
     # An integer that is too large for Arrow is so for the column, and text that is no UTF-8.
-    return len(types) <= 1 and types <= _PYTHON.get(column.kind, set())
+    return column.kind is not Kind.FLOAT32 or _are_small(pa.array(values, pa.float64()))
 
 
-_PYTHON: dict[Kind, set[type]] = {Kind.INT64: {int}, Kind.BOOL: {bool}, Kind.STRING: {str}}
+_PYTHON: dict[Kind, set[type]] = {
+    Kind.INT64: {int},
+    Kind.FLOAT32: {float},
+    Kind.BOOL: {bool},
+    Kind.STRING: {str},
+}
 
 
 def _strings(texts: Any, column: Column) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -13,8 +13,9 @@ import numpy.typing as npt
 from image_features.transforms.manifests.blocks import Block, Blocks
 from image_features.transforms.manifests.delimited import DelimitedRows, TakenLines
 from image_features.transforms.manifests.delimited_table import Dialect
-from image_features.transforms.manifests.fitting import fit_text, fit_values
+from image_features.transforms.manifests.fitting import fit_any, fit_text, fit_values
 from image_features.transforms.manifests.jsonl import is_errors_shard, jsonl_rows
+from image_features.transforms.manifests.jsonl_columns import DECODER, columns_of
 from image_features.transforms.manifests.lines import MAX_LINE
 from image_features.transforms.manifests.plain import Plainly, PlainRows
 from image_features.transforms.manifests.quotes import are_plain_quotes
@@ -25,7 +26,6 @@ from image_features.transforms.manifests.rows import (
     plain,
 )
 from image_features.transforms.manifests.text import text_rows
-from image_features.transforms.values import ColumnValue
 
 # A block that is not plain is halved down to this, so that an odd row costs few others.
 _SMALL = 2**13
@@ -170,36 +170,39 @@ class JsonlReader:
         self._plainly = plainly
         self._uri_column = uri_column
         self._is_errors_shard = is_errors_shard(plainly.location)
-        # An object is a tuple of its pairs, which tells it from a list and keeps names that it
-        # has twice.
-        decoder: Any = json.JSONDecoder(object_pairs_hook=tuple)
-        self._scan = decoder.scan_once
+        self._scan = DECODER.scan_once
 
     def plain(self, block: Block) -> PlainRows | None:
         text = None if self._is_errors_shard else _text(block)
-        pairs = None if text is None else self._objects(text)
-        if not pairs:
+        if not text:
             return None
-        names = {tuple([name for name, _ in row]) for row in pairs}
+        alike = columns_of(text.encode())
+        names, values = self._scanned(text) if alike is None else ({tuple(alike)}, alike)
         column = self._uri_of(names)
         if column is None:
             return None
-        rows = [dict(row) for row in pairs]
-        uris = [row.pop(column) for row in rows]
-        if set(map(type, uris)) != {str}:
+        uris = _listed(values.pop(column))
+        told = {name: _plain_values(found) for name, found in values.items()}
+        if set(map(type, uris)) != {str} or any(found is None for found in told.values()):
             return None
-        values = {}
-        for name in dict.fromkeys(name for found in names for name in found if name != column):
-            if (told := _plain_values([row.get(name) for row in rows])) is None:
-                return None
-            values[name] = told
-        return self._plainly.rows(_numbers(block, len(uris)), uris, values, fit_values)
+        return self._plainly.rows(_numbers(block, len(uris)), uris, told, fit_any)
 
     def rows(self, blocks: Blocks, end: float) -> Iterator[ManifestRow]:
         return jsonl_rows(blocks.until(end), self._plainly.location, self._uri_column)
 
-    def _objects(self, text: str) -> list[tuple[tuple[str, Any], ...]] | None:
-        """Returns the pairs of each line's object; None if a line may be something else."""
+    def _scanned(self, text: str) -> tuple[set[tuple[str, ...]], dict[str, list[Any]]]:
+        """Returns the names that the object of each line has, and the values of all by name.
+
+        There are no names where a line may be something else.
+        """
+        pairs = self._objects(text)
+        names = {tuple([name for name, _ in row]) for row in pairs}
+        rows = list(map(dict, pairs))
+        columns = dict.fromkeys(itertools.chain.from_iterable(names))
+        return names, {name: [row.get(name) for row in rows] for name in columns}
+
+    def _objects(self, text: str) -> list[tuple[tuple[str, Any], ...]]:
+        """Returns the pairs of each line's object; none if a line may be something else."""
         scan = self._scan
         found = []
         at, size = 0, len(text)
@@ -208,12 +211,12 @@ class JsonlReader:
                 row, end = scan(text, at)
                 # Lines are as many as objects where each object begins and ends one.
                 if type(row) is not tuple or (end < size and text[end] != "\n"):
-                    return None
+                    return []
                 found.append(row)
                 at = end + 1
         except (ValueError, StopIteration, RecursionError):
-            return None
-        return found if len(found) == text.count("\n") + 1 else None
+            return []
+        return found if len(found) == text.count("\n") + 1 else []
 
     def _uri_of(self, names: set[tuple[str, ...]]) -> str | None:
         """Returns the column of URIs, which is the same in all rows, and sound; else None."""
@@ -221,13 +224,20 @@ class JsonlReader:
             columns = {find_uri_column(list(row), self._uri_column, "the row") for row in names}
         except ManifestError:
             return None
-        if len(columns) > 1 or any(len(set(row)) < len(row) for row in names):
+        if len(columns) != 1 or any(len(set(row)) < len(row) for row in names):
             return None
         return columns.pop()
 
 
-def _plain_values(values: list[Any]) -> list[ColumnValue] | None:
+def _listed(values: Any) -> list[Any]:
+    found: list[Any] = values if isinstance(values, list) else values.to_pylist()
+    return found
+
+
+def _plain_values(values: Any) -> Any:
     """Returns a column's values as rows hold them; None for objects and what may be too large."""
+    if not isinstance(values, list):
+        return values
     types = set(map(type, values))
     if tuple in types or (float in types and math.inf in map(abs, filter(_is_float, values))):
         return None

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 _QUOTE, _LINE_FEED = ord('"'), ord("\n")
-_DOUBLED = b"\1\1"  # Text that holds this byte itself is looked at more closely.
 
 
 def are_plain_quotes(data: bytes, delimiter: str) -> bool:
@@ -32,7 +31,7 @@ def goes_over_lines(data: bytes, delimiter: str) -> bool:
     """
     if b'"' not in data:
         return False
-    data = data.replace(b"\r\n", b"\n")
+    data = data.replace(b"\r\n", b"\n") if b"\r" in data else data
     odd = _odd_lines(data, delimiter)
     if not len(odd):
         return False
@@ -46,33 +45,21 @@ def goes_over_lines(data: bytes, delimiter: str) -> bool:
 
 def _odd_lines(data: bytes, delimiter: str) -> npt.NDArray[np.int64]:
     """Returns the lines, from 0, whose quotes are not plain, or may not be."""
-    # Doubled quotes are taken for text, from the left as in a field whose first quote is single.
-    codes = np.frombuffer(data.replace(b'""', _DOUBLED), np.uint8)
-    line_ends = np.flatnonzero(codes == _LINE_FEED)
+    codes = np.frombuffer(b"\n%b\n" % data, np.uint8)
+    ends = np.flatnonzero(codes == _LINE_FEED)
     quotes = np.flatnonzero(codes == _QUOTE)
-    line = np.searchsorted(line_ends, quotes)
-    # The quotes of a line open and close in turn.
-    first = np.flatnonzero(np.append(True, line[1:] != line[:-1])[: len(line)])
-    counts = np.diff(np.append(first, len(line)))
-    opens = (np.arange(len(quotes)) - np.repeat(first, counts)) % 2 == 0
-
-    def is_bound(places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        outside = (places < 0) | (places >= len(codes))
-        found = codes[np.where(outside, 0, places)]
-        return outside | (found == _LINE_FEED) | (found == ord(delimiter))
-
-    sound = np.where(opens, is_bound(quotes - 1), is_bound(quotes + 1))
-    odd = [line[~sound], line[first[counts % 2 == 1]]]
-    doubled = np.flatnonzero(codes == _DOUBLED[0])
-    if len(doubled):
-        of = np.searchsorted(line_ends, doubled)
-        before = np.searchsorted(quotes, doubled) - np.searchsorted(line, of)
-        # Each stands for two bytes: an empty field has nothing else.
-        second = np.append(False, (np.diff(doubled) == 1) & (of[1:] == of[:-1]))
-        begins = doubled - second
-        empty = is_bound(begins - 1) & is_bound(begins + 2)
-        odd.append(of[(before % 2 == 0) & ~empty])
-    return np.unique(np.concatenate(odd))
+    first = np.searchsorted(quotes, ends)
+    counts = np.diff(first)
+    # The quotes of a line open and close in turn. One that closes where the next opens is doubled.
+    opens = np.arange(len(quotes)) % 2 == 0
+    unclosed = counts % 2 == 1
+    if unclosed.any():
+        opens ^= np.repeat(first[:-1] % 2 == 1, counts)
+    is_bound = np.zeros(256, np.bool_)
+    is_bound[[_LINE_FEED, _QUOTE, ord(delimiter)]] = True
+    sound = is_bound[codes[np.where(opens, quotes - 1, quotes + 1)]]
+    beside = np.searchsorted(ends, quotes[~sound]) - 1
+    return np.union1d(beside, np.flatnonzero(unclosed))
 
 
 def _asks_for_more(line: str, delimiter: str) -> bool:

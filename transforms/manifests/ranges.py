@@ -33,7 +33,8 @@ LEAST_PARQUET_BYTES = 8 * 2**20
 PART_ROWS = 262_144
 # Stores answer one request with a fraction of what a machine can take.
 _LOOKERS = 8
-_BLOCK = 4 * 2**20
+# The arrays of larger blocks are new pages each time, whose making takes as long as the look.
+_BLOCK = 2**19
 
 
 class _NotInPartsError(Exception):

@@ -179,28 +179,39 @@ def test_delimited(tmp_path, sizes, rows, odd, names, quoted, end, cuts, tsv):
     agree(tmp_path / "m.csv", format, COLUMNS.replace("?", ""))
 
 
+mixed = st.one_of(
+    sound,
+    sound,
+    st.dictionaries(
+        st.sampled_from(["uri", "label", "score", "good", "note", "raw", "path"]), value
+    ),
+)
+# A list of these has the same names in all rows.
+alike = st.tuples(
+    st.one_of(st.none(), st.integers(-9, 9), st.integers(-(2**70), 2**70), st.floats()),
+    st.one_of(st.none(), st.floats(), st.floats(-3e38, 3e38), st.integers(-(2**25), 2**25)),
+    st.booleans(),
+    st.one_of(st.text(max_size=4), field),
+    field,
+).map(lambda row: dict(zip(("label", "score", "good", "note", "raw"), row, strict=True)))
+
+
 @OFTEN
 @given(
-    rows=st.lists(
-        st.one_of(
-            sound,
-            sound,
-            st.dictionaries(
-                st.sampled_from(["uri", "label", "score", "good", "note", "raw", "path"]), value
-            ),
-        ),
-        max_size=20,
-    ),
+    rows=st.one_of(st.lists(mixed, max_size=20), st.lists(alike, max_size=20)),
     tags=st.booleans(),
+    ascii=st.booleans(),
+    end=ends,
     cuts=st.one_of(
         st.just([]),
         splices,
         st.lists(st.tuples(st.floats(0, 1), st.sampled_from([b'"note":1,', b"{", b"1e999", b" "]))),
     ),
 )
-def test_jsonl(tmp_path, sizes, rows, tags, cuts):
-    lines = [json.dumps({"uri": f"{n}.jpg", **row}) for n, row in enumerate(rows)]
-    data = spliced(("\n".join(lines) + "\n").encode(), cuts)
+def test_jsonl(tmp_path, sizes, rows, tags, ascii, end, cuts):
+    objects = [{"uri": f"{n}.jpg", **row} for n, row in enumerate(rows)]
+    lines = [json.dumps(row, ensure_ascii=ascii) for row in objects]
+    data = spliced((end.join(lines) + end).encode(errors="surrogatepass"), cuts)
     (tmp_path / "m.jsonl").write_bytes(data)
     declared = COLUMNS.replace("note:string?", "note:string[]?") if tags else COLUMNS
     agree(tmp_path / "m.jsonl", ManifestFormat.JSONL, f"{declared},path:string?")
