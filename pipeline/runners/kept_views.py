@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from apache_beam.internal import pickler
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms import core, userstate
 from apache_beam.typehints import decorators
@@ -38,8 +39,9 @@ def kept_parameters() -> Iterator[None]:
     """Makes Beam look at the methods of a step once, instead of eight times in each of its copies.
 
     It searches them all for state and timers, by the defaults of their parameters, and for types.
-    What it would only tell a developer is left out: where in the code types were given, and that a
-    method both yields and returns, for which it reads its source.
+    What it would only tell a developer is left out: where in the code types were given, that a
+    method both yields and returns, for which it reads its source, and that a step can be pickled,
+    which is found out when the job is described.
     """
     hints = decorators.IOTypeHints
     with contextlib.ExitStack() as stack:
@@ -49,6 +51,7 @@ def kept_parameters() -> Iterator[None]:
             (hints, "from_callable", staticmethod(_kept_hints(hints.from_callable))),
             (hints, "_make_origin", staticmethod(lambda *_, **__: [])),
             (core, "_check_fn_use_yield_and_return", lambda _: False),
+            (pickler, "roundtrip", lambda value: value),
         ):
             stack.enter_context(replaced(owner, name, value))
         yield
