@@ -5,9 +5,14 @@ from __future__ import annotations
 import pathlib
 import random
 
+from PIL import Image
+
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 _DIRECTORY_SIZE = 1000
 _MANIFEST = "manifest.txt"
+# What files are encoded with: the settings of most of the web's.
+_SETTINGS: dict[str, dict[str, int]] = {"png": {}, "webp": {"quality": 80}}
+FORMATS = tuple(_SETTINGS)
 
 
 def repeat(images: pathlib.Path, count: int, directory: pathlib.Path) -> pathlib.Path:
@@ -60,3 +65,23 @@ def image_files(images: pathlib.Path) -> list[pathlib.Path]:
     if not files:
         raise ValueError(f"There is no image in {images}; name a directory that holds some.")
     return files
+
+
+def encode_anew(images: pathlib.Path, directory: pathlib.Path, name: str) -> pathlib.Path:
+    """Writes the pictures of images as files of another format, and returns their directory.
+
+    Args:
+      images: The directory that holds the images, at any depth.
+      directory: The directory to write them to, which is made.
+      name: One of `FORMATS`.
+
+    Raises:
+      ValueError: there is no image.
+    """
+    directory.mkdir(parents=True)
+    for number, path in enumerate(image_files(images)):
+        with Image.open(path) as image:
+            # Nothing but the pixels comes along: a profile would be work for some only.
+            picture = Image.frombytes("RGB", image.size, image.convert("RGB").tobytes())
+        picture.save(directory / f"{number:06}.{name}", name, **_SETTINGS[name])
+    return directory

@@ -1,12 +1,14 @@
 """The images a second, against other ways to the same features, on all cores of this machine.
 
 python -m benchmarks.throughput --images=DIR [--count=10000] [--small=2000] [--rounds=3]
-  [--only NAME ...] [--model=HANDLE] [--json=FILE]
+  [--only NAME ...] [--format=png] [--model=HANDLE] [--json=FILE]
 
 Every contender runs on two sizes, so that its steady rate can be told from its start-up. Rounds
 are interleaved, since a machine is slower at one time than at another, and medians are given.
-The images must be JPEG photographs: that is what the contenders' fast decoding is for. Install
-the extra [bench], and for Daft [bench-daft] after it, without constraints.txt.
+The images must be JPEG photographs: that is what the contenders' fast decoding is for. With
+--format they are encoded anew before any time is taken, for the product and the tight loop, which
+has a fast way for each format. Install the extra [bench], and for Daft [bench-daft] after it,
+without constraints.txt.
 """
 
 from __future__ import annotations
@@ -79,24 +81,29 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000, help="Images of a long run.")
     parser.add_argument("--small", type=int, default=2_000, help="Images of a short run.")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME")
+    parser.add_argument("--format", choices=corpus.FORMATS, help="Encode the images so.")
     parser.add_argument("--model", default="builtin", help="As `extract` takes it.")
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
     if not 0 < options.small < options.count or options.rounds < 1:
         parser.error("--small must be positive and less than --count, and --rounds at least 1.")
+    only = options.only or ([TIGHT_LOOP, OURS] if options.format else names)
     machine = measure.machine()
     with tempfile.TemporaryDirectory(prefix="throughput-") as scratch:
         sizes = (_WARM_UP, options.small, options.count)
         workloads = []
         try:
+            images = options.images
+            if options.format:
+                images = corpus.encode_anew(images, pathlib.Path(scratch, "anew"), options.format)
             for index, count in enumerate(sizes):
                 links = pathlib.Path(scratch, f"images-{index}")
-                workloads.append((count, corpus.repeat(options.images, count, links)))
+                workloads.append((count, corpus.repeat(images, count, links)))
         except ValueError as error:
             parser.error(str(error))
         arena = Arena.prepare(options.model, pathlib.Path(scratch))
-        records = [Record(entry) for entry in ROSTER if entry.name in options.only]
+        records = [Record(entry) for entry in ROSTER if entry.name in only]
         _measure(records, arena, workloads, options.rounds)
     _compare(records, options.count)
     rows = _rows(records, options.small, options.count)
@@ -105,6 +112,7 @@ def main() -> int:
         result = {
             "machine": machine,
             "model": options.model,
+            "format": options.format or "as they are",
             "count": options.count,
             "small": options.small,
             "rounds": options.rounds,

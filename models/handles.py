@@ -14,6 +14,7 @@ from collections.abc import Callable
 from image_features.errors import ModelError
 from image_features.models.addresses import shown
 from image_features.models.archive import is_archive, unpack
+from image_features.models.bundled import bundled_digest
 from image_features.models.cache import cached
 from image_features.models.download import copy_remote_directory, copy_remote_file, download_http
 from image_features.models.files import content_hash
@@ -147,10 +148,14 @@ def _fetch_archive(location: str, staging: str, handle: str) -> None:
 
 def _builtin() -> tuple[str, str]:
     """Exports the network with the weights in the package; every run gives the same bytes."""
-    from image_features.models.weights import bundled_digest, bundled_weights
 
-    key = f"{BUILTIN} {bundled_digest()}"
-    return _exported(key, lambda: bundled_weights().arrays)
+    def weights() -> Weights:
+        # It knows every form of weights, which takes a while, and is seldom asked.
+        from image_features.models.weights import bundled_weights
+
+        return bundled_weights().arrays
+
+    return _exported(f"{BUILTIN} {bundled_digest()}", weights)
 
 
 def _untrained() -> tuple[str, str]:

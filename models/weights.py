@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib.resources
 import logging
 import os
 import re
-from importlib.resources.abc import Traversable
 from typing import Any
 
 import numpy as np
 
 from image_features.errors import ModelError
 from image_features.models import mobilenet_v2 as network
+from image_features.models.bundled import bundled_file
 from image_features.models.sources.form import Form, recognise
 from image_features.models.sources.found import Found, find
 from image_features.models.sources.matching import BY_NAME
 from image_features.models.sources.refusal import NotOfFamilyError as NotOfFamilyError
 
 IMAGE_SIZES = (96, 128, 160, 192, 224)
-_BUNDLED = "builtin.npz"
 _log = logging.getLogger(__name__)
 _HDF5_SUFFIXES = (".h5", ".hdf5")
 _HDF5_FORMS = (Form.KERAS_H5_MODEL, Form.KERAS_H5_WEIGHTS, Form.KERAS_3_WEIGHTS)
@@ -47,17 +45,8 @@ class NetworkWeights:
 
 def bundled_weights() -> NetworkWeights:
     """Reads the trained weights in the package: depth multiplier 0.5, 96 x 96 pixels."""
-    with importlib.resources.as_file(_bundled_file()) as path:
+    with importlib.resources.as_file(bundled_file()) as path:
         return NetworkWeights(load_bundled(str(path)), 0.5, 96)
-
-
-def bundled_digest() -> str:
-    """Returns the hexadecimal SHA-256 of the weights in the package."""
-    return hashlib.sha256(_bundled_file().read_bytes()).hexdigest()
-
-
-def _bundled_file() -> Traversable:
-    return importlib.resources.files(__package__) / _BUNDLED
 
 
 def load_bundled(path: str) -> network.Weights:

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -46,6 +45,8 @@ def check(directory: str) -> None:
 
 
 def _profiler() -> str | None:
+    import sysconfig  # It reads all that Python was built with, for who profiles only.
+
     return shutil.which("py-spy", path=sysconfig.get_path("scripts")) or shutil.which("py-spy")
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import types
-import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from apache_beam.internal import pickler
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms import core, userstate
+from apache_beam.typehints import decorators
 
 
 class KeptViews(PipelineOptions):  # type: ignore[misc]
@@ -37,11 +38,40 @@ class KeptViews(PipelineOptions):  # type: ignore[misc]
 def kept_parameters() -> Iterator[None]:
     """Makes Beam look at the methods of a step once, instead of eight times in each of its copies.
 
-    It searches them all for state and timers, by the defaults of their parameters.
+    It searches them all for state and timers, by the defaults of their parameters, and for types.
+    What it would only tell a developer is left out: where in the code types were given, that a
+    method both yields and returns, for which it reads its source, and that a step can be pickled,
+    which is found out when the job is described.
     """
-    parameters, specs = core.get_function_args_defaults, userstate.get_dofn_specs
-    specs_of: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+    hints = decorators.IOTypeHints
+    with contextlib.ExitStack() as stack:
+        for owner, name, value in (
+            (core, "get_function_args_defaults", _kept_parameters(core.get_function_args_defaults)),
+            (userstate, "get_dofn_specs", _kept_specs(userstate.get_dofn_specs)),
+            (hints, "from_callable", staticmethod(_kept_hints(hints.from_callable))),
+            (hints, "_make_origin", staticmethod(lambda *_, **__: [])),
+            (core, "_check_fn_use_yield_and_return", lambda _: False),
+            (pickler, "roundtrip", lambda value: value),
+        ):
+            stack.enter_context(replaced(owner, name, value))
+        yield
 
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Gives an attribute of a module or class another value during a `with` block."""
+    before = vars(owner)[name]
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+_Finding = Callable[[Any], Any]
+
+
+def _kept_parameters(parameters: _Finding) -> _Finding:
     @functools.cache
     def of_function(function: types.FunctionType) -> Any:
         # The first parameter is left out, whatever the method is bound to.
@@ -53,13 +83,39 @@ def kept_parameters() -> Iterator[None]:
             return list(names), list(defaults)
         return parameters(function)
 
-    def kept_specs(step: Any) -> Any:
-        if step not in specs_of:
-            specs_of[step] = specs(step)
-        return specs_of[step]
+    return kept
 
-    core.get_function_args_defaults, userstate.get_dofn_specs = kept, kept_specs
-    try:
-        yield
-    finally:
-        core.get_function_args_defaults, userstate.get_dofn_specs = parameters, specs
+
+def _kept_specs(specs: _Finding) -> _Finding:
+    of_class: dict[type, Any] = {}
+
+    def kept(step: Any) -> Any:
+        # Methods count, and those that only one step has are searched in it.
+        if any(isinstance(value, types.MethodType) for value in vars(step).values()):
+            return specs(step)
+        kind = type(step)
+        if kind not in of_class:
+            of_class[kind] = specs(step)
+        states, timers = of_class[kind]
+        return set(states), set(timers)
+
+    return kept
+
+
+def _kept_hints(hints: _Finding) -> _Finding:
+    @functools.cache
+    def of_function(function: types.FunctionType) -> Any:
+        return hints(function)
+
+    @functools.cache
+    def of_method(function: types.FunctionType) -> Any:
+        return hints(types.MethodType(function, function))
+
+    def kept(function: Any) -> Any:
+        if type(function) is types.FunctionType:
+            return of_function(function)
+        if type(function) is types.MethodType and type(function.__func__) is types.FunctionType:
+            return of_method(function.__func__)
+        return hints(function)
+
+    return kept

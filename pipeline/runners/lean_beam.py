@@ -2,20 +2,25 @@
 
 They take longer to import than the rest of Beam, which does without where they are missing. So
 they look as if they were not while Beam is imported; afterwards they can be imported as ever.
+What Beam does not do without, but does not use either, comes when it is first used.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.abc
+import importlib.machinery
+import importlib.util
 import logging
 import sys
+import types
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 # google.auth stays, since images on gs:// are read with it.
 _HIDDEN = (
     "apitools",
+    "bson",
     "google.api_core",
     "google.cloud",
     "google_auth_httplib2",
@@ -26,6 +31,9 @@ _HIDDEN = (
 # Beam imports what needs these for itself, and knows what to do without.
 _HIDDEN_OF_BEAM = ("apache_beam.io.gcp.bigquery", "apache_beam.io.gcp.pubsub")
 _NEEDING = ("gs://", "dataflow")
+# Beam uses attributes of these modules, and functions of those.
+_LATE_MODULES = frozenset({"dateutil.parser", "httplib2", "yaml"})
+_LATE_FUNCTIONS = {"beartype.door": "is_subhint", "cryptography.fernet": "Fernet"}
 
 
 def needs_clouds(arguments: Iterable[str]) -> bool:
@@ -39,14 +47,19 @@ def import_beam() -> None:
         return
     # It would say that a client of databases is missing.
     logging.getLogger("apache_beam.io.mongodbio").setLevel(logging.ERROR)
-    hiding = _Hiding()
-    sys.meta_path.insert(0, hiding)
+    finders = (_Hiding(), _Late())
+    sys.meta_path[:0] = finders
+    standing = _stand_ins()
+    sys.modules.update(standing)
     try:
         importlib.import_module("apache_beam")
         # Arrow asks once in a process whether pandas is there, with the first array.
         importlib.import_module("pyarrow").array([])
     finally:
-        sys.meta_path.remove(hiding)
+        for finder in finders:
+            sys.meta_path.remove(finder)
+        for name in standing:
+            del sys.modules[name]
     _bring_gcs_when_asked()
 
 
@@ -57,6 +70,47 @@ class _Hiding(importlib.abc.MetaPathFinder):
         for hidden in (*_HIDDEN, *_HIDDEN_OF_BEAM):
             if name == hidden or name.startswith(f"{hidden}."):
                 raise ModuleNotFoundError(f"{name} is not needed yet.", name=name)
+
+
+class _Late(importlib.abc.MetaPathFinder):
+    """Finds modules that are loaded when somebody asks for an attribute of theirs."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name not in _LATE_MODULES:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec and spec.loader:
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec
+
+
+def _stand_ins() -> dict[str, types.ModuleType]:
+    """Returns modules of one function that imports the real one when it is called."""
+    modules = {name: types.ModuleType(name) for name in ("beartype", *_LATE_FUNCTIONS)}
+    for name, function in _LATE_FUNCTIONS.items():
+        setattr(modules[name], function, _brought(name, function))
+    roar = modules["beartype.roar"] = types.ModuleType("beartype.roar")
+    roar.BeartypeDoorException = _CannotCompareError  # type: ignore[attr-defined]
+    return {name: module for name, module in modules.items() if name not in sys.modules}
+
+
+class _CannotCompareError(Exception):
+    """Stands for the error by which beartype tells that it cannot compare two types."""
+
+
+def _brought(name: str, function: str) -> Any:
+    def call(*args: Any) -> Any:
+        real = getattr(importlib.import_module(name), function)
+        try:
+            return real(*args)
+        except Exception as error:
+            if type(error).__module__.startswith("beartype."):
+                raise _CannotCompareError(str(error)) from error
+            raise
+
+    return call
 
 
 def _bring_gcs_when_asked() -> None:

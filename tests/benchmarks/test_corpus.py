@@ -3,8 +3,9 @@ from __future__ import annotations
 import pathlib
 
 import pytest
+from PIL import Image
 
-from benchmarks.corpus import repeat
+from benchmarks.corpus import FORMATS, encode_anew, image_files, repeat
 from tests.images import encode, noise
 
 
@@ -50,3 +51,14 @@ def test_refuses_what_gives_no_corpus(images: pathlib.Path, tmp_path: pathlib.Pa
         repeat(tmp_path / "empty", 1, tmp_path / "corpus")
     with pytest.raises(ValueError, match="at least 1"):
         repeat(images, 0, tmp_path / "corpus")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_same_pictures_in_another_format(
+    images: pathlib.Path, tmp_path: pathlib.Path, name: str
+) -> None:
+    made = encode_anew(images, tmp_path / "made", name)
+    for before, after in zip(image_files(images), image_files(made), strict=True):
+        with Image.open(before) as one, Image.open(after) as other:
+            assert (other.format, other.size) == (name.upper(), one.size)
+            assert name != "png" or other.tobytes() == one.convert("RGB").tobytes()

@@ -6,9 +6,11 @@ import pickle
 
 import apache_beam as beam
 from apache_beam.coders import BytesCoder
+from apache_beam.internal import pickler
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, TypeOptions
 from apache_beam.transforms import core, userstate
 from apache_beam.transforms.userstate import BagStateSpec
+from apache_beam.typehints import decorators
 
 from image_features.pipeline.runners.kept_views import KeptViews, kept_parameters
 
@@ -30,6 +32,9 @@ def _steps():
     yield _Stateful()
     for times in (1, 2):  # Two functions of one code have defaults of their own.
         yield core.CallableWrapperDoFn(lambda element, times=times: [element] * times)
+    own = _Plain()
+    own.process = _Stateful().process  # A method that only this step has.
+    yield own
 
 
 def _found(steps):
@@ -51,14 +56,49 @@ def test_parameters_and_state_are_those_that_beam_finds():
     with kept_parameters():
         assert _found(steps) == expected
         assert core.get_function_arguments(_Plain(), "process") == expected[0][0][0]
-    assert [stateful for _, _, stateful in expected] == [False] * 2 + [True] * 2 + [False] * 4
+    assert [stateful for _, _, stateful in expected] == [False] * 2 + [True] * 2 + [False] * 4 + [
+        True
+    ] * 2
+
+
+def _of_beam():
+    hints = vars(decorators.IOTypeHints)
+    return [
+        core.get_function_args_defaults,
+        core._check_fn_use_yield_and_return,
+        userstate.get_dofn_specs,
+        pickler.roundtrip,
+        hints["from_callable"],
+        hints["_make_origin"],
+    ]
 
 
 def test_beam_is_as_it_was_afterwards():
-    before = core.get_function_args_defaults, userstate.get_dofn_specs
+    before = _of_beam()
     with kept_parameters():
-        assert core.get_function_args_defaults is not before[0]
-    assert (core.get_function_args_defaults, userstate.get_dofn_specs) == before
+        assert not set(map(id, _of_beam())) & set(map(id, before))
+    assert _of_beam() == before
+
+
+def _typed(element: int, times: int = 2) -> list[str]:
+    return [str(element)] * times
+
+
+class _Typed(beam.DoFn):
+    def process(self, element: bytes) -> list[int]:
+        return [len(element)]
+
+
+def test_types_are_those_that_beam_finds():
+    def hints():
+        functions = (_typed, _Typed().process, _Typed.process, lambda element: element, len)
+        found = [decorators.IOTypeHints.from_callable(function) for function in functions * 2]
+        return [hint and (hint.input_types, hint.output_types) for hint in found]
+
+    expected = hints()
+    assert expected[0] != expected[1] != expected[2]
+    with kept_parameters():
+        assert hints() == expected
 
 
 def test_what_one_has_changed_stays_unchanged_for_others():
