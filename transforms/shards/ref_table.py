@@ -8,6 +8,7 @@ compresses to a tenth.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -152,12 +153,19 @@ class RefTable:
         """
         return ((number, type(self)(rows)) for number, rows in split_by(self.table, numbers))
 
-    def refs(self, shard: int = -1) -> Iterator[ImageRef]:
-        """Yields the references as objects."""
+    def refs(self, shards: npt.NDArray[np.int64] | None = None) -> Iterator[ImageRef]:
+        """Yields the references as objects.
+
+        Args:
+          shards: int64 [rows], the shards of the references; None for ones that have none yet.
+        """
         table = self.table
+        given = itertools.repeat(-1, len(self)) if shards is None else shards.tolist()
         names = [name.removeprefix(_COLUMN) for name in table.column_names[5 + len(_PLACE) :]]
         lists = [column.to_pylist() for column in table.columns]
-        for key, source, row, uri, version, span, begin, size, *values in zip(*lists, strict=True):
+        for shard, key, source, row, uri, version, span, begin, size, *values in zip(
+            given, *lists, strict=True
+        ):
             yield ImageRef(
                 uri,
                 key.hex(),
@@ -257,6 +265,6 @@ class RefTable:
         return type(self)(table)
 
 
-def unpacked_refs(packed: bytes, shard: int = -1) -> Iterator[ImageRef]:
+def unpacked_refs(packed: bytes) -> Iterator[ImageRef]:
     """Yields the references of one pack."""
-    return RefTable.unpacked([packed]).refs(shard)
+    return RefTable.unpacked([packed]).refs()
