@@ -68,10 +68,10 @@ def shards_together(num_shards: int) -> int:
 class AssignShards(beam.PTransform):
     """Gives every reference its shard; drops duplicates of the same image.
 
-    The input is a PCollection of packed RefTables. There are three outputs: `refs`, ImageRef sorted
-    by shard and key within slices, and PackedRefs, those of an archive in its order; `duplicates`,
-    one int for each shard that had some; and `earlier`, StagedPiece of rows that need not be made
-    again, which are not among the `refs`.
+    The input is one or several PCollections of packed RefTables. There are three outputs: `refs`,
+    ImageRef sorted by shard and key within slices, and PackedRefs, those of an archive in its
+    order; `duplicates`, one int for each shard that had some; and `earlier`, StagedPiece of rows
+    that need not be made again, which are not among the `refs`.
 
     Args:
       num_shards: The number of shards, a side input.
@@ -96,10 +96,15 @@ class AssignShards(beam.PTransform):
         self._earlier = earlier
 
     def expand(self, refs: Any) -> Any:
+        # Rows wait, packed: the number of shards is known when all have been read. They wait as
+        # they are read, since a runner may hold in memory what it joins.
+        waiting = tuple(
+            part | f"AwaitShards{number}" >> beam.FlatMap(_spilled, self._spill)
+            for number, part in enumerate(refs if isinstance(refs, tuple) else (refs,))
+        )
         ordered = (
-            refs
-            # Rows wait, packed: the number of shards is known when all have been read.
-            | "AwaitShards" >> beam.FlatMap(_spilled, self._spill)
+            waiting
+            | "JoinWaiting" >> beam.Flatten()
             | "HashToShard" >> beam.FlatMap(_by_shards, self._num_shards, self._spill)
             | "GroupByShard" >> beam.GroupByKey()
             | "OrderAndDedupe"

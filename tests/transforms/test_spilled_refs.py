@@ -51,13 +51,13 @@ def test_rows_wait_in_files_or_in_memory(tmp_path, monkeypatch, spilled, groups)
         assert sum(found) == 2
 
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        assigned = (
-            pipeline
-            | beam.Create(packs, reshuffle=False)
-            | AssignShards(
-                num_shards=beam.pvalue.AsSingleton(pipeline | "N" >> beam.Create([_SHARDS])),
-                spill=Spill(str(waiting) if spilled else ""),
-            )
+        parts = tuple(
+            pipeline | f"Part{number}" >> beam.Create(some, reshuffle=False)
+            for number, some in enumerate((packs[:1], packs[1:]))
+        )
+        assigned = parts | AssignShards(
+            num_shards=beam.pvalue.AsSingleton(pipeline | "N" >> beam.Create([_SHARDS])),
+            spill=Spill(str(waiting) if spilled else ""),
         )
         assert_that(assigned["refs"], check, label="Refs")
         assert_that(assigned["duplicates"], check_duplicates, label="Duplicates")

@@ -28,7 +28,7 @@ def serialize_example(features: Mapping[str, FieldValue]) -> bytes:
       features: By name, a list of bytes, a list of int64, or a float32 array. A feature that is
         empty is left out.
     """
-    parts = []
+    parts: list[bytes] = []
     for name in sorted(features):
         value = features[name]
         if len(value):
