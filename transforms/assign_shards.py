@@ -35,7 +35,7 @@ ROWS_PER_SLICE = 256
 ERRORS_SHARDS_RATIO = 10
 # So many groups of shards wait at most. A packed table has 65,536 rows; a part of it for each of
 # 100,000 shards would be one row, of which Arrow's schema alone takes 600 bytes.
-_MAX_GROUPS = 2048
+_MAX_GROUPS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
