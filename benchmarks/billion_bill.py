@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks import measure
 from benchmarks.projection import MILLION, Collection, Prices
-from image_features.transforms.assign_shards import error_shards
+from image_features.transforms.assign_shards import error_shards, shards_together
 from image_features.transforms.shards.index import index_file, index_note
 from image_features.transforms.shards.known_index import count_partitions, split_table
 from image_features.transforms.shards.ref_table import RefTable
@@ -67,7 +67,7 @@ def bytes_of_a_row(rows: int, shards: int) -> dict[str, float]:
         }
     )
     # So many rows are read together, and divided among so many.
-    of_shard = max(1, _REFS_TOGETHER // shards)
+    of_group = max(1, _REFS_TOGETHER * shards_together(shards) // shards)
     met = max(1, _REFS_TOGETHER // max(256, count_partitions(rows)))
     of_partition = max(1, _KNOWN_TOGETHER // count_partitions(rows))
     refs = [ImageRef(uri, image_key(uri), "m", row) for row, uri in enumerate(uris)]
@@ -75,7 +75,7 @@ def bytes_of_a_row(rows: int, shards: int) -> dict[str, float]:
     piece = StagedPiece(12345, f"gs://bucket/out/run/.staging/features-{'0' * 50}", {"": 256})
     return {
         "index": len(index) / _MEASURED,
-        "reference": len(RefTable.of(refs[:of_shard], ()).packed()) / of_shard,
+        "reference": len(RefTable.of(refs[:of_group], ()).packed()) / of_group,
         "compared reference": len(RefTable.of(refs[:met], ()).packed()) / met,
         "known": sum(len(part) for _, part in parts) / _MEASURED,
         "piece": len(pickle.dumps(piece)) / 256,

@@ -7,8 +7,14 @@ so that what is measured is all but decoding and inference. The files are few, a
 by links to their directory. The model is compiled before, since that is done once a machine.
 
 Phases: `read` until the rows are counted, `group` until the first feature is written, `extract`
-until the last one is, `merge` until the end. Of each the table has the most memory in MiB: the
-sum of the proportional set sizes of all processes.
+until the last one is, `merge` until the end. Of each the table has the most memory in MiB that the
+processes have written. What is mapped from files, libraries above all, is a column of its own: it
+depends on how many other processes share it, and not on the rows.
+
+A second table tells what the largest run took as times of the smallest, and how many bytes a row
+more. The goals are 1.2 for what is no reference, and 100 bytes for a reference that is held.
+References wait in files on this runner: a phase is `flat` within 1.2 of all it holds, and else
+only holds `references` if it grows by at most 100 bytes a row.
 """
 
 from __future__ import annotations
@@ -17,13 +23,14 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +47,8 @@ _SIDE, _FEATURES = 16, 8
 _PHASES = ("read", "group", "extract", "merge")
 _SECONDS = 0.5
 _TIMEOUT = 4 * 3600.0
+_FLAT = 1.2
+_REFERENCE_BYTES = 100
 _MODEL = """
 import sys
 import numpy as np
@@ -79,7 +88,35 @@ def main() -> None:
             if options.json:  # What is measured is kept if a longer run is ended.
                 result = {"machine": machine, "options": options.extract, "rows": table}
                 options.json.write_text(json.dumps(result, indent=2) + "\n")
-    report(table, options.json, machine=machine, options=options.extract)
+    growth = list(compared(table))
+    report(table, options.json, machine=machine, options=options.extract, growth=growth)
+    if growth:
+        measure.print_table(growth)
+
+
+def compared(table: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yields what the last of some runs took of each resource, against the first.
+
+    Args:
+      table: The rows of runs, by their number of images.
+    """
+    if len(table) < 2:
+        return
+    first, last = table[0], table[-1]
+    for name in (*(f"{phase}_mib" for phase in _PHASES), "open_files", "cpu_us"):
+        if not first[name]:
+            continue  # A phase may be over between two looks.
+        times = last[name] / first[name]
+        line = {"": name, "first": first[name], "last": last[name], "times": round(times, 2)}
+        if name.endswith("_mib"):
+            more = (last[name] - first[name]) * measure.MIB / (last["images"] - first["images"])
+            line["bytes_a_row"] = round(more, 1)
+            references = more <= _REFERENCE_BYTES
+        else:
+            references = False
+            line["bytes_a_row"] = ""
+        flat = "flat" if times <= _FLAT else "references" if references else "grows"
+        yield {**line, "verdict": flat}
 
 
 def _draw(directory: pathlib.Path) -> None:
@@ -118,6 +155,7 @@ def _measure(place: pathlib.Path, rows: int, model: str, options: list[str]) -> 
         "images_per_s": round(rows / usage.seconds, 1),
         "cpu_us": round(1e6 * usage.cpu_seconds / rows, 1),
         **{f"{phase}_mib": round(watch.peaks[phase]) for phase in _PHASES},
+        "mapped_mib": round(watch.mapped),
         "staging_mib": round(watch.staging / measure.MIB),
         "staging_files": watch.files,
         "open_files": watch.opened,
@@ -128,7 +166,8 @@ class _Watch(threading.Thread):
     """Looks at the processes below this one and at a run's staging, every half second.
 
     Attributes:
-      peaks: The most memory by phase, in MiB.
+      peaks: The most memory by phase that belongs to no file, in MiB.
+      mapped: The most memory of files, in MiB.
       staging: The most bytes in staging.
       files: The most files in staging.
       opened: The most open files of one process.
@@ -137,6 +176,7 @@ class _Watch(threading.Thread):
     def __init__(self, staging: str, rows: int) -> None:
         super().__init__(daemon=True)
         self.peaks = dict.fromkeys(_PHASES, 0.0)
+        self.mapped = 0.0
         self.staging = self.files = self.opened = 0
         self._directory = staging
         self._rows = rows
@@ -164,17 +204,27 @@ class _Watch(threading.Thread):
         told = read_snapshot(self._directory)
         phase = 0 if not told.total else 1 if not told.done else 2 + (told.done >= self._rows)
         self._phase = max(self._phase, phase)  # Staging is deleted at the end.
-        memory = 0.0
+        memory = mapped = 0.0
         for process in psutil.Process().children(recursive=True):
             try:
-                memory += process.memory_full_info().pss / measure.MIB
+                own, of_files = _memory(process.pid)
+                memory, mapped = memory + own, mapped + of_files
                 self.opened = max(self.opened, process.num_fds())
-            except (psutil.Error, OSError):
+            except (psutil.Error, OSError, KeyError):
                 continue  # It has ended.
         name = _PHASES[self._phase]
         self.peaks[name] = max(self.peaks[name], memory)
+        self.mapped = max(self.mapped, mapped)
         sizes = list(_sizes(self._directory))
         self.staging, self.files = max(self.staging, sum(sizes)), max(self.files, len(sizes))
+
+
+def _memory(process: int) -> tuple[float, float]:
+    """Returns a process's share of memory that belongs to no file, and of that of files, in MiB."""
+    told = pathlib.Path(f"/proc/{process}/smaps_rollup").read_text()
+    sizes = {name: int(size) / 1024 for name, size in re.findall(r"(\w+): +([0-9]+) kB", told)}
+    own = sizes["Pss_Anon"] + sizes["Pss_Shmem"]
+    return own, sizes["Pss"] - own
 
 
 def _sizes(directory: str) -> Iterator[int]:

@@ -115,7 +115,7 @@ class Extraction:
 
     def _skip_known(self, rows: Any) -> Skipped:
         if not self.known or not self.known.files:
-            return Skipped(rows.tables)
+            return Skipped(rows.parts)
         read = {"refs": rows.parts, "errors": rows.errors}
         return read | "SkipKnown" >> SkipKnown(
             known=self.known.kept_in(self.run.layout.staging),

@@ -58,7 +58,7 @@ class Packing:
         num_shards = AsSingleton(plan.num_shards)
 
         # ImageRef -> EncodedImage -> a sample of an archive, or at any step ImageError.
-        assigned = rows.tables | "AssignShards" >> AssignShards(
+        assigned = rows.parts | "AssignShards" >> AssignShards(
             num_shards=num_shards,
             sources=self.manifest.sources,
             earlier=EarlierPieces(layout.images) if self.resumed else None,

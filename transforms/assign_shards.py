@@ -22,9 +22,10 @@ from apache_beam.pvalue import TaggedOutput
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.runtime.metrics import NAMESPACE, log_event
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
-from image_features.transforms.shards.ref_table import RefTable, unpacked_refs
+from image_features.transforms.shards.ref_table import RefTable
 from image_features.transforms.shards.references import lies_at, places_of
 from image_features.transforms.shards.spill import Spill
+from image_features.transforms.shards.staging import StagedPiece
 from image_features.transforms.values import ImageRef, PackedRefs
 
 _LOG = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ _LOG = logging.getLogger(__name__)
 # that a piece (256 rows of 5 KB) is worth a file.
 ROWS_PER_SLICE = 256
 ERRORS_SHARDS_RATIO = 10
+# So many groups of shards wait at most. A packed table has 65,536 rows; a part of it for each of
+# 100,000 shards would be one row, of which Arrow's schema alone takes 600 bytes.
+_MAX_GROUPS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +60,18 @@ def error_shards(feature_shards: int) -> int:
     return math.ceil(feature_shards / ERRORS_SHARDS_RATIO)
 
 
+def shards_together(num_shards: int) -> int:
+    """Returns how many neighbouring shards wait as one."""
+    return math.ceil(num_shards / _MAX_GROUPS)
+
+
 class AssignShards(beam.PTransform):
     """Gives every reference its shard; drops duplicates of the same image.
 
-    The input is a PCollection of packed RefTables. There are three outputs: `refs`, ImageRef sorted
-    by key within slices of a shard, and PackedRefs, those of an archive in its order; `duplicates`,
-    one int for each shard that had some; and `earlier`, StagedPiece of rows that need not be made
-    again, which are not among the `refs`.
+    The input is one or several PCollections of packed RefTables. There are three outputs: `refs`,
+    ImageRef sorted by shard and key within slices, and PackedRefs, those of an archive in its
+    order; `duplicates`, one int for each shard that had some; and `earlier`, StagedPiece of rows
+    that need not be made again, which are not among the `refs`.
 
     Args:
       num_shards: The number of shards, a side input.
@@ -87,16 +96,21 @@ class AssignShards(beam.PTransform):
         self._earlier = earlier
 
     def expand(self, refs: Any) -> Any:
+        # Rows wait, packed: the number of shards is known when all have been read. They wait as
+        # they are read, since a runner may hold in memory what it joins.
+        waiting = tuple(
+            part | f"AwaitShards{number}" >> beam.FlatMap(_spilled, self._spill)
+            for number, part in enumerate(refs if isinstance(refs, tuple) else (refs,))
+        )
         ordered = (
-            refs
-            # Rows wait, packed: the number of shards is known when all have been read.
-            | "AwaitShards" >> beam.FlatMap(_spilled, self._spill)
-            | "HashToShard" >> beam.FlatMap(_by_shard, self._num_shards, self._spill)
+            waiting
+            | "JoinWaiting" >> beam.Flatten()
+            | "HashToShard" >> beam.FlatMap(_by_shards, self._num_shards, self._spill)
             | "GroupByShard" >> beam.GroupByKey()
             | "OrderAndDedupe"
-            >> beam.ParDo(_OrderDoFn(self._places, self._earlier, self._spill)).with_outputs(
-                "duplicates", "earlier", "packed", main="slices"
-            )
+            >> beam.ParDo(
+                _OrderDoFn(self._places, self._earlier, self._spill), self._num_shards
+            ).with_outputs("duplicates", "earlier", "packed", main="slices")
         )
         packed = (
             ordered.packed
@@ -116,14 +130,15 @@ def _spilled(packed: bytes, spill: Spill) -> Iterator[bytes]:
     return (waiting for _, waiting in spill.put([(0, packed)]))
 
 
-def _by_shard(waiting: bytes, num_shards: int, spill: Spill) -> Iterator[tuple[int, bytes]]:
+def _by_shards(waiting: bytes, num_shards: int, spill: Spill) -> Iterator[tuple[int, bytes]]:
+    """Yields the rows of a table by their shards, or by groups of shards where these are many."""
     table = RefTable.unpacked(spill.get([waiting]))
-    parts = table.split(table.shards(num_shards))
-    return spill.put((shard, rows.packed()) for shard, rows in parts)
+    parts = table.split(table.shards(num_shards) // shards_together(num_shards))
+    return spill.put((group, rows.packed()) for group, rows in parts)
 
 
-# A slice is the rows of a shard without an archive, or those of a span of an archive, each part
-# of them with its shard.
+# A slice is rows of a group of shards without an archive, or those of a span of an archive. Each
+# part of it has the number of all shards, which tells the shards of its rows.
 _Part = tuple[int, bytes]
 _Slice = tuple[str, tuple[_Part, ...]]
 
@@ -135,12 +150,8 @@ def _span(archive: tuple[str, int], parts: Iterable[_Part]) -> _Slice:
 
 def _refs_of(slice_: _Slice, spill: Spill) -> Iterator[ImageRef | PackedRefs]:
     archive, parts = slice_
-    refs = (
-        ref
-        for shard, waiting in parts
-        for packed in spill.get([waiting])
-        for ref in unpacked_refs(packed, shard)
-    )
+    tables = ((num, RefTable.unpacked(spill.get([waiting]))) for num, waiting in parts)
+    refs = (ref for num_shards, table in tables for ref in table.refs(table.shards(num_shards)))
     if archive:
         yield PackedRefs(archive, tuple(sorted(refs, key=lies_at)))
     else:
@@ -157,35 +168,45 @@ class _OrderDoFn(beam.DoFn):
         self._duplicates = Metrics.counter(NAMESPACE, "assign_shards/duplicates")
         self._kept = Metrics.counter(NAMESPACE, "assign_shards/kept")
 
-    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
-        shard, packs = group
-        unique, duplicates = RefTable.unpacked(self._spill.get(packs)).sorted_once(self._places)
-        if duplicates:
-            self._duplicates.inc(duplicates)
-            yield TaggedOutput("duplicates", duplicates)
-        if self._earlier is not None:
-            keys = [key.hex() for key in unique.table["key"].to_pylist()]
-            pieces, taken = self._earlier.take(shard, keys)
-            unique = unique.take(np.array([key not in taken for key in keys], np.bool_))
-            self._kept.inc(len(taken))
-            log_event(_LOG, "taken_over", shard=shard, rows=len(taken), left=len(unique))
-            for piece in pieces:
-                yield TaggedOutput("earlier", piece)
-        # What waits is written as one file for the shard, of which each slice is read alone.
-        slices = _divided(unique)
+    def process(self, group: tuple[int, Iterable[bytes]], num_shards: int) -> Iterator[Any]:
+        _, packs = group
+        table = RefTable.unpacked(self._spill.get(packs))
+        left = []
+        for shard, rows in table.split(table.shards(num_shards)):
+            unique, duplicates = rows.sorted_once(self._places)
+            if duplicates:
+                self._duplicates.inc(duplicates)
+                yield TaggedOutput("duplicates", duplicates)
+            if self._earlier is not None:
+                unique, pieces = self._take_over(self._earlier, shard, unique)
+                for piece in pieces:
+                    yield TaggedOutput("earlier", piece)
+            left.append(unique)
+        # What waits is written as one file for the group, of which each slice is read alone.
+        slices = _divided(RefTable.joined(left))
         spilled = self._spill.put(
             (number, rows.packed()) for number, (_, rows) in enumerate(slices)
         )
         for number, packed in spilled:
             span = slices[number][0]
             if span is None:
-                yield "", ((shard, packed),)
+                yield "", ((num_shards, packed),)
             else:
-                yield TaggedOutput("packed", (span, (shard, packed)))
+                yield TaggedOutput("packed", (span, (num_shards, packed)))
+
+    def _take_over(
+        self, earlier: EarlierPieces, shard: int, unique: RefTable
+    ) -> tuple[RefTable, list[StagedPiece]]:
+        keys = [key.hex() for key in unique.table["key"].to_pylist()]
+        pieces, taken = earlier.take(shard, keys)
+        left = unique.take(np.array([key not in taken for key in keys], np.bool_))
+        self._kept.inc(len(taken))
+        log_event(_LOG, "taken_over", shard=shard, rows=len(taken), left=len(left))
+        return left, pieces
 
 
 def _divided(unique: RefTable) -> list[tuple[tuple[str, int] | None, RefTable]]:
-    """Divides the rows of a shard into those of each span, and slices of those without one."""
+    """Divides rows into those of each span, and slices of those without one."""
     spans = unique.spans()
     of_span: dict[tuple[str, int], list[int]] = {}
     for position, span in enumerate(spans):

@@ -73,7 +73,7 @@ class Skipped(NamedTuple):
     """The rows that are left to work on, and what became of the others.
 
     Attributes:
-      refs: PCollection of packed RefTables, the images that are new or have changed.
+      refs: One or several PCollections of packed RefTables, the images that are new or changed.
       unchanged: PCollections of ints to be summed, the rows that the dataset has already.
       duplicates: PCollections of ints to be summed, the rows that name an image again.
       removed: PCollections of (path of an index, positions of rows in it as uint32's bytes), the

@@ -13,10 +13,11 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import BrokenPieceError, read_keys
-from image_features.transforms.shards.sheaf import find_part
+from image_features.transforms.shards.sheaf import ENTRY, location_of, read_directory
 from image_features.transforms.shards.staging import StagedPiece
 from image_features.transforms.stores.listing import list_files
 from image_features.transforms.stores.retries import FetchError
@@ -62,14 +63,34 @@ class EarlierPieces:
     def _paths(self, shard: int) -> Iterator[str]:
         """Yields where a shard's pieces are: in files of their own, then in sheaves."""
         yield from self._listed.get(_begin(self.naming.piece_prefix(shard)), [])
+        shards, paths, entries = self._parts
+        first, end = np.searchsorted(shards, [shard, shard + 1])
+        for position in range(first, end):
+            yield location_of(paths[position], entries[position])
+
+    @functools.cached_property
+    def _parts(
+        self,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_], npt.NDArray[np.void]]:
+        """The parts of all sheaves, sorted by shard: their shards, sheaves and entries in these.
+
+        The directories are read once for all shards, of which each may have a part in any sheaf.
+        """
+        paths: list[str] = []
+        directories = [np.empty(0, ENTRY)]
         for path in self._listed.get(_begin(self.naming.sheaf_prefix), []):
             try:
-                part = find_part(path, shard)
+                directories.append(read_directory(path))
             except (OSError, FetchError) as error:
                 _LOG.warning("Pieces of an earlier attempt are not used: %s", error)
                 continue
-            if part is not None:
-                yield part
+            paths.append(path)
+        sizes = [len(directory) for directory in directories[1:]]
+        sheaves = np.repeat(np.array(paths, object), sizes)
+        entries = np.concatenate(directories)
+        shards = entries["shard"].astype(np.int64)
+        order = np.argsort(shards, kind="stable")
+        return shards[order], sheaves[order], entries[order]
 
     @functools.cached_property
     def _listed(self) -> Mapping[str, Sequence[str]]:

@@ -28,12 +28,13 @@ def serialize_example(features: Mapping[str, FieldValue]) -> bytes:
       features: By name, a list of bytes, a list of int64, or a float32 array. A feature that is
         empty is left out.
     """
-    entries = []
+    parts: list[bytes] = []
     for name in sorted(features):
         value = features[name]
         if len(value):
-            entries.append(_field(1, _name_field(name) + _field(2, _feature(value))))
-    return _field(1, b"".join(entries))
+            number, items = _list(value)
+            parts += (_head(name, number, len(items)), items)
+    return _field(1, b"".join(parts))
 
 
 def parse_example(data: bytes) -> Any:
@@ -44,25 +45,38 @@ def parse_example(data: bytes) -> Any:
     return example_class(packed=True).FromString(data).features.feature
 
 
-@functools.cache
-def _name_field(name: str) -> bytes:
-    """Returns field 1 of a map's entry, kept since a run has few names."""
-    return _field(1, name.encode())
+@functools.lru_cache(4096)
+def _head(name: str, number: int, size: int) -> bytes:
+    """Returns a map's entry up to the list in it, kept since rows differ in few sizes.
+
+    Args:
+      name: The name of the feature.
+      number: The field of the feature that the list is.
+      size: The bytes of the list.
+    """
+    feature = _start(number, size)
+    own = _field(1, name.encode()) + _start(2, len(feature) + size)
+    return _start(1, len(own) + len(feature) + size) + own + feature
 
 
-def _feature(value: FieldValue) -> bytes:
+def _list(value: FieldValue) -> tuple[int, bytes]:
+    """Returns the number of a feature's field, and the list that lies in it."""
     if isinstance(value, np.ndarray):
         # Packed little-endian floats are the bytes of the array.
-        return _field(2, _field(1, value.astype("<f4", copy=False).tobytes()))
+        return 2, _field(1, value.astype("<f4", copy=False).tobytes())
     if isinstance(value[0], bytes):
         items: Any = value
-        return _field(1, b"".join([_field(1, item) for item in items]))
+        return 1, b"".join([_field(1, item) for item in items])
     numbers: Any = value
-    return _field(3, _field(1, b"".join([_varint(n & (2**64 - 1)) for n in numbers])))
+    return 3, _field(1, b"".join([_varint(n & (2**64 - 1)) for n in numbers]))
+
+
+def _start(number: int, size: int) -> bytes:
+    return _SMALL[number << 3 | 2] + _varint(size)
 
 
 def _field(number: int, payload: bytes) -> bytes:
-    return b"".join((_SMALL[number << 3 | 2], _varint(len(payload)), payload))
+    return _start(number, len(payload)) + payload
 
 
 def _varint(value: int) -> bytes:

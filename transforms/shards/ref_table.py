@@ -8,6 +8,7 @@ compresses to a tenth.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -152,22 +153,38 @@ class RefTable:
         """
         return ((number, type(self)(rows)) for number, rows in split_by(self.table, numbers))
 
-    def refs(self, shard: int = -1) -> Iterator[ImageRef]:
-        """Yields the references as objects."""
+    def refs(self, shards: npt.NDArray[np.int64] | None = None) -> Iterator[ImageRef]:
+        """Yields the references as objects.
+
+        Args:
+          shards: int64 [rows], the shards of the references; None for ones that have none yet.
+        """
+        rows = len(self)
         table = self.table
-        names = [name.removeprefix(_COLUMN) for name in table.column_names[5 + len(_PLACE) :]]
-        lists = [column.to_pylist() for column in table.columns]
-        for key, source, row, uri, version, span, begin, size, *values in zip(*lists, strict=True):
-            yield ImageRef(
-                uri,
-                key.hex(),
-                source.decode("utf-8", "surrogatepass"),
-                row,
-                tuple(zip(names, values, strict=True)),
-                shard,
-                version,
-                None if span is None else Place(span, begin, size),
-            )
+        sources = table["source"].combine_chunks().dictionary_encode()
+        paths = [s.decode("utf-8", "surrogatepass") for s in sources.dictionary.to_pylist()]
+        digits = self.keys.tobytes().hex()
+        width = 2 * KEY_BYTES
+        names = table.column_names[5 + len(_PLACE) :]
+        columns = [
+            zip(itertools.repeat(name.removeprefix(_COLUMN)), table[name].to_pylist(), strict=False)
+            for name in names
+        ]
+        places: Iterable[Place | None] = itertools.repeat(None, rows)
+        if table["span"].null_count < rows:
+            spans = zip(*(table[name].to_pylist() for name in _PLACE), strict=True)
+            places = (None if place[0] is None else Place(*place) for place in spans)
+        yield from map(
+            ImageRef,
+            table["uri"].to_numpy().tolist(),
+            (digits[begin : begin + width] for begin in range(0, width * rows, width)),
+            map(paths.__getitem__, sources.indices.to_numpy().tolist()),
+            table["row"].to_numpy().tolist(),
+            zip(*columns, strict=True) if columns else itertools.repeat((), rows),
+            itertools.repeat(-1, rows) if shards is None else shards.tolist(),
+            table["version"].to_numpy().tolist(),
+            places,
+        )
 
     def shards(self, num_shards: int) -> npt.NDArray[np.int64]:
         """Returns int64 [rows], the shard of each reference, as `stores.uris.shard_of` does."""
@@ -257,6 +274,6 @@ class RefTable:
         return type(self)(table)
 
 
-def unpacked_refs(packed: bytes, shard: int = -1) -> Iterator[ImageRef]:
+def unpacked_refs(packed: bytes) -> Iterator[ImageRef]:
     """Yields the references of one pack."""
-    return RefTable.unpacked([packed]).refs(shard)
+    return RefTable.unpacked([packed]).refs()

@@ -28,7 +28,8 @@ from image_features.transforms.stores.retries import with_retries
 PREFIX = "sheaf-"
 _LOCATION = re.compile(rf"(.*/{PREFIX}[^/#]+)#([0-9]+)\+([0-9]+)", re.DOTALL)
 _HEAD = struct.Struct("<IQ")
-_ENTRY = np.dtype([("shard", "<u8"), ("begin", "<u8"), ("size", "<u8")])
+# What the directory has of a part.
+ENTRY = np.dtype([("shard", "<u8"), ("begin", "<u8"), ("size", "<u8")])
 
 
 class BrokenSheafError(OSError):
@@ -48,7 +49,7 @@ def write_sheaf(path: str, parts: Mapping[int, bytes], unfinished: str) -> list[
       parts: The parts by their shards.
       unfinished: A free path on the same disk, for the file until it is whole.
     """
-    directory = np.empty(len(parts), _ENTRY)
+    directory = np.empty(len(parts), ENTRY)
     directory["shard"] = list(parts)
     directory["size"] = sizes = [len(part) for part in parts.values()]
     directory["begin"] = _HEAD.size + directory.nbytes + np.cumsum([0, *sizes[:-1]])
@@ -57,11 +58,11 @@ def write_sheaf(path: str, parts: Mapping[int, bytes], unfinished: str) -> list[
         file.write(google_crc32c.value(told).to_bytes(4, "little") + told)
         for part in parts.values():
             file.write(part)
-    return [_location(path, entry) for entry in directory]
+    return [location_of(path, entry) for entry in directory]
 
 
-def find_part(path: str, shard: int) -> str | None:
-    """Returns the location of a shard's part; None if it has none.
+def read_directory(path: str) -> npt.NDArray[np.void]:
+    """Returns the directory of a sheaf: `shard`, `begin` and `size` of each part.
 
     Raises:
       BrokenSheafError: the file is not what was written.
@@ -69,13 +70,17 @@ def find_part(path: str, shard: int) -> str | None:
     """
     head = _read(path, 0, _HEAD.size)
     checksum, count = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 0)
-    told = _read(path, _HEAD.size, count * _ENTRY.itemsize) if count < 2**32 else b""
-    whole = len(head) == _HEAD.size and len(told) == count * _ENTRY.itemsize
+    told = _read(path, _HEAD.size, count * ENTRY.itemsize) if count < 2**32 else b""
+    whole = len(head) == _HEAD.size and len(told) == count * ENTRY.itemsize
     if not whole or google_crc32c.value(head[4:] + told) != checksum:
         raise BrokenSheafError(f"The directory of {path} does not match its checksum.")
-    directory: npt.NDArray[np.void] = np.frombuffer(told, _ENTRY)
-    found = directory[directory["shard"] == shard]
-    return _location(path, found[0]) if len(found) else None
+    directory: npt.NDArray[np.void] = np.frombuffer(told, ENTRY)
+    return directory
+
+
+def location_of(path: str, entry: Any) -> str:
+    """Returns the location of a part by its entry in the directory."""
+    return f"{path}#{entry['begin']}+{entry['size']}"
 
 
 def is_part(location: str) -> bool:
@@ -97,10 +102,6 @@ def read_part(location: str) -> bytes:
 
 def _is_object(path: str) -> bool:
     return path.lower().startswith(SCHEME)
-
-
-def _location(path: str, entry: Any) -> str:
-    return f"{path}#{entry['begin']}+{entry['size']}"
 
 
 def _read(path: str, begin: int, size: int) -> bytes:

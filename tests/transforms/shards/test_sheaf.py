@@ -7,16 +7,19 @@ import os
 import pathlib
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from image_features.transforms.shards import earlier_pieces
 from image_features.transforms.shards.earlier_pieces import EarlierPieces
 from image_features.transforms.shards.naming import ShardNaming
 from image_features.transforms.shards.pieces import merge_pieces
 from image_features.transforms.shards.sheaf import (
     BrokenSheafError,
     are_read_alone,
-    find_part,
     is_part,
+    location_of,
+    read_directory,
     read_part,
     write_sheaf,
 )
@@ -31,7 +34,9 @@ def test_parts_are_found_by_their_shards(tmp_path: pathlib.Path) -> None:
     os.mkdir(os.path.dirname(path))
     locations = write_sheaf(path, PARTS, f"{path}.part")
     assert [read_part(location) for location in locations] == list(PARTS.values())
-    assert [find_part(path, shard) for shard in (*PARTS, 8)] == [*locations, None]
+    directory = read_directory(path)
+    assert directory["shard"].tolist() == list(PARTS)
+    assert [location_of(path, entry) for entry in directory] == locations
     assert all(map(is_part, locations)) and not is_part(path)
     assert os.listdir(os.path.dirname(path)) == ["sheaf-x"]
     assert [are_read_alone(f"{scheme}x") for scheme in ("/", "gs://", "s3://")] == [1, 1, 0]
@@ -44,11 +49,11 @@ def test_what_is_no_whole_sheaf_is_told(tmp_path: pathlib.Path) -> None:
     for kept in range(12 + 3 * 24):
         path.write_bytes(data[:kept])
         with pytest.raises(BrokenSheafError, match="does not match its checksum"):
-            find_part(str(path), 7)
+            read_directory(str(path))
     for place in range(12 + 3 * 24):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         with pytest.raises(BrokenSheafError, match="does not match its checksum"):
-            find_part(str(path), 7)
+            read_directory(str(path))
     # A part that is cut short is the piece's matter.
     path.write_bytes(data[:-1])
     assert read_part(locations[2]) == bytes(999)
@@ -60,9 +65,9 @@ def test_an_object_is_read_in_part(tmp_path: pathlib.Path, monkeypatch: pytest.M
     with emulator(monkeypatch, "bucket", Access.EMULATOR) as bucket:
         bucket.blob("dir/sheaf-x").upload_from_filename(str(path))
         uri = "gs://bucket/dir/sheaf-x"
-        found = [find_part(uri, shard) for shard in PARTS]
+        found = [location_of(uri, entry) for entry in read_directory(uri)]
         assert found == [location.replace(str(path), uri) for location in locations]
-        assert [read_part(location or "") for location in found] == list(PARTS.values())
+        assert [read_part(location) for location in found] == list(PARTS.values())
 
 
 def test_rows_of_an_earlier_attempt_are_taken_from_sheaves(tmp_path: pathlib.Path) -> None:
@@ -84,3 +89,26 @@ def test_rows_of_an_earlier_attempt_are_taken_from_sheaves(tmp_path: pathlib.Pat
     merge_pieces([piece.path for piece in found], out.append, chosen)
     assert sorted(out) == [b"row 1", b"row 4"]
     assert EarlierPieces(naming).take(5, keys) == ([], set())
+
+
+def test_directories_are_read_once_for_all_shards(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naming = ShardNaming("features", str(tmp_path), str(tmp_path), ".tfrecord", "f")
+    keys = [hashlib.sha256(b"%d" % number).hexdigest()[:32] for number in range(24)]
+    for of_file in (keys[::2], keys[1::2]):
+        contents = [Content(shard) for shard in range(12)]
+        for content, key in zip(contents, of_file, strict=True):
+            content.add(ShardRow(content.shard, key, b"row"))
+        stage(naming, contents)
+    read: list[str] = []
+
+    def reading(path: str) -> npt.NDArray[np.void]:
+        read.append(path)
+        return read_directory(path)
+
+    monkeypatch.setattr(earlier_pieces, "read_directory", reading)
+    earlier = EarlierPieces(naming)
+    for shard in range(12):
+        assert earlier.take(shard, keys)[1] == set(keys[2 * shard : 2 * shard + 2])
+    assert len(read) == 2
