@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import collections
-import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from image_features.transforms.archives.divided_example import DividedExample, divide_example
-from image_features.transforms.archives.example import Features, NotAnExampleError
+from image_features.transforms.archives.example import (
+    Features,
+    NotAnExampleError,
+    parse_features,
+)
 from image_features.transforms.archives.image_feature import (
     ImageFeatureError,
     candidates,
@@ -80,9 +82,10 @@ def read_examples(
                     yield Taken(position, FetchError(Reason.READ_FAILED, message))
                     continue
                 if data is None:
-                    data = _within(_image_of(record, feature), name, max_bytes)
-                    # Its data are not held beside what they became.
-                    record = record._replace(data=None)
+                    # Its data are not held beside what they become.
+                    record, features = _example(record)
+                    data = _within(_image(features, feature), name, max_bytes)
+                    del features
                 yield Taken(position, data, detail_of(record, feature))
             del record, data  # The next may be as large.
     except CorruptArchiveError as error:
@@ -94,28 +97,21 @@ def detail_of(record: Record, feature: str) -> str:
     return f"{record.detail}:{feature}"
 
 
-def parsed(records: Iterable[Record], apart: str = "") -> Iterator[Example]:
-    """Takes records apart; holds none meanwhile, since one may be large.
-
-    Args:
-      records: The records.
-      apart: The feature that need not be among those of an example; empty if all have to be.
-    """
-    return map(functools.partial(_example, apart=apart), records)
+def parsed(records: Iterable[Record]) -> Iterator[Example]:
+    """Takes records apart; holds none meanwhile, since one may be large."""
+    return map(_example, records)
 
 
-def _example(record: Record, apart: str) -> Example:
-    found = _divided(record.data, apart)
-    features = found if isinstance(found, FetchError) else found.features
-    return Example(record._replace(data=None), features)
+def _example(record: Record) -> Example:
+    return Example(record._replace(data=None), _parsed(record.data))
 
 
-def _divided(data: bytes | FetchError | None, feature: str) -> DividedExample | FetchError:
+def _parsed(data: bytes | FetchError | None) -> Features | FetchError:
     assert data is not None
     if isinstance(data, FetchError):
         return data
     try:
-        return divide_example(data, feature)
+        return parse_features(data)
     except NotAnExampleError as error:
         return FetchError(Reason.BAD_MANIFEST_ROW, f"the record {error}")
 
@@ -180,14 +176,10 @@ def image_problem(features: Features, feature: str) -> FetchError | None:
     return FetchError(Reason.BAD_MANIFEST_ROW, problem)
 
 
-def _image_of(record: Record, feature: str) -> bytes | FetchError:
-    """Returns the image of a record, which is empty if it has none."""
-    data, found = record.data, _divided(record.data, feature)
-    if isinstance(found, FetchError):
-        return found
-    features, image = found
-    if image is not None and isinstance(data, bytes):
-        return data[image]
+def _image(features: Features | FetchError, feature: str) -> bytes | FetchError:
+    """Returns the image of an example, which is empty if it has none."""
+    if isinstance(features, FetchError):
+        return features
     if problem := image_problem(features, feature):
         return problem
     values = features[feature].bytes_list.value if feature in features else ()

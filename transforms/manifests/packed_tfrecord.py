@@ -43,8 +43,8 @@ def tfrecord_rows(
     A file that a listing has, and that holds no images, has no rows: it may hold features.
     """
     records = Records(file, longest=LONGEST_RECORD)
-    found = records.scan()
-    chosen = choose_feature(parsed(found), records, options, strict=not listed)
+    examples = parsed(records.scan())
+    chosen = choose_feature(examples, records, options, strict=not listed)
     if listed and not chosen.feature and any(map(_is_whole, chosen.examples)):
         return
     spans = Spans(whole=records.compressed or not file.in_parts)
@@ -52,7 +52,7 @@ def tfrecord_rows(
     try:
         while chosen.examples:
             yield rows.row(chosen.examples.pop(0))
-        yield from map(rows.row, parsed(found, apart=chosen.feature))
+        yield from map(rows.row, examples)
         if chosen.damage:
             raise chosen.damage
     except CorruptArchiveError as error:
