@@ -1,22 +1,24 @@
 """The processor time that one thread takes to list and to read images in archives.
 
 python -m benchmarks.unpacking --images=DIR [--formats tar parquet tfrecord zip] [--count=1200]
-    [--repeats=5] [--json=FILE]
+    [--repeats=5] [--http] [--json=FILE]
 
 The archives are those of `benchmarks.packed`, local ones in the page cache; `loose` are the files
 themselves. Each is listed and read in turn, and the least times are given, which other work on the
-machine disturbs little. Nothing is decoded.
+machine disturbs little. Nothing is decoded. `--http` lists the archives from a server, too, and
+tells the time of the thread that lists apart from that of the process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from benchmarks import corpus, measure
+from benchmarks import corpus, measure, stores
 from benchmarks.extraction import make_parser, report
 from benchmarks.packing import WRITERS
 from image_features.transforms.archives.options import FOUND
@@ -29,6 +31,9 @@ from image_features.transforms.stores.members import ArchiveFormat
 from image_features.transforms.stores.ranged import open_ranged
 from image_features.transforms.values import EncodedImage, ImageError, ImageRef, PackedRefs
 
+_HTTP = HttpPolicy(allow_private_hosts=True)
+_CLOCKS = {"thread": time.thread_time, "process": time.process_time}
+
 
 def main() -> None:
     """Prints a row for loose files and one for every format."""
@@ -36,6 +41,7 @@ def main() -> None:
     parser.add_argument("--formats", nargs="+", choices=list(WRITERS), default=list(WRITERS))
     parser.add_argument("--count", type=int, default=1200, help="The images of an archive.")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--http", action="store_true", help="Lists over http, too.")
     options = parser.parse_args()
     fetcher = Fetcher(FetchPolicy())
     with tempfile.TemporaryDirectory() as name:
@@ -54,14 +60,26 @@ def main() -> None:
                 lambda packed=packed: _read(fetcher.fetch_packed(packed)), options.repeats
             )
             rows.append(_row(form, listing, reading, options.count))
+            if options.http:
+                with _served(str(path), scratch) as uri:
+                    for name, clock in _CLOCKS.items():
+                        seconds = _least(lambda uri=uri: _list(uri), options.repeats, clock)
+                        rows[-1][f"http_{name}_us"] = _us(seconds, options.count)
             path.unlink()
     report(rows, options.json, machine=measure.machine(), count=options.count)
 
 
+@contextlib.contextmanager
+def _served(path: str, scratch: pathlib.Path) -> Iterator[str]:
+    with stores.http([path], scratch) as store:
+        store.delay(0)
+        yield store.uris[0]
+
+
 def _list(path: str) -> list[ManifestRow]:
     if path.endswith(".parquet"):
-        return list(ParquetInput(path, HttpPolicy(), None, FOUND, listed=False).rows())
-    with open_ranged(path, http=HttpPolicy()) as file:
+        return list(ParquetInput(path, _HTTP, None, FOUND, listed=False).rows())
+    with open_ranged(path, http=_HTTP) as file:
         return list(read_packed(file, ArchiveFormat(path.rpartition(".")[2]), FOUND))
 
 
@@ -79,22 +97,29 @@ def _read(images: Iterable[EncodedImage | ImageError]) -> None:
             raise RuntimeError(image.message)
 
 
-def _least(action: Callable[[], object], repeats: int) -> float:
+def _least(
+    action: Callable[[], object], repeats: int, clock: Callable[[], float] = time.process_time
+) -> float:
     """Returns the seconds of processor time of the fastest of some calls."""
     times = []
     for _ in range(repeats):
-        start = time.process_time()
+        start = clock()
         action()
-        times.append(time.process_time() - start)
+        times.append(clock() - start)
     return min(times)
 
 
 def _row(form: str, listing: float, reading: float, count: int) -> dict[str, object]:
     return {
         "form": form,
-        "listing_us": round(1e6 * listing / count, 1),
-        "reading_us": round(1e6 * reading / count, 1),
+        "listing_us": _us(listing, count),
+        "reading_us": _us(reading, count),
     }
+
+
+def _us(seconds: float, count: int) -> float:
+    """Returns the microseconds of each of some images."""
+    return round(1e6 * seconds / count, 1)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from image_features.transforms.archives.ahead_file import received_ahead
 from image_features.transforms.archives.options import ArchiveOptions
 from image_features.transforms.manifests.columns import Column
 from image_features.transforms.manifests.rows import ManifestRow
@@ -37,7 +38,8 @@ def read_packed(
     if format is ArchiveFormat.TAR:
         from image_features.transforms.manifests.packed_tar import tar_rows
 
-        yield from tar_rows(file, options)
+        with received_ahead(file) as ahead:
+            yield from tar_rows(ahead, options)
     elif format is ArchiveFormat.ZIP:
         from image_features.transforms.manifests.packed_zip import zip_rows
 
@@ -45,4 +47,5 @@ def read_packed(
     elif format is ArchiveFormat.TFRECORD:
         from image_features.transforms.manifests.packed_tfrecord import tfrecord_rows
 
-        yield from tfrecord_rows(file, options, listed=listed, schema=schema or {})
+        with received_ahead(file) as ahead:
+            yield from tfrecord_rows(ahead, options, listed=listed, schema=schema or {})

@@ -33,7 +33,8 @@ class TablePacker:
     def add(self, ref: ImageRef) -> Iterator[bytes]:
         """Takes a reference; yields packs that are full."""
         self._refs.append(ref)
-        self._ref_bytes += sum(_size(value) for _, value in ref.columns)
+        if ref.columns:
+            self._ref_bytes += sum(_size(value) for _, value in ref.columns)
         if len(self._refs) >= _REFS or self._ref_bytes > _TABLE_BYTES:
             yield from self._take_refs()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import re
 
 MARK = "!/"
@@ -43,10 +44,15 @@ def split_member(uri: str) -> tuple[str, str] | None:
     """
     at = uri.find(MARK)
     while at > 0:
-        if archive_format(uri[:at]) or _ROW.fullmatch(uri, at + len(MARK)):
+        if _is_archive(uri[:at]) or _ROW.fullmatch(uri, at + len(MARK)):
             return uri[:at], uri[at + len(MARK) :]
         at = uri.find(MARK, at + 1)
     return None
+
+
+@functools.lru_cache(64)  # Each member of an archive has it.
+def _is_archive(location: str) -> bool:
+    return archive_format(location) is not None
 
 
 def join_member(archive: str, member: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import posixpath
 import re
@@ -120,7 +121,7 @@ def resolve_uri(uri: str, base: str) -> str:
 def canonical_uri(uri: str) -> str:
     """Drops what does not change which image a URL names: its user, fragment and signature."""
     if packed := split_member(uri):
-        return join_member(canonical_uri(packed[0]), packed[1])
+        return join_member(_canonical_archive(packed[0]), packed[1])
     if not uri.lower().startswith(("http://", "https://")):
         return uri
     head, query = _split_query(uri.split("#", 1)[0])
@@ -129,6 +130,11 @@ def canonical_uri(uri: str) -> str:
     azure = _AZURE if "sig" in names else frozenset()
     kept = [part for part in parts if not _is_signing(_name(part)) and _name(part) not in azure]
     return _without_user(head, "") + ("?" + "&".join(kept) if kept else "")
+
+
+@functools.lru_cache(64)  # Each member of an archive has it.
+def _canonical_archive(location: str) -> str:
+    return canonical_uri(location)
 
 
 def image_key(uri: str) -> str:

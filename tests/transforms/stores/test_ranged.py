@@ -442,7 +442,7 @@ STEPS = st.lists(
 def test_any_reading_gives_the_bytes_of_the_file(tmp_path, monkeypatch, place):
     # Everything is small, so that all limits are met.
     for name, size in (
-        ("_READ_THROUGH", 200),
+        ("READ_THROUGH", 200),
         ("_HEAD", 300),
         ("_END", 150),
         ("_SPOOLED_IN_MEMORY", 1000),

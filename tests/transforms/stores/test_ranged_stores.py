@@ -40,7 +40,7 @@ def bucket(request):
 
 
 def test_an_object_is_read_in_parts(bucket, monkeypatch):
-    monkeypatch.setattr(remote_file, "_READ_THROUGH", 1000)
+    monkeypatch.setattr(remote_file, "READ_THROUGH", 1000)
     bucket.blob("deep/a b.zip").upload_from_string(DATA)
     with opened("gs://images/deep/a b.zip") as file:
         for at in (0, 200_000, 100, 299_990, 300_000, 400_000):
