@@ -46,22 +46,32 @@ def kept_parameters() -> Iterator[None]:
     hints = decorators.IOTypeHints
     with contextlib.ExitStack() as stack:
         for owner, name, value in (
-            (core, "get_function_args_defaults", _kept_parameters(core.get_function_args_defaults)),
-            (userstate, "get_dofn_specs", _kept_specs(userstate.get_dofn_specs)),
-            (hints, "from_callable", staticmethod(_kept_hints(hints.from_callable))),
-            (hints, "_make_origin", staticmethod(lambda *_, **__: [])),
-            (core, "_check_fn_use_yield_and_return", lambda _: False),
-            (pickler, "roundtrip", lambda value: value),
+            (core, "get_function_args_defaults", _kept_parameters),
+            (userstate, "get_dofn_specs", _kept_specs),
+            (hints, "from_callable", lambda before: staticmethod(_kept_hints(before))),
+            (hints, "_make_origin", lambda _: staticmethod(lambda *_, **__: [])),
+            (core, "_check_fn_use_yield_and_return", lambda _: lambda _: False),
+            (pickler, "roundtrip", lambda _: lambda value: value),
         ):
             stack.enter_context(replaced(owner, name, value))
         yield
 
 
 @contextlib.contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Gives an attribute of a module or class another value during a `with` block."""
+def replaced(owner: Any, name: str, value: Callable[[Any], Any]) -> Iterator[None]:
+    """Gives an attribute of a module or class another value during a `with` block.
+
+    Args:
+      owner: The module or class. Another version of Beam may have no such attribute in it, and
+        nothing is replaced then.
+      name: The attribute.
+      value: Returns the value, of the one before.
+    """
+    if name not in vars(owner):
+        yield
+        return
     before = vars(owner)[name]
-    setattr(owner, name, value)
+    setattr(owner, name, value(getattr(owner, name)))
     try:
         yield
     finally:

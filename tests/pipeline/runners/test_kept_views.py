@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import types
 
 import apache_beam as beam
 from apache_beam.coders import BytesCoder
@@ -12,7 +13,7 @@ from apache_beam.transforms import core, userstate
 from apache_beam.transforms.userstate import BagStateSpec
 from apache_beam.typehints import decorators
 
-from image_features.pipeline.runners.kept_views import KeptViews, kept_parameters
+from image_features.pipeline.runners.kept_views import KeptViews, kept_parameters, replaced
 
 _BAG = BagStateSpec("bag", BytesCoder())
 
@@ -87,6 +88,13 @@ def _typed(element: int, times: int = 2) -> list[str]:
 class _Typed(beam.DoFn):
     def process(self, element: bytes) -> list[int]:
         return [len(element)]
+
+
+def test_what_another_version_of_beam_lacks_is_left_alone():
+    module = types.ModuleType("module")
+    with replaced(module, "function", lambda before: before):
+        assert not hasattr(module, "function")
+    assert not hasattr(module, "function")
 
 
 def test_types_are_those_that_beam_finds():
