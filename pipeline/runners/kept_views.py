@@ -45,15 +45,15 @@ def kept_parameters() -> Iterator[None]:
     """
     hints = decorators.IOTypeHints
     with contextlib.ExitStack() as stack:
-        for owner, name, value in (
+        for owner, name, replacement in (
             (core, "get_function_args_defaults", _kept_parameters),
             (userstate, "get_dofn_specs", _kept_specs),
             (hints, "from_callable", lambda before: staticmethod(_kept_hints(before))),
-            (hints, "_make_origin", lambda _: staticmethod(lambda *_, **__: [])),
+            (hints, "_make_origin", lambda _: staticmethod(lambda *of, **how: [])),
             (core, "_check_fn_use_yield_and_return", lambda _: lambda _: False),
             (pickler, "roundtrip", lambda _: lambda value: value),
         ):
-            stack.enter_context(replaced(owner, name, value))
+            stack.enter_context(replaced(owner, name, replacement))
         yield
 
 
