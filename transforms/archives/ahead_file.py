@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import os
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
@@ -11,6 +11,7 @@ from typing import Any, cast
 from image_features.transforms.runtime.read_ahead import read_ahead
 from image_features.transforms.stores.ranged import RangedFile
 from image_features.transforms.stores.remote_file import READ_THROUGH, RemoteFile
+from image_features.transforms.stores.seeking import SeekingFile
 
 # Some images at a time, so that threads seldom wake each other.
 _PART = 2**20
@@ -29,16 +30,16 @@ def received_ahead(file: RangedFile) -> Iterator[RangedFile]:
         yield ahead
 
 
-class _AheadFile(io.RawIOBase):
+class _AheadFile(SeekingFile):
     """A file that a thread reads forward from where it was last sought; closing ends the thread.
 
     Only that thread uses the file from its first block on, until it has ended.
     """
 
     def __init__(self, file: RemoteFile) -> None:
+        super().__init__(file.shown)
         self._file = file
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-        self._position = 0
         self._blocks: Generator[memoryview, None, None] | None = None
         # The block that was read last, and its offset.
         self._block = memoryview(b"")
@@ -62,24 +63,6 @@ class _AheadFile(io.RawIOBase):
         self._be_told()
         return self._file.in_parts
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_CUR:
-            offset += self._position
-        elif whence == io.SEEK_END:
-            self._leave()
-            offset = self._file.seek(offset, whence)
-        self._position = offset
-        return offset
-
     def readinto(self, buffer: Any) -> int:
         block = self._found(self._position)
         size = min(len(buffer), len(block))
@@ -91,6 +74,10 @@ class _AheadFile(io.RawIOBase):
         self._leave()
         self._executor.shutdown()
         super().close()
+
+    def _find_size(self) -> int:
+        self._leave()
+        return self._file.seek(0, os.SEEK_END)
 
     def _be_told(self) -> None:
         if self._blocks is None:

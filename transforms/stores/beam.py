@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -21,8 +20,9 @@ from image_features.transforms.stores.retries import (
     too_large,
     with_retries,
 )
+from image_features.transforms.stores.seeking import SeekingFile
 from image_features.transforms.stores.store import Content, Look
-from image_features.transforms.stores.uris import redact_text
+from image_features.transforms.stores.uris import redact_text, redact_uri
 from image_features.transforms.values import Reason
 
 Out = TypeVar("Out")
@@ -67,7 +67,7 @@ class BeamStore:
             return _read_bounded(file, uri, self._max_bytes)
 
 
-class BeamFile(io.RawIOBase):
+class BeamFile(SeekingFile):
     """A file of Beam's file systems that seeks, and is opened again where it fails.
 
     Args:
@@ -84,32 +84,19 @@ class BeamFile(io.RawIOBase):
     in_parts = True
 
     def __init__(self, uri: str, retries: RetryPolicy, sleep: Callable[[float], None]) -> None:
+        super().__init__(redact_uri(uri))
         self._uri = uri
         self._retries = retries
         self._sleep = sleep
         self._file: Any = None
-        self._position = 0
 
     @functools.cached_property
     def size(self) -> int:
         """The size of the file."""
         return self._trying(lambda file: int(file.seek(0, os.SEEK_END) or file.tell()))
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_CUR: self.tell, os.SEEK_END: lambda: self.size}.get(whence, int)()
-        if base + offset < 0:
-            raise ValueError(f"{self._uri} has nothing before its first byte")
-        self._position = base + offset
-        return self._position
+    def _find_size(self) -> int:
+        return self.size
 
     def readinto(self, buffer: Any) -> int:
         def read(file: Any) -> bytes:

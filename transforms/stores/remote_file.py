@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 import tempfile
 from collections.abc import Generator
 from typing import IO, Any
@@ -11,6 +9,7 @@ from typing import IO, Any
 from image_features.system.disks import named_file
 from image_features.transforms.stores.range_reader import RangeReader
 from image_features.transforms.stores.retries import FetchError
+from image_features.transforms.stores.seeking import SeekingFile
 from image_features.transforms.values import Reason
 
 # A new connection and a request take about 100 ms over 50 ms of way, in which 4 MiB come.
@@ -24,7 +23,7 @@ _SPOOLED_IN_MEMORY = 16 * 2**20
 _MOST_SPOOLED = 16 * 2**30
 
 
-class RemoteFile(io.RawIOBase):
+class RemoteFile(SeekingFile):
     """A file that is requested when it is read.
 
     Reading forward is one request, seeks over a little included. The beginning is kept. The end is
@@ -37,8 +36,8 @@ class RemoteFile(io.RawIOBase):
     """
 
     def __init__(self, reader: RangeReader) -> None:
+        super().__init__(reader.shown)
         self._reader = reader
-        self._position = 0
         # The body goes on behind a block that begins at an offset.
         self._body: Generator[bytes, None, None] | None = None
         self._at = 0
@@ -65,25 +64,6 @@ class RemoteFile(io.RawIOBase):
         """Whether reading may begin anywhere at the same cost."""
         self._be_told()
         return self._reader.in_parts
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if whence == os.SEEK_CUR:
-            offset += self._position
-        elif whence == os.SEEK_END:
-            offset += self._find_size()
-        if offset < 0:
-            raise ValueError(f"{self._reader.shown} has nothing before its first byte")
-        self._position = offset
-        return offset
 
     def block(self) -> memoryview:
         """Reads some bytes as they came, without a copy; none at the end of the file."""
