@@ -25,6 +25,8 @@ def to_rgb(
       background: The RGB colour behind transparent pixels.
       profile: The ICC profile that the file embeds; ignored if it is not of the image's colours.
     """
+    if image.mode == "RGB" and not profile and "transparency" not in image.info:
+        return image  # As almost all are.
     colours, alpha = _divided(_eight_bits(image))
     rgb = to_srgb(colours, profile) if profile else None
     if rgb is None:

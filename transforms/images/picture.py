@@ -118,13 +118,19 @@ def finished(raster: Raster, header: Header, policy: DecodePolicy) -> Pixels:
     first, last = (b"", raster.profile) if late else (raster.profile, b"")
     upright = turn(to_rgb(raster.image, policy.background, first), raster.orientation)
     pixels, *further = (
-        np.asarray(to_rgb(resize(upright, size, policy), policy.background, last), np.uint8)
+        _array(to_rgb(resize(upright, size, policy), policy.background, last))
         for size in policy.image_sizes
     )
     width, height = header.shown or (header.width, header.height)
     if raster.orientation in TRANSPOSED:
         width, height = height, width
     return Pixels(pixels, header.format, width, height, tuple(further))
+
+
+def _array(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Returns an RGB image as uint8 [height, width, 3], which cannot be written to."""
+    # NumPy would ask for all interfaces that there are before it comes to the same bytes.
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)
 
 
 def _is_converted_last(raster: Raster, policy: DecodePolicy) -> bool:

@@ -71,6 +71,7 @@ def _list(value: FieldValue) -> tuple[int, bytes]:
     return 3, _field(1, b"".join([_varint(n & (2**64 - 1)) for n in numbers]))
 
 
+@functools.lru_cache(4096)
 def _start(number: int, size: int) -> bytes:
     return _SMALL[number << 3 | 2] + _varint(size)
 

@@ -47,8 +47,11 @@ def decode_scaled(data: bytes, header: Header, most: int) -> Image.Image:
     mode = _MODES.get(header.colour, "RGB")
     layout = "CMYK;I" if header.coding == "Adobe" else mode
     size = -(-header.width // scale), -(-header.height // scale)
-    # Pillow's JPEG decoder itself. Its plugin would read all segments once more, in Python.
-    return Image.frombytes(mode, size, data, "jpeg", layout, "", scale, 0)
+    # Pillow's JPEG decoder itself. Its plugin would read all segments once more, in Python. The
+    # pixels need no first colour, since the decoder writes all of them or raises an error.
+    image = Image.new(mode, size, None)
+    image.frombytes(data, "jpeg", (layout, "", scale, 0))
+    return image
 
 
 def decode_deep_jpeg(data: bytes, header: Header, policy: DecodePolicy) -> Raster:

@@ -47,6 +47,8 @@ _GREYS: dict[str, int | tuple[int, ...]] = {
 }
 # The colour types of files with alpha.
 _GREY_ALPHA, _RGBA = 4, 6
+_BEHIND_HEADER = len(SIGNATURE) + 25
+_END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 
 
 def decode_png(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
@@ -152,11 +154,13 @@ def _plain(chunks: Chunks, *, kind: int | None = None, extra: bytes = b"") -> by
       extra: Chunks between header and pixels.
     """
     data, (start, end) = chunks.data, (chunks.pixels[0][0] - 8, chunks.pixels[-1][1] + 4)
+    if kind is None and not extra and start == _BEHIND_HEADER and data[end:] == _END:
+        return data  # There is nothing else in it.
     header = chunks.body(b"IHDR")
     if kind is not None:
         header = header[:8] + bytes((8, kind)) + header[10:]
     # After a chunk that is cut short, the end would be taken for pixels.
-    last = _chunk(b"IEND", b"") if end <= len(data) else b""
+    last = _END if end <= len(data) else b""
     return b"".join((SIGNATURE, _chunk(b"IHDR", header), extra, memoryview(data)[start:end], last))
 
 

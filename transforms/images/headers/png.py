@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-import zlib
 
+from image_features.transforms.archives.checksum import crc32
 from image_features.transforms.images.decode_error import DecodeError
 from image_features.transforms.images.headers.header import Alpha, Colour, Header
 from image_features.transforms.values import Reason
@@ -67,7 +67,7 @@ class Chunks:
         """Tells whether a chunk is all there, and has the CRC that it says."""
         start, end = span
         crc = self.data[end : end + 4]
-        return int.from_bytes(crc) == zlib.crc32(memoryview(self.data)[start - 4 : end]) and (
+        return int.from_bytes(crc) == crc32(memoryview(self.data)[start - 4 : end]) and (
             len(crc) == 4
         )
 
