@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.abc
-import importlib.machinery
-import importlib.util
 import logging
 import sys
 import types
@@ -19,8 +17,10 @@ from typing import Any
 
 # google.auth stays, since images on gs:// are read with it.
 _HIDDEN = (
+    "absl",
     "apitools",
     "bson",
+    "dill",
     "google.api_core",
     "google.cloud",
     "google_auth_httplib2",
@@ -30,14 +30,14 @@ _HIDDEN = (
 )
 # Beam imports what needs these for itself, and knows what to do without.
 _HIDDEN_OF_BEAM = ("apache_beam.io.gcp.bigquery", "apache_beam.io.gcp.pubsub")
-_NEEDING = ("gs://", "dataflow")
-# Beam uses attributes of these modules, and functions of those.
-_LATE_MODULES = frozenset({"dateutil.parser", "httplib2", "yaml"})
+_NEEDING = ("gs://", "dataflow", "dill")
+# Beam and Arrow use attributes of these modules, and functions of those.
+_LATE_MODULES = ("dateutil.parser", "httplib2", "pydoc", "yaml")
 _LATE_FUNCTIONS = {"beartype.door": "is_subhint", "cryptography.fernet": "Fernet"}
 
 
 def needs_clouds(arguments: Iterable[str]) -> bool:
-    """Tells whether a command will need clients of clouds from its beginning."""
+    """Tells whether a command will need what is left out from its beginning."""
     return any(word in argument.lower() for argument in arguments for word in _NEEDING)
 
 
@@ -47,19 +47,20 @@ def import_beam() -> None:
         return
     # It would say that a client of databases is missing.
     logging.getLogger("apache_beam.io.mongodbio").setLevel(logging.ERROR)
-    finders = (_Hiding(), _Late())
-    sys.meta_path[:0] = finders
+    finder = _Hiding()
+    sys.meta_path.insert(0, finder)
     standing = _stand_ins()
     sys.modules.update(standing)
     try:
         importlib.import_module("apache_beam")
         # Arrow asks once in a process whether pandas is there, with the first array.
         importlib.import_module("pyarrow").array([])
+        importlib.import_module("pyarrow.compute")
     finally:
-        for finder in finders:
-            sys.meta_path.remove(finder)
-        for name in standing:
-            del sys.modules[name]
+        sys.meta_path.remove(finder)
+        for name, module in standing.items():
+            if sys.modules[name] is module:
+                del sys.modules[name]
     _bring_gcs_when_asked()
 
 
@@ -72,28 +73,31 @@ class _Hiding(importlib.abc.MetaPathFinder):
                 raise ModuleNotFoundError(f"{name} is not needed yet.", name=name)
 
 
-class _Late(importlib.abc.MetaPathFinder):
-    """Finds modules that are loaded when somebody asks for an attribute of theirs."""
+class _Late(types.ModuleType):
+    """Stands for a module that is imported when somebody asks for an attribute of it."""
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: Any = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name not in _LATE_MODULES:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
-        if spec and spec.loader:
-            spec.loader = importlib.util.LazyLoader(spec.loader)
-        return spec
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # The import system asks for some.
+            raise AttributeError(attribute)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), attribute)
 
 
 def _stand_ins() -> dict[str, types.ModuleType]:
-    """Returns modules of one function that imports the real one when it is called."""
+    """Returns what stands for modules, and imports the real one when it is used."""
     modules = {name: types.ModuleType(name) for name in ("beartype", *_LATE_FUNCTIONS)}
     for name, function in _LATE_FUNCTIONS.items():
         setattr(modules[name], function, _brought(name, function))
     roar = modules["beartype.roar"] = types.ModuleType("beartype.roar")
     roar.BeartypeDoorException = _CannotCompareError  # type: ignore[attr-defined]
-    return {name: module for name, module in modules.items() if name not in sys.modules}
+    modules.update({name: _Late(name) for name in _LATE_MODULES})
+    standing = {name: module for name, module in modules.items() if name not in sys.modules}
+    for name in set(_LATE_MODULES) & standing.keys():
+        package, _, last = name.rpartition(".")
+        if package:  # Who has imported `a.b` asks `a` for it.
+            setattr(importlib.import_module(package), last, standing[name])
+    return standing
 
 
 class _CannotCompareError(Exception):

@@ -12,11 +12,13 @@ from image_features.pipeline.cli.parsing import _beams_options
 from image_features.pipeline.runners.lean_beam import needs_clouds
 
 _UNNEEDED = {
+    "absl",
     "apitools",
     "beartype",
     "beartype.door",
     "bson",
     "cryptography.fernet",
+    "dill",
     "google.api_core",
     "google.auth",
     "google.cloud.bigquery",
@@ -27,10 +29,12 @@ _UNNEEDED = {
     "keras",
     "oauth2client",
     "pandas",
+    "pydoc",
     "pymongo",
     "pyparsing",
     "requests",
     "tensorflow",
+    "yaml.reader",
 }
 _MOST_MODULES = 1350  # A run imports some 1200; with the clients of clouds it was 2700.
 _AFTERWARDS = """
