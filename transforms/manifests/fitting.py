@@ -97,6 +97,13 @@ def fit_array(array: Any, column: Column) -> Any:
     return fit_values(values, column)
 
 
+def size_of(value: ColumnValue) -> int:
+    """Returns about how many bytes a value takes in an array."""
+    if isinstance(value, list):
+        return sum(map(size_of, value))
+    return len(value) if isinstance(value, str | bytes) else 8
+
+
 def _is_whole(array: Any) -> bool:
     """Whether an array's texts are UTF-8, which readers of Parquet do not ask."""
     import pyarrow as pa
