@@ -103,7 +103,8 @@ def parsed(records: Iterable[Record]) -> Iterator[Example]:
 
 
 def _example(record: Record) -> Example:
-    return Example(record._replace(data=None), _parsed(record.data))
+    number, begin, size, detail, data = record
+    return Example(Record(number, begin, size, detail, None), _parsed(data))
 
 
 def _parsed(data: bytes | FetchError | None) -> Features | FetchError:

@@ -130,20 +130,20 @@ class Records:
             phrase = f"it takes more than {self._longest} bytes"
             problem = FetchError(Reason.TOO_MANY_BYTES, phrase) if read else None
             return Record(number, begin, length, "", problem)
-        if (rest := self._rest()) is not None:
-            self._check_end(begin, rest - length - framing.TAIL)
+        if (rest := self._rest()) is not None and rest < length + framing.TAIL:
+            raise self._cut(begin)
         data = self._read(length)
         tail = self._read(framing.TAIL)
-        self._check_end(begin, len(data) + len(tail) - length - framing.TAIL)
+        if len(data) + len(tail) < length + framing.TAIL:
+            raise self._cut(begin)
         detail = f"{length}:{tail[::-1].hex()}"
         if framing.masked_crc(data) == tail:
             return Record(number, begin, length, detail, data)
         phrase = f"its checksum does not match, from byte {begin} on"
         return Record(number, begin, length, detail, FetchError(Reason.CORRUPT_ARCHIVE, phrase))
 
-    def _check_end(self, begin: int, rest: int) -> None:
-        if rest < 0:
-            raise CorruptArchiveError(f"{self.shown} is cut short in the record at byte {begin}")
+    def _cut(self, begin: int) -> CorruptArchiveError:
+        return CorruptArchiveError(f"{self.shown} is cut short in the record at byte {begin}")
 
     def _rest(self) -> int | None:
         size = None if self.compressed else self._plain.size
@@ -151,12 +151,14 @@ class Records:
 
     def _skip(self, begin: int, count: int) -> None:
         if (rest := self._rest()) is not None:
-            self._check_end(begin, rest - count)
+            if rest < count:
+                raise self._cut(begin)
             self._seek(self._at + count)
             return
         while count:
             block = self._read(min(count, _BLOCK))
-            self._check_end(begin, len(block) - 1)
+            if not block:
+                raise self._cut(begin)
             count -= len(block)
 
     def _rewind(self) -> None:
