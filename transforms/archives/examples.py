@@ -103,8 +103,8 @@ def parsed(records: Iterable[Record]) -> Iterator[Example]:
 
 
 def _example(record: Record) -> Example:
-    number, begin, size, detail, data = record
-    return Example(Record(number, begin, size, detail, None), _parsed(data))
+    data, record.data = record.data, None
+    return Example(record, _parsed(data))
 
 
 def _parsed(data: bytes | FetchError | None) -> Features | FetchError:

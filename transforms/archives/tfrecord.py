@@ -5,9 +5,10 @@ The name of a record is `row/N`, its 0-based position.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any, BinaryIO, NamedTuple, cast
+from typing import IO, Any, BinaryIO, cast
 
 from image_features.transforms.archives import framing
 from image_features.transforms.archives.member import CorruptArchiveError, Wanted
@@ -25,7 +26,8 @@ LONGEST_RECORD = 64 * 2**20
 _BLOCK = 2**18
 
 
-class Record(NamedTuple):
+@dataclasses.dataclass(slots=True)
+class Record:
     """A record as it lies in its file.
 
     Attributes:
@@ -33,7 +35,8 @@ class Record(NamedTuple):
       begin: Where its length begins, in the decompressed file.
       size: The bytes of its data.
       detail: What tells its version from others; empty if it was passed over.
-      data: Its data, or an error whose message is a phrase; None if it was passed over.
+      data: Its data, or an error whose message is a phrase; None if it was passed over, and when it
+        was taken apart.
     """
 
     number: int

@@ -98,7 +98,7 @@ class _Rows:
         self._feature = feature
         self._spans = spans
         self._schema = schema
-        self._names: list[str] | None = None
+        self._names: list[str] = []
         self._known: list[tuple[str, str, Column | None]] = []
 
     def row(self, example: Example) -> ManifestRow:
@@ -123,10 +123,11 @@ class _Rows:
         )
 
     def _columns(self, features: Features) -> dict[str, ColumnValue]:
-        names = sorted(features)
-        if names != self._names:  # Mostly those of an example are those of the one before.
-            self._names = names
-            others = {name for name in names if name != self._feature}
+        names = self._names
+        # Mostly those of an example are those of the one before.
+        if len(features) != len(names) or not all(map(features.__contains__, names)):
+            self._names = list(features)
+            others = {name for name in self._names if name != self._feature}
             self._known = [(name, *self._column(name, others)) for name in sorted(others)]
         return {label: _value(features[name], column) for name, label, column in self._known}
 
