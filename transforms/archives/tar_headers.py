@@ -12,8 +12,8 @@ from image_features.transforms.archives.tape import Tape
 
 BLOCK = 512
 _ZEROS = bytes(BLOCK)
-# A pax header, its data and the header of the member.
-_MOSTLY = 3 * BLOCK
+# A pax header, its data and the header of the member, which `read_headers` looks at together.
+USUAL_HEADERS = 3 * BLOCK
 _TYPE = 156
 # Name, size, checksum, type, magic and prefix.
 _FIELDS = struct.Struct("<100s24x12s12x8sB100x6s82x155s12x")
@@ -80,7 +80,7 @@ def read_headers(tape: Tape, begin: int) -> TarMember | None:
       CorruptArchiveError: the headers are damaged, or end too early.
       NotAnArchiveError: there is no header where the file begins.
     """
-    if (held := tape.held(begin, _MOSTLY)) and (member := _usual_member(held, begin)):
+    if (held := tape.held(begin, USUAL_HEADERS)) and (member := _usual_member(held, begin)):
         return member
     at = begin
     name = b""
@@ -118,7 +118,7 @@ def _usual_member(held: bytes, begin: int) -> TarMember | None:
     """Returns a file that has a short pax header or none; None for all else, and what is damaged.
 
     Args:
-      held: The bytes from the first header on, _MOSTLY of them.
+      held: The bytes from the first header on, USUAL_HEADERS of them.
       begin: Their offset.
     """
     at = BLOCK
@@ -127,8 +127,8 @@ def _usual_member(held: bytes, begin: int) -> TarMember | None:
         header = _parse(held[:BLOCK])
         if header.type in _PAX and 0 < header.size <= BLOCK:
             pax = _pax_records(held[BLOCK : BLOCK + header.size])
-            header = _parse(held[_MOSTLY - BLOCK :])
-            at = _MOSTLY
+            header = _parse(held[USUAL_HEADERS - BLOCK :])
+            at = USUAL_HEADERS
         size = _decimal(pax[b"size"]) if b"size" in pax else header.size
     except ValueError:
         return None
