@@ -4,8 +4,9 @@ python -m benchmarks.unpacking --images=DIR [--formats tar parquet tfrecord zip]
     [--repeats=5] [--http] [--json=FILE]
 
 The archives are those of `benchmarks.packed`, local ones in the page cache; `loose` are the files
-themselves. Each is listed and read in turn, and the least times are given, which other work on the
-machine disturbs little. Nothing is decoded. `--http` lists the archives from a server, too, and
+themselves. Each is listed, made tables of references as a worker makes them of a listing, and read
+in turn, and the least times are given, which other work on the machine disturbs little. Nothing is
+decoded. `--http` lists the archives from a server, too, and
 tells the time of the thread that lists apart from that of the process.
 """
 
@@ -23,9 +24,15 @@ from benchmarks.extraction import make_parser, report
 from benchmarks.packing import WRITERS
 from image_features.transforms.archives.options import FOUND
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
+from image_features.transforms.manifests.heads import examine
 from image_features.transforms.manifests.packed import read_packed
 from image_features.transforms.manifests.packed_parquet import ParquetInput
+from image_features.transforms.manifests.plain import PlainRows
 from image_features.transforms.manifests.rows import ManifestRow
+from image_features.transforms.manifests.sources import find_sources
+from image_features.transforms.manifests.spec import ManifestSpec
+from image_features.transforms.read_manifest import read_blocks
+from image_features.transforms.shards.table_packer import TablePacker
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.members import ArchiveFormat
 from image_features.transforms.stores.ranged import open_ranged
@@ -56,10 +63,13 @@ def main() -> None:
             measure.run([*command, f"--archive={path}"])
             packed = _packed(str(path))
             listing = _least(lambda path=path: _list(str(path)), options.repeats)
+            spec = _spec(str(path))
+            tables = _least(lambda spec=spec: _pack(spec), options.repeats)
             reading = _least(
                 lambda packed=packed: _read(fetcher.fetch_packed(packed)), options.repeats
             )
             rows.append(_row(form, listing, reading, options.count))
+            rows[-1]["tables_us"] = _us(tables, options.count)
             if options.http:
                 with _served(str(path), scratch) as uri:
                     for name, clock in _CLOCKS.items():
@@ -81,6 +91,26 @@ def _list(path: str) -> list[ManifestRow]:
         return list(ParquetInput(path, _HTTP, None, FOUND, listed=False).rows())
     with open_ranged(path, http=_HTTP) as file:
         return list(read_packed(file, ArchiveFormat(path.rpartition(".")[2]), FOUND))
+
+
+def _spec(path: str) -> ManifestSpec:
+    sources = find_sources([path])
+    return examine(sources, uri_column=None, declared={}, http=_HTTP).spec
+
+
+def _pack(spec: ManifestSpec) -> None:
+    """Lists an archive into tables of references."""
+    (source,) = spec.sources
+    packer = TablePacker(spec.columns)
+    packs: list[bytes] = []
+    for row in read_blocks(source, spec):
+        if isinstance(row, ImageRef):
+            packs += packer.add(row)
+        elif isinstance(row, PlainRows):
+            packs += packer.add_rows(row, source.location)
+        else:
+            raise RuntimeError(f"{source.location} has a row that is no image")
+    packs += packer.rest()
 
 
 def _packed(path: str) -> PackedRefs:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from image_features.transforms.manifests.parts import read_part
-from image_features.transforms.manifests.plain import PlainRows
+from image_features.transforms.manifests.plain import Plainly, PlainRows, gathered
 from image_features.transforms.manifests.ranges import divide
 from image_features.transforms.manifests.references import (
     NoImageError,
@@ -21,6 +21,7 @@ from image_features.transforms.manifests.references import (
     row_of_archive,
     unreadable,
 )
+from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.manifests.sources import Source, list_sources
 from image_features.transforms.manifests.spec import ManifestSpec, rows_of
 from image_features.transforms.runtime.concurrency import in_global_window
@@ -30,6 +31,8 @@ from image_features.transforms.shards.ref_table import unpacked_refs
 from image_features.transforms.shards.table_packer import TablePacker
 from image_features.transforms.stores.uris import canonical_uri, redact_uri
 from image_features.transforms.values import ImageError, ImageRef
+
+_T = TypeVar("_T")
 
 
 class ReadManifest(beam.PTransform):
@@ -160,39 +163,61 @@ def read_source(source: Source, spec: ManifestSpec) -> Iterator[ImageRef | Image
             yield found if isinstance(found, Source) else listed_ref(*found, source, spec.schema)
         return
     rows = rows_of(source, source.format, spec)
-    # Parquet that is named itself may be a manifest.
-    is_archive = source.format.archive or source.listed
-    any_row = False
-    try:
-        for row in rows:
-            any_row = True
-            if is_archive:
-                row = row_of_archive(row, source)
-            yield ref_of(row, source.location, spec.schema, spec.version_column)
-            if is_archive and is_damage(row, source):
-                return
-        if source.named and not any_row:
-            raise NoImageError(f"{redact_uri(source.location)} holds no image")
-    except Exception as error:  # What is wrong with one archive must not fail others.
-        if not is_archive:
-            raise  # Nobody knows what else a manifest would name.
-        yield unreadable(source, error)
+    if _is_archive(source):
+        rows = _of_archive(rows, source)
+    schema = spec.schema
+    refs = (ref_of(row, source.location, schema, spec.version_column) for row in rows)
+    yield from _guarded(refs, source)
 
 
 def read_blocks(
     source: Source, spec: ManifestSpec
 ) -> Iterator[PlainRows | ImageRef | ImageError | Source]:
     """Yields what `read_source` does of a source or a part of one, many rows at once."""
-    format = source.format
-    if format is None or format.archive or source.listed:
+    if source.format is None:
         yield from read_source(source, spec)
         return
+    rows: Iterator[PlainRows | ManifestRow]
+    if _is_archive(source):
+        rows = _of_archive(rows_of(source, source.format, spec), source)
+    else:
+        rows = read_part(source, source.format, spec)
     schema = spec.schema
-    for rows in read_part(source, format, spec):
-        if isinstance(rows, PlainRows):
-            yield rows
-        else:
-            yield ref_of(rows, source.location, schema, spec.version_column)
+    refs = (
+        row
+        if isinstance(row, PlainRows)
+        else ref_of(row, source.location, schema, spec.version_column)
+        for row in gathered(rows, Plainly(source.location, schema, spec.version_column))
+    )
+    yield from _guarded(refs, source)
+
+
+def _is_archive(source: Source) -> bool:
+    """Whether no row of a source can be of a manifest; Parquet that is named itself may be one."""
+    return _waits(source) or source.listed
+
+
+def _of_archive(rows: Iterable[ManifestRow], source: Source) -> Iterator[ManifestRow]:
+    any_row = False
+    for row in rows:
+        any_row = True
+        if source.columns or row.problem:
+            row = row_of_archive(row, source)
+        yield row
+        if row.problem and is_damage(row, source):
+            return
+    if source.named and not any_row:
+        raise NoImageError(f"{redact_uri(source.location)} holds no image")
+
+
+def _guarded(refs: Iterator[_T], source: Source) -> Iterator[_T | ImageError]:
+    """Yields references; what is wrong with one archive must not fail others."""
+    try:
+        yield from refs
+    except Exception as error:
+        if not _is_archive(source):
+            raise  # Nobody knows what else a manifest would name.
+        yield unreadable(source, error)
 
 
 class _ReadRowsDoFn(beam.DoFn):

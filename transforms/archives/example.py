@@ -7,7 +7,7 @@ Feature.bytes_list = 1, float_list = 2, int64_list = 3, each list's value = 1).
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # From a name to a tf.train.Feature.
@@ -24,16 +24,22 @@ def parse_features(data: bytes) -> Features:
     Raises:
       NotAnExampleError: the data is none.
     """
-    from google.protobuf.message import DecodeError
-
+    parse, decode_error = _parser()
     try:
-        example = example_class(packed=False).FromString(data)
-    except DecodeError as error:
+        example = parse(data)
+    except decode_error as error:
         raise NotAnExampleError("is no tf.train.Example") from error
     if example.feature_lists:
         raise NotAnExampleError("is a tf.train.SequenceExample, which is not read")
     features: Features = example.features.feature
     return features
+
+
+@functools.cache
+def _parser() -> tuple[Callable[[bytes], Any], type[Exception]]:
+    from google.protobuf.message import DecodeError
+
+    return example_class(packed=False).FromString, DecodeError
 
 
 @functools.cache

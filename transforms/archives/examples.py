@@ -103,7 +103,8 @@ def parsed(records: Iterable[Record]) -> Iterator[Example]:
 
 
 def _example(record: Record) -> Example:
-    return Example(record._replace(data=None), _parsed(record.data))
+    data, record.data = record.data, None
+    return Example(record, _parsed(data))
 
 
 def _parsed(data: bytes | FetchError | None) -> Features | FetchError:

@@ -14,6 +14,8 @@ import google_crc32c
 
 HEAD = 12  # The length and its checksum.
 TAIL = 4  # The checksum of the data.
+_HEAD = struct.Struct("<QI")
+_TAIL = struct.Struct("<I")
 
 
 class CorruptRecordError(ValueError):
@@ -33,9 +35,10 @@ def data_of(framed: bytes) -> bytes:
 
 def length_of(head: bytes) -> int | None:
     """Returns the length that the head of a record tells, or None if it is none."""
-    if len(head) < HEAD or masked_crc(head[:8]) != head[8:]:
+    if len(head) < HEAD:
         return None
-    return int.from_bytes(head[:8], "little")
+    length, check = _HEAD.unpack(head)
+    return int(length) if _masked(head[:8]) == check else None
 
 
 def frame_size(head: bytes) -> int:
@@ -70,5 +73,9 @@ def read_records(file: IO[bytes]) -> Iterator[bytes]:
 
 def masked_crc(data: bytes) -> bytes:
     """Returns the checksum of data as the format keeps it, 4 bytes."""
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+    return _TAIL.pack(_masked(data))
+
+
+def _masked(data: bytes) -> int:
+    crc: int = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from image_features.transforms.values import Place
 
 # A request for so much is a small part of its cost, and a worker has it read within seconds.
@@ -20,7 +22,7 @@ class Spans:
     def __init__(self, *, whole: bool = False) -> None:
         self._whole = whole
         self._span = 0
-        self._first: int | None = None
+        self._end: float | None = None
         self._last: int | None = None
         self._rows = 0
 
@@ -34,12 +36,12 @@ class Spans:
             with the same one are in the same span.
         """
         at = begin if offset is None else offset
-        if self._first is None:
-            self._first = at
-        full = at - self._first >= SPAN_BYTES or self._rows >= SPAN_ROWS
+        if self._end is None:
+            self._end = math.inf if self._whole else at + SPAN_BYTES
+        full = at >= self._end or self._rows >= SPAN_ROWS
         if full and at != self._last and not self._whole:
             self._span += 1
-            self._first, self._rows = at, 0
+            self._end, self._rows = at + SPAN_BYTES, 0
         self._rows += 1
         self._last = at
         return Place(self._span, begin, size)

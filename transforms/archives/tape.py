@@ -55,9 +55,15 @@ class Tape:
         kept = self._buffer[start:] if 0 <= start < len(self._buffer) else b""
         if not kept and start != len(self._buffer):
             self._skip_to(offset)
-        self._buffer = kept + self._take(size - len(kept))
+        taken = self._take(size - len(kept))
+        self._buffer = kept + taken if kept else taken
         self._start = offset
         return self._buffer
+
+    def held(self, offset: int, size: int) -> bytes:
+        """Returns bytes of the content if all of them have been read; none otherwise."""
+        start = offset - self._start
+        return self._buffer[start : start + size] if 0 <= start <= len(self._buffer) - size else b""
 
     def check_rest(self) -> None:
         """Reads a compressed file to its end, where its checksum is.
@@ -93,7 +99,7 @@ class Tape:
 
     def _take(self, size: int) -> bytes:
         """Returns the next bytes of the file, fewer only at its end."""
-        parts = []
+        parts: list[bytes] = []
         while size > 0 and self._error is None:
             try:
                 part = self._file.read(size)
@@ -102,6 +108,8 @@ class Tape:
                 break
             if not part:
                 break
+            if len(part) == size and not parts:
+                return part
             parts.append(part)
             size -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)

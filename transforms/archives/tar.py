@@ -12,14 +12,11 @@ from image_features.transforms.archives.member import (
     member_name,
 )
 from image_features.transforms.archives.tape import Tape
-from image_features.transforms.archives.tar_headers import BLOCK, TarMember, read_headers
+from image_features.transforms.archives.tar_headers import USUAL_HEADERS, TarMember, read_headers
 from image_features.transforms.stores.members import join_member
 from image_features.transforms.stores.ranged import RangedFile
 from image_features.transforms.stores.retries import FetchError, too_large
 from image_features.transforms.values import Place, Reason
-
-# The header of the next member is read along, and mostly the pax header before it.
-_AHEAD = 3 * BLOCK
 
 
 def list_tar(
@@ -39,13 +36,14 @@ def list_tar(
     while member := read_headers(tape, at):
         at = member.end
         data = None
+        # The headers of the next member are read along.
         if holds(member):
-            data = tape.read(member.data, at - member.data + _AHEAD)[: member.size]
+            data = tape.read(member.data, at - member.data + USUAL_HEADERS)[: member.size]
             if len(data) < member.size:
                 raise tape.cut(member.data + len(data))
         elif member.size:
             last = member.data + member.size - 1
-            if not tape.read(last, at - last + _AHEAD):
+            if not tape.read(last, at - last + USUAL_HEADERS):
                 raise tape.cut(last)
         yield member, data
     tape.check_rest()

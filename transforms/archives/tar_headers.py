@@ -12,6 +12,9 @@ from image_features.transforms.archives.tape import Tape
 
 BLOCK = 512
 _ZEROS = bytes(BLOCK)
+# A pax header, its data and the header of the member, which `read_headers` looks at together.
+USUAL_HEADERS = 3 * BLOCK
+_TYPE = 156
 # Name, size, checksum, type, magic and prefix.
 _FIELDS = struct.Struct("<100s24x12s12x8sB100x6s82x155s12x")
 # Long names and pax headers are read into memory; other programs write a few hundred bytes.
@@ -77,6 +80,8 @@ def read_headers(tape: Tape, begin: int) -> TarMember | None:
       CorruptArchiveError: the headers are damaged, or end too early.
       NotAnArchiveError: there is no header where the file begins.
     """
+    if (held := tape.held(begin, USUAL_HEADERS)) and (member := _usual_member(held, begin)):
+        return member
     at = begin
     name = b""
     pax: dict[bytes, bytes] = {}
@@ -109,6 +114,33 @@ def read_headers(tape: Tape, begin: int) -> TarMember | None:
             raise CorruptArchiveError(f"{tape.shown} has {error} at byte {here}") from error
 
 
+def _usual_member(held: bytes, begin: int) -> TarMember | None:
+    """Returns a file that has a short pax header or none; None for all else, and what is damaged.
+
+    Args:
+      held: The bytes from the first header on, USUAL_HEADERS of them.
+      begin: Their offset.
+    """
+    at = BLOCK
+    pax: dict[bytes, bytes] = {}
+    try:
+        header = _parse(held[:BLOCK])
+        if header.type in _PAX and 0 < header.size <= BLOCK:
+            pax = _pax_records(held[BLOCK : BLOCK + header.size])
+            header = _parse(held[USUAL_HEADERS - BLOCK :])
+            at = USUAL_HEADERS
+        size = _decimal(pax[b"size"]) if b"size" in pax else header.size
+    except ValueError:
+        return None
+    name = pax.get(b"path") or header.name
+    usual = header.type in _FILES and name[-1:] != b"/" and begin + at + size <= _MAX_SIZE
+    for key in pax:
+        usual = usual and key[:11] != b"GNU.sparse."
+    if not usual:
+        return None
+    return TarMember(name.decode("utf-8", "surrogateescape"), begin, begin + at, size, "")
+
+
 def _member(
     tape: Tape, begin: int, at: int, header: _Header, long_name: bytes, pax: dict[bytes, bytes]
 ) -> TarMember:
@@ -135,13 +167,16 @@ def _member(
     return TarMember(name.decode("utf-8", "surrogateescape"), begin, at, size, kind, problem)
 
 
-@functools.lru_cache(16)  # Each pax header of an archive is mostly the same.
 def _parse(block: bytes) -> _Header:
     """Returns what a header says.
 
     Raises:
       ValueError: it is no header; the message is a phrase.
     """
+    return (_parsed_pax if block[_TYPE] in _PAX else _parsed)(block)
+
+
+def _parsed(block: bytes) -> _Header:
     name, size_field, stored, type_, magic, prefix = _FIELDS.unpack(block)
     try:
         checksum = _number(stored)
@@ -164,6 +199,9 @@ def _parse(block: bytes) -> _Header:
     return _Header(name, size, type_, bool(block[482]))
 
 
+_parsed_pax = functools.lru_cache(16)(_parsed)  # Those of an archive are mostly the same.
+
+
 def _sum(half: bytes) -> int:
     # The lower half of the checksum is 1 more than a sum below 65521, and ten times as fast.
     return (zlib.adler32(half) & 0xFFFF) - 1
@@ -173,7 +211,7 @@ def _number(field: bytes) -> int:
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:]) if field[0] == 0x80 else -1
     try:
-        return int(field.rstrip(b"\0"), 8)  # As almost all write it.
+        return int(field.rstrip(b"\0 "), 8)  # As almost all write it.
     except ValueError:
         return int(field.partition(b"\0")[0].strip() or b"0", 8)
 
@@ -187,7 +225,8 @@ def _decimal(text: bytes) -> int:
 def _header_data(tape: Tape, at: int, size: int) -> bytes:
     if size > _MAX_HEADER:
         raise ValueError(f"a header of {size} bytes, more than the {_MAX_HEADER} allowed,")
-    data = tape.read(at, size)
+    # The header behind it is read along.
+    data = tape.read(at, padded(size) + BLOCK)[:size]
     if len(data) < size:
         raise tape.cut(at + len(data))
     return data

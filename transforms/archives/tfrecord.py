@@ -5,9 +5,10 @@ The name of a record is `row/N`, its 0-based position.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any, BinaryIO, NamedTuple, cast
+from typing import IO, Any, BinaryIO, cast
 
 from image_features.transforms.archives import framing
 from image_features.transforms.archives.member import CorruptArchiveError, Wanted
@@ -25,7 +26,8 @@ LONGEST_RECORD = 64 * 2**20
 _BLOCK = 2**18
 
 
-class Record(NamedTuple):
+@dataclasses.dataclass(slots=True)
+class Record:
     """A record as it lies in its file.
 
     Attributes:
@@ -33,7 +35,8 @@ class Record(NamedTuple):
       begin: Where its length begins, in the decompressed file.
       size: The bytes of its data.
       detail: What tells its version from others; empty if it was passed over.
-      data: Its data, or an error whose message is a phrase; None if it was passed over.
+      data: Its data, or an error whose message is a phrase; None if it was passed over, and when it
+        was taken apart.
     """
 
     number: int
@@ -130,20 +133,20 @@ class Records:
             phrase = f"it takes more than {self._longest} bytes"
             problem = FetchError(Reason.TOO_MANY_BYTES, phrase) if read else None
             return Record(number, begin, length, "", problem)
-        if (rest := self._rest()) is not None:
-            self._check_end(begin, rest - length - framing.TAIL)
+        if (rest := self._rest()) is not None and rest < length + framing.TAIL:
+            raise self._cut(begin)
         data = self._read(length)
         tail = self._read(framing.TAIL)
-        self._check_end(begin, len(data) + len(tail) - length - framing.TAIL)
+        if len(data) + len(tail) < length + framing.TAIL:
+            raise self._cut(begin)
         detail = f"{length}:{tail[::-1].hex()}"
         if framing.masked_crc(data) == tail:
             return Record(number, begin, length, detail, data)
         phrase = f"its checksum does not match, from byte {begin} on"
         return Record(number, begin, length, detail, FetchError(Reason.CORRUPT_ARCHIVE, phrase))
 
-    def _check_end(self, begin: int, rest: int) -> None:
-        if rest < 0:
-            raise CorruptArchiveError(f"{self.shown} is cut short in the record at byte {begin}")
+    def _cut(self, begin: int) -> CorruptArchiveError:
+        return CorruptArchiveError(f"{self.shown} is cut short in the record at byte {begin}")
 
     def _rest(self) -> int | None:
         size = None if self.compressed else self._plain.size
@@ -151,12 +154,14 @@ class Records:
 
     def _skip(self, begin: int, count: int) -> None:
         if (rest := self._rest()) is not None:
-            self._check_end(begin, rest - count)
+            if rest < count:
+                raise self._cut(begin)
             self._seek(self._at + count)
             return
         while count:
             block = self._read(min(count, _BLOCK))
-            self._check_end(begin, len(block) - 1)
+            if not block:
+                raise self._cut(begin)
             count -= len(block)
 
     def _rewind(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,6 +61,8 @@ def fit_values(values: Sequence[ColumnValue], column: Column) -> Any:
     import pyarrow as pa
 
     try:
+        if column.kind is Kind.STRING and set(map(type, values)) == {bytes}:
+            return pa.array(values, pa.large_binary()).cast(stored_type(column))
         if not _fits(values, column):
             values = [fit(value, column) for value in values]
         return pa.array(values, stored_type(column))
@@ -97,6 +100,13 @@ def fit_array(array: Any, column: Column) -> Any:
     return fit_values(values, column)
 
 
+def size_of(value: ColumnValue) -> int:
+    """Returns about how many bytes a value takes in an array."""
+    if isinstance(value, list):
+        return sum(map(size_of, value))
+    return len(value) if isinstance(value, str | bytes) else 8
+
+
 def _is_whole(array: Any) -> bool:
     """Whether an array's texts are UTF-8, which readers of Parquet do not ask."""
     import pyarrow as pa
@@ -112,11 +122,15 @@ def _fits(values: Sequence[ColumnValue], column: Column) -> bool:
     """Whether values are the column's without a look at each; of others nothing is said."""
     import pyarrow as pa
 
-    if column.repeated:
-        return False
     types = set(map(type, values))
-    if column.nullable:
+    if column.is_sequence:
         types.discard(type(None))
+    if column.repeated:
+        if types != {list}:
+            return False
+        lists: Any = filter(None, values)
+        values = list(itertools.chain.from_iterable(lists))
+        types = set(map(type, values))
     if len(types) > 1 or not types <= _PYTHON.get(column.kind, set()):
         return False
     # An integer that is too large for Arrow is so for the column, and text that is no UTF-8.
@@ -128,6 +142,7 @@ _PYTHON: dict[Kind, set[type]] = {
     Kind.FLOAT32: {float},
     Kind.BOOL: {bool},
     Kind.STRING: {str},
+    Kind.BYTES: {bytes},
 }
 
 

@@ -45,9 +45,9 @@ def _members(tape: Tape) -> Iterator[PackedMember]:
                 size,
                 detail_of(member),
                 data,
-                passed=member.kind,
-                problem=member.problem,
-                reason=Reason.UNSUPPORTED_FORMAT if member.problem else Reason.BAD_MANIFEST_ROW,
+                member.kind,
+                member.problem,
+                Reason.UNSUPPORTED_FORMAT if member.problem else Reason.BAD_MANIFEST_ROW,
             )
 
 

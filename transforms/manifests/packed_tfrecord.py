@@ -93,37 +93,43 @@ class _Rows:
     def __init__(
         self, file: RangedFile, feature: str, spans: Spans, schema: Mapping[str, Column]
     ) -> None:
-        self._file = file
+        self._uri = file.uri
+        self._version = file.version
         self._feature = feature
         self._spans = spans
         self._schema = schema
-        self._names: list[str] | None = None
+        self._names: list[str] = []
         self._known: list[tuple[str, str, Column | None]] = []
 
     def row(self, example: Example) -> ManifestRow:
         """Returns the row of an example."""
         record, features = example
-        row = ManifestRow(
-            record.number + 1,
-            join_member(self._file.uri, name_of(record.number)),
-            version=versions.of_member(self._file.version, detail_of(record, self._feature)),
-            place=self._spans.place(record.begin, record.size),
-        )
+        values: dict[str, ColumnValue] = {}
+        problem: FetchError | None
         if isinstance(features, FetchError):
-            return dataclasses.replace(row, problem=features.message, reason=features.reason)
-        row.values.update(self._columns(features))
-        if problem := image_problem(features, self._feature):
-            return dataclasses.replace(row, problem=problem.message, reason=problem.reason)
-        return row
+            problem = features
+        else:
+            values = self._columns(features)
+            problem = image_problem(features, self._feature)
+        return ManifestRow(
+            record.number + 1,
+            join_member(self._uri, name_of(record.number)),
+            values,
+            problem.message if problem else "",
+            False,
+            problem.reason if problem else Reason.BAD_MANIFEST_ROW,
+            versions.of_member(self._version, detail_of(record, self._feature)),
+            self._spans.place(record.begin, record.size),
+        )
 
-    def _columns(self, features: Features) -> Iterator[tuple[str, ColumnValue]]:
-        names = sorted(features)
-        if names != self._names:  # Mostly those of an example are those of the one before.
-            self._names = names
-            others = {name for name in names if name != self._feature}
+    def _columns(self, features: Features) -> dict[str, ColumnValue]:
+        names = self._names
+        # Mostly those of an example are those of the one before.
+        if len(features) != len(names) or not all(map(features.__contains__, names)):
+            self._names = list(features)
+            others = {name for name in self._names if name != self._feature}
             self._known = [(name, *self._column(name, others)) for name in sorted(others)]
-        for name, label, column in self._known:
-            yield label, _value(features[name], column)
+        return {label: _value(features[name], column) for name, label, column in self._known}
 
     def _column(self, name: str, names: set[str]) -> tuple[str, Column | None]:
         label = _column_name(name, names)
@@ -143,12 +149,14 @@ def _column_name(name: str, names: set[str]) -> str:
 
 def _value(feature: Any, column: Column | None) -> ColumnValue:
     kind = feature.WhichOneof("kind")
-    items: list[Any] = list(getattr(feature, kind).value) if kind else []
-    if not items:
+    if not kind:
         return None
-    if (column.repeated if column else False) or len(items) > 1:
-        return items
-    value: ColumnValue = items[0]
+    items = getattr(feature, kind).value
+    count = len(items)
+    several = count > 1 or (column is not None and column.repeated)
+    value: ColumnValue = None
+    if count:
+        value = items[:] if several else items[0]
     return value
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,21 @@ import numpy.typing as npt
 
 from image_features.transforms.manifests.arrow_values import values_of
 from image_features.transforms.manifests.columns import Column
-from image_features.transforms.manifests.fitting import absent, fit_array
+from image_features.transforms.manifests.fitting import absent, fit_array, fit_values, size_of
+from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.members import MARK, archive_format
 from image_features.transforms.stores.uris import canonical_uri, is_http, resolve_uri
+from image_features.transforms.values import Place
 
 # Keys of object stores end at 1,024 bytes, and paths at 4,096; servers refuse what is longer.
 MAX_URI = 8192
 KEY_BYTES = 16
+# So many rows of an archive are made arrays of at once; fewer if their columns are large, and not
+# so few that arrays cost more.
+_BATCH_ROWS = 1024
+_BATCH_BYTES = 8 * 2**20
+_FEW = 8
 # Such URIs are whole, whatever follows.
 _WHOLE = ("https://", "http://", "gs://", "s3://", "/")
 # What the name of an archive has in it, which says no more than that it may be one.
@@ -44,6 +51,7 @@ class PlainRows:
       keys: The keys, KEY_BYTES of each.
       versions: The versions; None if no row has one.
       columns: pyarrow.Array of each manifest column, in the schema's order.
+      places: Where in their archive the images lie; None for files of their own.
     """
 
     numbers: npt.NDArray[np.int64]
@@ -51,6 +59,7 @@ class PlainRows:
     keys: bytes
     versions: Sequence[str] | None
     columns: Sequence[Any]
+    places: Sequence[Place] | None = None
 
     def __len__(self) -> int:
         """Returns the number of rows."""
@@ -120,6 +129,36 @@ class Plainly:
         numbers = np.arange(number, number + len(uris), dtype=np.int64)
         return self.rows(numbers, uris, values, fit_array)
 
+    def members(self, rows: Sequence[ManifestRow]) -> PlainRows | None:
+        """Returns the rows of an archive; None if any may be odd, or if they are few."""
+        import pyarrow as pa
+
+        uris = [row.uri for row in rows]
+        places = [row.place for row in rows if row.place and not row.problem]
+        if len(places) < max(len(rows), _FEW) or max(map(len, uris)) > MAX_URI:
+            return None
+        if any("\0" in uri for uri in uris):
+            return None
+        if not {name for row in rows for name in row.values} <= self.schema.keys():
+            return None
+        columns = []
+        for name, column in self.schema.items():
+            found = fit_values([row.values.get(name) for row in rows], column)
+            if found is None:
+                return None
+            columns.append(found)
+        told = [row.version for row in rows]
+        if self.version_column is not None:
+            values = [row.values.get(self.version_column) for row in rows]
+            of_rows = map(versions.of_column, values)
+            told = [of_row or version for of_row, version in zip(of_rows, told, strict=True)]
+        try:
+            array = pa.array(uris, pa.string())
+        except UnicodeEncodeError:
+            return None
+        numbers = np.array([row.number for row in rows], np.int64)
+        return PlainRows(numbers, array, _keys(uris), told, columns, places)
+
     def _resolved(self, uris: list[str]) -> list[str] | None:
         """Returns the URIs made whole; None if one may not name a file."""
         if max(map(len, uris)) > MAX_URI or list(map(str.strip, uris)) != uris:
@@ -142,6 +181,38 @@ class Plainly:
             else resolve_uri(uri, self.location)
             for uri in uris
         ]
+
+
+def gathered(
+    rows: Iterable[PlainRows | ManifestRow], plainly: Plainly
+) -> Iterator[PlainRows | ManifestRow]:
+    """Yields rows in their order, those of archives many at once where all are plainly sound."""
+    batch: list[ManifestRow] = []
+    size = 0
+    failure = None
+    try:
+        for row in rows:
+            if isinstance(row, ManifestRow) and row.place is not None:
+                batch.append(row)
+                size += sum(map(size_of, row.values.values())) if row.values else 0
+                if len(batch) < _BATCH_ROWS and size <= _BATCH_BYTES:
+                    continue
+            full, batch, size = batch, [], 0
+            if full:
+                yield from _as_one(full, plainly)
+            if not full or full[-1] is not row:
+                yield row
+    except Exception as error:  # The rows before it count.
+        failure = error
+    if batch:
+        yield from _as_one(batch, plainly)
+    if failure:
+        raise failure
+
+
+def _as_one(rows: list[ManifestRow], plainly: Plainly) -> Iterable[PlainRows | ManifestRow]:
+    found = plainly.members(rows)
+    return rows if found is None else [found]
 
 
 def _begin_alike(uris: list[str]) -> bool:

@@ -45,7 +45,7 @@ class Part(NamedTuple):
     version: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(slots=True)  # Frozen, each would take three times as long.
 class ManifestRow:
     """One row of a manifest.
 

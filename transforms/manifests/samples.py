@@ -37,6 +37,7 @@ _LOG = logging.getLogger(__name__)
 MAX_SIDECAR = 2**20
 _MAX_IMAGES = 1000
 _SIDECARS = frozenset({"json", "txt", "cls"})
+_ENDS = tuple(f".{extension}" for extension in _SIDECARS)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
@@ -71,7 +72,7 @@ def sample_name(name: str) -> str:
 
 def is_sidecar(name: str) -> bool:
     """Whether a member has columns for the images beside it, so that it has to be read."""
-    return _divided(name)[1] in _SIDECARS
+    return name[-5:].lower().endswith(_ENDS) and _divided(name)[1] in _SIDECARS
 
 
 def corrupt_row(file: RangedFile, error: CorruptArchiveError) -> ManifestRow:
@@ -106,7 +107,7 @@ def sample_rows(
             if base != rows.base or len(rows.images) >= _MAX_IMAGES:
                 yield from rows.take(base)
             if _is_image(extension, suffixes):
-                rows.images.append(member._replace(name=name))
+                rows.images.append(member if name == member.name else member._replace(name=name))
             elif extension in _SIDECARS:
                 rows.add_sidecar(extension, member)
     except CorruptArchiveError as error:
@@ -162,27 +163,31 @@ class _Rows:
                 self._problem = f"{member_name(member.name)}: {problem}"
                 self._reason = member.reason
 
-    def take(self, base: str | None) -> Iterator[ManifestRow]:
-        """Yields the images as rows, and begins with the next sample if it is another."""
-        self._any_image = self._any_image or bool(self.images)
-        for image in self.images:
+    def take(self, base: str | None) -> list[ManifestRow]:
+        """Returns the images as rows, and begins with the next sample if it is another."""
+        images, self.images = self.images, []
+        rows = []
+        for name, begin, size, detail, _, _, problem, reason in images:
             self._number += 1
-            yield ManifestRow(
+            row = ManifestRow(
                 self._number,
-                join_member(self._file.uri, image.name),
-                dict(self._values),
-                problem=image.problem or self._problem,
-                reason=image.reason if image.problem else self._reason,
-                version=versions.of_member(self._file.version, image.detail),
-                place=self._spans.place(image.begin, image.size),
+                join_member(self._file.uri, name),
+                self._values.copy(),
+                problem or self._problem,
+                False,
+                reason if problem else self._reason,
+                versions.of_member(self._file.version, detail),
+                self._spans.place(begin, size),
             )
-        self.images = []
+            rows.append(row)
+        self._any_image = self._any_image or bool(images)
         if base != self.base:
             if not self._any_image:
                 self._passed["without_image"] += 1
             self.base, self._any_image = base, False
             self._values, self._problem, self._bytes = {}, "", 0
             self._reason = Reason.BAD_MANIFEST_ROW
+        return rows
 
 
 def _columns(
@@ -221,7 +226,9 @@ def _unsafe(name: str) -> str:
     """Returns under what a file is counted that is not looked at; empty for others."""
     if name.startswith("/") or (".." in name and ".." in name.split("/")):
         return "unsafe_names"
-    if archive_format(name):
+    # The suffix of an image is none of an archive, unless it is that of a URL's query.
+    is_image = name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and "://" not in name
+    if not is_image and archive_format(name):
         return "archives"
     # Archives of macOS have such a file beside each file with what no other system keeps of it.
     return "apple_doubles" if name.startswith("._", name.rfind("/") + 1) else ""

@@ -85,7 +85,7 @@ class RefTable:
 
     @classmethod
     def of_rows(cls, rows: PlainRows, source: str, columns: Iterable[Column]) -> Self:
-        """Makes a table of the rows of a manifest that have these columns."""
+        """Makes a table of rows of a manifest or an archive that have these columns."""
         import pyarrow as pa
 
         number = len(rows)
@@ -93,13 +93,16 @@ class RefTable:
             pa.binary(KEY_BYTES), number, [None, pa.py_buffer(rows.keys)]
         )
         versions = [""] * number if rows.versions is None else rows.versions
+        places: Iterable[Any] = [pa.nulls(number, pa.int64())] * len(_PLACE)
+        if rows.places is not None:
+            places = (pa.array(part, pa.int64()) for part in zip(*rows.places, strict=True))
         arrays = [
             keys,
             pa.repeat(pa.scalar(source.encode("utf-8", "surrogatepass")), number),
             pa.array(rows.numbers),
             rows.uris,
             pa.array(versions, pa.string()),
-            *[pa.nulls(number, pa.int64())] * len(_PLACE),
+            *places,
             *rows.columns,
         ]
         schema = ref_schema(columns)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from image_features.transforms.manifests.columns import Column
+from image_features.transforms.manifests.fitting import size_of
 from image_features.transforms.manifests.plain import PlainRows
 from image_features.transforms.shards.ref_table import RefTable
-from image_features.transforms.values import ColumnValue, ImageRef
+from image_features.transforms.values import ImageRef
 
 # So many rows compress well, also when they are divided among hundreds of shards.
 ROWS_PER_TABLE = 65_536
@@ -34,12 +35,14 @@ class TablePacker:
         """Takes a reference; yields packs that are full."""
         self._refs.append(ref)
         if ref.columns:
-            self._ref_bytes += sum(_size(value) for _, value in ref.columns)
+            self._ref_bytes += sum(size_of(value) for _, value in ref.columns)
         if len(self._refs) >= _REFS or self._ref_bytes > _TABLE_BYTES:
             yield from self._take_refs()
 
     def add_rows(self, rows: PlainRows, source: str) -> Iterator[bytes]:
         """Takes the rows of a manifest; yields packs that are full."""
+        if self._refs and rows.places is not None:
+            yield from self._take_refs()  # The rows of an archive stay in its order.
         yield from self._add(RefTable.of_rows(rows, source, self._columns))
 
     def rest(self) -> Iterator[bytes]:
@@ -66,10 +69,3 @@ class TablePacker:
         self._rows = self._bytes = 0
         if tables:
             yield RefTable.joined(tables).packed()
-
-
-def _size(value: ColumnValue) -> int:
-    """Returns about how many bytes a value takes in a table."""
-    if isinstance(value, list):
-        return sum(map(_size, value))
-    return len(value) if isinstance(value, str | bytes) else 8

@@ -20,8 +20,8 @@ from image_features.transforms.stores.reach import readable_scheme
 from image_features.transforms.stores.remote_file import RemoteFile
 from image_features.transforms.stores.uris import is_http, redact_uri
 
-# The headers of a .tar file lie apart, so that more than one block would be read for nothing.
-_LOCAL_BUFFER = 16 * 1024
+# The headers of a .tar file lie apart, so that more than one page would be read for nothing.
+_LOCAL_BUFFER = 4 * 1024
 _BUFFER = 64 * 1024
 # Beam's file systems make a request of every read.
 _BEAM_BUFFER = 4 * 2**20
