@@ -36,7 +36,7 @@ from image_features.transforms.shards.known_index import (
     read_known,
     split_table,
 )
-from image_features.transforms.shards.ref_table import RefTable, unpacked_refs
+from image_features.transforms.shards.ref_table import RefTable
 from image_features.transforms.shards.spill import Spill
 from image_features.transforms.skip_known import (
     Known,
@@ -128,7 +128,7 @@ def test_rows_are_new_or_known_as_the_model_says(
     parts = divided(files, partitions, spill=spill)
     rows = {}
     for ref in refs:
-        for number, part in _hashed(packed([ref]), partitions, spill):
+        for number, part in _hashed(RefTable.of([ref], ()), partitions, spill):
             assert number == partition_of(ref.key, partitions)
             rows.setdefault(number, []).append(part)
     do_fn = _CheckDoFn(Known(files), FetchPolicy(threads=2), {}, spill)
@@ -138,7 +138,7 @@ def test_rows_are_new_or_known_as_the_model_says(
         group = {"rows": rows.get(number, []), "known": parts.get(number, []), "unread": []}
         for item in do_fn.process((number, group), False):
             if not isinstance(item, TaggedOutput):
-                out["refs"] += unpacked_refs(item)
+                out["refs"] += item.refs()
             elif item.tag == "removed":
                 path, places = item.value
                 table = read_index(path, ["uri"]).take(np.frombuffer(places, "<u4"))
@@ -265,7 +265,7 @@ def test_files_are_looked_at_in_place(tmp_path, verify):
         ref
         for item in do_fn.process((0, group), False)
         if not isinstance(item, TaggedOutput)
-        for ref in unpacked_refs(item)
+        for ref in item.refs()
     ]
     changed = "overwritten" if verify else "touched"
     assert sorted(ref.uri for ref in out) == sorted([uris["gone"], uris[changed]])
@@ -338,7 +338,7 @@ def test_known_rows_wait_in_few_bytes(tmp_path, spills):
     refs = [ImageRef(uri, image_key(uri), "/m.txt", row) for row, uri in enumerate(uris)]
     files = [(0, KnownFile(str(path), "index", 0, count))]
     waiting = [
-        *_hashed(packed(refs), partitions, spill),
+        *_hashed(RefTable.of(refs, ()), partitions, spill),
         *_hashed_known(files, False, partitions, spill),
     ]
     assert {number for number, _ in waiting} == set(range(partitions))

@@ -84,7 +84,7 @@ def fit_array(array: Any, column: Column) -> Any:
         if (column.kind is Kind.STRING and types.is_string(type_)) or (
             column.kind is Kind.BYTES and types.is_binary(type_)
         ):
-            return array if _is_whole(array) else None
+            return array if is_whole(array) else None
         if column.kind is Kind.BOOL and types.is_boolean(type_):
             return array
         if column.kind is Kind.FLOAT32 and (types.is_float32(type_) or types.is_float64(type_)):
@@ -97,7 +97,7 @@ def fit_array(array: Any, column: Column) -> Any:
     return fit_values(values, column)
 
 
-def _is_whole(array: Any) -> bool:
+def is_whole(array: Any) -> bool:
     """Whether an array's texts are UTF-8, which readers of Parquet do not ask."""
     import pyarrow as pa
 

@@ -120,7 +120,7 @@ class DelimitedReader:
         arrays = _fields(data, table.names, self._dialect.delimiter, quotes)
         if arrays is None or len(arrays[0]) != data.count(b"\n") + 1:
             return None
-        uris = arrays[table.uri].to_pylist()
+        uris = arrays[table.uri]
         values = dict(zip(table.names, arrays, strict=True))
         del values[table.names[table.uri]]
         return self._plainly.rows(_numbers(block, len(uris)), uris, values, fit_text)
@@ -181,9 +181,11 @@ class JsonlReader:
         column = self._uri_of(names)
         if column is None:
             return None
-        uris = _listed(values.pop(column))
+        uris = values.pop(column)
         told = {name: _plain_values(found) for name, found in values.items()}
-        if set(map(type, uris)) != {str} or any(found is None for found in told.values()):
+        if isinstance(uris, list) and set(map(type, uris)) != {str}:
+            return None
+        if any(found is None for found in told.values()):
             return None
         return self._plainly.rows(_numbers(block, len(uris)), uris, told, fit_any)
 
@@ -227,11 +229,6 @@ class JsonlReader:
         if len(columns) != 1 or any(len(set(row)) < len(row) for row in names):
             return None
         return columns.pop()
-
-
-def _listed(values: Any) -> list[Any]:
-    found: list[Any] = values if isinstance(values, list) else values.to_pylist()
-    return found
 
 
 def _plain_values(values: Any) -> Any:
