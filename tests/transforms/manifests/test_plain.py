@@ -10,11 +10,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from image_features.transforms.manifests import plain_lines, quotes
 from image_features.transforms.manifests.fitting import fit_any
+from image_features.transforms.manifests.lines import count_ends
 from image_features.transforms.manifests.plain import Plainly
 from image_features.transforms.manifests.plain_text import PlainTexts
 from image_features.transforms.manifests.plain_uris import MAX_URI, keys_of, plain_uris
 from image_features.transforms.manifests.plain_versions import versions_of
+from image_features.transforms.manifests.quotes import are_plain_quotes
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.uris import canonical_uri
 
@@ -111,3 +114,27 @@ def test_texts_are_told_apart_within_a_larger_array(texts, cut):
 def test_most_uris_need_no_objects():
     uris = [f"https://images.example.com/photos/{number:06}.jpg" for number in range(1000)]
     assert plain_uris(pa.array(uris)) == [uri.encode() for uri in uris]
+
+
+LINES = st.lists(st.sampled_from(['"', '""', ",", "\n", "\n\n", "#", "a", "é"]), max_size=12)
+
+
+@settings(deadline=None, max_examples=500)
+@given(LINES.map("".join))
+@example("")
+@example('"')
+@example('""')
+@example('"a\n"')
+def test_quotes_are_plain_where_no_line_is_odd(text):
+    data = text.encode()
+    assert are_plain_quotes(data, ",") == (not len(quotes._odd_lines(data, ",")))
+
+
+@OFTEN
+@given(LINES.map("".join))
+@example("")
+@example("\n")
+def test_lines_are_told_by_their_first_bytes(text):
+    first = plain_lines._first_bytes(text.encode()).tolist()
+    assert first == [(line.encode() or b"\n")[0] for line in text.split("\n")]
+    assert count_ends(text.encode()) == text.count("\n")
