@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -108,15 +109,18 @@ def is_whole(array: Any) -> bool:
     return True
 
 
-def _fits(values: Sequence[ColumnValue], column: Column) -> bool:
+def _fits(values: Sequence[Any], column: Column) -> bool:
     """Whether values are the column's without a look at each; of others nothing is said."""
     import pyarrow as pa
 
-    if column.repeated:
-        return False
     types = set(map(type, values))
-    if column.nullable:
+    if column.is_sequence:
         types.discard(type(None))
+    if column.repeated:
+        if not types <= {list}:
+            return False
+        values = list(itertools.chain.from_iterable(filter(None, values)))
+        types = set(map(type, values))
     if len(types) > 1 or not types <= _PYTHON.get(column.kind, set()):
         return False
     # An integer that is too large for Arrow is so for the column, and text that is no UTF-8.

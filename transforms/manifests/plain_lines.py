@@ -24,7 +24,6 @@ from image_features.transforms.manifests.rows import (
     ManifestError,
     ManifestRow,
     find_uri_column,
-    plain,
 )
 from image_features.transforms.manifests.text import text_rows
 
@@ -244,14 +243,14 @@ def _plain_values(values: Any) -> Any:
     types = set(map(type, values))
     if tuple in types or (float in types and math.inf in map(abs, filter(_is_float, values))):
         return None
-    if list not in types:
-        return values
-    for value in values:
-        if type(value) is list:
-            inner = set(map(type, value))
-            if inner & {tuple, list} or (float in inner and not all(map(_is_finite, value))):
-                return None
-    return [plain(value) for value in values]
+    if list in types:
+        lists = [value for value in values if type(value) is list]
+        inner = set(map(type, itertools.chain.from_iterable(lists)))
+        if inner & {tuple, list}:
+            return None
+        if float in inner and not all(map(_is_finite, itertools.chain.from_iterable(lists))):
+            return None
+    return values
 
 
 def _is_float(value: Any) -> bool:
