@@ -189,10 +189,11 @@ class _HashDoFn(beam.DoFn):
         yield from map(in_global_window, self._divided())
 
     def _divided(self) -> Iterator[tuple[int, bytes]]:
-        tables, self._tables = self._tables, []
-        self._rows = self._bytes = 0
-        if tables:
-            yield from _hashed(RefTable.joined(tables), self._partitions, self._spill)
+        if not self._tables:
+            return
+        table = RefTable.joined(self._tables)
+        self.start_bundle()  # The rows are in memory twice from here on, and not three times.
+        yield from _hashed(table, self._partitions, self._spill)
 
 
 def _hashed(table: RefTable, partitions: int, spill: Spill) -> Iterator[tuple[int, bytes]]:

@@ -18,6 +18,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from image_features.transforms import skip_known
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.manifests.columns import parse_column_types
 from image_features.transforms.manifests.sources import find_sources
@@ -42,6 +43,7 @@ from image_features.transforms.skip_known import (
     Known,
     SkipKnown,
     _CheckDoFn,
+    _HashDoFn,
     _hashed,
     _hashed_known,
 )
@@ -343,3 +345,22 @@ def test_known_rows_wait_in_few_bytes(tmp_path, spills):
     ]
     assert {number for number, _ in waiting} == set(range(partitions))
     assert sum(len(part) for _, part in waiting) < count * (2 if spills else 100)
+
+
+def test_rows_of_several_tables_are_divided_at_once(monkeypatch):
+    monkeypatch.setattr(skip_known, "_ROWS_AT_ONCE", 6)
+    refs = [ImageRef(f"/{row}.jpg", image_key(f"/{row}.jpg"), "m", row) for row in range(10)]
+    do_fn = _HashDoFn(2, NO_SPILL)
+    for _ in range(2):  # What is left of a bundle is no part of the next one.
+        do_fn.start_bundle()
+        parts = [
+            part
+            for at in range(0, 10, 2)
+            for part in do_fn.process(RefTable.of(refs[at : at + 2], ()))
+        ]
+        assert sum(len(RefTable.unpacked([part])) for _, part in parts) == 6
+        parts += [row.value for row in do_fn.finish_bundle()]
+        assert len(parts) <= 4  # A part of each partition, twice.
+        found = [(n, ref) for n, part in parts for ref in RefTable.unpacked([part]).refs()]
+        assert all(partition_of(ref.key, 2) == number for number, ref in found)
+        assert sorted(ref.row for _, ref in found) == list(range(10))
