@@ -142,11 +142,12 @@ def _by_us(way: str, path: str) -> Callable[[str, str], int]:
     from image_features.transforms.manifests.sources import Source, find_sources
     from image_features.transforms.manifests.spec import ManifestSpec
     from image_features.transforms.read_manifest import read_blocks, read_source
+    from image_features.transforms.shards.ref_table import RefTable
     from image_features.transforms.shards.table_packer import TablePacker
     from image_features.transforms.stores.http import HttpPolicy
     from image_features.transforms.values import ImageRef
 
-    def packed(sources: list[Source], spec: ManifestSpec) -> Iterator[bytes]:
+    def tables(sources: list[Source], spec: ManifestSpec) -> Iterator[RefTable]:
         for source in sources:
             packer = TablePacker(spec.columns)
             for row in read_source(source, spec) if way == "rows" else read_blocks(source, spec):
@@ -159,8 +160,8 @@ def _by_us(way: str, path: str) -> Callable[[str, str], int]:
 
     def read(format: str, path: str) -> int:
         sources = divide(spec.sources[0], spec) if way == "parts" else list(spec.sources)
-        for _ in packed(sources, spec):
-            pass
+        for table in tables(sources, spec):
+            table.packed()
         return len(sources)
 
     declared = {} if path.endswith(".txt") else parse_column_types("label:int64")

@@ -32,6 +32,7 @@ from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.manifests.sources import find_sources
 from image_features.transforms.manifests.spec import ManifestSpec
 from image_features.transforms.read_manifest import read_blocks
+from image_features.transforms.shards.ref_table import RefTable
 from image_features.transforms.shards.table_packer import TablePacker
 from image_features.transforms.stores.http import HttpPolicy
 from image_features.transforms.stores.members import ArchiveFormat
@@ -102,15 +103,15 @@ def _pack(spec: ManifestSpec) -> None:
     """Lists an archive into tables of references."""
     (source,) = spec.sources
     packer = TablePacker(spec.columns)
-    packs: list[bytes] = []
+    tables: list[RefTable] = []
     for row in read_blocks(source, spec):
         if isinstance(row, ImageRef):
-            packs += packer.add(row)
+            tables += packer.add(row)
         elif isinstance(row, PlainRows):
-            packs += packer.add_rows(row, source.location)
+            tables += packer.add_rows(row, source.location)
         else:
             raise RuntimeError(f"{source.location} has a row that is no image")
-    packs += packer.rest()
+    tables += packer.rest()
 
 
 def _packed(path: str) -> PackedRefs:

@@ -68,7 +68,7 @@ def shards_together(num_shards: int) -> int:
 class AssignShards(beam.PTransform):
     """Gives every reference its shard; drops duplicates of the same image.
 
-    The input is one or several PCollections of packed RefTables. There are three outputs: `refs`,
+    The input is one or several PCollections of RefTables. There are three outputs: `refs`,
     ImageRef sorted by shard and key within slices, and PackedRefs, those of an archive in its
     order; `duplicates`, one int for each shard that had some; and `earlier`, StagedPiece of rows
     that need not be made again, which are not among the `refs`.
@@ -126,8 +126,8 @@ class AssignShards(beam.PTransform):
         return {"refs": spread, "duplicates": ordered.duplicates, "earlier": ordered.earlier}
 
 
-def _spilled(packed: bytes, spill: Spill) -> Iterator[bytes]:
-    return (waiting for _, waiting in spill.put([(0, packed)]))
+def _spilled(table: RefTable, spill: Spill) -> Iterator[bytes]:
+    return (waiting for _, waiting in spill.put([(0, table.packed())]))
 
 
 def _by_shards(waiting: bytes, num_shards: int, spill: Spill) -> Iterator[tuple[int, bytes]]:

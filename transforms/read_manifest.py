@@ -10,8 +10,9 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
+from image_features.transforms.manifests.gathered import gathered
 from image_features.transforms.manifests.parts import read_part
-from image_features.transforms.manifests.plain import Plainly, PlainRows, gathered
+from image_features.transforms.manifests.plain import Plainly, PlainRows
 from image_features.transforms.manifests.ranges import divide
 from image_features.transforms.manifests.references import (
     NoImageError,
@@ -27,7 +28,8 @@ from image_features.transforms.manifests.spec import ManifestSpec, rows_of
 from image_features.transforms.runtime.concurrency import in_global_window
 from image_features.transforms.runtime.metrics import NAMESPACE, dead_letter
 from image_features.transforms.runtime.packing import JoinRows
-from image_features.transforms.shards.ref_table import unpacked_refs
+from image_features.transforms.shards.ref_coder import giving_tables
+from image_features.transforms.shards.ref_table import RefTable
 from image_features.transforms.shards.table_packer import TablePacker
 from image_features.transforms.stores.uris import canonical_uri, redact_uri
 from image_features.transforms.values import ImageError, ImageRef
@@ -38,7 +40,7 @@ _T = TypeVar("_T")
 class ReadManifest(beam.PTransform):
     """Reads the rows of all manifests and listings.
 
-    There are three outputs: `refs` (ImageRef; `tables`, of which these are made, are packed),
+    There are three outputs: `refs` (ImageRef; `tables`, of which these are made, hold many),
     `errors` (ImageError), and `counts`, the number of rows of each source, which are to be summed.
     Every row ends in exactly one of the first two.
     Rows are read as they stream by, never listed in memory, and large manifests in parts, side by
@@ -75,7 +77,7 @@ class ReadManifest(beam.PTransform):
         )
 
     def _read(self, find: bool = False) -> Any:
-        return beam.ParDo(_ReadRowsDoFn(self._spec, find)).with_outputs(
+        return giving_tables(beam.ParDo(_ReadRowsDoFn(self._spec, find))).with_outputs(
             "errors", "counts", "archives", main="tables"
         )
 
@@ -93,7 +95,7 @@ class Rows(_Outputs):
     read: what nobody takes would be computed all the same.
 
     Attributes:
-      parts: PCollections of bytes, RefTables packed: of what lies in no archive, and of archives.
+      parts: PCollections of RefTables: of what lies in no archive, and of archives.
         The in-process runner holds in memory what it joins, so that readers may want to join less.
       errors: PCollection of ImageError.
       counts: PCollection of ints to be summed.
@@ -101,13 +103,13 @@ class Rows(_Outputs):
 
     @cached_property
     def tables(self) -> Any:
-        """PCollection of bytes: the parts as one."""
+        """PCollection of RefTables: the parts as one."""
         return self.parts | self._label("JoinRows") >> beam.Flatten()
 
     @cached_property
     def refs(self) -> Any:
         """PCollection of ImageRef: the rows of the tables, each an element."""
-        return self.tables | self._label("TakeRefs") >> beam.FlatMap(unpacked_refs)
+        return self.tables | self._label("TakeRefs") >> beam.FlatMap(RefTable.refs)
 
     def _label(self, step: str) -> str:
         # What has joined the counts is a step of ReadManifest's own.
@@ -230,7 +232,7 @@ class _ReadRowsDoFn(beam.DoFn):
     def start_bundle(self) -> None:
         self._packer = TablePacker(self._spec.columns)
 
-    def process(self, source: Source) -> Iterator[bytes | TaggedOutput]:
+    def process(self, source: Source) -> Iterator[RefTable | TaggedOutput]:
         count = 0
         found = source.part.number if source.part else 0
         waits = self._find and _waits(source)

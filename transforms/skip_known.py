@@ -21,6 +21,7 @@ from image_features.transforms.compare_known import Comparison, is_told
 from image_features.transforms.find_unread import FindUnread
 from image_features.transforms.images.fetcher import FetchPolicy
 from image_features.transforms.manifests.sources import Source
+from image_features.transforms.runtime.concurrency import in_global_window
 from image_features.transforms.runtime.metrics import NAMESPACE
 from image_features.transforms.shards.known_files import KnownFiles, NameFiles
 from image_features.transforms.shards.known_index import (
@@ -32,6 +33,7 @@ from image_features.transforms.shards.known_index import (
     read_known,
     split_table,
 )
+from image_features.transforms.shards.ref_coder import giving_tables
 from image_features.transforms.shards.ref_table import RefTable
 from image_features.transforms.shards.references import places_of
 from image_features.transforms.shards.spill import Spill
@@ -41,6 +43,9 @@ from image_features.transforms.verify_packed import VerifyPacked
 
 _LEAST_PARTITIONS = 256
 _ROWS_PER_FILE = 250_000
+# Rows of the input are in memory as they are divided, where tables of known ones are smaller.
+_ROWS_AT_ONCE = 262_144
+_BYTES_AT_ONCE = 32 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Skipped(NamedTuple):
     """The rows that are left to work on, and what became of the others.
 
     Attributes:
-      refs: One or several PCollections of packed RefTables, the images that are new or changed.
+      refs: One or several PCollections of RefTables, the images that are new or changed.
       unchanged: PCollections of ints to be summed, the rows that the dataset has already.
       duplicates: PCollections of ints to be summed, the rows that name an image again.
       removed: PCollections of (path of an index, positions of rows in it as uint32's bytes), the
@@ -87,7 +92,7 @@ class Skipped(NamedTuple):
 
 
 class SkipKnown(beam.PTransform):
-    """Leaves out of `refs` (PCollections of packed RefTables) what is known; gives `Skipped`.
+    """Leaves out of `refs` (PCollections of RefTables) what is known; gives `Skipped`.
 
     `errors` are ImageError of rows that could not be read. An image that such a row names is not
     removed. Where nobody knows which image it names, it may be any of them: see `FindUnread`.
@@ -128,7 +133,7 @@ class SkipKnown(beam.PTransform):
         )
         # Each is divided as it is read: a runner may hold in memory what it joins.
         hashed = tuple(
-            refs | f"HashRows{number}" >> beam.FlatMap(_hashed, partitions, self._spill)
+            refs | f"HashRows{number}" >> beam.ParDo(_HashDoFn(partitions, self._spill))
             for number, refs in enumerate(rows["refs"])
         )
         compared = (
@@ -139,8 +144,10 @@ class SkipKnown(beam.PTransform):
             }
             | "Meet" >> beam.CoGroupByKey()
             | "CheckVersions"
-            >> beam.ParDo(
-                _CheckDoFn(known, self._fetch, self._places, self._spill), AsSingleton(keep_all)
+            >> giving_tables(
+                beam.ParDo(
+                    _CheckDoFn(known, self._fetch, self._places, self._spill), AsSingleton(keep_all)
+                )
             ).with_outputs("unchanged", "duplicates", "removed", "packed", main="refs")
         )
         refs, unchanged = compared.refs, [compared.unchanged]
@@ -159,9 +166,38 @@ def _named(error: ImageError, partitions: int) -> Iterator[tuple[int, bytes]]:
         yield partition_of(key, partitions), bytes.fromhex(key)
 
 
-def _hashed(packed: bytes, partitions: int, spill: Spill) -> Iterator[tuple[int, bytes]]:
+class _HashDoFn(beam.DoFn):
+    """Divides rows among partitions, those of many tables at once: each part has its price."""
+
+    def __init__(self, partitions: int, spill: Spill) -> None:
+        self._partitions = partitions
+        self._spill = spill
+
+    def start_bundle(self) -> None:
+        self._tables: list[RefTable] = []
+        self._rows = self._bytes = 0
+
+    def process(self, table: RefTable) -> Iterator[tuple[int, bytes]]:
+        size = table.table.nbytes
+        if self._rows + len(table) > _ROWS_AT_ONCE or self._bytes + size > _BYTES_AT_ONCE:
+            yield from self._divided()
+        self._tables.append(table)
+        self._rows += len(table)
+        self._bytes += size
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from map(in_global_window, self._divided())
+
+    def _divided(self) -> Iterator[tuple[int, bytes]]:
+        if not self._tables:
+            return
+        table = RefTable.joined(self._tables)
+        self.start_bundle()  # The rows are in memory twice from here on, and not three times.
+        yield from _hashed(table, self._partitions, self._spill)
+
+
+def _hashed(table: RefTable, partitions: int, spill: Spill) -> Iterator[tuple[int, bytes]]:
     """Divides rows among partitions."""
-    table = RefTable.unpacked([packed])
     parts = table.split(table.partitions(partitions))
     return spill.put((number, rows.packed()) for number, rows in parts)
 
@@ -207,9 +243,11 @@ class _CheckDoFn(beam.DoFn):
         import pyarrow as pa
 
         rows = RefTable.unpacked(self._spill.get(parts["rows"]))
-        table, duplicates = rows.sorted_once(self._places)
+        table, order, duplicates = rows.once(self._places)
         known = latest_of(self._spill.get(parts["known"]))
-        positions, there = known.find(table.keys)
+        positions, there = np.empty(len(table), np.intp), np.empty(len(table), np.bool_)
+        # Of the rows, only the keys are sorted: most rows are known, and go no further.
+        positions[order], there[order] = known.find(table.keys[order])
         removed = (known.files != TOMBSTONE) & (self._removals and not keep_all)
         removed[positions[there]] = False
         unread, named = known.find(list(parts["unread"]))
@@ -226,7 +264,7 @@ class _CheckDoFn(beam.DoFn):
             yield TaggedOutput("packed", (span, (table.take(chosen).packed(), hashes)))
         changed = loose & ~self._comparison.same(table, validators, loose & there)
         if changed.any():
-            yield table.take(changed).packed()
+            yield table.take(changed)
         unchanged = int(np.count_nonzero(loose) - np.count_nonzero(changed))
         yield from self._counted("unchanged", unchanged, self._unchanged)
         yield from self._counted("duplicates", duplicates, self._duplicates)

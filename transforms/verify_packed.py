@@ -13,6 +13,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from image_features.transforms.images.fetcher import Fetcher, FetchPolicy
 from image_features.transforms.runtime.metrics import NAMESPACE
+from image_features.transforms.shards.ref_coder import giving_tables
 from image_features.transforms.shards.ref_table import RefTable
 from image_features.transforms.shards.references import lies_at
 from image_features.transforms.values import EncodedImage, PackedRefs
@@ -38,7 +39,9 @@ class VerifyPacked(beam.PTransform):
             rows
             | "GroupByArchive" >> beam.GroupByKey()
             | "Compare"
-            >> beam.ParDo(_CompareDoFn(self._fetch)).with_outputs("unchanged", main="refs")
+            >> giving_tables(beam.ParDo(_CompareDoFn(self._fetch))).with_outputs(
+                "unchanged", main="refs"
+            )
         )
 
 
@@ -69,7 +72,7 @@ class _CompareDoFn(beam.DoFn):
         }
         changed = np.array([key not in same for key in known], np.bool_)
         if changed.any():
-            yield table.take(changed).packed()
+            yield table.take(changed)
         unchanged = len(same)
         if unchanged:
             self._unchanged.inc(unchanged)

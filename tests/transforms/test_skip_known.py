@@ -18,6 +18,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from image_features.transforms import skip_known
 from image_features.transforms.fetch_images import FetchPolicy
 from image_features.transforms.manifests.columns import parse_column_types
 from image_features.transforms.manifests.sources import find_sources
@@ -36,12 +37,13 @@ from image_features.transforms.shards.known_index import (
     read_known,
     split_table,
 )
-from image_features.transforms.shards.ref_table import RefTable, unpacked_refs
+from image_features.transforms.shards.ref_table import RefTable
 from image_features.transforms.shards.spill import Spill
 from image_features.transforms.skip_known import (
     Known,
     SkipKnown,
     _CheckDoFn,
+    _HashDoFn,
     _hashed,
     _hashed_known,
 )
@@ -128,7 +130,7 @@ def test_rows_are_new_or_known_as_the_model_says(
     parts = divided(files, partitions, spill=spill)
     rows = {}
     for ref in refs:
-        for number, part in _hashed(packed([ref]), partitions, spill):
+        for number, part in _hashed(RefTable.of([ref], ()), partitions, spill):
             assert number == partition_of(ref.key, partitions)
             rows.setdefault(number, []).append(part)
     do_fn = _CheckDoFn(Known(files), FetchPolicy(threads=2), {}, spill)
@@ -138,7 +140,7 @@ def test_rows_are_new_or_known_as_the_model_says(
         group = {"rows": rows.get(number, []), "known": parts.get(number, []), "unread": []}
         for item in do_fn.process((number, group), False):
             if not isinstance(item, TaggedOutput):
-                out["refs"] += unpacked_refs(item)
+                out["refs"] += item.refs()
             elif item.tag == "removed":
                 path, places = item.value
                 table = read_index(path, ["uri"]).take(np.frombuffer(places, "<u4"))
@@ -265,7 +267,7 @@ def test_files_are_looked_at_in_place(tmp_path, verify):
         ref
         for item in do_fn.process((0, group), False)
         if not isinstance(item, TaggedOutput)
-        for ref in unpacked_refs(item)
+        for ref in item.refs()
     ]
     changed = "overwritten" if verify else "touched"
     assert sorted(ref.uri for ref in out) == sorted([uris["gone"], uris[changed]])
@@ -338,8 +340,27 @@ def test_known_rows_wait_in_few_bytes(tmp_path, spills):
     refs = [ImageRef(uri, image_key(uri), "/m.txt", row) for row, uri in enumerate(uris)]
     files = [(0, KnownFile(str(path), "index", 0, count))]
     waiting = [
-        *_hashed(packed(refs), partitions, spill),
+        *_hashed(RefTable.of(refs, ()), partitions, spill),
         *_hashed_known(files, False, partitions, spill),
     ]
     assert {number for number, _ in waiting} == set(range(partitions))
     assert sum(len(part) for _, part in waiting) < count * (2 if spills else 100)
+
+
+def test_rows_of_several_tables_are_divided_at_once(monkeypatch):
+    monkeypatch.setattr(skip_known, "_ROWS_AT_ONCE", 6)
+    refs = [ImageRef(f"/{row}.jpg", image_key(f"/{row}.jpg"), "m", row) for row in range(10)]
+    do_fn = _HashDoFn(2, NO_SPILL)
+    for _ in range(2):  # What is left of a bundle is no part of the next one.
+        do_fn.start_bundle()
+        parts = [
+            part
+            for at in range(0, 10, 2)
+            for part in do_fn.process(RefTable.of(refs[at : at + 2], ()))
+        ]
+        assert sum(len(RefTable.unpacked([part])) for _, part in parts) == 6
+        parts += [row.value for row in do_fn.finish_bundle()]
+        assert len(parts) <= 4  # A part of each partition, twice.
+        found = [(n, ref) for n, part in parts for ref in RefTable.unpacked([part]).refs()]
+        assert all(partition_of(ref.key, 2) == number for number, ref in found)
+        assert sorted(ref.row for _, ref in found) == list(range(10))

@@ -36,7 +36,7 @@ def test_rows_wait_in_files_or_in_memory(tmp_path, monkeypatch, spilled, groups)
     uris += [f"/a.tar!/{number}.jpg" for number in range(9)]
     refs = [_ref(row, uri) for row, uri in enumerate([*uris, uris[0], uris[-1]])]
     half = len(refs) // 2
-    packs = [RefTable.of(some, ()).packed() for some in (refs[half:], refs[:half], [])]
+    tables = [RefTable.of(some, ()) for some in (refs[half:], refs[:half], [])]
     waiting = tmp_path / "a#1+1" / "waiting"
 
     def check(found):
@@ -53,7 +53,7 @@ def test_rows_wait_in_files_or_in_memory(tmp_path, monkeypatch, spilled, groups)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         parts = tuple(
             pipeline | f"Part{number}" >> beam.Create(some, reshuffle=False)
-            for number, some in enumerate((packs[:1], packs[1:]))
+            for number, some in enumerate((tables[:1], tables[1:]))
         )
         assigned = parts | AssignShards(
             num_shards=beam.pvalue.AsSingleton(pipeline | "N" >> beam.Create([_SHARDS])),
@@ -62,7 +62,7 @@ def test_rows_wait_in_files_or_in_memory(tmp_path, monkeypatch, spilled, groups)
         assert_that(assigned["refs"], check, label="Refs")
         assert_that(assigned["duplicates"], check_duplicates, label="Duplicates")
     # A file for each table that was read, for each that was divided, and for each group of shards.
-    assert not spilled or len(os.listdir(waiting)) == len(packs) + 2 + groups
+    assert not spilled or len(os.listdir(waiting)) == len(tables) + 2 + groups
 
 
 def test_shards_that_wait_together_take_over_what_is_theirs(tmp_path, monkeypatch):

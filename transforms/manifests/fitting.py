@@ -87,7 +87,7 @@ def fit_array(array: Any, column: Column) -> Any:
         if (column.kind is Kind.STRING and types.is_string(type_)) or (
             column.kind is Kind.BYTES and types.is_binary(type_)
         ):
-            return array if _is_whole(array) else None
+            return array if is_whole(array) else None
         if column.kind is Kind.BOOL and types.is_boolean(type_):
             return array
         if column.kind is Kind.FLOAT32 and (types.is_float32(type_) or types.is_float64(type_)):
@@ -107,7 +107,7 @@ def size_of(value: ColumnValue) -> int:
     return len(value) if isinstance(value, str | bytes) else 8
 
 
-def _is_whole(array: Any) -> bool:
+def is_whole(array: Any) -> bool:
     """Whether an array's texts are UTF-8, which readers of Parquet do not ask."""
     import pyarrow as pa
 
@@ -118,7 +118,7 @@ def _is_whole(array: Any) -> bool:
     return True
 
 
-def _fits(values: Sequence[ColumnValue], column: Column) -> bool:
+def _fits(values: Sequence[Any], column: Column) -> bool:
     """Whether values are the column's without a look at each; of others nothing is said."""
     import pyarrow as pa
 
@@ -126,7 +126,7 @@ def _fits(values: Sequence[ColumnValue], column: Column) -> bool:
     if column.is_sequence:
         types.discard(type(None))
     if column.repeated:
-        if types != {list}:
+        if not types <= {list}:
             return False
         lists: Any = filter(None, values)
         values = list(itertools.chain.from_iterable(lists))

@@ -7,9 +7,8 @@ row, so that both give the same references.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,28 +16,26 @@ import numpy.typing as npt
 
 from image_features.transforms.manifests.arrow_values import values_of
 from image_features.transforms.manifests.columns import Column
-from image_features.transforms.manifests.fitting import absent, fit_array, fit_values, size_of
+from image_features.transforms.manifests.fitting import absent, fit_array, fit_values, is_whole
+from image_features.transforms.manifests.plain_uris import (
+    MAX_URI,
+    MAY_BE_ARCHIVE,
+    NOT_CANONICAL,
+    WHOLE,
+    keys_of,
+    plain_uris,
+)
+from image_features.transforms.manifests.plain_versions import versions_of
 from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.stores import versions
 from image_features.transforms.stores.members import MARK, archive_format
 from image_features.transforms.stores.uris import canonical_uri, is_http, resolve_uri
 from image_features.transforms.values import Place
 
-# Keys of object stores end at 1,024 bytes, and paths at 4,096; servers refuse what is longer.
-MAX_URI = 8192
-KEY_BYTES = 16
-# So many rows of an archive are made arrays of at once; fewer if their columns are large, and not
-# so few that arrays cost more.
-_BATCH_ROWS = 1024
-_BATCH_BYTES = 8 * 2**20
+# Arrays of fewer rows cost more than the rows one by one.
 _FEW = 8
-# Such URIs are whole, whatever follows.
-_WHOLE = ("https://", "http://", "gs://", "s3://", "/")
-# What the name of an archive has in it, which says no more than that it may be one.
-_MAY_BE_ARCHIVE = r"(?i)\.(?:tar|tgz|tbz|txz|tzst|z.p|parquet|tfrec|record)"
 # In a path that has none of these, nothing is to be resolved but its beginning.
 _TO_RESOLVE = (MARK, "//", "./", ":")
-_NOT_CANONICAL = ("?", "#", "@")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +46,7 @@ class PlainRows:
       numbers: int64 [rows], the rows in their manifest.
       uris: pyarrow.Array of the URIs, which are whole.
       keys: The keys, KEY_BYTES of each.
-      versions: The versions; None if no row has one.
+      versions: pyarrow.Array of the versions; None if no row has one.
       columns: pyarrow.Array of each manifest column, in the schema's order.
       places: Where in their archive the images lie; None for files of their own.
     """
@@ -57,7 +54,7 @@ class PlainRows:
     numbers: npt.NDArray[np.int64]
     uris: Any
     keys: bytes
-    versions: Sequence[str] | None
+    versions: Any
     columns: Sequence[Any]
     places: Sequence[Place] | None = None
 
@@ -83,7 +80,7 @@ class Plainly:
     def rows(
         self,
         numbers: npt.NDArray[np.int64],
-        uris: list[str],
+        uris: Any,
         values: Mapping[str, Any],
         fitted: Callable[[Any, Column], Any],
     ) -> PlainRows | None:
@@ -91,25 +88,25 @@ class Plainly:
 
         Args:
           numbers: int64 [rows], the rows in the manifest.
-          uris: The URIs as the manifest spells them.
+          uris: The URIs as the manifest spells them, a list or a pyarrow.Array of strings.
           values: The values of each other column that the manifest has.
           fitted: Fits the values of a column, or gives None.
         """
-        whole = self._resolved(uris) if uris and all(uris) else None
-        array = None if whole is None else _unpacked(whole)
-        if whole is None or array is None or any(name not in self.schema for name in values):
+        found = self._keyed(uris)
+        if found is None or any(name not in self.schema for name in values):
             return None
+        array, keys = found
         columns = []
         for name, column in self.schema.items():
             there = name in values
-            found = fitted(values[name], column) if there else absent(column, len(uris))
-            if found is None:
+            fits = fitted(values[name], column) if there else absent(column, len(uris))
+            if fits is None:
                 return None
-            columns.append(found)
+            columns.append(fits)
         told = None
         if self.version_column is not None and self.version_column in values:
-            told = list(map(versions.of_column, _listed(values[self.version_column])))
-        return PlainRows(numbers, array, _keys(whole), told, columns)
+            told = versions_of(values[self.version_column])
+        return PlainRows(numbers, array, keys, told, columns)
 
     def batch(
         self, number: int, names: Sequence[str], arrays: Sequence[Any], uri_name: str
@@ -122,10 +119,14 @@ class Plainly:
           arrays: pyarrow.Array of each column.
           uri_name: The name of the column of URIs.
         """
+        import pyarrow.types as types
+
         values = dict(zip(names, arrays, strict=True))
-        uris = values_of(values.pop(uri_name))
-        if set(map(type, uris)) != {str}:
-            return None
+        uris = values.pop(uri_name)
+        if not (types.is_string(uris.type) and not uris.null_count and is_whole(uris)):
+            uris = values_of(uris)
+            if set(map(type, uris)) != {str}:
+                return None
         numbers = np.arange(number, number + len(uris), dtype=np.int64)
         return self.rows(numbers, uris, values, fit_array)
 
@@ -157,13 +158,24 @@ class Plainly:
         except UnicodeEncodeError:
             return None
         numbers = np.array([row.number for row in rows], np.int64)
-        return PlainRows(numbers, array, _keys(uris), told, columns, places)
+        return PlainRows(numbers, array, _keys(uris), pa.array(told, pa.string()), columns, places)
+
+    def _keyed(self, uris: Any) -> tuple[Any, bytes] | None:
+        """Returns an array of the URIs made whole, and their keys; None if one may be odd."""
+        if not isinstance(uris, list):
+            encoded = plain_uris(uris)
+            if encoded is not None:
+                return uris, keys_of(encoded)
+            uris = uris.to_numpy(zero_copy_only=False).tolist()
+        whole = self._resolved(uris) if uris and all(uris) else None
+        array = None if whole is None else _unpacked(whole)
+        return None if whole is None or array is None else (array, _keys(whole))
 
     def _resolved(self, uris: list[str]) -> list[str] | None:
         """Returns the URIs made whole; None if one may not name a file."""
         if max(map(len, uris)) > MAX_URI or list(map(str.strip, uris)) != uris:
             return None
-        if _begin_alike(uris) or all(map(operator.methodcaller("startswith", _WHOLE), uris)):
+        if _begin_alike(uris) or all(map(operator.methodcaller("startswith", WHOLE), uris)):
             return uris
         try:
             prefix = resolve_uri("x", self.location)[:-1]
@@ -183,41 +195,9 @@ class Plainly:
         ]
 
 
-def gathered(
-    rows: Iterable[PlainRows | ManifestRow], plainly: Plainly
-) -> Iterator[PlainRows | ManifestRow]:
-    """Yields rows in their order, those of archives many at once where all are plainly sound."""
-    batch: list[ManifestRow] = []
-    size = 0
-    failure = None
-    try:
-        for row in rows:
-            if isinstance(row, ManifestRow) and row.place is not None:
-                batch.append(row)
-                size += sum(map(size_of, row.values.values())) if row.values else 0
-                if len(batch) < _BATCH_ROWS and size <= _BATCH_BYTES:
-                    continue
-            full, batch, size = batch, [], 0
-            if full:
-                yield from _as_one(full, plainly)
-            if not full or full[-1] is not row:
-                yield row
-    except Exception as error:  # The rows before it count.
-        failure = error
-    if batch:
-        yield from _as_one(batch, plainly)
-    if failure:
-        raise failure
-
-
-def _as_one(rows: list[ManifestRow], plainly: Plainly) -> Iterable[PlainRows | ManifestRow]:
-    found = plainly.members(rows)
-    return rows if found is None else [found]
-
-
 def _begin_alike(uris: list[str]) -> bool:
     """Whether all begin like the first, and are whole; most do, and are not looked at singly."""
-    beginning = next((start for start in _WHOLE if uris[0].startswith(start)), None)
+    beginning = next((start for start in WHOLE if uris[0].startswith(start)), None)
     text = "\n".join(["", *uris])
     return beginning is not None and (text.count("\n" + beginning) == text.count("\n") == len(uris))
 
@@ -234,8 +214,8 @@ def _unpacked(uris: list[str]) -> Any:
     try:
         array = pa.array(uris, pa.string())
         # Of one long text this is half the work that it is of many.
-        if pc.match_substring_regex(pa.array([text]), _MAY_BE_ARCHIVE)[0].as_py():
-            may = pc.match_substring_regex(array, _MAY_BE_ARCHIVE)
+        if pc.match_substring_regex(pa.array([text]), MAY_BE_ARCHIVE)[0].as_py():
+            may = pc.match_substring_regex(array, MAY_BE_ARCHIVE)
             if any(map(archive_format, array.filter(may).to_pylist())):
                 return None
     except (UnicodeEncodeError, pa.ArrowException):
@@ -244,14 +224,8 @@ def _unpacked(uris: list[str]) -> Any:
 
 
 def _keys(uris: list[str]) -> bytes:
-    """Returns the first KEY_BYTES bytes of each canonical URI's SHA-256."""
+    """Returns the keys of URIs."""
     text = "\n".join(uris)
-    # The canonical form of others is what they are.
-    if any(part in text for part in _NOT_CANONICAL):
+    if any(part in text for part in NOT_CANONICAL):
         uris = list(map(canonical_uri, uris))
-    sha256 = hashlib.sha256
-    return b"".join([sha256(uri.encode()).digest()[:KEY_BYTES] for uri in uris])
-
-
-def _listed(values: Any) -> list[Any]:
-    return values if isinstance(values, list) else values_of(values)
+    return keys_of(list(map(str.encode, uris)))

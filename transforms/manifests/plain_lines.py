@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,6 @@ from image_features.transforms.manifests.rows import (
     ManifestError,
     ManifestRow,
     find_uri_column,
-    plain,
 )
 from image_features.transforms.manifests.text import text_rows
 
@@ -31,6 +31,8 @@ from image_features.transforms.manifests.text import text_rows
 _SMALL = 2**13
 # Of blocks among which odd ones prevail, only some are tried.
 _TRIED = 16
+_LINE_FEED, _HASH = b"\n#"
+_BOM = codecs.BOM_UTF8
 
 
 class LineReader(Protocol):
@@ -77,15 +79,16 @@ class TextReader:
         self._plainly = plainly
 
     def plain(self, block: Block) -> PlainRows | None:
-        text = _text(block)
-        if text is None or "\ufeff" in text:
+        data = _data(block)
+        if data is None or _BOM in data:
             return None
-        uris = text.split("\n")
+        uris = data.decode().split("\n")
         numbers = _numbers(block, len(uris))
-        if text[:1] in "#\n" or text[-1:] == "\n" or "\n#" in text or "\n\n" in text:
-            kept = [bool(uri) and uri[0] != "#" for uri in uris]
-            numbers = numbers[np.array(kept)]
-            uris = [uri for uri, keep in zip(uris, kept, strict=True) if keep]
+        first = _first_bytes(data)
+        kept = (first != _LINE_FEED) & (first != _HASH)
+        if not kept.all():
+            numbers = numbers[kept]
+            uris = list(itertools.compress(uris, kept))
         return self._plainly.rows(numbers, uris, {}, fit_values)
 
     def rows(self, blocks: Blocks, end: float) -> Iterator[ManifestRow]:
@@ -108,19 +111,21 @@ class DelimitedReader:
 
     def plain(self, block: Block) -> PlainRows | None:
         table = self._delimited.table
-        text = _text(block)
-        if table is None or text is None or text.startswith(("\n", "\ufeff")) or "\n\n" in text:
+        data = _data(block)
+        if table is None or data is None or data.startswith(_BOM):
             return None
-        data = text.encode()
+        first = _first_bytes(data)
+        if (first == _LINE_FEED).any():
+            return None
         quotes = self._dialect.quotes and b'"' in data
         if quotes and not are_plain_quotes(data, self._dialect.delimiter):
             return None
-        if (data.startswith(b"#") or b"\n#" in data) and (quotes or table.uri == 0):
+        if (quotes or table.uri == 0) and (first == _HASH).any():
             return None  # It may be a comment.
         arrays = _fields(data, table.names, self._dialect.delimiter, quotes)
-        if arrays is None or len(arrays[0]) != data.count(b"\n") + 1:
+        if arrays is None or len(arrays[0]) != len(first):
             return None
-        uris = arrays[table.uri].to_pylist()
+        uris = arrays[table.uri]
         values = dict(zip(table.names, arrays, strict=True))
         del values[table.names[table.uri]]
         return self._plainly.rows(_numbers(block, len(uris)), uris, values, fit_text)
@@ -173,17 +178,19 @@ class JsonlReader:
         self._scan = DECODER.scan_once
 
     def plain(self, block: Block) -> PlainRows | None:
-        text = None if self._is_errors_shard else _text(block)
-        if not text:
+        data = None if self._is_errors_shard else _data(block)
+        if not data:
             return None
-        alike = columns_of(text.encode())
-        names, values = self._scanned(text) if alike is None else ({tuple(alike)}, alike)
+        alike = columns_of(data)
+        names, values = self._scanned(data.decode()) if alike is None else ({tuple(alike)}, alike)
         column = self._uri_of(names)
         if column is None:
             return None
-        uris = _listed(values.pop(column))
+        uris = values.pop(column)
         told = {name: _plain_values(found) for name, found in values.items()}
-        if set(map(type, uris)) != {str} or any(found is None for found in told.values()):
+        if isinstance(uris, list) and set(map(type, uris)) != {str}:
+            return None
+        if any(found is None for found in told.values()):
             return None
         return self._plainly.rows(_numbers(block, len(uris)), uris, told, fit_any)
 
@@ -229,11 +236,6 @@ class JsonlReader:
         return columns.pop()
 
 
-def _listed(values: Any) -> list[Any]:
-    found: list[Any] = values if isinstance(values, list) else values.to_pylist()
-    return found
-
-
 def _plain_values(values: Any) -> Any:
     """Returns a column's values as rows hold them; None for objects and what may be too large."""
     if not isinstance(values, list):
@@ -241,14 +243,14 @@ def _plain_values(values: Any) -> Any:
     types = set(map(type, values))
     if tuple in types or (float in types and math.inf in map(abs, filter(_is_float, values))):
         return None
-    if list not in types:
-        return values
-    for value in values:
-        if type(value) is list:
-            inner = set(map(type, value))
-            if inner & {tuple, list} or (float in inner and not all(map(_is_finite, value))):
-                return None
-    return [plain(value) for value in values]
+    if list in types:
+        lists = [value for value in values if type(value) is list]
+        inner = set(map(type, itertools.chain.from_iterable(lists)))
+        if inner & {tuple, list}:
+            return None
+        if float in inner and not all(map(_is_finite, itertools.chain.from_iterable(lists))):
+            return None
+    return values
 
 
 def _is_float(value: Any) -> bool:
@@ -259,7 +261,7 @@ def _is_finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def _text(block: Block) -> str | None:
+def _data(block: Block) -> bytes | None:
     """Returns the lines of a block without the end of the last; None if they may be odd."""
     data = block.data
     if b"\0" in data:
@@ -269,9 +271,19 @@ def _text(block: Block) -> str | None:
             return None
         data = data.replace(b"\r\n", b"\n")
     try:
-        return data.decode().removesuffix("\n")
+        data.decode()
     except UnicodeDecodeError:
         return None
+    return data.removesuffix(b"\n")
+
+
+def _first_bytes(data: bytes) -> npt.NDArray[np.uint8]:
+    r"""Returns uint8 [lines], the first byte of each; that of an empty one is \n."""
+    codes = np.frombuffer(data, np.uint8)
+    begins = np.append(0, np.flatnonzero(codes == _LINE_FEED) + 1)
+    if begins[-1] < len(codes):
+        return codes[begins]
+    return np.append(codes[begins[:-1]], np.uint8(_LINE_FEED))
 
 
 def _numbers(block: Block, rows: int) -> npt.NDArray[np.int64]:

@@ -19,7 +19,18 @@ def are_plain_quotes(data: bytes, delimiter: str) -> bool:
       data: Lines that end in \n; the last may have no end.
       delimiter: The character between two fields.
     """
-    return not len(_odd_lines(data, delimiter))
+    codes = np.frombuffer(data, np.uint8)
+    quotes = np.flatnonzero(codes == _QUOTE)
+    if len(quotes) % 2:
+        return False
+    # They open and close in turn. One that closes where the next opens is doubled.
+    opens, closes = quotes[::2], quotes[1::2]
+    before = codes[opens[len(opens) and not opens[0] :] - 1]
+    after = codes[closes[: np.searchsorted(closes, len(codes) - 1)] + 1]
+    if not all(_are_bounds(beside, delimiter).all() for beside in (before, after)):
+        return False
+    ends = np.flatnonzero(codes == _LINE_FEED)
+    return not (np.searchsorted(quotes, ends) % 2).any()
 
 
 def goes_over_lines(data: bytes, delimiter: str) -> bool:
@@ -32,9 +43,9 @@ def goes_over_lines(data: bytes, delimiter: str) -> bool:
     if b'"' not in data:
         return False
     data = data.replace(b"\r\n", b"\n") if b"\r" in data else data
-    odd = _odd_lines(data, delimiter)
-    if not len(odd):
+    if are_plain_quotes(data, delimiter):
         return False
+    odd = _odd_lines(data, delimiter)
     starts = np.append(0, np.flatnonzero(np.frombuffer(data, np.uint8) == _LINE_FEED) + 1)
     ends = np.append(starts[1:], len(data))
     return any(
@@ -55,11 +66,14 @@ def _odd_lines(data: bytes, delimiter: str) -> npt.NDArray[np.int64]:
     unclosed = counts % 2 == 1
     if unclosed.any():
         opens ^= np.repeat(first[:-1] % 2 == 1, counts)
-    is_bound = np.zeros(256, np.bool_)
-    is_bound[[_LINE_FEED, _QUOTE, ord(delimiter)]] = True
-    sound = is_bound[codes[np.where(opens, quotes - 1, quotes + 1)]]
+    sound = _are_bounds(codes[np.where(opens, quotes - 1, quotes + 1)], delimiter)
     beside = np.searchsorted(ends, quotes[~sound]) - 1
     return np.union1d(beside, np.flatnonzero(unclosed))
+
+
+def _are_bounds(codes: npt.NDArray[np.uint8], delimiter: str) -> npt.NDArray[np.bool_]:
+    """Returns which bytes may stand beside the quotes around a field."""
+    return (codes == ord(delimiter)) | (codes == _LINE_FEED) | (codes == _QUOTE)
 
 
 def _asks_for_more(line: str, delimiter: str) -> bool:

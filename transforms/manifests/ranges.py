@@ -11,7 +11,7 @@ from typing import NamedTuple
 from image_features.transforms.manifests.blocks import Blocks
 from image_features.transforms.manifests.delimited import DelimitedRows
 from image_features.transforms.manifests.formats import ManifestFormat, dialect_of
-from image_features.transforms.manifests.lines import MAX_LINE, read_text_blocks
+from image_features.transforms.manifests.lines import MAX_LINE, count_ends, read_text_blocks
 from image_features.transforms.manifests.packed_parquet import ParquetInput
 from image_features.transforms.manifests.parts import read_header
 from image_features.transforms.manifests.quotes import goes_over_lines
@@ -157,7 +157,7 @@ def _look_at(
                 raise _NotInPartsError
             if delimiter and goes_over_lines(data, delimiter):
                 raise _NotInPartsError
-            lines += data.count(b"\n")
+            lines += count_ends(data)
     return _Looked(begin, end, lines)
 
 

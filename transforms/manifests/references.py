@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from image_features.transforms.manifests.columns import Column, ColumnError, conform
 from image_features.transforms.manifests.formats import ManifestFormat
-from image_features.transforms.manifests.plain import MAX_URI
+from image_features.transforms.manifests.plain_uris import MAX_URI
 from image_features.transforms.manifests.rows import ManifestRow
 from image_features.transforms.manifests.sources import Source
 from image_features.transforms.stores import versions

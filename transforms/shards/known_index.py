@@ -136,7 +136,7 @@ class Latest:
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         """Returns the positions of keys, and whether they are there at all."""
         # NumPy drops zero bytes at the end of its own strings, and not of others.
-        return find_keys(self.keys, np.array(keys, "S16"))
+        return find_keys(self.keys, np.asarray(keys, "S16"))
 
 
 def latest_entries(

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from image_features.transforms.manifests.columns import Column
 from image_features.transforms.manifests.fitting import stored_type
-from image_features.transforms.manifests.plain import KEY_BYTES, PlainRows
+from image_features.transforms.manifests.plain import PlainRows
+from image_features.transforms.manifests.plain_uris import KEY_BYTES
 from image_features.transforms.shards.index import key_array
 from image_features.transforms.shards.tables import (
     halves_of,
@@ -26,6 +27,7 @@ from image_features.transforms.shards.tables import (
     sort_keys,
     split_by,
     unpack_table,
+    with_used_words,
 )
 from image_features.transforms.stores.members import MARK, split_member
 from image_features.transforms.values import ImageRef, Place
@@ -41,7 +43,8 @@ def ref_schema(columns: Iterable[Column]) -> Any:
 
     fields = [
         pa.field("key", pa.binary(16)),
-        pa.field("source", pa.large_binary()),  # A path may have any bytes.
+        # A path may have any bytes, and most rows of a table have the same.
+        pa.field("source", pa.dictionary(pa.int32(), pa.large_binary())),
         pa.field("row", pa.int64()),
         pa.field("uri", pa.large_string()),
         pa.field("version", pa.large_string()),
@@ -92,16 +95,19 @@ class RefTable:
         keys = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(KEY_BYTES), number, [None, pa.py_buffer(rows.keys)]
         )
-        versions = [""] * number if rows.versions is None else rows.versions
+        versions = pa.repeat("", number) if rows.versions is None else rows.versions
         places: Iterable[Any] = [pa.nulls(number, pa.int64())] * len(_PLACE)
         if rows.places is not None:
             places = (pa.array(part, pa.int64()) for part in zip(*rows.places, strict=True))
         arrays = [
             keys,
-            pa.repeat(pa.scalar(source.encode("utf-8", "surrogatepass")), number),
+            pa.DictionaryArray.from_arrays(
+                pa.array(np.zeros(number, np.int32)),
+                pa.array([source.encode("utf-8", "surrogatepass")], pa.large_binary()),
+            ),
             pa.array(rows.numbers),
             rows.uris,
-            pa.array(versions, pa.string()),
+            versions,
             *places,
             *rows.columns,
         ]
@@ -125,7 +131,16 @@ class RefTable:
 
     def packed(self) -> bytes:
         """Returns the table as bytes, compressed."""
-        return pack_table(self.table)
+        return pack_table(with_used_words(self.table, "source"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lets pickles be packed, too."""
+        return RefTable.unpacked, ([self.packed()],)
+
+    def _sources(self) -> tuple[Any, list[str]]:
+        """Returns the sources as an array of Arrow with a dictionary, and the paths of that."""
+        sources = self.table["source"].combine_chunks()
+        return sources, [s.decode("utf-8", "surrogatepass") for s in sources.dictionary.to_pylist()]
 
     def __len__(self) -> int:
         """Returns the number of references."""
@@ -164,8 +179,7 @@ class RefTable:
         """
         rows = len(self)
         table = self.table
-        sources = table["source"].combine_chunks().dictionary_encode()
-        paths = [s.decode("utf-8", "surrogatepass") for s in sources.dictionary.to_pylist()]
+        sources, paths = self._sources()
         digits = self.keys.tobytes().hex()
         width = 2 * KEY_BYTES
         names = table.column_names[5 + len(_PLACE) :]
@@ -213,6 +227,18 @@ class RefTable:
                 found[position] = packed[0], -1 if span is None else span
         return found
 
+    def once(self, places: Mapping[str, int]) -> tuple[Self, npt.NDArray[np.intp], int]:
+        """Keeps the first mention of each image, as `sorted_once` does, in any order.
+
+        Returns:
+          The rows, the order in which their keys are sorted, and the number of further mentions.
+        """
+        order, first = sort_keys(self.keys)
+        if first.all():
+            return self, order, 0
+        table, further = self.sorted_once(places)
+        return table, np.arange(len(table)), further
+
     def sorted_once(self, places: Mapping[str, int]) -> tuple[Self, int]:
         """Sorts the rows by key, and keeps the first mention of each image.
 
@@ -236,8 +262,7 @@ class RefTable:
 
     def _mentions(self, places: Mapping[str, int]) -> npt.NDArray[np.int64]:
         """Returns int64 [rows], the order in which the input mentions the references."""
-        sources = self.table["source"].combine_chunks().dictionary_encode()
-        names = [s.decode("utf-8", "surrogatepass") for s in sources.dictionary.to_pylist()]
+        sources, names = self._sources()
         last = len(places)
         in_order = sorted(names, key=lambda name: (places.get(name, last), name))
         ranks = {name: rank for rank, name in enumerate(in_order)}
@@ -275,8 +300,3 @@ class RefTable:
             column = mentions.table[name].take(taken)
             table = table.set_column(table.column_names.index(name), name, column)
         return type(self)(table)
-
-
-def unpacked_refs(packed: bytes) -> Iterator[ImageRef]:
-    """Yields the references of one pack."""
-    return RefTable.unpacked([packed]).refs()

@@ -1,4 +1,4 @@
-"""Packs of references: tables of many, made as references come."""
+"""Tables of many references, made as references come."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REFS = 4096
 
 
 class TablePacker:
-    """Packs references to tables, as they come.
+    """Gathers references in tables, as they come.
 
     Args:
       columns: The manifest columns that the references have.
@@ -31,31 +31,31 @@ class TablePacker:
         self._tables: list[RefTable] = []
         self._rows = self._bytes = self._ref_bytes = 0
 
-    def add(self, ref: ImageRef) -> Iterator[bytes]:
-        """Takes a reference; yields packs that are full."""
+    def add(self, ref: ImageRef) -> Iterator[RefTable]:
+        """Takes a reference; yields tables that are full."""
         self._refs.append(ref)
         if ref.columns:
             self._ref_bytes += sum(size_of(value) for _, value in ref.columns)
         if len(self._refs) >= _REFS or self._ref_bytes > _TABLE_BYTES:
             yield from self._take_refs()
 
-    def add_rows(self, rows: PlainRows, source: str) -> Iterator[bytes]:
-        """Takes the rows of a manifest; yields packs that are full."""
+    def add_rows(self, rows: PlainRows, source: str) -> Iterator[RefTable]:
+        """Takes the rows of a manifest; yields tables that are full."""
         if self._refs and rows.places is not None:
             yield from self._take_refs()  # The rows of an archive stay in its order.
         yield from self._add(RefTable.of_rows(rows, source, self._columns))
 
-    def rest(self) -> Iterator[bytes]:
-        """Yields packs of what was not yet packed."""
+    def rest(self) -> Iterator[RefTable]:
+        """Yields what is left."""
         if self._refs:
             yield from self._take_refs()
         yield from self._pack()
 
-    def _take_refs(self) -> Iterator[bytes]:
+    def _take_refs(self) -> Iterator[RefTable]:
         refs, self._refs, self._ref_bytes = self._refs, [], 0
         yield from self._add(RefTable.of(refs, self._columns))
 
-    def _add(self, table: RefTable) -> Iterator[bytes]:
+    def _add(self, table: RefTable) -> Iterator[RefTable]:
         if self._rows + len(table) > ROWS_PER_TABLE:
             yield from self._pack()
         self._tables.append(table)
@@ -64,8 +64,8 @@ class TablePacker:
         if self._bytes > _TABLE_BYTES:
             yield from self._pack()
 
-    def _pack(self) -> Iterator[bytes]:
+    def _pack(self) -> Iterator[RefTable]:
         tables, self._tables = self._tables, []
         self._rows = self._bytes = 0
         if tables:
-            yield RefTable.joined(tables).packed()
+            yield RefTable.joined(tables)

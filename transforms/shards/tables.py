@@ -22,10 +22,19 @@ def pack_table(table: Any) -> bytes:
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
+    with pa.ipc.new_stream(sink, table.schema, options=_options()) as writer:
         writer.write_table(table)
     data = sink.getvalue()
     return _SIZE.pack(data.size) + _codec().compress(data, asbytes=True)
+
+
+def with_used_words(table: Any, name: str) -> Any:
+    """Drops what no row has from the dictionary of a column: a part may have few of many."""
+    column = table[name]
+    if max((len(chunk.dictionary) for chunk in column.chunks), default=0) < 2:
+        return table
+    used = column.cast(column.type.value_type).dictionary_encode()
+    return table.set_column(table.column_names.index(name), name, used)
 
 
 def unpack_table(packed: bytes) -> Any:
@@ -39,6 +48,13 @@ def unpack_table(packed: bytes) -> Any:
     (size,) = _SIZE.unpack_from(packed)
     data = _codec().decompress(memoryview(packed)[_SIZE.size :], size)
     return pa.ipc.open_stream(data).read_all()
+
+
+@functools.cache
+def _options() -> Any:
+    import pyarrow as pa
+
+    return pa.ipc.IpcWriteOptions()  # Without options pyarrow asks the environment each time.
 
 
 @functools.cache

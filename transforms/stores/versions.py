@@ -14,7 +14,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 
-_LONGEST = 256
+LONGEST = 256
 _MEMBER = "member:"
 
 
@@ -102,6 +102,6 @@ def _bounded(text: str) -> str:
     """Replaces a text that is too long for a version by its hash: a server may send anything."""
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()
-    if len(text) <= _LONGEST:
+    if len(text) <= LONGEST:
         return text
     return f"{text.partition(':')[0][:32]}-sha256:{hashlib.sha256(text.encode()).hexdigest()}"

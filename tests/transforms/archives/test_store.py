@@ -177,7 +177,7 @@ def test_archives_are_read_once_and_fail_alone(tmp_path):
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         assigned = (
             pipeline
-            | beam.Create([RefTable.of(refs, ()).packed()], reshuffle=False)
+            | beam.Create([RefTable.of(refs, ())], reshuffle=False)
             | AssignShards(
                 num_shards=beam.pvalue.AsSingleton(pipeline | "N" >> beam.Create([3])),
                 sources=sources,

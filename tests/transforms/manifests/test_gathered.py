@@ -12,7 +12,8 @@ from image_features.transforms.manifests import plain, samples
 from image_features.transforms.manifests.columns import ColumnError, fit, parse_column_types
 from image_features.transforms.manifests.fitting import fit_values
 from image_features.transforms.manifests.formats import ManifestFormat
-from image_features.transforms.manifests.plain import Plainly, PlainRows, gathered
+from image_features.transforms.manifests.gathered import gathered
+from image_features.transforms.manifests.plain import Plainly, PlainRows
 from image_features.transforms.manifests.references import ref_of
 from image_features.transforms.manifests.rows import UNREADABLE, ManifestRow
 from image_features.transforms.manifests.sources import Source
@@ -83,8 +84,8 @@ def seen(rows, columns, version_column=None, location="/a.tar"):
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(plain, "_BATCH_ROWS", 4)
-    monkeypatch.setattr(plain, "_BATCH_BYTES", 60)
+    monkeypatch.setattr(f"{gathered.__module__}._BATCH_ROWS", 4)
+    monkeypatch.setattr(f"{gathered.__module__}._BATCH_BYTES", 60)
     monkeypatch.setattr(plain, "_FEW", 1)
 
 
@@ -140,8 +141,8 @@ def test_rows_that_are_packed_stay_in_their_order():
     packer = TablePacker(columns)
     first = ref_of(rows[0], "/a.tar", SCHEMA, None)
     (batch,) = gathered(rows[1:], Plainly("/a.tar", SCHEMA))
-    packs = [*packer.add(first), *packer.add_rows(batch, "/a.tar"), *packer.rest()]
-    assert [ref.row for ref in RefTable.unpacked(packs).refs()] == [1, 2, 3, 4, 5]
+    tables = [*packer.add(first), *packer.add_rows(batch, "/a.tar"), *packer.rest()]
+    assert [ref.row for ref in RefTable.joined(tables).refs()] == [1, 2, 3, 4, 5]
 
 
 def _agree(path, format, *, listed=False, columns=()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Sequence
 
 import numpy as np
@@ -69,7 +70,11 @@ def test_what_is_packed_comes_out_again(
     # A part of a larger table is packed without the rest of it.
     whole = RefTable.of(refs, columns)
     sliced = whole.slice(cut, 3)
-    assert listed(RefTable.unpacked([sliced.packed()])) == refs[cut : cut + 3]
+    taken = RefTable.unpacked([sliced.packed()])
+    assert listed(taken) == listed(pickle.loads(pickle.dumps(sliced))) == refs[cut : cut + 3]
+    sources = {ref.source for ref in refs[cut : cut + 3]}
+    there = taken.table["source"].combine_chunks().dictionary
+    assert len(there) == len(sources) or len({ref.source for ref in refs}) < 2
     assert len(sliced) == len(refs[cut : cut + 3])
     assert [key.ljust(16, b"\0").hex() for key in sliced.keys.tolist()] == [
         ref.key for ref in refs[cut : cut + 3]
@@ -142,6 +147,8 @@ def test_each_image_is_kept_once_and_in_order(drawn, again, sources, random) -> 
     once, further = RefTable.of(every, columns).sorted_once(places)
     assert listed(once) == _once(every, places)
     assert further == len(every) - len(once)
+    kept, order, more = RefTable.of(every, columns).once(places)
+    assert (listed(kept.take(order)), more) == (listed(once), further)
 
 
 @pytest.mark.parametrize("rows", [16, 32, 256])

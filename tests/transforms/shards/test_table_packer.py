@@ -4,7 +4,6 @@ import pytest
 
 from image_features.transforms.manifests.columns import Column, Kind
 from image_features.transforms.shards import table_packer
-from image_features.transforms.shards.ref_table import RefTable
 from image_features.transforms.shards.table_packer import TablePacker
 from image_features.transforms.values import ImageRef
 
@@ -15,8 +14,7 @@ def test_rows_with_long_values_are_packed_in_small_tables(monkeypatch, repeated)
     value = ["x" * 3000, "y" * 3000] if repeated else "x" * 3000
     refs = [ImageRef(f"u{n}", f"{n:032x}", "m", n, (("t", value),)) for n in range(12)]
     packer = TablePacker([Column("t", Kind.STRING, repeated)])
-    packs = [pack for ref in refs for pack in packer.add(ref)]
-    packs += packer.rest()
-    tables = [RefTable.unpacked([pack]) for pack in packs]
+    tables = [table for ref in refs for table in packer.add(ref)]
+    tables += packer.rest()
     assert max(map(len, tables)) == (2 if repeated else 4)
     assert [ref for table in tables for ref in table.refs()] == refs
