@@ -8,8 +8,9 @@ The goals, against loose files in the same store with the same delay: at least 0
 from disk, at least 1.5 times with 50 ms; at most 0.001 requests an image; a peak of memory within
 64 MiB of theirs. The ceiling is webdataset with the tight loop, in the same run.
 
-Rates are steady ones, large runs less small ones; `whole` has the start-up too. `of_cpu` compares
-processor time, which other work on the machine disturbs less. `read` is how often a server sent
+Rates are steady ones, large runs less small ones; `whole` has the start-up too. What is compared
+is compared round by round, and the median told. `of_cpu` compares processor time, which other work
+on the machine disturbs less. `read` is how often a server sent
 what the archive holds. Images get as many names as are wanted, and each size has an archive of
 each format, which needs the disk space of so many images; all of it is in the page cache.
 
@@ -153,18 +154,15 @@ def _row(case: Case, loose: Case, loop: Case | None) -> dict[str, object]:
         "delay_ms": case.delay if case.store.servers else None,
         "form": case.form,
         "whole": round(case.whole(), 1),
-        "of_loose_whole": round(case.whole() / loose.whole(), 3),
+        "of_loose_whole": _rounded(case.whole_to(loose), 3),
     }
-    cost, base, ceiling = case.steady(), loose.steady(), loop.steady() if loop else None
-    of_loose = cost.images_per_second / base.images_per_second if cost and base else None
+    cost, of_loose = case.steady(), case.steady_to(loose, "images_per_second")
     row |= {
         "steady": cost and round(cost.images_per_second, 1),
-        "of_loose": of_loose and round(of_loose, 3),
-        "of_webdataset": cost
-        and ceiling
-        and round(cost.images_per_second / ceiling.images_per_second, 3),
+        "of_loose": _rounded(of_loose, 3),
+        "of_webdataset": _rounded(loop and case.steady_to(loop, "images_per_second"), 3),
         "cpu_ms": cost and round(cost.cpu_ms, 2),
-        "of_cpu": round(cost.cpu_ms / base.cpu_ms, 3) if cost and base else None,
+        "of_cpu": _rounded(case.steady_to(loose, "cpu_ms"), 3),
         "peak_mib": round(case.peak_mib()),
         "over_loose": round(case.peak_mib() - loose.peak_mib()),
         "requests": _rounded(case.requests()),
@@ -175,8 +173,8 @@ def _row(case: Case, loose: Case, loop: Case | None) -> dict[str, object]:
     return row
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 5)
+def _rounded(value: float | None, digits: int = 5) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _verdict(case: Case, loose: Case, of_loose: float | None) -> str:

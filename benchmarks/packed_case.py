@@ -6,7 +6,7 @@ import dataclasses
 import json
 import pathlib
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from benchmarks import measure, stores
 from benchmarks.contenders.roster import Arena, Contender
@@ -70,6 +70,26 @@ class Case:
         """The images a second of large runs, with their start-up."""
         return self.sizes[1] / statistics.median(usage.seconds for usage in self.usages[1])
 
+    def steady_to(self, other: Case, attribute: str) -> float | None:
+        """What an attribute of Steady is in parts of another case's, the median over all rounds.
+
+        Rounds are compared one by one, since a machine is faster in one than in the next.
+        """
+        return _median(
+            getattr(own, attribute) / getattr(others, attribute)
+            for own, others in zip(self._rounds(), other._rounds(), strict=True)
+            if own and others
+        )
+
+    def whole_to(self, other: Case) -> float | None:
+        """The rate of large runs, with their start-up, in parts of another case's, likewise."""
+        pairs = zip(self.usages[1], other.usages[1], strict=True)
+        return _median(others.seconds / own.seconds for own, others in pairs)
+
+    def _rounds(self) -> Iterator[Steady | None]:
+        for small, large in zip(*self.usages, strict=True):
+            yield steady(self.sizes, [small], [large])
+
     def peak_mib(self) -> float:
         """The peak of memory of large runs."""
         return statistics.median(usage.peak_mib for usage in self.usages[1])
@@ -90,6 +110,11 @@ class Case:
     def raw(self) -> list[dict[str, float]]:
         """Every single run."""
         return runs(self.sizes[0], self.usages[0]) + runs(self.sizes[1], self.usages[1])
+
+
+def _median(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return statistics.median(found) if found else None
 
 
 def _read_by_webdataset(location: str, count: int, arena: Arena) -> measure.Usage:

@@ -55,6 +55,20 @@ def test_packed_is_compared_with_loose_in_the_same_place() -> None:
     assert rows[2]["requests"] == 1 and rows[1]["requests"] is None
 
 
+def test_rounds_are_compared_one_by_one() -> None:
+    local = stores.Store("local", [])
+    loose, tar = _case(local, "loose", 0, 1.0), _case(local, "tar", 0, 1.25)
+    for case, seconds in ((loose, (4.0, 1.0, 2.0)), (tar, (5.0, 0.9, 1.0))):  # A faster machine.
+        for more in seconds:
+            other = _case(local, case.form, 0, more)
+            case.usages[0].append(other.usages[0][0])
+            case.usages[1].append(other.usages[1][0])
+    _, row = packed.table([loose, tar])
+    # The rounds' rates are 0.8, 0.8, 1.11 and 2 of those of loose images; medians are 1.33 apart.
+    assert row["of_loose"] == 0.956
+    assert row["of_loose_whole"] == 0.971
+
+
 def test_archives_hold_the_images(tmp_path: pathlib.Path) -> None:
     paths = {form: tmp_path / f"images.{form}" for form in ("tar", "zip", "parquet")}
     for form, path in paths.items():
