@@ -172,7 +172,8 @@ def test_nothing_is_left_of_children_that_were_killed():
             os.kill(pid, signal.SIGKILL)
         decodes()
     gc.collect()
-    assert len(os.listdir("/dev/fd")) == descriptors
+    # What another test has left in this process may have been closed meanwhile.
+    assert len(os.listdir("/dev/fd")) <= descriptors
     assert len(psutil.Process().children()) == 1
 
 
