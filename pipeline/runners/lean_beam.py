@@ -59,7 +59,7 @@ def import_beam() -> None:
     finally:
         sys.meta_path.remove(finder)
         for name, module in standing.items():
-            if sys.modules[name] is module:
+            if sys.modules.get(name) is module:
                 del sys.modules[name]
     _bring_gcs_when_asked()
 

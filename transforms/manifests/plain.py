@@ -96,13 +96,9 @@ class Plainly:
         if found is None or any(name not in self.schema for name in values):
             return None
         array, keys = found
-        columns = []
-        for name, column in self.schema.items():
-            there = name in values
-            fits = fitted(values[name], column) if there else absent(column, len(uris))
-            if fits is None:
-                return None
-            columns.append(fits)
+        columns = self._fitted(values, fitted, len(uris))
+        if columns is None:
+            return None
         told = None
         if self.version_column is not None and self.version_column in values:
             told = versions_of(values[self.version_column])
@@ -142,16 +138,13 @@ class Plainly:
             return None
         if not {name for row in rows for name in row.values} <= self.schema.keys():
             return None
-        columns = []
-        for name, column in self.schema.items():
-            found = fit_values([row.values.get(name) for row in rows], column)
-            if found is None:
-                return None
-            columns.append(found)
+        values = {name: [row.values.get(name) for row in rows] for name in self.schema}
+        columns = self._fitted(values, fit_values, len(rows))
+        if columns is None:
+            return None
         told = [row.version for row in rows]
         if self.version_column is not None:
-            values = [row.values.get(self.version_column) for row in rows]
-            of_rows = map(versions.of_column, values)
+            of_rows = [versions.of_column(row.values.get(self.version_column)) for row in rows]
             told = [of_row or version for of_row, version in zip(of_rows, told, strict=True)]
         try:
             array = pa.array(uris, pa.string())
@@ -159,6 +152,18 @@ class Plainly:
             return None
         numbers = np.array([row.number for row in rows], np.int64)
         return PlainRows(numbers, array, _keys(uris), pa.array(told, pa.string()), columns, places)
+
+    def _fitted(
+        self, values: Mapping[str, Any], fitted: Callable[[Any, Column], Any], rows: int
+    ) -> list[Any] | None:
+        """Returns an array for each column of the schema; None if the values of one do not fit."""
+        columns = []
+        for name, column in self.schema.items():
+            found = fitted(values[name], column) if name in values else absent(column, rows)
+            if found is None:
+                return None
+            columns.append(found)
+        return columns
 
     def _keyed(self, uris: Any) -> tuple[Any, bytes] | None:
         """Returns an array of the URIs made whole, and their keys; None if one may be odd."""

@@ -27,14 +27,18 @@ def _counted(monkeypatch):
     return packs
 
 
+def _made(pipeline):
+    return (
+        pipeline
+        | beam.Create([0, 3, 6], reshuffle=False)
+        | giving_tables(beam.ParDo(_TablesDoFn())).with_outputs("rows", main="tables")
+    )
+
+
 def test_a_coder_packs_what_is_shuffled(monkeypatch):
     packs = _counted(monkeypatch)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        made = (
-            pipeline
-            | beam.Create([0, 3, 6], reshuffle=False)
-            | giving_tables(beam.ParDo(_TablesDoFn())).with_outputs("rows", main="tables")
-        )
+        made = _made(pipeline)
         assert made.tables.element_type is RefTable
         refs = made.tables | "Shuffle" >> beam.Reshuffle() | beam.FlatMap(RefTable.refs)
         assert_that(refs, equal_to(REFS), label="Refs")
@@ -45,11 +49,7 @@ def test_a_coder_packs_what_is_shuffled(monkeypatch):
 def test_steps_of_one_bundle_pass_tables_on(monkeypatch):
     packs = _counted(monkeypatch)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        made = (
-            pipeline
-            | beam.Create([0, 3, 6], reshuffle=False)
-            | giving_tables(beam.ParDo(_TablesDoFn())).with_outputs("rows", main="tables")
-        )
+        made = _made(pipeline)
         rows = made.tables | beam.Map(len)
         assert_that(rows, equal_to([3, 3, 3]))
     assert packs == []

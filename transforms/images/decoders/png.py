@@ -48,7 +48,6 @@ _GREYS: dict[str, int | tuple[int, ...]] = {
 # The colour types of files with alpha.
 _GREY_ALPHA, _RGBA = 4, 6
 _BEHIND_HEADER = len(SIGNATURE) + 25
-_END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 
 
 def decode_png(data: bytes, header: Header, policy: DecodePolicy) -> Raster:
@@ -166,6 +165,9 @@ def _plain(chunks: Chunks, *, kind: int | None = None, extra: bytes = b"") -> by
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+_END = _chunk(b"IEND", b"")
 
 
 def _opened(chunks: Chunks, file: bytes, raw_mode: str = "") -> Image.Image:
